@@ -1,0 +1,73 @@
+//! Names of extended attributes that belong to the overlay.
+//!
+//! The kernel's overlay keeps its records under `trusted.overlay.`, which only the superuser of the
+//! initial user namespace may write, or under `user.overlay.` when it is mounted with `userxattr`.
+//! fuse-overlayfs adds a prefix of its own. Records under any of them are read; only one is written,
+//! the one a [`Namespace`] names.
+
+/// Prefix of the records of a kernel overlay mounted by the superuser.
+pub const TRUSTED_PREFIX: &str = "trusted.overlay.";
+/// Prefix of the records of a kernel overlay mounted with `userxattr`.
+pub const USER_PREFIX: &str = "user.overlay.";
+/// Prefix of the records of fuse-overlayfs.
+pub const FUSE_OVERLAYFS_PREFIX: &str = "user.fuseoverlayfs.";
+/// Where `override_stat` and its companions are.
+pub const CONTAINERS_OVERRIDE_PREFIX: &str = "user.containers.override_";
+
+/// The attribute namespace a mounter may write its records to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Namespace {
+    /// `trusted.overlay.*`: needs CAP_SYS_ADMIN in the initial user namespace.
+    Trusted,
+    /// `user.overlay.*`: what the kernel reads when mounted with `userxattr`.
+    User,
+}
+
+impl Namespace {
+    /// The attribute that makes a directory opaque.
+    pub fn opaque(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted.overlay.opaque",
+            Self::User => "user.overlay.opaque",
+        }
+    }
+}
+
+/// Every attribute that makes a directory opaque, whoever wrote it.
+pub const OPAQUE_NAMES: [&str; 3] = [
+    "trusted.overlay.opaque",
+    "user.overlay.opaque",
+    "user.fuseoverlayfs.opaque",
+];
+
+/// Whether the attribute is a record of an overlay, to be kept from the users of a mount.
+///
+/// `override_stat` is not among these: it is a record only in layers that use it.
+pub fn is_overlay_record(name: &[u8]) -> bool {
+    [TRUSTED_PREFIX, USER_PREFIX, FUSE_OVERLAYFS_PREFIX]
+        .iter()
+        .any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_recognised_by_prefix() {
+        assert!(is_overlay_record(b"trusted.overlay.opaque"));
+        assert!(is_overlay_record(b"user.overlay.origin"));
+        assert!(is_overlay_record(b"user.fuseoverlayfs.opaque"));
+        assert!(!is_overlay_record(b"user.overlayfoo"));
+        assert!(!is_overlay_record(b"trusted.overlay"));
+        assert!(!is_overlay_record(b"user.containers.override_stat"));
+        assert!(!is_overlay_record(b"security.capability"));
+    }
+
+    #[test]
+    fn opaque_is_written_under_a_name_that_is_read() {
+        for namespace in [Namespace::Trusted, Namespace::User] {
+            assert!(OPAQUE_NAMES.contains(&namespace.opaque()));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The system calls plyfs needs and `rustix` does not have.
+//!
+//! This is the one crate of plyfs with unsafe code. Everything it exports is safe to call: where a
+//! call has a condition that the type system cannot hold (a process must have one thread before it
+//! forks), the function checks it and fails.
+//!
+//! - [`process`]: fork, and waiting for signals.
+//! - [`thread`]: file creation mask of one thread.
+//! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
+//!   descriptor.
+
+pub mod process;
+pub mod thread;
+pub mod xattr;
+
+/// An error number, as system calls return it.
+pub type Result<T> = std::result::Result<T, rustix::io::Errno>;

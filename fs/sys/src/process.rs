@@ -1,0 +1,146 @@
+//! Fork, and waiting for signals.
+
+use std::mem::MaybeUninit;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
+use crate::Result;
+
+/// Which side of a [`fork`] one is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// The process that called, with the id of its child.
+    Parent(Pid),
+    /// The new process.
+    Child,
+}
+
+/// Makes a copy of this process (fork(2)).
+///
+/// # Errors
+/// `BUSY` if the process has more than one thread: of several threads only the caller would live
+/// on in the child, and the locks of the others would stay held there. Otherwise those of fork(2).
+pub fn fork() -> Result<Fork> {
+    if thread_count()? != 1 {
+        return Err(Errno::BUSY);
+    }
+    // SAFETY: this process has one thread, so no lock or allocation is in an intermediate state.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_error()),
+        0 => Ok(Fork::Child),
+        pid => Pid::from_raw(pid).map(Fork::Parent).ok_or(Errno::SRCH),
+    }
+}
+
+/// How many threads this process has.
+fn thread_count() -> Result<usize> {
+    let tasks = std::fs::read_dir("/proc/self/task").map_err(|error| errno_of(&error))?;
+    Ok(tasks.count())
+}
+
+/// A set of signals that are blocked, to be taken with [`SignalQueue::wait`] instead of a handler.
+#[derive(Debug)]
+pub struct SignalQueue {
+    set: libc::sigset_t,
+}
+
+impl SignalQueue {
+    /// Blocks the signals in the calling thread and in every thread it starts from now on
+    /// (pthread_sigmask(3)).
+    ///
+    /// # Errors
+    /// `INVAL` if a signal cannot be blocked.
+    pub fn block(signals: &[Signal]) -> Result<Self> {
+        let set = signal_set(signals)?;
+        // SAFETY: `set` is initialised; the old mask is not asked for.
+        let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+        ok_or(error)?;
+        Ok(Self { set })
+    }
+
+    /// Waits for one of the signals (sigwait(3)).
+    ///
+    /// # Errors
+    /// `INVAL` if the set holds no valid signal.
+    pub fn wait(&self) -> Result<Signal> {
+        let mut number = 0;
+        // SAFETY: both pointers are to initialised memory of the right type.
+        ok_or(unsafe { libc::sigwait(&self.set, &mut number) })?;
+        Signal::from_named_raw(number).ok_or(Errno::INVAL)
+    }
+
+    /// Lets the signals through again in the calling thread, as a program that is executed expects.
+    ///
+    /// # Errors
+    /// `INVAL` if a signal cannot be unblocked.
+    pub fn unblock(self) -> Result<()> {
+        // SAFETY: as in `block`.
+        ok_or(unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &self.set, std::ptr::null_mut()) })
+    }
+}
+
+fn signal_set(signals: &[Signal]) -> Result<libc::sigset_t> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set it is given.
+    let mut set: libc::sigset_t = unsafe {
+        if libc::sigemptyset(set.as_mut_ptr()) != 0 {
+            return Err(last_error());
+        }
+        set.assume_init()
+    };
+    for signal in signals {
+        // SAFETY: `set` is initialised.
+        if unsafe { libc::sigaddset(&mut set, signal.as_raw()) } != 0 {
+            return Err(last_error());
+        }
+    }
+    Ok(set)
+}
+
+/// The result of a `pthread_*` call, which returns its error number.
+fn ok_or(error: libc::c_int) -> Result<()> {
+    match error {
+        0 => Ok(()),
+        number => Err(Errno::from_raw_os_error(number)),
+    }
+}
+
+fn last_error() -> Errno {
+    errno_of(&std::io::Error::last_os_error())
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        // The test harness itself runs this in a thread of its own.
+        assert_eq!(fork(), Err(Errno::BUSY));
+    }
+
+    #[test]
+    fn a_blocked_signal_is_taken_by_waiting() {
+        let queue = SignalQueue::block(&[Signal::USR1]).unwrap();
+        let thread = rustix::thread::gettid();
+        let pid = rustix::process::getpid();
+        // To this thread, since the others of the harness do not block it.
+        // SAFETY: tgkill reads its three numbers.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_tgkill,
+                pid.as_raw_nonzero().get(),
+                thread.as_raw_nonzero().get(),
+                libc::SIGUSR1,
+            )
+        };
+        assert_eq!(sent, 0);
+        assert_eq!(queue.wait().unwrap(), Signal::USR1);
+        queue.unblock().unwrap();
+    }
+}
