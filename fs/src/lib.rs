@@ -1,1 +1,54 @@
-//! x
+//! plyfs-fs: the union file system of plyfs.
+//!
+//! An [`Overlay`] shows a stack of directories as one, the way the kernel's overlayfs does
+//! (`Documentation/filesystems/overlayfs.rst`): names are looked up from the top, directories of the
+//! same name are merged, and every change goes to the upper directory. What it is not: it knows no
+//! FUSE types and needs no mount. The [`fuse`] module is a thin adapter that speaks the protocol;
+//! another transport could stand beside it.
+//!
+//! # Concepts
+//!
+//! - A **layer** is a directory; lower layers are only read, the upper layer takes the changes.
+//! - A **node** is a file somebody knows, from its first lookup until it is forgotten. Operations
+//!   name nodes by id and files by their parent's id and a name.
+//! - A **whiteout** hides a name of the layers below; an **opaque** directory hides all of them.
+//! - **Copy-up** makes a file of a lower layer a file of the upper one, before its first change.
+//!
+//! # Invariants
+//!
+//! - Nothing in a lower layer is ever opened for writing, nor changed in any other way.
+//! - A change is made in the work directory, complete, and published by one rename or link.
+//! - No operation panics; what fails returns the error number a system call would.
+//!
+//! The locks and their order are described in `inode`.
+
+pub mod attr;
+mod copy_up;
+mod create;
+mod error;
+mod fd_cache;
+pub mod file;
+mod ids;
+mod inode;
+mod layer;
+mod lookup;
+mod nodes;
+mod number;
+mod object;
+mod overlay;
+mod readdir;
+mod remove;
+mod rename;
+mod setattr;
+mod stage;
+mod tree;
+mod whiteout;
+mod work;
+mod xattr;
+
+pub use error::{Errno, MountError, Result};
+pub use ids::ShownIds;
+pub use layer::{LowerLayer, MAX_LOWER};
+pub use lookup::Entry;
+pub use overlay::{Config, Overlay, UpperLayer};
+pub use readdir::{DirEntry, Room};

@@ -1,0 +1,409 @@
+//! Copy-up: making a file of a lower layer a file of the upper one.
+//!
+//! The copy is made in the work directory, complete with data, owner, mode, attributes and times,
+//! made durable, and published by one rename. Directories on the way are copied up first, from the
+//! top. While data is copied only the node's own copy-up lock is held: its readers, and everybody
+//! else, go on with the lower file; then the place of the node changes to the upper layer under its
+//! locks, and from then on everybody uses the copy.
+//!
+//! A file that was removed while in use is copied up too when it is changed; its copy never gets a
+//! name.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use plyfs_format::override_stat::SECURITY_PREFIX;
+use plyfs_sys::xattr::{self, At};
+use rustix::fs::{OFlags, RenameFlags, SeekFrom, Statx, Timespec, Timestamps, XattrFlags};
+
+use crate::Overlay;
+use crate::attr::{Attr, FileKind, Timestamp};
+use crate::error::{Errno, Result};
+use crate::fd_cache::Key;
+use crate::inode::{Node, Real};
+use crate::number::ObjectId;
+use crate::object::{self, device_of, stat_fd};
+use crate::overlay::Upper;
+use crate::readdir::Known;
+use crate::stage::{self, Wanted};
+
+/// How much is read and written at a time where the kernel cannot copy by itself, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// How much of a file's data a copy-up is to bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    Whole,
+    /// What lies before this offset, because the file is about to be truncated there.
+    Before(u64),
+}
+
+/// A lower object that is being copied.
+struct Source {
+    /// Open for reading if it is a regular file or a directory, else `O_PATH`.
+    fd: OwnedFd,
+    stat: Statx,
+    /// What it shows, owners as they are recorded.
+    attr: Attr,
+    /// Whether its layer uses `override_stat` records.
+    records: bool,
+}
+
+/// A copy in the work directory.
+struct Copy {
+    name: std::ffi::OsString,
+    /// A descriptor of it.
+    fd: Arc<OwnedFd>,
+    object: ObjectId,
+}
+
+impl Overlay {
+    /// Whether changing this node would copy a regular file's data first, which may take a while.
+    pub fn is_slow_to_change(&self, id: u64) -> bool {
+        self.nodes
+            .get(id)
+            .is_some_and(|node| node.kind == FileKind::Regular && !node.in_upper())
+    }
+
+    /// Makes sure that a node's object is in the upper layer.
+    ///
+    /// # Errors
+    /// `ROFS` without an upper layer, and whatever goes wrong in copying: `NOSPC`, `DQUOT`, `ACCESS`
+    /// for a file that cannot be read.
+    pub(crate) fn copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
+        if node.in_upper() {
+            return Ok(());
+        }
+        let upper = self.upper()?;
+        // The directories above first. A list, not recursion: a tree may be deeper than a stack.
+        let mut chain = vec![node.clone()];
+        while let Some(parent) = chain
+            .last()
+            .and_then(|node| node.place.read().parent.clone())
+        {
+            if parent.in_upper() {
+                break;
+            }
+            chain.push(parent);
+        }
+        for node in chain.iter().rev() {
+            self.copy_up_one(upper, node, extent)?;
+        }
+        Ok(())
+    }
+
+    fn copy_up_one(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
+        let _copying = node.copy_up.lock();
+        if node.in_upper() {
+            return Ok(());
+        }
+        let source = self.open_source(node)?;
+        let copy = self.stage_copy(upper, node.kind, &source, extent)?;
+        let published = self.publish(upper, node, &copy);
+        if published.is_err() {
+            upper.work.discard(&copy.name);
+        }
+        published
+    }
+
+    fn open_source(&self, node: &Node) -> Result<Source> {
+        let object = self.locate(node)?;
+        let flags = match node.kind {
+            FileKind::Regular => OFlags::RDONLY,
+            _ => OFlags::PATH,
+        };
+        let fd = match object.at() {
+            // An `O_PATH` descriptor of the object itself.
+            At::Fd(fd) if flags == OFlags::PATH => {
+                fd.try_clone_to_owned().map_err(|_| Errno::MFILE)?
+            }
+            at => self.fds.open(|| object::open(at, flags))?,
+        };
+        let stat = stat_fd(fd.as_fd())?;
+        let mut attr = Attr::from_statx(&stat).ok_or(Errno::IO)?;
+        if object.records
+            && let Some(record) = object::record(At::Fd(fd.as_fd()))?
+        {
+            attr.apply(&record);
+        }
+        Ok(Source {
+            fd,
+            stat,
+            attr,
+            records: object.records,
+        })
+    }
+
+    /// Makes a complete and durable copy in the work directory.
+    fn stage_copy(
+        &self,
+        upper: &Upper,
+        kind: FileKind,
+        source: &Source,
+        extent: Extent,
+    ) -> Result<Copy> {
+        // The mode is given as it is to be; no mask of a caller applies.
+        plyfs_sys::thread::set_umask(0)?;
+        let target = match kind {
+            FileKind::Symlink => Some(stage::read_link(At::Fd(source.fd.as_fd()))?),
+            _ => None,
+        };
+        let wanted = Wanted {
+            kind,
+            mode: source.attr.mode,
+            uid: source.attr.uid,
+            gid: source.attr.gid,
+            rdev: source.attr.rdev,
+            target: target.as_deref().map(OsStr::from_bytes),
+        };
+        let name = upper.work.temp_name();
+        let made = wanted.make(upper.work.dir(), &name, upper.layer.records)?;
+        let filled = self.fill(upper, &name, made, &wanted, source, extent);
+        if filled.is_err() {
+            upper.work.discard(&name);
+        }
+        let (fd, object) = filled?;
+        Ok(Copy {
+            name,
+            fd: Arc::new(fd),
+            object,
+        })
+    }
+
+    fn fill(
+        &self,
+        upper: &Upper,
+        name: &OsStr,
+        made: Option<OwnedFd>,
+        wanted: &Wanted<'_>,
+        source: &Source,
+        extent: Extent,
+    ) -> Result<(OwnedFd, ObjectId)> {
+        let fd = match made {
+            Some(fd) => fd,
+            None => object::open(At::Name(upper.work.dir(), name.as_bytes()), OFlags::PATH)?,
+        };
+        if wanted.kind == FileKind::Regular {
+            copy_data(source, fd.as_fd(), extent)?;
+        }
+        let at = At::Fd(fd.as_fd());
+        let records = upper.layer.records;
+        let disk = stat_fd(fd.as_fd())?;
+        if !records && (disk.stx_uid, disk.stx_gid) != (wanted.uid, wanted.gid) {
+            // Before attributes and mode, which changing the owner would take from it.
+            object::chown(at, Some(wanted.uid), Some(wanted.gid))?;
+        }
+        copy_xattrs(source, at, records)?;
+        let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
+        if wanted.kind != FileKind::Symlink {
+            let now = stat_fd(fd.as_fd())?;
+            if u32::from(now.stx_mode) & 0o7777 != mode {
+                object::chmod(at, mode)?;
+            }
+        }
+        if records {
+            stage::write_record(at, wanted.record(&stat_fd(fd.as_fd())?))?;
+        }
+        object::set_times(at, &times_of(&source.attr))?;
+        if wanted.kind == FileKind::Regular && !self.volatile {
+            rustix::fs::fsync(&fd)?;
+        }
+        let object = self.numbering.object(device_of(&disk), disk.stx_ino);
+        Ok((fd, object))
+    }
+
+    /// Gives the copy its name, and the node its new place.
+    fn publish(&self, upper: &Upper, node: &Arc<Node>, copy: &Copy) -> Result<()> {
+        loop {
+            let Some(parent) = node.place.read().parent.clone() else {
+                if self.adopt_nameless(upper, node, copy) {
+                    return Ok(());
+                }
+                continue;
+            };
+            let mut names = parent.dir()?.names.write();
+            let dir = self.upper_dir(&parent)?;
+            let mut place = node.place.write();
+            if !place.is_in(&parent) {
+                // It was moved or removed while its data was copied.
+                continue;
+            }
+            // The directory does not change by showing the same file from another layer.
+            let dir_stat = stat_fd(dir.as_fd())?;
+            rustix::fs::renameat_with(
+                upper.work.dir(),
+                &copy.name,
+                &dir,
+                &*place.name,
+                RenameFlags::NOREPLACE,
+            )?;
+            if let Some(attr) = Attr::from_statx(&dir_stat)
+                && let Err(errno) = object::set_times(At::Fd(dir.as_fd()), &times_of(&attr))
+            {
+                log::debug!("cannot restore the times of a directory: {errno}");
+            }
+            if !node.kind.is_dir() {
+                self.nodes.rebind(node, copy.object);
+                if let Some(listing) = &mut names.listing {
+                    listing.insert(&place.name, Known::Object(copy.object, node.kind));
+                }
+            }
+            place.real = Real::Upper;
+            self.fds.remove(Key::File(node.id));
+            return Ok(());
+        }
+    }
+
+    /// Makes the copy the object of a node that has no name any more. `false` if it has one again.
+    fn adopt_nameless(&self, upper: &Upper, node: &Arc<Node>, copy: &Copy) -> bool {
+        let mut place = node.place.write();
+        if place.parent.is_some() {
+            return false;
+        }
+        upper.work.discard(&copy.name);
+        self.nodes.rebind(node, copy.object);
+        place.real = Real::Orphan(copy.fd.clone());
+        self.fds.remove(Key::File(node.id));
+        true
+    }
+}
+
+/// Both times of a file, to be set on another.
+fn times_of(attr: &Attr) -> Timestamps {
+    let timespec = |time: Timestamp| Timespec {
+        tv_sec: time.secs,
+        tv_nsec: time.nanos.into(),
+    };
+    Timestamps {
+        last_access: timespec(attr.atime),
+        last_modification: timespec(attr.mtime),
+    }
+}
+
+/// Copies the data of a regular file, sharing blocks where the file system can, and leaving holes
+/// where there are some.
+fn copy_data(source: &Source, to: BorrowedFd<'_>, extent: Extent) -> Result<()> {
+    let size = match extent {
+        Extent::Whole => source.stat.stx_size,
+        Extent::Before(end) => source.stat.stx_size.min(end),
+    };
+    if size == 0 {
+        return Ok(());
+    }
+    let from = source.fd.as_fd();
+    if rustix::fs::ioctl_ficlone(to, from).is_err() {
+        copy_segments(from, to, size)?;
+    }
+    // Ends a trailing hole, or a clone that is to be shorter.
+    rustix::fs::ftruncate(to, size)
+}
+
+/// Copies the parts of a file that hold data (lseek(2), `SEEK_DATA`), up to `size`.
+fn copy_segments(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<()> {
+    let mut offset = 0;
+    while offset < size {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(offset)) {
+            Ok(start) => start.min(size),
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => return Ok(()),
+            // A file system that does not tell holes.
+            Err(Errno::INVAL) => return copy_segment(from, to, offset, size),
+            Err(error) => return Err(error),
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(start))?.min(size);
+        copy_segment(from, to, start, end)?;
+        offset = end;
+    }
+    Ok(())
+}
+
+fn copy_segment(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
+    let (mut read_at, mut write_at) = (start, start);
+    while read_at < end {
+        let length = usize::try_from(end - read_at).unwrap_or(usize::MAX);
+        // Both offsets are advanced by the call.
+        let (input, output) = (Some(&mut read_at), Some(&mut write_at));
+        match rustix::fs::copy_file_range(from, input, to, output, length) {
+            // The file is shorter than it was.
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::TXTBSY) => {
+                return copy_by_hand(from, to, read_at, end);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut offset = start;
+    while offset < end {
+        let most = usize::try_from(end - offset).unwrap_or(CHUNK).min(CHUNK);
+        let length = rustix::io::pread(from, &mut buffer[..most], offset)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let mut written = 0;
+        while written < length {
+            let at = offset + written as u64;
+            written += rustix::io::pwrite(to, &buffer[written..length], at)?;
+        }
+        offset += length as u64;
+    }
+    Ok(())
+}
+
+/// Copies the extended attributes that belong to the file and not to an overlay.
+fn copy_xattrs(source: &Source, to: At<'_>, records: bool) -> Result<()> {
+    let from = At::Fd(source.fd.as_fd());
+    let names = xattr::list(from)?;
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        let Some(new_name) = translate(name, source.records, records) else {
+            continue;
+        };
+        let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let Some(value) = xattr::get_all(from, &name)? else {
+            continue;
+        };
+        match xattr::set(to, &new_name, &value, XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(error) if may_be_left(&new_name, error) => {
+                log::debug!("copy-up leaves {}: {error}", new_name.to_string_lossy());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The name an attribute has in the upper layer; `None` if it is not copied.
+fn translate(name: &[u8], from_records: bool, to_records: bool) -> Option<CString> {
+    const SECURITY: &[u8] = b"security.";
+    let shown = crate::xattr::shown_name(name, from_records)?;
+    let stored = match shown.strip_prefix(SECURITY) {
+        Some(rest) if to_records => [SECURITY_PREFIX.as_bytes(), rest].concat(),
+        _ => shown.into_owned(),
+    };
+    CString::new(stored).ok()
+}
+
+/// Whether a copy is complete without this attribute: the file system below does not have such
+/// attributes, or this process may not set them and could not make use of them either.
+///
+/// ACLs say who may read a file and must not be lost.
+fn may_be_left(name: &CStr, error: Errno) -> bool {
+    let name = name.to_bytes();
+    match error {
+        Errno::OPNOTSUPP => !name.starts_with(b"system.posix_acl_"),
+        Errno::PERM => name.starts_with(b"security.") || name.starts_with(b"trusted."),
+        _ => false,
+    }
+}

@@ -1,0 +1,428 @@
+//! Making names: files, directories, links.
+//!
+//! Where nothing is in the way, a new object is made in the upper directory at once; the file system
+//! below then applies what the directory asks for, set-gid and default ACL included. Where the upper
+//! directory holds a whiteout of that name, the object is made in the work directory and takes the
+//! whiteout's place in one rename, so that what the whiteout hides never shows.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use plyfs_sys::xattr::{self, At};
+use rustix::fs::{AtFlags, Mode, RenameFlags, Statx, XattrFlags};
+
+use crate::Overlay;
+use crate::attr::{Caller, Device, FileKind};
+use crate::copy_up::Extent;
+use crate::error::{Errno, Result};
+use crate::fd_cache::{Handle, Key};
+use crate::inode::{Names, Node, Real};
+use crate::layer::Name;
+use crate::lookup::{Entry, Found, check_name};
+use crate::object;
+use crate::overlay::Upper;
+use crate::readdir::Known;
+use crate::stage::{self, Wanted};
+use crate::whiteout::{is_whiteout, set_opaque};
+
+const S_ISGID: u32 = 0o2000;
+const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
+
+/// What is under a name in the merged directory, as far as making something there is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// Nothing, in no layer.
+    Bare,
+    /// Nothing, because of a whiteout in the upper directory.
+    Whiteout,
+    /// Something.
+    Taken,
+}
+
+/// A directory in which something is being made.
+pub(crate) struct Site<'s> {
+    pub(crate) upper: &'s Upper,
+    pub(crate) parent: &'s Arc<Node>,
+    /// The upper directory of `parent`.
+    pub(crate) dir: Arc<OwnedFd>,
+}
+
+impl Overlay {
+    /// Makes a regular file, fifo, socket or device (mknod(2)); `mode` has its type bits.
+    ///
+    /// # Errors
+    /// `EXIST`, `ROFS`, `PERM` for a device that would be a whiteout, and those of copying up the
+    /// directory and of mknod(2).
+    pub fn mknod(
+        &self,
+        caller: &Caller,
+        parent: u64,
+        name: &OsStr,
+        mode: u32,
+        rdev: Device,
+    ) -> Result<Entry> {
+        let kind = FileKind::from_mode(mode).ok_or(Errno::INVAL)?;
+        if kind == FileKind::Char && rdev == Device::default() {
+            return Err(Errno::PERM);
+        }
+        self.create(caller, parent, name, kind, mode & 0o7777, rdev, None)
+    }
+
+    /// Makes a directory (mkdir(2)).
+    ///
+    /// # Errors
+    /// As [`mknod`](Self::mknod).
+    pub fn mkdir(&self, caller: &Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
+        let (kind, mode) = (FileKind::Directory, mode & 0o7777);
+        self.create(caller, parent, name, kind, mode, Device::default(), None)
+    }
+
+    /// Makes a symbolic link (symlink(2)).
+    ///
+    /// # Errors
+    /// As [`mknod`](Self::mknod).
+    pub fn symlink(
+        &self,
+        caller: &Caller,
+        parent: u64,
+        name: &OsStr,
+        target: &OsStr,
+    ) -> Result<Entry> {
+        let (kind, device) = (FileKind::Symlink, Device::default());
+        self.create(caller, parent, name, kind, 0o777, device, Some(target))
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each thing a new file is told"
+    )]
+    fn create(
+        &self,
+        caller: &Caller,
+        parent: u64,
+        name: &OsStr,
+        kind: FileKind,
+        mode: u32,
+        rdev: Device,
+        target: Option<&OsStr>,
+    ) -> Result<Entry> {
+        check_name(name)?;
+        let upper = self.upper()?;
+        let parent = self.node(parent)?;
+        self.copy_up(&parent, Extent::Whole)?;
+        let mut names = parent.dir()?.names.write();
+        let site = self.site(upper, &parent, &names)?;
+        let ground = self.ground(&site, &names, name)?;
+        let mut wanted = Wanted {
+            kind,
+            mode,
+            uid: caller.uid,
+            gid: caller.gid,
+            rdev,
+            target,
+        };
+        if upper.layer.records {
+            self.inherit_by_record(&site, caller, &mut wanted)?;
+            plyfs_sys::thread::set_umask(0)?;
+        } else {
+            plyfs_sys::thread::set_umask(caller.umask)?;
+        }
+        let made = match ground {
+            Ground::Taken => return Err(Errno::EXIST),
+            Ground::Bare => self.make_in_place(&site, name, &wanted)?,
+            Ground::Whiteout => self.make_over_whiteout(&site, name, &wanted)?,
+        };
+        let name = Name::from(name);
+        let entry = self.enter(&site, &mut names, &name)?;
+        if kind == FileKind::Regular
+            && let Some(fd) = made
+        {
+            let handle = Handle {
+                fd: Arc::new(fd),
+                writable: true,
+            };
+            self.fds.insert(Key::File(entry.id), handle);
+        }
+        Ok(entry)
+    }
+
+    /// Makes another name for a file that is no directory (link(2)).
+    ///
+    /// # Errors
+    /// `PERM` for a directory, `NOENT` for a file without any name left, and as
+    /// [`mknod`](Self::mknod).
+    pub fn link(&self, id: u64, parent: u64, name: &OsStr) -> Result<Entry> {
+        check_name(name)?;
+        let upper = self.upper()?;
+        let (node, parent) = (self.node(id)?, self.node(parent)?);
+        if node.kind.is_dir() {
+            return Err(Errno::PERM);
+        }
+        self.copy_up(&parent, Extent::Whole)?;
+        self.copy_up(&node, Extent::Whole)?;
+        let mut names = parent.dir()?.names.write();
+        let site = self.site(upper, &parent, &names)?;
+        match self.ground(&site, &names, name)? {
+            Ground::Taken => return Err(Errno::EXIST),
+            Ground::Bare => self.link_to(&node, site.dir.as_fd(), name)?,
+            Ground::Whiteout => {
+                let staged = upper.work.temp_name();
+                self.link_to(&node, upper.work.dir(), &staged)?;
+                publish_over(&site, &staged, name, FileKind::Regular)?;
+            }
+        }
+        self.enter(&site, &mut names, &Name::from(name))
+    }
+
+    /// linkat(2) of a node's object.
+    fn link_to(&self, node: &Node, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+        let object = self.locate(node)?;
+        match object.at() {
+            At::Name(from, old) => rustix::fs::linkat(from, old, dir, name, AtFlags::empty()),
+            At::Fd(fd) => {
+                let path = object::proc_path(fd);
+                let from = rustix::fs::CWD;
+                rustix::fs::linkat(from, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+            }
+        }
+    }
+
+    /// The upper directory of a node whose namespace lock the caller holds.
+    pub(crate) fn site<'s>(
+        &self,
+        upper: &'s Upper,
+        parent: &'s Arc<Node>,
+        names: &Names,
+    ) -> Result<Site<'s>> {
+        if names.removed {
+            return Err(Errno::NOENT);
+        }
+        let dir = self.upper_dir(parent)?;
+        Ok(Site { upper, parent, dir })
+    }
+
+    /// What is under a name. The caller holds the namespace lock.
+    pub(crate) fn ground(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<Ground> {
+        let above = self.ground_above(site, name)?;
+        if above != Ground::Bare {
+            return Ok(above);
+        }
+        let taken = match &names.listing {
+            Some(listing) => listing.contains(name),
+            None => self.lower_positive(site.parent, name)?,
+        };
+        Ok(if taken { Ground::Taken } else { Ground::Bare })
+    }
+
+    /// What the upper directory has under a name.
+    pub(crate) fn ground_above(&self, site: &Site<'_>, name: &OsStr) -> Result<Ground> {
+        Ok(match self.upper_stat(site.dir.as_fd(), name)? {
+            Some(stat) if is_whiteout(&stat) => Ground::Whiteout,
+            Some(_) => Ground::Taken,
+            None => Ground::Bare,
+        })
+    }
+
+    fn make_in_place(
+        &self,
+        site: &Site<'_>,
+        name: &OsStr,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<OwnedFd>> {
+        let dir = site.dir.as_fd();
+        let records = site.upper.layer.records;
+        let made = wanted.make(dir, name, records)?;
+        let at = At::Name(dir, name.as_bytes());
+        let owned = object::stat(at).and_then(|stat| {
+            if records {
+                return stage::write_record_of_new(at, wanted.record(&stat));
+            }
+            let keep_group = stat.stx_gid != wanted.gid && has_set_gid(dir)?;
+            own(at, &stat, wanted, keep_group)
+        });
+        if let Err(error) = owned {
+            stage::undo(dir, name, wanted.kind);
+            return Err(error);
+        }
+        Ok(made)
+    }
+
+    fn make_over_whiteout(
+        &self,
+        site: &Site<'_>,
+        name: &OsStr,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<OwnedFd>> {
+        let work = &site.upper.work;
+        let nursery = Nursery::open(site)?;
+        let staged = work.temp_name();
+        let made = nursery.make(&staged, wanted, site);
+        if made.is_err() {
+            work.discard(&staged);
+        }
+        nursery.close();
+        let made = made?;
+        publish_over(site, &staged, name, wanted.kind)?;
+        Ok(made)
+    }
+
+    /// Settles the mode and group of a new file where no file system does it for us.
+    fn inherit_by_record(
+        &self,
+        site: &Site<'_>,
+        caller: &Caller,
+        wanted: &mut Wanted<'_>,
+    ) -> Result<()> {
+        if wanted.kind != FileKind::Symlink {
+            wanted.mode &= !caller.umask;
+        }
+        let parent = self.attr(site.parent)?;
+        if parent.mode & S_ISGID != 0 {
+            wanted.gid = parent.gid;
+            if wanted.kind.is_dir() {
+                wanted.mode |= S_ISGID;
+            }
+        }
+        Ok(())
+    }
+
+    /// The node for a name just made in the upper directory.
+    fn enter(&self, site: &Site<'_>, names: &mut Names, name: &Name) -> Result<Entry> {
+        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        let stat = object::stat(at)?;
+        let attr = self.attr_of(at, &stat, site.upper.layer.records)?;
+        let found = Found {
+            real: Real::Upper,
+            attr,
+            identity: stat,
+            lowers: Vec::new(),
+        };
+        let object = self.object_of(&stat);
+        let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
+        if let Some(listing) = &mut names.listing {
+            listing.insert(name, Known::Object(object, attr.kind));
+        }
+        Ok(Entry { id: node.id, attr })
+    }
+}
+
+/// Gives a new object to its owner, unless it is already theirs.
+fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Result<()> {
+    let uid = (stat.stx_uid != wanted.uid).then_some(wanted.uid);
+    let gid = (stat.stx_gid != wanted.gid && !keep_group).then_some(wanted.gid);
+    if uid.is_none() && gid.is_none() {
+        return Ok(());
+    }
+    match object::chown(at, uid, gid) {
+        // An ordinary user's daemon cannot give its files to a group of the caller that it is not
+        // in itself; they are the user's own all the same.
+        Err(Errno::PERM) if uid.is_none() => return Ok(()),
+        other => other?,
+    }
+    let mode = u32::from(stat.stx_mode) & 0o7777;
+    if mode & 0o6000 != 0 && wanted.kind != FileKind::Symlink {
+        object::chmod(at, mode)?;
+    }
+    Ok(())
+}
+
+fn has_set_gid(dir: BorrowedFd<'_>) -> Result<bool> {
+    Ok(u32::from(object::stat_fd(dir)?.stx_mode) & S_ISGID != 0)
+}
+
+/// Moves a staged object to where a whiteout is.
+fn publish_over(site: &Site<'_>, staged: &OsStr, name: &OsStr, kind: FileKind) -> Result<()> {
+    let work = &site.upper.work;
+    // A directory cannot be renamed over a file, but the two can change places.
+    let flags = if kind.is_dir() {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::empty()
+    };
+    let moved = rustix::fs::renameat_with(work.dir(), staged, &site.dir, name, flags);
+    if moved.is_err() || kind.is_dir() {
+        // The object, or the whiteout it took the place of.
+        work.discard(staged);
+    }
+    moved
+}
+
+/// Where an object that is to replace a whiteout is made: the work directory, or a directory in it
+/// that hands on the default ACL of the directory the object is for.
+struct Nursery<'s> {
+    upper: &'s Upper,
+    inner: Option<(OsString, OwnedFd)>,
+}
+
+impl<'s> Nursery<'s> {
+    fn open(site: &Site<'s>) -> Result<Self> {
+        let upper = site.upper;
+        let acl = match upper.layer.records {
+            true => None,
+            false => xattr::get_all(At::Fd(site.dir.as_fd()), DEFAULT_ACL)?,
+        };
+        let Some(acl) = acl else {
+            return Ok(Self { upper, inner: None });
+        };
+        let name = upper.work.temp_name();
+        rustix::fs::mkdirat(upper.work.dir(), &name, Mode::RWXU)?;
+        let dir = crate::layer::open_dir(upper.work.dir(), &name)?;
+        let nursery = Self {
+            upper,
+            inner: Some((name, dir)),
+        };
+        if let Some((_, dir)) = &nursery.inner {
+            let at = At::Fd(dir.as_fd());
+            xattr::set(at, DEFAULT_ACL, &acl, XattrFlags::empty())?;
+        }
+        Ok(nursery)
+    }
+
+    /// Makes an object, complete, under a name in the work directory.
+    fn make(&self, name: &OsStr, wanted: &Wanted<'_>, site: &Site<'_>) -> Result<Option<OwnedFd>> {
+        let work = self.upper.work.dir();
+        let records = self.upper.layer.records;
+        let place = self.inner.as_ref().map_or(work, |(_, dir)| dir.as_fd());
+        let made = wanted.make(place, name, records)?;
+        if self.inner.is_some() {
+            rustix::fs::renameat(place, name, work, name)?;
+        }
+        let at = At::Name(work, name.as_bytes());
+        let stat = object::stat(at)?;
+        if records {
+            stage::write_record_of_new(at, wanted.record(&stat))?;
+        } else {
+            adopt(at, &stat, wanted, site.dir.as_fd())?;
+        }
+        if wanted.kind.is_dir() {
+            set_opaque(at, self.upper.namespace)?;
+        }
+        Ok(made)
+    }
+
+    fn close(&self) {
+        if let Some((name, _)) = &self.inner {
+            self.upper.work.discard(name);
+        }
+    }
+}
+
+/// Gives a staged object owner, group and set-gid bit as if it had been made in `parent`.
+fn adopt(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, parent: BorrowedFd<'_>) -> Result<()> {
+    let parent = object::stat_fd(parent)?;
+    if u32::from(parent.stx_mode) & S_ISGID == 0 {
+        return own(at, stat, wanted, false);
+    }
+    let wanted = Wanted {
+        gid: parent.stx_gid,
+        ..*wanted
+    };
+    own(at, stat, &wanted, false)?;
+    let mode = u32::from(stat.stx_mode) & 0o7777;
+    if wanted.kind.is_dir() {
+        object::chmod(at, mode | S_ISGID)?;
+    }
+    Ok(())
+}

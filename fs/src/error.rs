@@ -1,0 +1,83 @@
+//! Errors.
+//!
+//! An operation on a mounted overlay fails with an [`Errno`], because that is all its caller, a
+//! system call, can be told. Opening an overlay fails with a [`MountError`], which a person reads.
+
+use std::path::PathBuf;
+
+pub use rustix::io::Errno;
+
+/// The result of an operation on the overlay.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Why a stack of directories cannot be opened as an overlay.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// No lower layer was given.
+    #[error("an overlay needs at least one lower directory")]
+    NoLower,
+    /// More lower layers than the kernel's overlay takes.
+    #[error("{0} lower directories were given, at most {max} are possible", max = crate::layer::MAX_LOWER)]
+    TooManyLowers(usize),
+    /// An upper directory came without a work directory, or the other way round.
+    #[error("an upper and a work directory go together, and only one was given")]
+    UpperWithoutWork,
+    /// A layer directory cannot be opened.
+    #[error("{role} directory {}: {errno}", path.display())]
+    Open {
+        /// What the directory was to be: `lower`, `upper` or `work`.
+        role: &'static str,
+        /// As it was given.
+        path: PathBuf,
+        /// What open(2) said.
+        errno: Errno,
+    },
+    /// A work directory that lies on another file system than its upper.
+    #[error(
+        "work directory {} and upper directory {} are not on one file system, so that files could not be moved between them",
+        work.display(), upper.display()
+    )]
+    WorkElsewhere {
+        /// The work directory.
+        work: PathBuf,
+        /// The upper directory.
+        upper: PathBuf,
+    },
+    /// Two directories of which one lies in the other.
+    #[error("{} and {} overlap: one lies inside the other", one.display(), other.display())]
+    Overlap {
+        /// The one.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// The work directory is held by another mount.
+    #[error("work directory {} is in use by another mount", path.display())]
+    InUse {
+        /// The work directory.
+        path: PathBuf,
+    },
+    /// The work directory cannot be prepared.
+    #[error("cannot {action} in work directory {}: {errno}", path.display())]
+    Work {
+        /// What was tried.
+        action: &'static str,
+        /// The work directory.
+        path: PathBuf,
+        /// What the system call said.
+        errno: Errno,
+    },
+}
+
+impl MountError {
+    /// The error number mount(2) would have given, for callers that pass one on.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NoLower | Self::TooManyLowers(_) | Self::UpperWithoutWork => Errno::INVAL,
+            Self::WorkElsewhere { .. } => Errno::XDEV,
+            Self::Overlap { .. } => Errno::LOOP,
+            Self::InUse { .. } => Errno::BUSY,
+            Self::Open { errno, .. } | Self::Work { errno, .. } => *errno,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The content of files.
+//!
+//! The transport opens nothing: reads and writes name a node, and go to where its data is at that
+//! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+
+use crate::Overlay;
+use crate::attr::{Caller, FileKind};
+use crate::copy_up::Extent;
+use crate::error::{Errno, Result};
+use crate::fd_cache::{Handle, Key};
+use crate::inode::Node;
+use crate::object::{self, Located};
+use crate::stage;
+
+/// What an lseek(2) that a file system must answer looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// The next data at or after the offset (`SEEK_DATA`).
+    Data,
+    /// The next hole at or after the offset (`SEEK_HOLE`).
+    Hole,
+}
+
+impl Overlay {
+    /// Reads from a regular file at an offset in bytes. Less than the buffer is filled only at the
+    /// end of the file (pread(2)).
+    ///
+    /// # Errors
+    /// Those of open(2) and pread(2).
+    pub fn read(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let file = self.open_for_reading(&*self.node(id)?)?;
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match rustix::io::pread(&file, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(Errno::INTR) => {}
+                Err(error) if filled == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Writes to a regular file at an offset in bytes, copying it up before if need be, and returns
+    /// how much was written (pwrite(2)).
+    ///
+    /// `drop_set_id` says that the writer has no privileges, so that set-uid and set-gid go.
+    ///
+    /// # Errors
+    /// Those of copying up, open(2) and pwrite(2). If part was written, that is the answer and the
+    /// error shows at the next write.
+    pub fn write(&self, id: u64, offset: u64, data: &[u8], drop_set_id: bool) -> Result<usize> {
+        let node = self.node(id)?;
+        self.copy_up(&node, Extent::Whole)?;
+        let file = self.open_for_writing(&node)?;
+        let mut written = 0;
+        while written < data.len() {
+            match rustix::io::pwrite(&file, &data[written..], offset + written as u64) {
+                Ok(length) => written += length,
+                Err(Errno::INTR) => {}
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        if drop_set_id {
+            self.drop_set_id(&node)?;
+        }
+        Ok(written)
+    }
+
+    /// Makes the content of a file, or the names in a directory, durable (fsync(2)). Without effect
+    /// on a volatile overlay, and on what is in a lower layer and was never changed.
+    ///
+    /// # Errors
+    /// `IO`, `NOSPC` and `DQUOT` if something written before could not be kept.
+    pub fn fsync(&self, id: u64, data_only: bool) -> Result<()> {
+        let node = self.node(id)?;
+        if self.volatile || !node.in_upper() {
+            return Ok(());
+        }
+        let file = match node.kind {
+            FileKind::Directory => self.open_directory(&node)?,
+            FileKind::Regular => self.open_for_reading(&node)?,
+            _ => return Err(Errno::INVAL),
+        };
+        if data_only {
+            rustix::fs::fdatasync(&file)
+        } else {
+            rustix::fs::fsync(&file)
+        }
+    }
+
+    /// Allocates, frees or moves space in a regular file (fallocate(2)); `mode` is its flags.
+    ///
+    /// # Errors
+    /// Those of copying up and fallocate(2).
+    pub fn fallocate(
+        &self,
+        caller: &Caller,
+        id: u64,
+        mode: u32,
+        offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let node = self.node(id)?;
+        self.copy_up(&node, Extent::Whole)?;
+        let file = self.open_for_writing(&node)?;
+        let mode = FallocateFlags::from_bits_retain(mode);
+        rustix::fs::fallocate(&file, mode, offset, length)?;
+        if caller.uid != 0 {
+            self.drop_set_id(&node)?;
+        }
+        Ok(())
+    }
+
+    /// The offset of the next data or hole (lseek(2)).
+    ///
+    /// # Errors
+    /// `NXIO` if there is none.
+    pub fn seek(&self, id: u64, offset: u64, what: Seek) -> Result<u64> {
+        let file = self.open_for_reading(&*self.node(id)?)?;
+        let target = match what {
+            Seek::Data => SeekFrom::Data(offset),
+            Seek::Hole => SeekFrom::Hole(offset),
+        };
+        // Moves the offset of a descriptor that is only ever used with offsets of its own.
+        rustix::fs::seek(&file, target)
+    }
+
+    /// Copies between two regular files, or within one, without the data passing through memory
+    /// where that is possible (copy_file_range(2)); returns how much was copied, in bytes.
+    ///
+    /// # Errors
+    /// Those of copying up and copy_file_range(2); with `XDEV` and `OPNOTSUPP` the caller is to copy
+    /// by itself.
+    pub fn copy_range(
+        &self,
+        (from, mut read_at): (u64, u64),
+        (to, mut write_at): (u64, u64),
+        length: usize,
+    ) -> Result<usize> {
+        let to = self.node(to)?;
+        self.copy_up(&to, Extent::Whole)?;
+        let output = self.open_for_writing(&to)?;
+        let input = self.open_for_reading(&*self.node(from)?)?;
+        let (from_offset, to_offset) = (Some(&mut read_at), Some(&mut write_at));
+        rustix::fs::copy_file_range(&input, from_offset, &output, to_offset, length)
+    }
+
+    /// The target of a symbolic link (readlink(2)).
+    ///
+    /// # Errors
+    /// `INVAL` if it is none.
+    pub fn readlink(&self, id: u64) -> Result<Vec<u8>> {
+        let node = self.node(id)?;
+        if node.kind != FileKind::Symlink {
+            return Err(Errno::INVAL);
+        }
+        stage::read_link(self.locate(&node)?.at())
+    }
+
+    pub(crate) fn open_for_reading(&self, node: &Node) -> Result<Arc<OwnedFd>> {
+        self.open_file(node, false)
+    }
+
+    /// The caller has copied the node up.
+    pub(crate) fn open_for_writing(&self, node: &Node) -> Result<Arc<OwnedFd>> {
+        self.open_file(node, true)
+    }
+
+    /// A descriptor of a regular file's data, from the cache or opened.
+    fn open_file(&self, node: &Node, write: bool) -> Result<Arc<OwnedFd>> {
+        match node.kind {
+            FileKind::Regular => {}
+            FileKind::Directory => return Err(Errno::ISDIR),
+            _ => return Err(Errno::INVAL),
+        }
+        let key = Key::File(node.id);
+        if let Some(handle) = self.fds.get(key)
+            && (handle.writable || !write)
+        {
+            return Ok(handle.fd);
+        }
+        let object = self.locate(node)?;
+        if write && !object.in_upper {
+            // Never: a lower layer is not to be written to, whatever went wrong before.
+            return Err(Errno::ROFS);
+        }
+        let handle = if object.in_upper {
+            self.open_upper_file(&object, write)?
+        } else {
+            Handle {
+                fd: Arc::new(self.open_reading(&object)?),
+                writable: false,
+            }
+        };
+        // Under the place lock still, so that a copy-up that follows finds it there to remove.
+        self.fds.insert(key, handle.clone());
+        Ok(handle.fd)
+    }
+
+    fn open_upper_file(&self, object: &Located<'_>, write: bool) -> Result<Handle> {
+        let at = object.at();
+        let open = || self.fds.open(|| object::open(at, OFlags::RDWR));
+        let opened = match open() {
+            // The file's mode does not let its own owner in, and we have no privileges. Whether the
+            // caller may write to it was decided before.
+            Err(Errno::ACCESS) if write => with_permission(object, open),
+            other => other,
+        };
+        match opened {
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if !write => Ok(Handle {
+                fd: Arc::new(self.open_reading(object)?),
+                writable: false,
+            }),
+            opened => Ok(Handle {
+                fd: Arc::new(opened?),
+                writable: true,
+            }),
+        }
+    }
+
+    /// Opens for reading only, and leaves the time of last access alone where that is allowed.
+    fn open_reading(&self, object: &Located<'_>) -> Result<OwnedFd> {
+        let open = |flags| self.fds.open(|| object::open(object.at(), flags));
+        match open(OFlags::RDONLY | OFlags::NOATIME) {
+            Err(Errno::PERM) => {}
+            Err(Errno::ACCESS) if object.in_upper => {
+                return with_permission(object, || open(OFlags::RDONLY));
+            }
+            other => return other,
+        }
+        open(OFlags::RDONLY)
+    }
+
+    /// A descriptor of a node's upper directory that can be synced.
+    fn open_directory(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
+        let dir = self.upper_dir(node)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let path = plyfs_sys::xattr::At::Fd(dir.as_fd());
+        self.fds.open(|| object::open(path, flags)).map(Arc::new)
+    }
+}
+
+/// Runs an open with owner permissions added to the file for as long as it takes.
+fn with_permission(
+    object: &Located<'_>,
+    open: impl FnOnce() -> Result<OwnedFd>,
+) -> Result<OwnedFd> {
+    let mode = u32::from(object::stat(object.at())?.stx_mode) & 0o7777;
+    // Not our own file: this fails as the open did.
+    object::chmod(object.at(), mode | 0o600).map_err(|_| Errno::ACCESS)?;
+    let opened = open();
+    object::chmod(object.at(), mode)?;
+    opened
+}

@@ -1,0 +1,238 @@
+//! Nodes: what the overlay remembers of a file while somebody knows it.
+//!
+//! A [`Node`] is one file of the merged tree. It has an id, a kind and a [`Place`]: its parent, its
+//! name there, and in which layer its object is now. The object of a file moves once in its life,
+//! from a lower layer to the upper, when it is copied up; the node stays the same, so that whoever
+//! has it open sees what is written afterwards.
+//!
+//! # Locks
+//!
+//! There is no global lock. Every directory has a namespace lock ([`Dir::names`]) and every node a
+//! place lock; they are taken in this order, and released as soon as the names or the place need
+//! not stay as they are:
+//!
+//! 1. `Node::copy_up`, one node at a time and a child before its parent;
+//! 2. the overlay's rename lock, for a rename from one directory to another;
+//! 3. namespace locks, several only through [`lock_names`], which sorts them by node id;
+//! 4. `Node::place`, a child before its ancestors. Who holds one for writing asks for no other,
+//!    but for rename, which holds those of the two files it moves.
+//!
+//! A lookup reads names under the namespace lock of its directory; whoever changes what a name
+//! stands for (create, unlink, rename, publishing a copy-up) holds it for writing, for the few
+//! system calls of that change. Copying data and fsync happen under `copy_up` alone.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+
+use crate::attr::{Attr, FileKind};
+use crate::error::{Errno, Result};
+use crate::layer::{LowerDir, Name};
+use crate::number::ROOT_ID;
+use crate::readdir::Listing;
+
+/// One file of the merged tree.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: u64,
+    /// `st_ino`. Changes only when one of several names of a lower file is copied up.
+    pub(crate) ino: AtomicU64,
+    pub(crate) kind: FileKind,
+    /// How often it was given out by a lookup and not forgotten since. Changed under the lock of
+    /// the node table.
+    pub(crate) lookups: AtomicU64,
+    /// How many nodes have it as the parent of their place. It stays known as long as there are any.
+    pub(crate) children: AtomicU64,
+    pub(crate) place: RwLock<Place>,
+    /// Held while the node is copied up.
+    pub(crate) copy_up: Mutex<()>,
+    /// What a directory has besides.
+    pub(crate) dir: Option<Box<Dir>>,
+}
+
+/// Where a node is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The directory that holds it; `None` for the root, and for what was removed.
+    pub(crate) parent: Option<Arc<Node>>,
+    pub(crate) name: Name,
+    pub(crate) real: Real,
+}
+
+/// In which layer the object of a node is.
+#[derive(Debug, Clone)]
+pub(crate) enum Real {
+    /// In the upper layer, under the node's name in its parent's upper directory.
+    Upper,
+    /// In a lower layer: for a file the directory that holds it there under the node's name, for a
+    /// directory the topmost of its lower directories.
+    Lower(Arc<LowerDir>),
+    /// In the upper layer without a name we know: removed while in use, kept by a descriptor.
+    Orphan(Arc<OwnedFd>),
+}
+
+/// The part of a node that only a directory has.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    /// Its lower directories, topmost first. Fixed: what an opaque upper directory hides was never
+    /// listed here, and a copied-up directory keeps showing them.
+    pub(crate) lowers: Box<[Arc<LowerDir>]>,
+    /// The namespace lock, with what it protects.
+    pub(crate) names: RwLock<Names>,
+}
+
+/// What is known of the names in a directory.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// The merged listing, once it was asked for.
+    pub(crate) listing: Option<Listing>,
+    /// The directory was removed; nothing can be made in it any more.
+    pub(crate) removed: bool,
+}
+
+impl Node {
+    /// A node that nobody has looked up yet.
+    pub(crate) fn new(
+        id: u64,
+        ino: u64,
+        kind: FileKind,
+        place: Place,
+        lowers: Vec<Arc<LowerDir>>,
+    ) -> Arc<Self> {
+        if let Some(parent) = &place.parent {
+            parent.children.fetch_add(1, Ordering::Relaxed);
+        }
+        let dir = kind.is_dir().then(|| {
+            Box::new(Dir {
+                lowers: lowers.into(),
+                names: RwLock::default(),
+            })
+        });
+        Arc::new(Self {
+            id,
+            ino: AtomicU64::new(ino),
+            kind,
+            lookups: AtomicU64::new(0),
+            children: AtomicU64::new(0),
+            place: RwLock::new(place),
+            copy_up: Mutex::new(()),
+            dir,
+        })
+    }
+
+    /// `st_ino`.
+    pub(crate) fn ino(&self) -> u64 {
+        self.ino.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is the root of the mount.
+    pub(crate) fn is_root(&self) -> bool {
+        self.id == ROOT_ID
+    }
+
+    /// The directory part.
+    ///
+    /// # Errors
+    /// `NOTDIR` if it is no directory.
+    pub(crate) fn dir(&self) -> Result<&Dir> {
+        self.dir.as_deref().ok_or(Errno::NOTDIR)
+    }
+
+    /// Whether its object is in the upper layer.
+    pub(crate) fn in_upper(&self) -> bool {
+        !matches!(self.place.read().real, Real::Lower(_))
+    }
+
+    /// Whether it is a directory made of more than one.
+    pub(crate) fn is_merged(&self, in_upper: bool) -> bool {
+        self.dir
+            .as_ref()
+            .is_some_and(|dir| dir.lowers.len() + usize::from(in_upper) > 1)
+    }
+
+    /// Turns the attributes of its object into its own.
+    pub(crate) fn adapt(&self, attr: &mut Attr, in_upper: bool) {
+        attr.ino = self.ino();
+        if self.is_merged(in_upper) {
+            attr.nlink = 1;
+        }
+    }
+
+    /// Whether it is where the caller found it: under this name in this directory.
+    pub(crate) fn is_at(&self, parent: &Arc<Node>, name: &OsStr) -> bool {
+        self.place.read().is_at(parent, name)
+    }
+}
+
+impl Place {
+    /// Whether it is directly in this directory.
+    pub(crate) fn is_in(&self, parent: &Arc<Node>) -> bool {
+        self.parent
+            .as_ref()
+            .is_some_and(|at| Arc::ptr_eq(at, parent))
+    }
+
+    /// Whether it is directly in this directory under this name.
+    pub(crate) fn is_at(&self, parent: &Arc<Node>, name: &OsStr) -> bool {
+        self.is_in(parent) && *self.name == *name
+    }
+
+    /// Changes the parent, keeping count of children. The former parent is returned, since it may
+    /// have become unknown by this.
+    pub(crate) fn set_parent(&mut self, parent: Option<Arc<Node>>) -> Option<Arc<Node>> {
+        if let Some(parent) = &parent {
+            parent.children.fetch_add(1, Ordering::Relaxed);
+        }
+        let former = std::mem::replace(&mut self.parent, parent);
+        if let Some(former) = &former {
+            former.children.fetch_sub(1, Ordering::Relaxed);
+        }
+        former
+    }
+}
+
+impl Drop for Node {
+    /// Lets go of the ancestors in a loop: a chain of thousands would overflow the stack.
+    fn drop(&mut self) {
+        let mut next = self.place.get_mut().parent.take();
+        while let Some(parent) = next {
+            next = Arc::into_inner(parent).and_then(|mut node| node.place.get_mut().parent.take());
+        }
+    }
+}
+
+/// Takes the namespace locks of several directories for writing, in the order of their ids, each
+/// once.
+///
+/// # Errors
+/// `NOTDIR` if one is no directory.
+pub(crate) fn lock_names<'n>(dirs: &[&'n Arc<Node>]) -> Result<NameLocks<'n>> {
+    let mut sorted: Vec<&'n Arc<Node>> = dirs.to_vec();
+    sorted.sort_by_key(|node| node.id);
+    sorted.dedup_by_key(|node| node.id);
+    let locks = sorted
+        .into_iter()
+        .map(|node| Ok((node.id, node.dir()?.names.write())))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(NameLocks(locks))
+}
+
+/// Namespace locks held for writing.
+pub(crate) struct NameLocks<'n>(Vec<(u64, RwLockWriteGuard<'n, Names>)>);
+
+impl NameLocks<'_> {
+    /// The names of one of the directories that were locked.
+    ///
+    /// # Errors
+    /// `IO` if it is not among them, which would be a fault of the caller.
+    pub(crate) fn of(&mut self, node: &Node) -> Result<&mut Names> {
+        self.0
+            .iter_mut()
+            .find(|(id, _)| *id == node.id)
+            .map(|(_, names)| &mut **names)
+            .ok_or(Errno::IO)
+    }
+}

@@ -1,0 +1,213 @@
+//! Layers: the directories a stack is made of.
+//!
+//! A lower layer never changes while it is mounted and is never written to: its directories are
+//! opened with `O_PATH`, its files `O_RDONLY`, and nothing else. A directory inside it is therefore
+//! known well enough by its parent and its name there ([`LowerDir`]), whatever becomes of the
+//! merged directory it shows through, and can be opened again whenever its descriptor was evicted.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{MountError, Result};
+use crate::fd_cache::{FdCache, Handle, Key};
+
+/// How many lower layers a mount may have: as many as the kernel's overlay takes.
+pub const MAX_LOWER: usize = 500;
+
+/// A name in a directory. Shared, since a listing and a node hold the same one.
+pub(crate) type Name = Arc<OsStr>;
+
+/// A lower layer as it is given to [`Overlay::open`](crate::Overlay::open).
+#[derive(Debug, Clone)]
+pub struct LowerLayer {
+    /// The directory.
+    pub path: PathBuf,
+    /// Whether files may carry `override_stat` records. Looking for them costs a system call a
+    /// lookup, so a layer that is known to have none says so.
+    pub override_stat: bool,
+    /// Whether directories may be opaque; likewise.
+    pub opaque: bool,
+}
+
+impl LowerLayer {
+    /// A directory of which nothing is known: opaque directories are looked for, records are not.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            override_stat: false,
+            opaque: true,
+        }
+    }
+}
+
+/// An opened layer.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) root: Arc<OwnedFd>,
+    pub(crate) path: PathBuf,
+    /// Whether `override_stat` records are honoured in it.
+    pub(crate) records: bool,
+    /// Whether its directories may be opaque.
+    pub(crate) opaque: bool,
+}
+
+impl Layer {
+    pub(crate) fn open_lower(layer: &LowerLayer) -> std::result::Result<Self, MountError> {
+        Ok(Self {
+            root: Arc::new(open_root("lower", &layer.path)?),
+            path: layer.path.clone(),
+            records: layer.override_stat,
+            opaque: layer.opaque,
+        })
+    }
+}
+
+/// Opens the root of a layer; `role` is for the message.
+pub(crate) fn open_root(
+    role: &'static str,
+    path: &Path,
+) -> std::result::Result<OwnedFd, MountError> {
+    // A layer may be given through a link (`l/XXXX` in containers-storage), so this one is followed.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| MountError::Open {
+        role,
+        path: path.to_owned(),
+        errno,
+    })
+}
+
+/// Opens a directory below another for use with the `*at` calls.
+pub(crate) fn open_dir(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// A directory in a lower layer.
+#[derive(Debug)]
+pub(crate) struct LowerDir {
+    /// Distinguishes this record from every other, in the descriptor cache.
+    serial: u64,
+    /// Index of its layer among the lowers, topmost first.
+    pub(crate) layer: u16,
+    /// Where it is; `None` for the root of the layer.
+    place: Option<(Arc<LowerDir>, Name)>,
+}
+
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
+
+impl LowerDir {
+    pub(crate) fn root(layer: u16) -> Arc<Self> {
+        Self::new(layer, None)
+    }
+
+    pub(crate) fn child(parent: &Arc<Self>, name: &Name) -> Arc<Self> {
+        Self::new(parent.layer, Some((parent.clone(), name.clone())))
+    }
+
+    fn new(layer: u16, place: Option<(Arc<LowerDir>, Name)>) -> Arc<Self> {
+        Arc::new(Self {
+            serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
+            layer,
+            place,
+        })
+    }
+
+    /// The key of its descriptor.
+    pub(crate) fn key(&self) -> Key {
+        Key::LowerDir(self.serial)
+    }
+
+    /// An `O_PATH` descriptor of the directory.
+    ///
+    /// # Errors
+    /// Those of openat(2): a layer that was changed underneath the mount shows here.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        layers: &[Layer],
+        cache: &FdCache,
+    ) -> Result<Arc<OwnedFd>> {
+        // From the nearest ancestor that is open downwards. A loop, not recursion: a tree may be
+        // deeper than a stack.
+        let mut closed = Vec::new();
+        let mut dir = self;
+        let mut fd = loop {
+            let Some((parent, _)) = &dir.place else {
+                break layers[usize::from(dir.layer)].root.clone();
+            };
+            if let Some(handle) = cache.get(dir.key()) {
+                break handle.fd;
+            }
+            closed.push(dir);
+            dir = parent;
+        };
+        for dir in closed.into_iter().rev() {
+            if let Some((_, name)) = &dir.place {
+                fd = Arc::new(cache.open(|| open_dir(fd.as_fd(), name))?);
+                let handle = Handle {
+                    fd: fd.clone(),
+                    writable: false,
+                };
+                cache.insert(dir.key(), handle);
+            }
+        }
+        Ok(fd)
+    }
+}
+
+impl Drop for LowerDir {
+    /// Lets go of the ancestors in a loop: a chain of thousands would overflow the stack.
+    fn drop(&mut self) {
+        let mut next = self.place.take();
+        while let Some((parent, _)) = next {
+            next = Arc::into_inner(parent).and_then(|mut dir| dir.place.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_opens_again_after_eviction() {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(tmp.path().join("a/b")).unwrap();
+        let layers = [Layer::open_lower(&LowerLayer::new(tmp.path())).unwrap()];
+        let cache = FdCache::new(16);
+        let a = LowerDir::child(&LowerDir::root(0), &Name::from(OsStr::new("a")));
+        let b = LowerDir::child(&a, &Name::from(OsStr::new("b")));
+        let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
+        let first = b.open(&layers, &cache).unwrap();
+        cache.remove(a.key());
+        cache.remove(b.key());
+        let second = b.open(&layers, &cache).unwrap();
+        assert_eq!(inode(&first), inode(&second));
+    }
+
+    #[test]
+    fn a_very_deep_directory_can_be_dropped() {
+        let mut dir = LowerDir::root(0);
+        let name = Name::from(OsStr::new("d"));
+        for _ in 0..200_000 {
+            dir = LowerDir::child(&dir, &name);
+        }
+        drop(dir);
+    }
+
+    #[test]
+    fn a_layer_that_is_missing_or_no_directory_is_an_error() {
+        let tmp = tempfile::tempdir().unwrap();
+        let missing = tmp.path().join("missing");
+        let error = Layer::open_lower(&LowerLayer::new(&missing)).unwrap_err();
+        assert_eq!(error.errno(), crate::Errno::NOENT);
+        assert!(error.to_string().contains("missing"), "{error}");
+        std::fs::write(&missing, "").unwrap();
+        let error = Layer::open_lower(&LowerLayer::new(&missing)).unwrap_err();
+        assert_eq!(error.errno(), crate::Errno::NOTDIR);
+    }
+}

@@ -1,0 +1,110 @@
+//! Numbers: which inode number an object of a layer has on the mount.
+//!
+//! Two numbers exist for a file and are separate ideas. The *node id* is how the transport names a
+//! node while it is known; `st_ino` is what stat(2) shows. The FUSE library answers a lookup with one
+//! number for both, so ids are chosen to serve as `st_ino` too: derived from the object's own inode
+//! number and its file system, they are the same after a remount, whatever else was looked up
+//! before. As with `xino=on` of the kernel, the file system is kept in the high bits.
+
+use parking_lot::RwLock;
+
+use crate::attr::Device;
+
+/// An object below the mount: a file system, by its index in the [`Numbering`], and an inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ObjectId {
+    fs: u16,
+    ino: u64,
+}
+
+/// Node id of the root, which the FUSE protocol fixes.
+pub(crate) const ROOT_ID: u64 = 1;
+
+/// Bits of a number that are the object's own inode number.
+const INO_BITS: u32 = 56;
+/// The file-system part of numbers that are not derived from an object.
+const DYNAMIC_FS: u64 = 0xff;
+
+/// The file systems the layers lie on, in the order they were first seen.
+#[derive(Debug, Default)]
+pub(crate) struct Numbering {
+    devices: RwLock<Vec<Device>>,
+}
+
+impl Numbering {
+    /// The identity of an object from the device and inode number of its stat.
+    pub(crate) fn object(&self, device: Device, ino: u64) -> ObjectId {
+        ObjectId {
+            fs: self.index(device),
+            ino,
+        }
+    }
+
+    fn index(&self, device: Device) -> u16 {
+        let position = |devices: &[Device]| devices.iter().position(|known| *known == device);
+        let found = position(&self.devices.read());
+        let index = found.unwrap_or_else(|| {
+            let mut devices = self.devices.write();
+            position(&devices).unwrap_or_else(|| {
+                devices.push(device);
+                devices.len() - 1
+            })
+        });
+        // Beyond 65535 file systems objects could be taken for each other; there cannot be that
+        // many, since every one is a mount below one of 500 layers' directories.
+        u16::try_from(index).unwrap_or(u16::MAX)
+    }
+}
+
+impl ObjectId {
+    /// The number derived from the object. `None` if it does not fit: the inode number uses the
+    /// high bits, there are too many file systems, or the number is one the protocol reserves.
+    pub(crate) fn derived(self) -> Option<u64> {
+        let fs = u64::from(self.fs);
+        if self.ino >> INO_BITS != 0 || fs >= DYNAMIC_FS {
+            return None;
+        }
+        let number = fs << INO_BITS | self.ino;
+        (number > ROOT_ID).then_some(number)
+    }
+}
+
+/// The `n`th number that belongs to no object.
+pub(crate) fn dynamic(n: u64) -> u64 {
+    DYNAMIC_FS << INO_BITS | (n & ((1 << INO_BITS) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Device = Device { major: 8, minor: 1 };
+    const OTHER: Device = Device {
+        major: 0,
+        minor: 40,
+    };
+
+    #[test]
+    fn objects_of_the_first_file_system_keep_their_numbers() {
+        let numbering = Numbering::default();
+        assert_eq!(numbering.object(ONE, 1234).derived(), Some(1234));
+    }
+
+    #[test]
+    fn objects_of_different_file_systems_have_different_numbers() {
+        let numbering = Numbering::default();
+        let one = numbering.object(ONE, 1234);
+        let other = numbering.object(OTHER, 1234);
+        assert_ne!(one.derived(), other.derived());
+        assert_eq!(numbering.object(OTHER, 1234), other);
+    }
+
+    #[test]
+    fn reserved_and_large_numbers_are_not_derived() {
+        let numbering = Numbering::default();
+        assert_eq!(numbering.object(ONE, 0).derived(), None);
+        assert_eq!(numbering.object(ONE, ROOT_ID).derived(), None);
+        assert_eq!(numbering.object(ONE, 1 << 60).derived(), None);
+        assert_ne!(dynamic(0), dynamic(1));
+    }
+}

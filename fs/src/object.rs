@@ -1,0 +1,268 @@
+//! Objects in layers: system calls on one, however it is reached.
+//!
+//! A node's object is a name below a directory descriptor, or a descriptor of its own where it has
+//! no name any more. [`Located`] holds the one or the other together with the node's place lock, so
+//! that the name stays right for as long as it is used; it is for quick calls only.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use parking_lot::RwLockReadGuard;
+use plyfs_format::override_stat::{self, OverrideStat};
+use plyfs_sys::xattr::{self, At};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timestamps, Uid};
+
+use crate::Overlay;
+use crate::attr::{Attr, Device, FileKind};
+use crate::error::{Errno, Result};
+use crate::fd_cache::{Handle, Key};
+use crate::inode::{Node, Place, Real};
+use crate::layer::open_dir;
+
+/// What of statx(2) an attribute needs.
+const STATX: StatxFlags = StatxFlags::BASIC_STATS;
+
+/// The object of a node, while its place stays as it is.
+pub(crate) struct Located<'n> {
+    place: RwLockReadGuard<'n, Place>,
+    fd: Arc<OwnedFd>,
+    /// Whether `fd` is the directory that holds the name, and not the object itself.
+    named: bool,
+    /// Whether the object is in the upper layer.
+    pub(crate) in_upper: bool,
+    /// Whether its layer honours `override_stat` records.
+    pub(crate) records: bool,
+}
+
+impl Located<'_> {
+    pub(crate) fn at(&self) -> At<'_> {
+        if self.named {
+            At::Name(self.fd.as_fd(), self.place.name.as_bytes())
+        } else {
+            At::Fd(self.fd.as_fd())
+        }
+    }
+}
+
+/// A way down from a directory that is open.
+struct Descent {
+    /// Descriptor of the directory where it begins.
+    fd: Arc<OwnedFd>,
+    /// That directory.
+    node: Arc<Node>,
+    /// The directories from there, the last first.
+    below: Vec<Arc<Node>>,
+}
+
+/// statx(2) of an object, not following a link.
+pub(crate) fn stat(at: At<'_>) -> Result<Statx> {
+    match at {
+        At::Fd(fd) => stat_fd(fd),
+        At::Name(dir, name) => stat_name(dir, name),
+    }
+}
+
+/// statx(2) of a descriptor.
+pub(crate) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx> {
+    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, STATX)
+}
+
+/// statx(2) of a name, not following a link.
+pub(crate) fn stat_name(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx> {
+    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STATX)
+}
+
+/// Turns "there is no such name" into `None`.
+pub(crate) fn stat_of_absent(stat: Result<Statx>) -> Result<Option<Statx>> {
+    match stat {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The device an object lies on.
+pub(crate) fn device_of(stat: &Statx) -> Device {
+    Device {
+        major: stat.stx_dev_major,
+        minor: stat.stx_dev_minor,
+    }
+}
+
+/// The `override_stat` record of an object. `None` if it has none, or one that cannot be read.
+pub(crate) fn record(at: At<'_>) -> Result<Option<OverrideStat>> {
+    let mut buffer = [0; override_stat::MAX_LEN];
+    match xattr::get(at, c"user.containers.override_stat", &mut buffer) {
+        Ok(len) => Ok(OverrideStat::parse(&buffer[..len])),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens an object. A symbolic link is not followed.
+pub(crate) fn open(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC;
+    match at {
+        At::Fd(fd) => rustix::fs::open(proc_path(fd), flags, Mode::empty()),
+        At::Name(dir, name) => {
+            rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())
+        }
+    }
+}
+
+/// chmod(2) of an object that is no symbolic link.
+pub(crate) fn chmod(at: At<'_>, mode: u32) -> Result<()> {
+    let mode = Mode::from_raw_mode(mode);
+    match at {
+        At::Fd(fd) => rustix::fs::chmod(proc_path(fd), mode),
+        At::Name(dir, name) => rustix::fs::chmodat(dir, name, mode, AtFlags::empty()),
+    }
+}
+
+/// chown(2) of an object, not following a link.
+pub(crate) fn chown(at: At<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    match at {
+        At::Fd(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+        At::Name(dir, name) => rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
+    }
+}
+
+/// utimensat(2) of an object, not following a link.
+pub(crate) fn set_times(at: At<'_>, times: &Timestamps) -> Result<()> {
+    match at {
+        At::Fd(fd) => {
+            rustix::fs::utimensat(rustix::fs::CWD, proc_path(fd), times, AtFlags::empty())
+        }
+        At::Name(dir, name) => rustix::fs::utimensat(dir, name, times, AtFlags::SYMLINK_NOFOLLOW),
+    }
+}
+
+/// The path that leads to the object of a descriptor, whatever it is (proc_pid_fd(5)).
+pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+impl Overlay {
+    /// The object of a node.
+    ///
+    /// # Errors
+    /// Those of opening the directories that lead to it.
+    pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<Located<'n>> {
+        let place = node.place.read();
+        let upper_records = self.upper.as_ref().is_some_and(|upper| upper.layer.records);
+        let (fd, named, in_upper, records) = match (&place.real, &place.parent, &self.upper) {
+            (Real::Upper, None, Some(upper)) => {
+                (upper.layer.root.clone(), false, true, upper_records)
+            }
+            (Real::Upper, Some(parent), Some(_)) => {
+                (self.upper_dir(parent)?, true, true, upper_records)
+            }
+            (Real::Upper, _, None) => return Err(Errno::STALE),
+            (Real::Lower(lower), _, _) => {
+                let records = self.lowers[usize::from(lower.layer)].records;
+                let fd = lower.open(&self.lowers, &self.fds)?;
+                (fd, !node.kind.is_dir(), false, records)
+            }
+            (Real::Orphan(fd), _, _) => (fd.clone(), false, true, upper_records),
+        };
+        Ok(Located {
+            place,
+            fd,
+            named,
+            in_upper,
+            records,
+        })
+    }
+
+    /// What stat(2) shows for a node.
+    pub(crate) fn attr(&self, node: &Node) -> Result<Attr> {
+        let object = self.locate(node)?;
+        let stat = stat(object.at())?;
+        let mut attr = self.attr_of(object.at(), &stat, object.records)?;
+        node.adapt(&mut attr, object.in_upper);
+        Ok(attr)
+    }
+
+    /// The attributes of an object, with its number in its own file system.
+    pub(crate) fn attr_of(&self, at: At<'_>, stat: &Statx, records: bool) -> Result<Attr> {
+        let mut attr = Attr::from_statx(stat).ok_or(Errno::IO)?;
+        // Only these two can carry user.* attributes (xattr(7)).
+        let may_have_record = matches!(attr.kind, FileKind::Regular | FileKind::Directory);
+        if records
+            && may_have_record
+            && let Some(record) = record(at)?
+        {
+            attr.apply(&record);
+            (attr.uid, attr.gid) = self.shown_ids.apply(attr.uid, attr.gid);
+        }
+        Ok(attr)
+    }
+
+    /// `O_PATH` descriptor of the upper directory of a node.
+    ///
+    /// # Errors
+    /// `STALE` if it is not in the upper layer, and those of openat(2).
+    pub(crate) fn upper_dir(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
+        let mut tries = 0;
+        loop {
+            match self.open_down(&self.nearest_open(node)?) {
+                // A directory on the way was moved between the two steps.
+                Err(Errno::STALE) if tries < 100 => tries += 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// The nearest ancestor whose upper directory is open, and the way from there.
+    fn nearest_open(&self, node: &Arc<Node>) -> Result<Descent> {
+        let upper = self.upper.as_ref().ok_or(Errno::ROFS)?;
+        let mut below = Vec::new();
+        let mut node = node.clone();
+        loop {
+            if node.is_root() {
+                let fd = upper.layer.root.clone();
+                return Ok(Descent { fd, node, below });
+            }
+            if let Some(handle) = self.fds.get(Key::UpperDir(node.id)) {
+                let fd = handle.fd;
+                return Ok(Descent { fd, node, below });
+            }
+            let place = node.place.read();
+            let (real, parent) = (place.real.clone(), place.parent.clone());
+            drop(place);
+            match (real, parent) {
+                (Real::Orphan(fd), _) => return Ok(Descent { fd, node, below }),
+                (Real::Upper, Some(parent)) => below.push(std::mem::replace(&mut node, parent)),
+                _ => return Err(Errno::STALE),
+            }
+        }
+    }
+
+    /// Opens directories downwards and keeps them. Each is opened under its own place lock: the name
+    /// is right in the directory above, which is held by a descriptor and may itself move meanwhile.
+    fn open_down(&self, way: &Descent) -> Result<Arc<OwnedFd>> {
+        let (mut fd, mut above) = (way.fd.clone(), &way.node);
+        for node in way.below.iter().rev() {
+            let place = node.place.read();
+            if !place.is_in(above) || !matches!(place.real, Real::Upper) {
+                return Err(Errno::STALE);
+            }
+            fd = Arc::new(self.fds.open(|| open_dir(fd.as_fd(), &place.name))?);
+            let handle = Handle {
+                fd: fd.clone(),
+                writable: false,
+            };
+            self.fds.insert(Key::UpperDir(node.id), handle);
+            above = node;
+        }
+        Ok(fd)
+    }
+
+    /// A name in the upper directory of a node.
+    pub(crate) fn upper_stat(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Statx>> {
+        stat_of_absent(stat_name(dir, name.as_bytes()))
+    }
+}

@@ -1,0 +1,293 @@
+//! Opening an overlay, and what does not belong to a single concern.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use plyfs_format::names::Namespace;
+use plyfs_sys::xattr::{self, At};
+use rustix::fs::{StatVfs, XattrFlags};
+use rustix::process::Resource;
+
+use crate::error::{Errno, MountError, Result};
+use crate::fd_cache::{FdCache, Key};
+use crate::ids::ShownIds;
+use crate::inode::{Node, Place, Real};
+use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Name, open_root};
+use crate::nodes::NodeTable;
+use crate::number::{Numbering, ROOT_ID};
+use crate::object::{device_of, stat_fd};
+use crate::work::Work;
+
+/// The layer that takes the changes.
+#[derive(Debug, Clone)]
+pub struct UpperLayer {
+    /// The upper directory.
+    pub path: PathBuf,
+    /// The work directory: empty, on the same file system, for this mount alone.
+    pub work: PathBuf,
+    /// Whether owner, mode and device number go into `override_stat` records because the process
+    /// may not change them.
+    pub override_stat: bool,
+}
+
+/// What an overlay is made of, and how it behaves.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The lower layers, topmost first.
+    pub lowers: Vec<LowerLayer>,
+    /// The upper layer; without one the overlay is read-only.
+    pub upper: Option<UpperLayer>,
+    /// Whether copy-up, fsync and closing may leave data in memory. Faster, and everything since the
+    /// mount may be lost with the machine.
+    pub volatile: bool,
+    /// The namespace of the overlay's records; tried out if not given.
+    pub namespace: Option<Namespace>,
+    /// The ids that `override_stat` records may be shown with.
+    pub shown_ids: ShownIds,
+}
+
+/// The opened upper layer.
+#[derive(Debug)]
+pub(crate) struct Upper {
+    pub(crate) layer: Layer,
+    pub(crate) work: Work,
+    pub(crate) namespace: Namespace,
+}
+
+/// A stack of layers shown as one tree.
+///
+/// Every method may be called by many threads at once.
+#[derive(Debug)]
+pub struct Overlay {
+    pub(crate) lowers: Box<[Layer]>,
+    pub(crate) upper: Option<Upper>,
+    pub(crate) numbering: Numbering,
+    pub(crate) nodes: NodeTable,
+    pub(crate) fds: FdCache,
+    pub(crate) shown_ids: ShownIds,
+    /// Held while something is moved from one directory to another.
+    pub(crate) rename: Mutex<()>,
+    pub(crate) volatile: bool,
+}
+
+impl Overlay {
+    /// Opens the layers.
+    ///
+    /// The work directory is emptied and locked; nothing else is changed.
+    ///
+    /// # Errors
+    /// What keeps these directories from being an overlay.
+    pub fn open(config: &Config) -> std::result::Result<Self, MountError> {
+        match config.lowers.len() {
+            0 => return Err(MountError::NoLower),
+            count if count > MAX_LOWER => return Err(MountError::TooManyLowers(count)),
+            _ => {}
+        }
+        let lowers = config
+            .lowers
+            .iter()
+            .map(Layer::open_lower)
+            .collect::<std::result::Result<Box<[Layer]>, _>>()?;
+        let upper = match &config.upper {
+            None => None,
+            Some(upper) => Some(Upper::open(upper, &lowers, config.namespace)?),
+        };
+        let overlay = Self {
+            lowers,
+            upper,
+            numbering: Numbering::default(),
+            nodes: NodeTable::default(),
+            fds: FdCache::new(fd_capacity()),
+            shown_ids: config.shown_ids.clone(),
+            rename: Mutex::new(()),
+            volatile: config.volatile,
+        };
+        overlay.make_root()?;
+        Ok(overlay)
+    }
+
+    /// Puts the root into the table of nodes.
+    fn make_root(&self) -> std::result::Result<(), MountError> {
+        let roots: Vec<_> = (0..self.lowers.len())
+            .filter_map(|i| u16::try_from(i).ok())
+            .map(LowerDir::root)
+            .collect();
+        let (layer, real) = match (&self.upper, roots.first()) {
+            (Some(upper), _) => (&upper.layer, Real::Upper),
+            (None, Some(root)) => (&self.lowers[0], Real::Lower(root.clone())),
+            (None, None) => return Err(MountError::NoLower),
+        };
+        let stat = stat_fd(layer.root.as_fd()).map_err(|errno| MountError::Open {
+            role: "layer",
+            path: layer.path.clone(),
+            errno,
+        })?;
+        let object = self.numbering.object(device_of(&stat), stat.stx_ino);
+        let place = Place {
+            parent: None,
+            name: Name::from(std::ffi::OsStr::new("")),
+            real,
+        };
+        let ino = object.derived().unwrap_or(ROOT_ID);
+        let kind = crate::attr::FileKind::Directory;
+        let node = Node::new(ROOT_ID, ino, kind, place, roots);
+        self.nodes.insert_root(node, object);
+        Ok(())
+    }
+
+    /// The node id of the root directory.
+    pub fn root(&self) -> u64 {
+        ROOT_ID
+    }
+
+    /// Whether nothing can be changed.
+    pub fn is_read_only(&self) -> bool {
+        self.upper.is_none()
+    }
+
+    /// The node with this id.
+    ///
+    /// # Errors
+    /// `STALE` if it is not known (any more).
+    pub(crate) fn node(&self, id: u64) -> Result<Arc<Node>> {
+        self.nodes.get(id).ok_or(Errno::STALE)
+    }
+
+    /// The upper layer.
+    ///
+    /// # Errors
+    /// `ROFS` if there is none.
+    pub(crate) fn upper(&self) -> Result<&Upper> {
+        self.upper.as_ref().ok_or(Errno::ROFS)
+    }
+
+    /// Takes back `count` lookups of a node. When there are none left, it is unknown and its id may
+    /// be used for another.
+    pub fn forget(&self, id: u64, count: u64) {
+        for node in self.nodes.forget(id, count) {
+            self.fds.remove(Key::File(node.id));
+            self.fds.remove(Key::UpperDir(node.id));
+        }
+    }
+
+    /// How many nodes are known.
+    pub fn known_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Size and free space of the file system that takes the changes, or of the topmost layer's
+    /// (fstatvfs(3)).
+    ///
+    /// # Errors
+    /// Those of fstatfs(2).
+    pub fn statfs(&self) -> Result<StatVfs> {
+        let layer = self.upper.as_ref().map(|upper| &upper.layer);
+        let layer = layer.or(self.lowers.first()).ok_or(Errno::IO)?;
+        rustix::fs::fstatvfs(&layer.root)
+    }
+
+    /// Makes everything that was changed durable, unless the overlay is volatile (syncfs(2)).
+    ///
+    /// # Errors
+    /// `IO`, `NOSPC` and `DQUOT` if something written before could not be kept.
+    pub fn sync(&self) -> Result<()> {
+        match &self.upper {
+            Some(upper) if !self.volatile => rustix::fs::syncfs(upper.work.dir()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Upper {
+    fn open(
+        upper: &UpperLayer,
+        lowers: &[Layer],
+        namespace: Option<Namespace>,
+    ) -> std::result::Result<Self, MountError> {
+        let root = open_root("upper", &upper.path)?;
+        check_work(&upper.path, root.as_fd(), &upper.work)?;
+        for lower in lowers {
+            check_overlap(&lower.path, lower.root.as_fd(), &upper.path, root.as_fd())?;
+        }
+        let work = Work::open(&upper.work)?;
+        let namespace = namespace.unwrap_or_else(|| probe_namespace(work.dir()));
+        Ok(Self {
+            layer: Layer {
+                root: Arc::new(root),
+                path: upper.path.clone(),
+                records: upper.override_stat,
+                opaque: true,
+            },
+            work,
+            namespace,
+        })
+    }
+}
+
+/// The work directory must be where a rename reaches the upper directory, and not in it.
+fn check_work(
+    upper: &Path,
+    upper_root: BorrowedFd<'_>,
+    work: &Path,
+) -> std::result::Result<(), MountError> {
+    let work_root = open_root("work", work)?;
+    check_overlap(work, work_root.as_fd(), upper, upper_root)?;
+    let device = |fd, path: &Path| {
+        let stat = stat_fd(fd).map_err(|errno| MountError::Open {
+            role: "work",
+            path: path.to_owned(),
+            errno,
+        })?;
+        Ok(device_of(&stat))
+    };
+    if device(work_root.as_fd(), work)? != device(upper_root, upper)? {
+        return Err(MountError::WorkElsewhere {
+            work: work.to_owned(),
+            upper: upper.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses two directories of which one lies in the other, by their paths in this mount namespace.
+fn check_overlap(
+    one: &Path,
+    one_fd: BorrowedFd<'_>,
+    other: &Path,
+    other_fd: BorrowedFd<'_>,
+) -> std::result::Result<(), MountError> {
+    let real = |fd| std::fs::read_link(crate::object::proc_path(fd)).ok();
+    let (Some(one_real), Some(other_real)) = (real(one_fd), real(other_fd)) else {
+        return Ok(());
+    };
+    if one_real.starts_with(&other_real) || other_real.starts_with(&one_real) {
+        return Err(MountError::Overlap {
+            one: one.to_owned(),
+            other: other.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The namespace this process may write records to.
+fn probe_namespace(work: BorrowedFd<'_>) -> Namespace {
+    let name = c"trusted.overlay.probe";
+    match xattr::set(At::Fd(work), name, b"", XattrFlags::empty()) {
+        Ok(()) => {
+            if let Err(errno) = xattr::remove(At::Fd(work), name) {
+                log::debug!("work directory keeps a trusted.overlay.probe attribute: {errno}");
+            }
+            Namespace::Trusted
+        }
+        Err(_) => Namespace::User,
+    }
+}
+
+/// How many descriptors to keep: half of what the process may have, and no more than helps.
+fn fd_capacity() -> usize {
+    const MOST: u64 = 8192;
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    usize::try_from(limit.unwrap_or(MOST).min(2 * MOST) / 2).unwrap_or(16)
+}

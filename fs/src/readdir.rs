@@ -1,0 +1,474 @@
+//! Listings: the names of a merged directory, merged once.
+//!
+//! The transport opens no directories, so a listing belongs to the directory and not to a reader.
+//! It is kept up to date by whatever changes a name, and every entry has a cookie that grows with
+//! the order of entry and is never used again. A reader that continues after a cookie therefore
+//! sees each name that was there all the time exactly once, whatever is made or removed meanwhile,
+//! and `rm -r`, which removes what it has just been told, misses nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use parking_lot::RwLockUpgradableReadGuard;
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::Overlay;
+use crate::attr::FileKind;
+use crate::error::{Errno, Result};
+use crate::inode::{Names, Node, Real};
+use crate::layer::{Layer, Name};
+use crate::lookup::Entry;
+use crate::number::ObjectId;
+use crate::tree::for_each_entry;
+
+/// Cookie of `.`; that of `..` follows, then those of the entries.
+const DOT: u64 = 1;
+const DOT_DOT: u64 = 2;
+
+/// How many entries a reader takes from the listing at a time.
+const BATCH: usize = 64;
+
+/// One entry as a reader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The number stat(2) shows for it.
+    pub ino: u64,
+    /// Where to continue after it.
+    pub cookie: u64,
+    /// Its type.
+    pub kind: FileKind,
+    /// Its name.
+    pub name: Arc<OsStr>,
+}
+
+/// Whether a reader has room for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// The entry was taken.
+    Taken,
+    /// There was no room for the entry.
+    Full,
+}
+
+/// What a listing knows of the object behind a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Its number follows from this object.
+    Object(ObjectId, FileKind),
+    /// Only a lookup tells: it may be merged, or not be of the type it is on disk.
+    Unresolved,
+}
+
+#[derive(Debug, Clone)]
+struct Item {
+    cookie: u64,
+    name: Name,
+    known: Known,
+}
+
+/// The names of one directory.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    /// In the order of their cookies. What was removed stays as `None` until half are.
+    items: Vec<(u64, Option<Item>)>,
+    cookies: HashMap<Name, u64>,
+    next: u64,
+}
+
+impl Listing {
+    fn new() -> Self {
+        Self {
+            items: Vec::new(),
+            cookies: HashMap::new(),
+            next: DOT_DOT + 1,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cookies.is_empty()
+    }
+
+    pub(crate) fn contains(&self, name: &OsStr) -> bool {
+        self.cookies.contains_key(name)
+    }
+
+    /// Adds a name, or says anew what is behind it.
+    pub(crate) fn insert(&mut self, name: &Name, known: Known) {
+        if let Some(item) = self.item_mut(name) {
+            item.known = known;
+            return;
+        }
+        let cookie = self.next;
+        self.next += 1;
+        let item = Item {
+            cookie,
+            name: name.clone(),
+            known,
+        };
+        self.cookies.insert(name.clone(), cookie);
+        self.items.push((cookie, Some(item)));
+    }
+
+    pub(crate) fn remove(&mut self, name: &OsStr) {
+        let Some(cookie) = self.cookies.remove(name) else {
+            return;
+        };
+        if let Ok(at) = self.position(cookie) {
+            self.items[at].1 = None;
+        }
+        if self.items.len() > 2 * self.cookies.len() + BATCH {
+            self.items.retain(|(_, item)| item.is_some());
+        }
+    }
+
+    fn item_mut(&mut self, name: &OsStr) -> Option<&mut Item> {
+        let cookie = *self.cookies.get(name)?;
+        let at = self.position(cookie).ok()?;
+        self.items[at].1.as_mut()
+    }
+
+    fn position(&self, cookie: u64) -> std::result::Result<usize, usize> {
+        self.items
+            .binary_search_by_key(&cookie, |(cookie, _)| *cookie)
+    }
+
+    /// Up to [`BATCH`] items after the cookie.
+    fn after(&self, cookie: u64) -> Vec<Item> {
+        let start = match self.position(cookie) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        };
+        let rest = self.items.get(start..).unwrap_or_default();
+        rest.iter()
+            .filter_map(|(_, item)| item.clone())
+            .take(BATCH)
+            .collect()
+    }
+}
+
+/// Puts layers' listings on top of each other.
+struct Merge<'o> {
+    overlay: &'o Overlay,
+    listing: Listing,
+    /// Names that a whiteout in a layer already read hides in the layers below.
+    hidden: HashSet<Name>,
+}
+
+impl Merge<'_> {
+    /// Adds the names of a directory below those already read.
+    fn add(&mut self, dir: BorrowedFd<'_>, layer: &Layer) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fds = &self.overlay.fds;
+        let dir: OwnedFd = fds.open(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?;
+        let stat = crate::object::stat_fd(dir.as_fd())?;
+        let device = crate::object::device_of(&stat);
+        for_each_entry(dir.as_fd(), |name, kind, ino| {
+            let os_name = OsStr::from_bytes(name.to_bytes());
+            if self.hidden.contains(os_name) {
+                return Ok(());
+            }
+            if let Some(item) = self.listing.item_mut(os_name) {
+                // A directory over another is merged with it, perhaps.
+                if matches!(item.known, Known::Object(_, FileKind::Directory)) {
+                    item.known = Known::Unresolved;
+                }
+                return Ok(());
+            }
+            let shared = Name::from(os_name);
+            match classify(dir.as_fd(), name, kind)? {
+                None => {
+                    self.hidden.insert(shared);
+                }
+                // A record may say that a regular file is something else.
+                Some(FileKind::Regular) if layer.records => {
+                    self.listing.insert(&shared, Known::Unresolved);
+                }
+                Some(kind) => {
+                    let object = self.overlay.numbering.object(device, ino);
+                    self.listing.insert(&shared, Known::Object(object, kind));
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The kind of an entry; `None` for a whiteout.
+fn classify(dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<Option<FileKind>> {
+    Ok(Some(match kind {
+        FileType::RegularFile => FileKind::Regular,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        FileType::Fifo => FileKind::Fifo,
+        FileType::Socket => FileKind::Socket,
+        FileType::BlockDevice => FileKind::Block,
+        FileType::CharacterDevice | FileType::Unknown => {
+            let stat = crate::object::stat_name(dir, name.to_bytes())?;
+            if crate::whiteout::is_whiteout(&stat) {
+                return Ok(None);
+            }
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?
+        }
+    }))
+}
+
+impl Overlay {
+    /// Calls `take` with the entries of a directory that come after `cookie` (0 for all), until
+    /// there is no more room or there are no more entries.
+    ///
+    /// # Errors
+    /// `STALE` if the id is not known, `NOTDIR`, and those of reading the layers.
+    pub fn readdir(
+        &self,
+        id: u64,
+        cookie: u64,
+        mut take: impl FnMut(&DirEntry) -> Room,
+    ) -> Result<()> {
+        let node = self.node(id)?;
+        self.each_item(&node, cookie, |entry, known| {
+            match known {
+                None | Some(Known::Object(..)) => {}
+                Some(Known::Unresolved) => match self.peek(&node, &entry.name) {
+                    Ok((ino, kind)) => (entry.ino, entry.kind) = (ino, kind),
+                    // Removed meanwhile.
+                    Err(Errno::NOENT) => return Ok(Room::Taken),
+                    Err(error) => return Err(error),
+                },
+            }
+            Ok(take(entry))
+        })
+    }
+
+    /// As [`readdir`](Self::readdir), with every entry but `.` and `..` looked up. An entry that was
+    /// taken counts as looked up and is to be forgotten like any other.
+    ///
+    /// # Errors
+    /// As [`readdir`](Self::readdir).
+    pub fn readdir_plus(
+        &self,
+        id: u64,
+        cookie: u64,
+        mut take: impl FnMut(&DirEntry, &Entry) -> Room,
+    ) -> Result<()> {
+        let node = self.node(id)?;
+        self.each_item(&node, cookie, |entry, known| {
+            if known.is_none() {
+                let itself = self.entry_of_dots(&node, entry.cookie)?;
+                return Ok(take(entry, &itself));
+            }
+            let found = match self.lookup_in(&node, &entry.name) {
+                Ok((_, found)) => found,
+                Err(Errno::NOENT) => return Ok(Room::Taken),
+                Err(error) => return Err(error),
+            };
+            (entry.ino, entry.kind) = (found.attr.ino, found.attr.kind);
+            let room = take(entry, &found);
+            if room == Room::Full {
+                self.forget(found.id, 1);
+            }
+            Ok(room)
+        })
+    }
+
+    /// Calls `f` with each entry after `cookie` and what the listing knows of it; nothing for `.`
+    /// and `..`. No lock is held meanwhile.
+    fn each_item(
+        &self,
+        node: &Arc<Node>,
+        mut cookie: u64,
+        mut f: impl FnMut(&mut DirEntry, Option<Known>) -> Result<Room>,
+    ) -> Result<()> {
+        for (dot, name) in [(DOT, "."), (DOT_DOT, "..")] {
+            if cookie >= dot {
+                continue;
+            }
+            let mut entry = DirEntry {
+                ino: self.dots_node(node, dot).ino(),
+                cookie: dot,
+                kind: FileKind::Directory,
+                name: Arc::from(OsStr::new(name)),
+            };
+            if f(&mut entry, None)? == Room::Full {
+                return Ok(());
+            }
+            cookie = dot;
+        }
+        loop {
+            let batch = self.with_listing(node, |listing| listing.after(cookie))?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for item in batch {
+                let (mut entry, known) = self.entry_of(&item);
+                if f(&mut entry, Some(known))? == Room::Full {
+                    return Ok(());
+                }
+                cookie = item.cookie;
+            }
+        }
+    }
+
+    /// The entry for an item, as far as the listing knows it.
+    fn entry_of(&self, item: &Item) -> (DirEntry, Known) {
+        let mut entry = DirEntry {
+            ino: 0,
+            cookie: item.cookie,
+            kind: FileKind::Regular,
+            name: item.name.clone(),
+        };
+        let Known::Object(object, kind) = item.known else {
+            return (entry, Known::Unresolved);
+        };
+        let node = self.nodes.find(object);
+        match node.map(|node| node.ino()).or(object.derived()) {
+            Some(ino) => {
+                (entry.ino, entry.kind) = (ino, kind);
+                (entry, item.known)
+            }
+            None => (entry, Known::Unresolved),
+        }
+    }
+
+    /// The node that `.` or `..` stands for.
+    fn dots_node(&self, node: &Arc<Node>, dot: u64) -> Arc<Node> {
+        if dot == DOT {
+            return node.clone();
+        }
+        let parent = node.place.read().parent.clone();
+        parent.unwrap_or_else(|| node.clone())
+    }
+
+    fn entry_of_dots(&self, node: &Arc<Node>, dot: u64) -> Result<Entry> {
+        let node = self.dots_node(node, dot);
+        Ok(Entry {
+            id: node.id,
+            attr: self.attr(&node)?,
+        })
+    }
+
+    /// Number and kind of a name, without keeping a node for it.
+    fn peek(&self, node: &Arc<Node>, name: &Name) -> Result<(u64, FileKind)> {
+        let (_, found) = self.lookup_in(node, name)?;
+        self.forget(found.id, 1);
+        Ok((found.attr.ino, found.attr.kind))
+    }
+
+    /// Calls `f` with the listing of a directory, which is made if it was not yet.
+    fn with_listing<T>(&self, node: &Arc<Node>, f: impl FnOnce(&Listing) -> T) -> Result<T> {
+        let dir = node.dir()?;
+        if let Some(listing) = &dir.names.read().listing {
+            return Ok(f(listing));
+        }
+        // Lookups go on while the layers are read; changes wait.
+        let names = dir.names.upgradable_read();
+        if let Some(listing) = &names.listing {
+            return Ok(f(listing));
+        }
+        let listing = self.merge(node, names.removed)?;
+        let result = f(&listing);
+        RwLockUpgradableReadGuard::upgrade(names).listing = Some(listing);
+        Ok(result)
+    }
+
+    /// Whether a directory shows no name. The caller holds its namespace lock.
+    pub(crate) fn is_empty(&self, node: &Arc<Node>, names: &mut Names) -> Result<bool> {
+        if names.listing.is_none() {
+            names.listing = Some(self.merge(node, names.removed)?);
+        }
+        Ok(names.listing.as_ref().is_some_and(Listing::is_empty))
+    }
+
+    /// Reads a directory in all its layers.
+    fn merge(&self, node: &Arc<Node>, removed: bool) -> Result<Listing> {
+        let mut merge = Merge {
+            overlay: self,
+            listing: Listing::new(),
+            hidden: HashSet::new(),
+        };
+        if removed {
+            return Ok(merge.listing);
+        }
+        // Read before opening, which takes the same lock.
+        let in_upper = matches!(node.place.read().real, Real::Upper);
+        if in_upper && let Some(upper) = &self.upper {
+            let dir = self.upper_dir(node)?;
+            merge.add(dir.as_fd(), &upper.layer)?;
+        }
+        for lower in &node.dir()?.lowers {
+            let dir = lower.open(&self.lowers, &self.fds)?;
+            merge.add(dir.as_fd(), &self.lowers[usize::from(lower.layer)])?;
+        }
+        Ok(merge.listing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attr::Device;
+    use crate::number::Numbering;
+
+    fn name(text: &str) -> Name {
+        Name::from(OsStr::new(text))
+    }
+
+    fn known(ino: u64) -> Known {
+        let object = Numbering::default().object(Device::default(), ino);
+        Known::Object(object, FileKind::Regular)
+    }
+
+    fn names(items: &[Item]) -> Vec<String> {
+        let text = |item: &Item| item.name.to_string_lossy().into_owned();
+        items.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_reader_misses_nothing_while_names_come_and_go() {
+        let mut listing = Listing::new();
+        for i in 0..1000 {
+            listing.insert(&name(&format!("f{i}")), known(i));
+        }
+        let mut cookie = 0;
+        let mut seen = Vec::new();
+        loop {
+            let batch = listing.after(cookie);
+            let Some(last) = batch.last() else { break };
+            cookie = last.cookie;
+            for item in &batch {
+                listing.remove(&item.name);
+            }
+            seen.extend(names(&batch));
+            if seen.len() < 100 {
+                listing.insert(&name("late"), known(5000));
+            }
+        }
+        assert_eq!(seen.len(), 1001);
+        assert!(listing.is_empty());
+    }
+
+    #[test]
+    fn removed_names_do_not_pile_up() {
+        let mut listing = Listing::new();
+        for i in 0..10_000 {
+            let name = name(&format!("f{i}"));
+            listing.insert(&name, known(i));
+            listing.remove(&name);
+        }
+        assert!(listing.items.len() <= BATCH + 1);
+        assert!(listing.after(0).is_empty());
+    }
+
+    #[test]
+    fn a_name_that_comes_back_has_a_new_place() {
+        let mut listing = Listing::new();
+        listing.insert(&name("a"), known(1));
+        listing.insert(&name("b"), known(2));
+        listing.remove(OsStr::new("a"));
+        listing.insert(&name("a"), known(3));
+        assert_eq!(names(&listing.after(0)), ["b", "a"]);
+        assert!(listing.contains(OsStr::new("a")));
+    }
+}

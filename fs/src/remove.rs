@@ -1,0 +1,219 @@
+//! Removing names.
+//!
+//! What only the upper layer has is unlinked there. What a lower layer has is hidden by a whiteout,
+//! which takes the place of the upper object, if there is one, in one rename.
+//!
+//! A file that is removed while somebody knows it stays usable: its node keeps a descriptor of the
+//! object, taken before the name goes. An object in a lower layer needs none, since nothing ever
+//! removes it there.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use parking_lot::RwLockWriteGuard;
+use plyfs_sys::xattr::At;
+use rustix::fs::{AtFlags, OFlags, RenameFlags};
+
+use crate::Overlay;
+use crate::attr::FileKind;
+use crate::copy_up::Extent;
+use crate::create::Site;
+use crate::error::{Errno, Result};
+use crate::inode::{Node, Place, Real, lock_names};
+use crate::lookup::check_name;
+use crate::object;
+
+/// A looked-up node that is forgotten again at the end of an operation.
+pub(crate) struct Held<'o> {
+    overlay: &'o Overlay,
+    pub(crate) node: Arc<Node>,
+}
+
+impl<'o> Held<'o> {
+    /// Takes over one lookup of a node.
+    pub(crate) fn new(overlay: &'o Overlay, node: Arc<Node>) -> Self {
+        Self { overlay, node }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.overlay.forget(self.node.id, 1);
+    }
+}
+
+impl Overlay {
+    /// The node under a name, for the length of an operation.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub(crate) fn hold(&self, parent: &Arc<Node>, name: &OsStr) -> Result<Held<'_>> {
+        let (node, _) = self.lookup_in(parent, name)?;
+        Ok(Held::new(self, node))
+    }
+
+    /// Removes a name of a file that is no directory (unlink(2)).
+    ///
+    /// # Errors
+    /// `NOENT`, `ISDIR`, `ROFS`, and those of copying up the directory and of unlink(2).
+    pub fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
+        check_name(name)?;
+        let upper = self.upper()?;
+        let parent = self.node(parent)?;
+        if !parent.in_upper() && self.hold(&parent, name)?.node.kind.is_dir() {
+            // Nothing is copied up for what cannot be done.
+            return Err(Errno::ISDIR);
+        }
+        self.copy_up(&parent, Extent::Whole)?;
+        let mut names = parent.dir()?.names.write();
+        let site = self.site(upper, &parent, &names)?;
+        let (node, _) = self.lookup_locked(&parent, &names, name)?;
+        let held = Held::new(self, node);
+        if held.node.kind.is_dir() {
+            return Err(Errno::ISDIR);
+        }
+        let leaving = Leaving::prepare(&held.node, &parent, name, &site)?;
+        self.remove_name(&site, name)?;
+        leaving.leave();
+        if let Some(listing) = &mut names.listing {
+            listing.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Removes an empty directory (rmdir(2)).
+    ///
+    /// # Errors
+    /// `NOENT`, `NOTDIR`, `NOTEMPTY`, `ROFS`, and those of copying up and of rmdir(2).
+    pub fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
+        check_name(name)?;
+        let upper = self.upper()?;
+        let parent = self.node(parent)?;
+        let held = self.hold(&parent, name)?;
+        let node = &held.node;
+        node.dir()?;
+        self.copy_up(&parent, Extent::Whole)?;
+        let mut locks = lock_names(&[&parent, node])?;
+        let site = self.site(upper, &parent, locks.of(&parent)?)?;
+        if !node.is_at(&parent, name) {
+            return Err(Errno::NOENT);
+        }
+        if !self.is_empty(node, locks.of(node)?)? {
+            return Err(Errno::NOTEMPTY);
+        }
+        let leaving = Leaving::prepare(node, &parent, name, &site)?;
+        if leaving.in_upper() {
+            self.remove_upper_dir(&site, name)?;
+        } else {
+            upper.work.make_whiteout(site.dir.as_fd(), name)?;
+        }
+        leaving.leave();
+        locks.of(node)?.removed = true;
+        locks.of(node)?.listing = None;
+        if let Some(listing) = &mut locks.of(&parent)?.listing {
+            listing.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Makes a name show nothing. What is there now is no directory.
+    pub(crate) fn remove_name(&self, site: &Site<'_>, name: &OsStr) -> Result<()> {
+        let (dir, work) = (site.dir.as_fd(), &site.upper.work);
+        if !self.lower_positive(site.parent, name)? {
+            return rustix::fs::unlinkat(dir, name, AtFlags::empty());
+        }
+        match work.make_whiteout(dir, name) {
+            // The upper layer has it, too.
+            Err(Errno::EXIST) => {}
+            other => return other,
+        }
+        let whiteout = work.stage_whiteout()?;
+        let moved = rustix::fs::renameat(work.dir(), &whiteout, dir, name);
+        if moved.is_err() {
+            work.discard(&whiteout);
+        }
+        moved
+    }
+
+    /// Removes an upper directory that shows nothing, but may hold whiteouts.
+    fn remove_upper_dir(&self, site: &Site<'_>, name: &OsStr) -> Result<()> {
+        let (dir, work) = (site.dir.as_fd(), &site.upper.work);
+        if !self.lower_positive(site.parent, name)? {
+            match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                other => return other,
+            }
+            let aside = work.temp_name();
+            rustix::fs::renameat(dir, name, work.dir(), &aside)?;
+            work.discard(&aside);
+            return Ok(());
+        }
+        let staged = work.stage_whiteout()?;
+        let moved =
+            rustix::fs::renameat_with(work.dir(), &staged, dir, name, RenameFlags::EXCHANGE);
+        // The directory, or the whiteout that did not get there.
+        work.discard(&staged);
+        moved
+    }
+}
+
+/// A node that is about to lose its name, with its place locked.
+pub(crate) struct Leaving<'n> {
+    place: Option<RwLockWriteGuard<'n, Place>>,
+    keep: Option<Arc<OwnedFd>>,
+    in_upper: bool,
+}
+
+impl<'n> Leaving<'n> {
+    /// Locks the place of a node and takes a descriptor of its object, if it is known by this name.
+    /// A hard link that is known by another name keeps that.
+    pub(crate) fn prepare(
+        node: &'n Arc<Node>,
+        parent: &Arc<Node>,
+        name: &OsStr,
+        site: &Site<'_>,
+    ) -> Result<Self> {
+        let place = node.place.write();
+        if !place.is_at(parent, name) {
+            return Ok(Self {
+                place: None,
+                keep: None,
+                in_upper: true,
+            });
+        }
+        let in_upper = matches!(place.real, Real::Upper);
+        let keep = match in_upper {
+            true => Some(Arc::new(open_to_keep(site.dir.as_fd(), name, node.kind)?)),
+            false => None,
+        };
+        Ok(Self {
+            place: Some(place),
+            keep,
+            in_upper,
+        })
+    }
+
+    pub(crate) fn in_upper(&self) -> bool {
+        self.in_upper
+    }
+
+    /// Says that the name is gone.
+    pub(crate) fn leave(self) {
+        let Some(mut place) = self.place else { return };
+        if let Some(fd) = self.keep {
+            place.real = Real::Orphan(fd);
+        }
+        // The parent is known besides: its id was just used.
+        drop(place.set_parent(None));
+    }
+}
+
+fn open_to_keep(dir: BorrowedFd<'_>, name: &OsStr, kind: FileKind) -> Result<OwnedFd> {
+    let flags = match kind {
+        FileKind::Directory => OFlags::PATH | OFlags::DIRECTORY,
+        _ => OFlags::PATH,
+    };
+    object::open(At::Name(dir, name.as_bytes()), flags)
+}

@@ -1,0 +1,393 @@
+//! Rename.
+//!
+//! Both files are in the upper layer when they are moved. A name that a lower layer has, too, gets a
+//! whiteout in the same rename; a directory that comes to lie over one of a lower layer is made
+//! opaque before. A directory that shows lower directories cannot be moved without a redirect, and
+//! fails with `XDEV` as in the kernel's overlay without `redirect_dir`: mv(1) then copies.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use plyfs_sys::xattr::At;
+use rustix::fs::{AtFlags, Mode, RenameFlags};
+
+use crate::Overlay;
+use crate::copy_up::Extent;
+use crate::create::{Ground, Site};
+use crate::error::{Errno, Result};
+use crate::inode::{NameLocks, Node, lock_names};
+use crate::layer::Name;
+use crate::lookup::check_name;
+use crate::object;
+use crate::readdir::Known;
+use crate::remove::{Held, Leaving};
+use crate::whiteout::set_opaque;
+
+/// How often a rename starts anew because the names changed before they were locked.
+const MAX_TRIES: usize = 1000;
+
+/// A name in a directory: one end of a rename.
+#[derive(Clone, Copy)]
+struct End<'r> {
+    parent: &'r Arc<Node>,
+    name: &'r OsStr,
+}
+
+/// How far a rename got with the locks it holds.
+enum Step<'o> {
+    Done,
+    /// These must be copied up first, which is not done under the locks.
+    CopyUp {
+        nodes: Vec<Arc<Node>>,
+        /// Keeps them known until then.
+        _held: (Held<'o>, Option<Held<'o>>),
+    },
+    /// The names in this directory, which is to be replaced, must be locked too.
+    Lock(Held<'o>),
+}
+
+impl Overlay {
+    /// Moves a name to another, in the same directory or not (renameat2(2)). `NOREPLACE` and
+    /// `EXCHANGE` are possible, `WHITEOUT` is not, as in the kernel's overlay.
+    ///
+    /// # Errors
+    /// `XDEV` for a directory that a lower layer has a part of; otherwise those of renameat2(2) and
+    /// of copying up.
+    pub fn rename(
+        &self,
+        (parent, name): (u64, &OsStr),
+        (new_parent, new_name): (u64, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        check_name(name)?;
+        check_name(new_name)?;
+        if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) {
+            return Err(Errno::INVAL);
+        }
+        self.upper()?;
+        let (parent, new_parent) = (&self.node(parent)?, &self.node(new_parent)?);
+        let from = End { parent, name };
+        let to = End {
+            parent: new_parent,
+            name: new_name,
+        };
+        let mut victim: Option<Held<'_>> = None;
+        for _ in 0..MAX_TRIES {
+            let step = {
+                let elsewhere = !Arc::ptr_eq(parent, new_parent);
+                let _moving = elsewhere.then(|| self.rename.lock());
+                let mut dirs = vec![parent, new_parent];
+                dirs.extend(victim.as_ref().map(|held| &held.node));
+                let mut locks = lock_names(&dirs)?;
+                let locked = victim.as_ref().map(|held| &held.node);
+                self.rename_locked(from, to, flags, &mut locks, locked)?
+            };
+            match step {
+                Step::Done => return Ok(()),
+                Step::Lock(held) => victim = Some(held),
+                Step::CopyUp { nodes, _held } => {
+                    for node in &nodes {
+                        self.copy_up(node, Extent::Whole)?;
+                    }
+                }
+            }
+        }
+        Err(Errno::BUSY)
+    }
+
+    fn rename_locked<'o>(
+        &'o self,
+        from: End<'_>,
+        to: End<'_>,
+        flags: RenameFlags,
+        locks: &mut NameLocks<'_>,
+        locked: Option<&Arc<Node>>,
+    ) -> Result<Step<'o>> {
+        let held = self.hold_locked(from, locks)?;
+        let target = match self.hold_locked(to, locks) {
+            Ok(held) => Some(held),
+            Err(Errno::NOENT) => None,
+            Err(error) => return Err(error),
+        };
+        let (node, target_node) = (&held.node, target.as_ref().map(|held| &held.node));
+        let exchange = flags.contains(RenameFlags::EXCHANGE);
+        check_ends(flags, target_node)?;
+        if target_node.is_some_and(|target| Arc::ptr_eq(target, node)) {
+            // Two names of one file, or one name: there is nothing to do.
+            return Ok(Step::Done);
+        }
+        check_kinds(from, to, node, target_node, exchange)?;
+
+        let mut needed = vec![from.parent, to.parent, node];
+        needed.extend(target_node.filter(|_| exchange));
+        let lower = needed.into_iter().filter(|node| !node.in_upper());
+        let nodes: Vec<_> = lower.cloned().collect();
+        if !nodes.is_empty() {
+            let _held = (held, target);
+            return Ok(Step::CopyUp { nodes, _held });
+        }
+        match (target, exchange) {
+            (Some(target), true) => self.exchange(from, to, node, &target.node, locks)?,
+            (Some(target), false) if target.node.kind.is_dir() => {
+                if !locked.is_some_and(|locked| Arc::ptr_eq(locked, &target.node)) {
+                    return Ok(Step::Lock(target));
+                }
+                if !self.is_empty(&target.node, locks.of(&target.node)?)? {
+                    return Err(Errno::NOTEMPTY);
+                }
+                self.replace(from, to, node, Some(&target.node), locks)?;
+                let names = locks.of(&target.node)?;
+                names.removed = true;
+                names.listing = None;
+            }
+            (target, _) => {
+                let target = target.as_ref().map(|held| &held.node);
+                self.replace(from, to, node, target, locks)?;
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    fn hold_locked(&self, end: End<'_>, locks: &mut NameLocks<'_>) -> Result<Held<'_>> {
+        let names = locks.of(end.parent)?;
+        let (node, _) = self.lookup_locked(end.parent, names, end.name)?;
+        Ok(Held::new(self, node))
+    }
+
+    /// Moves `node`; what is at the new name, if anything, goes.
+    fn replace(
+        &self,
+        from: End<'_>,
+        to: End<'_>,
+        node: &Arc<Node>,
+        target: Option<&Arc<Node>>,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<()> {
+        let upper = self.upper()?;
+        let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
+        let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
+        let leaves_whiteout = self.lower_positive(from.parent, from.name)?;
+        if node.kind.is_dir() {
+            self.make_opaque_for(&here, from.name, to)?;
+        }
+        let ground = self.ground_above(&there, to.name)?;
+        if let Some(target) = target.filter(|target| target.kind.is_dir())
+            && ground == Ground::Taken
+        {
+            self.clear_whiteouts(&there, to.name, target)?;
+        }
+        let leaving = match target {
+            Some(target) => Some(Leaving::prepare(target, to.parent, to.name, &there)?),
+            None => None,
+        };
+        let mut place = node.place.write();
+        move_name(
+            &here,
+            from.name,
+            &there,
+            to.name,
+            Move {
+                over_whiteout: ground == Ground::Whiteout && node.kind.is_dir(),
+                leaves_whiteout,
+            },
+        )?;
+        if place.is_at(from.parent, from.name) {
+            drop(place.set_parent(Some(to.parent.clone())));
+            place.name = Name::from(to.name);
+        }
+        drop(place);
+        if let Some(leaving) = leaving {
+            leaving.leave();
+        }
+        if let Some(listing) = &mut locks.of(from.parent)?.listing {
+            listing.remove(from.name);
+        }
+        self.list_moved(to, node, locks)
+    }
+
+    /// Makes two names change places.
+    fn exchange(
+        &self,
+        from: End<'_>,
+        to: End<'_>,
+        node: &Arc<Node>,
+        target: &Arc<Node>,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<()> {
+        let upper = self.upper()?;
+        let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
+        let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
+        if node.kind.is_dir() {
+            self.make_opaque_for(&here, from.name, to)?;
+        }
+        if target.kind.is_dir() {
+            self.make_opaque_for(&there, to.name, from)?;
+        }
+        let mut place = node.place.write();
+        let mut target_place = target.place.write();
+        let flags = RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(&here.dir, from.name, &there.dir, to.name, flags)?;
+        for (place, old, new) in [(&mut place, from, to), (&mut target_place, to, from)] {
+            if place.is_at(old.parent, old.name) {
+                drop(place.set_parent(Some(new.parent.clone())));
+                place.name = Name::from(new.name);
+            }
+        }
+        drop((place, target_place));
+        self.list_moved(to, node, locks)?;
+        self.list_moved(from, target, locks)
+    }
+
+    /// Makes a directory opaque if it would otherwise show a lower one at its new name.
+    fn make_opaque_for(&self, site: &Site<'_>, name: &OsStr, new: End<'_>) -> Result<()> {
+        if !self.lower_positive(new.parent, new.name)? {
+            return Ok(());
+        }
+        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        set_opaque(at, site.upper.namespace)
+    }
+
+    /// Puts an empty directory in the place of one that shows nothing but holds whiteouts, since
+    /// rename(2) replaces no other.
+    fn clear_whiteouts(&self, site: &Site<'_>, name: &OsStr, victim: &Arc<Node>) -> Result<()> {
+        if victim.dir()?.lowers.is_empty() && is_bare(site, name)? {
+            return Ok(());
+        }
+        let work = &site.upper.work;
+        let staged = work.temp_name();
+        rustix::fs::mkdirat(work.dir(), &staged, Mode::RWXU)?;
+        let at = At::Name(work.dir(), staged.as_bytes());
+        let exchanged = self.imitate(at, site, name).and_then(|()| {
+            let flags = RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(work.dir(), &staged, &site.dir, name, flags)
+        });
+        work.discard(&staged);
+        exchanged
+    }
+
+    /// Gives an empty directory owner and mode of another, and makes it hide what that one hid.
+    fn imitate(&self, at: At<'_>, site: &Site<'_>, name: &OsStr) -> Result<()> {
+        let stat = object::stat(At::Name(site.dir.as_fd(), name.as_bytes()))?;
+        object::chown(at, Some(stat.stx_uid), Some(stat.stx_gid))?;
+        object::chmod(at, u32::from(stat.stx_mode) & 0o7777)?;
+        set_opaque(at, site.upper.namespace)
+    }
+
+    /// Tells the listing of a directory that a node has come to it.
+    fn list_moved(&self, end: End<'_>, node: &Node, locks: &mut NameLocks<'_>) -> Result<()> {
+        if let Some(listing) = &mut locks.of(end.parent)?.listing {
+            let known = match self.nodes.object(node.id) {
+                Some(object) => Known::Object(object, node.kind),
+                None => Known::Unresolved,
+            };
+            listing.insert(&Name::from(end.name), known);
+        }
+        Ok(())
+    }
+}
+
+fn check_ends(flags: RenameFlags, target: Option<&Arc<Node>>) -> Result<()> {
+    if flags.contains(RenameFlags::NOREPLACE) && target.is_some() {
+        return Err(Errno::EXIST);
+    }
+    if flags.contains(RenameFlags::EXCHANGE) && target.is_none() {
+        return Err(Errno::NOENT);
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be put in each other's place.
+fn check_kinds(
+    from: End<'_>,
+    to: End<'_>,
+    node: &Arc<Node>,
+    target: Option<&Arc<Node>>,
+    exchange: bool,
+) -> Result<()> {
+    if node.kind.is_dir() && is_or_is_below(to.parent, node) {
+        return Err(Errno::INVAL);
+    }
+    if let Some(target) = target {
+        match (node.kind.is_dir(), target.kind.is_dir()) {
+            _ if exchange => {
+                if target.kind.is_dir() && is_or_is_below(from.parent, target) {
+                    return Err(Errno::INVAL);
+                }
+                check_movable(target)?;
+            }
+            (true, false) => return Err(Errno::NOTDIR),
+            (false, true) => return Err(Errno::ISDIR),
+            (true, true) if is_or_is_below(from.parent, target) => return Err(Errno::NOTEMPTY),
+            _ => {}
+        }
+    }
+    check_movable(node)
+}
+
+/// A directory that shows lower ones is tied to its name.
+fn check_movable(node: &Node) -> Result<()> {
+    match &node.dir {
+        Some(dir) if !dir.lowers.is_empty() => Err(Errno::XDEV),
+        _ => Ok(()),
+    }
+}
+
+fn is_or_is_below(node: &Arc<Node>, ancestor: &Arc<Node>) -> bool {
+    let mut next = Some(node.clone());
+    while let Some(node) = next {
+        if Arc::ptr_eq(&node, ancestor) {
+            return true;
+        }
+        next = node.place.read().parent.clone();
+    }
+    false
+}
+
+/// What a move has to see to besides.
+struct Move {
+    /// A directory comes to where a whiteout is, and cannot be renamed over it.
+    over_whiteout: bool,
+    /// The old name is to be hidden in the layers below.
+    leaves_whiteout: bool,
+}
+
+fn move_name(
+    here: &Site<'_>,
+    name: &OsStr,
+    there: &Site<'_>,
+    new_name: &OsStr,
+    how: Move,
+) -> Result<()> {
+    let flags = match how {
+        Move {
+            over_whiteout: true,
+            ..
+        } => RenameFlags::EXCHANGE,
+        Move {
+            leaves_whiteout: true,
+            ..
+        } => RenameFlags::WHITEOUT,
+        _ => RenameFlags::empty(),
+    };
+    rustix::fs::renameat_with(&here.dir, name, &there.dir, new_name, flags)?;
+    if how.over_whiteout && !how.leaves_whiteout {
+        // The whiteout has come here in exchange; with nothing below, it hides nothing.
+        rustix::fs::unlinkat(&here.dir, name, AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Whether a directory on disk holds nothing at all.
+fn is_bare(site: &Site<'_>, name: &OsStr) -> Result<bool> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let dir = object::open(At::Name(site.dir.as_fd(), name.as_bytes()), flags)?;
+    let mut bare = true;
+    crate::tree::for_each_entry(dir.as_fd(), |_, _, _| {
+        bare = false;
+        Ok(())
+    })?;
+    Ok(bare)
+}

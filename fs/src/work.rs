@@ -1,0 +1,205 @@
+//! The work directory, where everything is made before it gets a name in the upper layer.
+//!
+//! As in the kernel's overlay, the directory given as `workdir` holds a directory `work`. What is in
+//! there is unfinished: it is emptied when an overlay is opened, so that nothing a crash left behind
+//! can ever be taken for something else, and every name in it is made exclusively. Publishing is one
+//! rename or link from there into the upper layer.
+//!
+//! The directory given is locked (flock(2)) as long as the overlay is open: two mounts that share
+//! one would take each other's work for leftovers.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+
+use crate::error::{Errno, MountError, Result};
+use crate::tree::remove_below;
+
+/// The opened work directory.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// `workdir/work`.
+    dir: OwnedFd,
+    /// `workdir` itself, held for its lock.
+    _lock: OwnedFd,
+    next: AtomicU64,
+    /// The name of a whiteout that others are linked to, once there is one.
+    whiteout: RwLock<Option<OsString>>,
+}
+
+impl Work {
+    /// Locks, empties and probes the work directory.
+    ///
+    /// # Errors
+    /// `InUse` if another mount holds it; otherwise what could not be done in it.
+    pub(crate) fn open(path: &Path) -> std::result::Result<Self, MountError> {
+        let failed = |action| {
+            move |errno| MountError::Work {
+                action,
+                path: path.to_owned(),
+                errno,
+            }
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let lock =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| MountError::Open {
+                role: "work",
+                path: path.to_owned(),
+                errno,
+            })?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {
+                return Err(MountError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            other => other.map_err(failed("take the lock"))?,
+        }
+        let dir = make_dir(lock.as_fd()).map_err(failed("make a directory"))?;
+        remove_below(dir.as_fd()).map_err(failed("remove leftovers"))?;
+        let work = Self {
+            dir,
+            _lock: lock,
+            next: AtomicU64::new(0),
+            whiteout: RwLock::new(None),
+        };
+        work.probe_rename()
+            .map_err(failed("rename with RENAME_WHITEOUT and RENAME_EXCHANGE"))?;
+        Ok(work)
+    }
+
+    /// The directory to make things in.
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// A name that was not used before.
+    pub(crate) fn temp_name(&self) -> OsString {
+        OsString::from(format!("#{:x}", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Makes a whiteout under a name that does not exist yet.
+    ///
+    /// One whiteout serves as the inode of all, as far as links reach: it has no content of its own.
+    ///
+    /// # Errors
+    /// `EXIST` if there is something of that name, and those of mknodat(2).
+    pub(crate) fn make_whiteout(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+        if let Some(shared) = &*self.whiteout.read() {
+            match rustix::fs::linkat(&self.dir, shared, dir, name, AtFlags::empty()) {
+                Err(Errno::EXIST) => return Err(Errno::EXIST),
+                // Too many links, or a file system without them: one of its own.
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
+        mknod_whiteout(dir, name)?;
+        let shared = self.temp_name();
+        // Without a link to share, the next whiteout is made like this one.
+        if rustix::fs::linkat(dir, name, &self.dir, &shared, AtFlags::empty()).is_ok() {
+            *self.whiteout.write() = Some(shared);
+        }
+        Ok(())
+    }
+
+    /// A whiteout in the work directory, to be moved; returns its name.
+    pub(crate) fn stage_whiteout(&self) -> Result<OsString> {
+        let name = self.temp_name();
+        self.make_whiteout(self.dir(), &name)?;
+        Ok(name)
+    }
+
+    /// Removes what was staged, after the step that should have published it failed, or what was
+    /// exchanged for it. Failure leaves a leftover for the next mount to remove.
+    pub(crate) fn discard(&self, name: &OsStr) {
+        if let Err(errno) = crate::tree::remove(self.dir(), name) {
+            log::warn!("work directory: leaving {}: {errno}", name.display());
+        }
+    }
+
+    /// Tries the two kinds of rename that changes are published with, so that a file system without
+    /// them is refused at once and not at the first change.
+    fn probe_rename(&self) -> Result<()> {
+        let (one, other) = (self.temp_name(), self.temp_name());
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        drop(rustix::fs::openat(&self.dir, &one, flags, Mode::RUSR)?);
+        let rename = |flags| rustix::fs::renameat_with(&self.dir, &one, &self.dir, &other, flags);
+        let result = rename(RenameFlags::WHITEOUT).and_then(|()| rename(RenameFlags::EXCHANGE));
+        self.discard(&one);
+        self.discard(&other);
+        result
+    }
+}
+
+fn mknod_whiteout(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
+}
+
+/// Makes and opens `work`.
+fn make_dir(workdir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const NAME: &str = "work";
+    match rustix::fs::mkdirat(workdir, NAME, Mode::RWXU) {
+        Err(Errno::EXIST) => {
+            // The kernel makes it with no permissions at all.
+            rustix::fs::chmodat(workdir, NAME, Mode::RWXU, AtFlags::empty())?;
+        }
+        other => other?,
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(workdir, NAME, flags, Mode::empty())?;
+    // What is made here must not inherit an ACL that the place it will be moved to does not have.
+    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        match rustix::fs::fremovexattr(&dir, acl) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    use super::*;
+
+    #[test]
+    fn leftovers_are_removed_and_the_directory_is_locked() {
+        let tmp = tempfile::tempdir().unwrap();
+        fs::create_dir_all(tmp.path().join("work/#0/x")).unwrap();
+        fs::write(tmp.path().join("work/#1"), "half a file").unwrap();
+        let work = Work::open(tmp.path()).unwrap();
+        assert_eq!(fs::read_dir(tmp.path().join("work")).unwrap().count(), 0);
+        let second = Work::open(tmp.path());
+        assert!(matches!(second, Err(MountError::InUse { .. })));
+        drop(work);
+        Work::open(tmp.path()).unwrap();
+    }
+
+    #[test]
+    fn whiteouts_share_one_inode() {
+        let tmp = tempfile::tempdir().unwrap();
+        let upper = tempfile::tempdir().unwrap();
+        let work = Work::open(tmp.path()).unwrap();
+        let dir = fs::File::open(upper.path()).unwrap();
+        let inodes: Vec<u64> = ["a", "b", "c"]
+            .iter()
+            .map(|name| {
+                work.make_whiteout(dir.as_fd(), name.as_ref()).unwrap();
+                let meta = fs::symlink_metadata(upper.path().join(name)).unwrap();
+                assert!(meta.file_type().is_char_device());
+                assert_eq!(meta.rdev(), 0);
+                meta.ino()
+            })
+            .collect();
+        assert_eq!(inodes[0], inodes[1]);
+        assert_eq!(inodes[1], inodes[2]);
+        let again = work.make_whiteout(dir.as_fd(), "a".as_ref());
+        assert_eq!(again, Err(Errno::EXIST));
+    }
+}

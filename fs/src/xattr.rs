@@ -1,0 +1,230 @@
+//! Extended attributes of files on the mount.
+//!
+//! Attributes are those of the object a node shows, but for the records of overlays, which nobody
+//! sees or sets. In a layer with `override_stat` records, `security.*` attributes are kept under a
+//! `user.*` name, because the process may not write them.
+
+use std::borrow::Cow;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use plyfs_format::names::CONTAINERS_OVERRIDE_PREFIX;
+use plyfs_format::names::is_overlay_record;
+use plyfs_format::override_stat::SECURITY_PREFIX;
+use plyfs_sys::xattr::{self, At};
+use rustix::fs::XattrFlags;
+
+use crate::Overlay;
+use crate::attr::{Caller, FileKind};
+use crate::copy_up::Extent;
+use crate::error::{Errno, Result};
+use crate::inode::Node;
+use crate::object;
+
+const SECURITY: &[u8] = b"security.";
+const ACL: &[u8] = b"system.posix_acl_";
+
+/// The name users of the mount know a stored attribute by; `None` if it is not for them.
+///
+/// `records` says whether the layer uses `override_stat`.
+pub(crate) fn shown_name(stored: &[u8], records: bool) -> Option<Cow<'_, [u8]>> {
+    if is_overlay_record(stored) {
+        return None;
+    }
+    if !records {
+        return Some(Cow::Borrowed(stored));
+    }
+    if let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes()) {
+        return Some(Cow::Owned([SECURITY, rest].concat()));
+    }
+    let hidden = stored.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes());
+    (!hidden).then_some(Cow::Borrowed(stored))
+}
+
+/// The name an attribute is stored under; the inverse of [`shown_name`].
+fn stored_name(shown: &[u8], records: bool) -> Option<CString> {
+    if is_overlay_record(shown) {
+        return None;
+    }
+    let stored = match shown.strip_prefix(SECURITY) {
+        Some(rest) if records => Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat()),
+        _ if records && shown.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes()) => return None,
+        _ => Cow::Borrowed(shown),
+    };
+    CString::new(stored).ok()
+}
+
+impl Overlay {
+    /// Reads an extended attribute (getxattr(2)).
+    ///
+    /// # Errors
+    /// `NODATA` if there is none, `OPNOTSUPP` where the layer's file system has none of its kind.
+    pub fn getxattr(&self, id: u64, name: &OsStr) -> Result<Vec<u8>> {
+        self.getxattr_of(&*self.node(id)?, name)
+    }
+
+    fn getxattr_of(&self, node: &Node, name: &OsStr) -> Result<Vec<u8>> {
+        let object = self.locate(node)?;
+        if object.records && name.as_bytes().starts_with(ACL) {
+            return Err(Errno::NODATA);
+        }
+        let stored = stored_name(name.as_bytes(), object.records).ok_or(Errno::NODATA)?;
+        xattr::get_all(object.at(), &stored)?.ok_or(Errno::NODATA)
+    }
+
+    /// Lists the names of extended attributes, each ended by a NUL (listxattr(2)).
+    ///
+    /// # Errors
+    /// Those of listxattr(2).
+    pub fn listxattr(&self, id: u64) -> Result<Vec<u8>> {
+        let node = self.node(id)?;
+        let object = self.locate(&node)?;
+        let stored = xattr::list(object.at())?;
+        let mut shown = Vec::with_capacity(stored.len());
+        for name in stored
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty())
+        {
+            if let Some(name) = shown_name(name, object.records) {
+                shown.extend_from_slice(&name);
+                shown.push(0);
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Sets an extended attribute (setxattr(2)), copying the file up if need be.
+    ///
+    /// # Errors
+    /// `PERM` for a record of an overlay, `OPNOTSUPP` where the upper file system has none of its
+    /// kind, `EXIST` and `NODATA` as `flags` ask, and those of copying up.
+    pub fn setxattr(
+        &self,
+        caller: &Caller,
+        id: u64,
+        name: &OsStr,
+        value: &[u8],
+        flags: XattrFlags,
+    ) -> Result<()> {
+        let node = self.node(id)?;
+        let (stored, is_acl) = self.writable_name(name)?;
+        self.check_flags(&node, name, flags)?;
+        self.copy_up(&node, Extent::Whole)?;
+        let object = self.locate(&node)?;
+        xattr::set(object.at(), &stored, value, flags)?;
+        if is_acl {
+            drop_set_gid(caller, object.at())?;
+        }
+        Ok(())
+    }
+
+    /// Removes an extended attribute (removexattr(2)), copying the file up if need be.
+    ///
+    /// # Errors
+    /// `NODATA` if there is none; otherwise as [`setxattr`](Self::setxattr).
+    pub fn removexattr(&self, id: u64, name: &OsStr) -> Result<()> {
+        let node = self.node(id)?;
+        let (stored, _) = self.writable_name(name)?;
+        self.check_flags(&node, name, XattrFlags::REPLACE)?;
+        self.copy_up(&node, Extent::Whole)?;
+        xattr::remove(self.locate(&node)?.at(), &stored)
+    }
+
+    /// The stored name of an attribute that is to be changed, and whether it is an ACL.
+    fn writable_name(&self, name: &OsStr) -> Result<(CString, bool)> {
+        let records = self.upper()?.layer.records;
+        let is_acl = name.as_bytes().starts_with(ACL);
+        if records && is_acl {
+            // The ids in it would be those of the disk, not those that are shown.
+            return Err(Errno::OPNOTSUPP);
+        }
+        let stored = stored_name(name.as_bytes(), records).ok_or(Errno::PERM)?;
+        Ok((stored, is_acl))
+    }
+
+    /// Fails before a copy-up if the change would fail after it.
+    fn check_flags(&self, node: &Arc<Node>, name: &OsStr, flags: XattrFlags) -> Result<()> {
+        if flags.is_empty() || node.in_upper() {
+            return Ok(());
+        }
+        match self.getxattr_of(node, name) {
+            Ok(_) if flags.contains(XattrFlags::CREATE) => Err(Errno::EXIST),
+            Err(Errno::NODATA) if flags.contains(XattrFlags::REPLACE) => Err(Errno::NODATA),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes the set-gid bit from a file whose ACL was changed by somebody who is neither in its group
+/// nor privileged, as the kernel does (`posix_acl_update_mode`).
+fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
+    const S_ISGID: u32 = 0o2000;
+    let stat = object::stat(at)?;
+    let mode = u32::from(stat.stx_mode);
+    let applies = mode & S_ISGID != 0
+        && FileKind::from_mode(mode) == Some(FileKind::Regular)
+        && caller.uid != 0
+        && !is_in_group(caller, stat.stx_gid);
+    if applies {
+        object::chmod(at, mode & 0o7777 & !S_ISGID)?;
+    }
+    Ok(())
+}
+
+/// Whether the caller is in a group. The protocol tells only its first; the others are read from
+/// `/proc`, and a caller that cannot be seen there is in none.
+pub(crate) fn is_in_group(caller: &Caller, gid: u32) -> bool {
+    if caller.gid == gid {
+        return true;
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", caller.pid));
+    status.is_ok_and(|status| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("Groups:"))
+            .is_some_and(|groups| {
+                groups
+                    .split_whitespace()
+                    .any(|group| group.parse() == Ok(gid))
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(name: &str, records: bool) -> Option<String> {
+        let name = shown_name(name.as_bytes(), records)?;
+        Some(String::from_utf8(name.into_owned()).unwrap())
+    }
+
+    #[test]
+    fn records_are_not_shown_and_security_is_under_its_own_name() {
+        assert_eq!(shown("user.a", false).unwrap(), "user.a");
+        assert_eq!(shown("trusted.overlay.opaque", false), None);
+        assert_eq!(shown("user.overlay.origin", true), None);
+        let capability = "user.containers.override_security.capability";
+        assert_eq!(shown(capability, true).unwrap(), "security.capability");
+        assert_eq!(shown(capability, false).unwrap(), capability);
+        assert_eq!(shown("user.containers.override_stat", true), None);
+    }
+
+    #[test]
+    fn what_is_shown_is_stored_where_it_is_found_again() {
+        for records in [false, true] {
+            for name in [
+                "user.a",
+                "security.capability",
+                "trusted.x",
+                "system.posix_acl_access",
+            ] {
+                let stored = stored_name(name.as_bytes(), records).unwrap();
+                assert_eq!(shown(stored.to_str().unwrap(), records).unwrap(), name);
+            }
+        }
+        assert_eq!(stored_name(b"trusted.overlay.redirect", false), None);
+        assert_eq!(stored_name(b"user.containers.override_stat", true), None);
+    }
+}

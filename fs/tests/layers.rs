@@ -1,0 +1,265 @@
+//! What a stack of layers shows: lookup order, whiteouts, opaque directories, listings.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::*;
+use plyfs_fs::attr::FileKind;
+use plyfs_fs::{Config, Errno, LowerLayer, MountError, Overlay, Room, UpperLayer};
+
+#[test]
+fn the_topmost_layer_wins_and_directories_are_merged() {
+    let mut stack = Stack::new(3);
+    put(&stack.lower(0, "d/both"), "top");
+    put(&stack.lower(1, "d/both"), "middle");
+    put(&stack.lower(1, "d/middle"), "middle");
+    put(&stack.lower(2, "d/bottom"), "bottom");
+    put(&stack.upper("d/upper"), "upper");
+    stack.open();
+    assert_eq!(stack.read("d/both"), "top");
+    assert_eq!(stack.read("d/middle"), "middle");
+    assert_eq!(stack.read("d/bottom"), "bottom");
+    assert_eq!(stack.list("d"), ["both", "bottom", "middle", "upper"]);
+    assert_eq!(stack.attr("d").unwrap().nlink, 1);
+    assert_eq!(stack.attr("nothing"), Err(Errno::NOENT));
+}
+
+#[test]
+fn a_whiteout_hides_the_layers_below_it() {
+    let mut stack = Stack::new(3);
+    put(&stack.lower(2, "d/f"), "bottom");
+    put(&stack.lower(2, "d/kept"), "bottom");
+    whiteout(&stack.lower(1, "d/f"));
+    put(&stack.lower(0, "d/other"), "top");
+    stack.open();
+    assert!(!stack.exists("d/f"));
+    assert_eq!(stack.list("d"), ["kept", "other"]);
+}
+
+/// Fault 6: a whiteout in a middle layer hides lower names even where the upper has that directory.
+#[test]
+fn a_whiteout_in_a_middle_layer_hides_below_an_upper_directory() {
+    let mut stack = Stack::new(2);
+    put(&stack.lower(1, "d/old"), "bottom");
+    whiteout(&stack.lower(0, "d"));
+    put(&stack.upper("d/new"), "upper");
+    stack.open();
+    assert_eq!(stack.list("d"), ["new"]);
+    assert!(!stack.exists("d/old"));
+}
+
+#[test]
+fn an_opaque_directory_ends_the_merge() {
+    for layer in [0, 1] {
+        let mut stack = Stack::new(3);
+        put(&stack.lower(2, "d/below"), "bottom");
+        put(&stack.lower(layer, "d/in"), "it");
+        make_opaque(&stack.lower(layer, "d"));
+        put(&stack.upper("d/above"), "upper");
+        stack.open();
+        assert_eq!(stack.list("d"), ["above", "in"], "layer {layer}");
+        assert!(!stack.exists("d/below"));
+    }
+}
+
+#[test]
+fn opaque_markers_of_every_mounter_are_read() {
+    for name in ["user.overlay.opaque", "user.fuseoverlayfs.opaque"] {
+        let mut stack = Stack::new(2);
+        put(&stack.lower(1, "d/below"), "bottom");
+        put(&stack.lower(0, "d/in"), "it");
+        set_xattr(&stack.lower(0, "d"), name, "y");
+        stack.open();
+        assert_eq!(stack.list("d"), ["in"], "{name}");
+    }
+    let mut stack = Stack::new(2);
+    put(&stack.lower(1, "d/below"), "bottom");
+    put(&stack.lower(0, "d/in"), "it");
+    // "x" promises xattr whiteouts inside; it hides nothing by itself.
+    set_xattr(&stack.lower(0, "d"), "user.overlay.opaque", "x");
+    stack.open();
+    assert_eq!(stack.list("d"), ["below", "in"]);
+}
+
+#[test]
+fn a_file_between_directories_ends_the_merge() {
+    let mut stack = Stack::new(3);
+    put(&stack.lower(2, "d/below"), "bottom");
+    put(&stack.lower(1, "d"), "a file");
+    put(&stack.lower(0, "d/in"), "top");
+    stack.open();
+    assert_eq!(stack.list("d"), ["in"]);
+}
+
+/// Fault 14: names that are not UTF-8, names of 255 bytes, `.wh.` names beside device whiteouts.
+#[test]
+fn strange_names_are_names() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut stack = Stack::new(1);
+    let longest = "n".repeat(255);
+    put(&stack.lower(0, &longest), "long");
+    put(&stack.lower(0, ".wh.x"), "plain");
+    put(&stack.lower(0, "x"), "seen");
+    let raw = std::ffi::OsStr::from_bytes(b"\xff\xfe\n");
+    std::fs::write(stack.lower(0, "").join(raw), "raw").unwrap();
+    stack.open();
+    let fs = stack.fs();
+    let entry = fs.lookup(fs.root(), raw).unwrap();
+    assert_eq!(read_node(fs, entry.id), b"raw");
+    assert_eq!(stack.read(&longest), "long");
+    assert_eq!(stack.read(".wh.x"), "plain");
+    assert_eq!(stack.read("x"), "seen");
+    assert_eq!(stack.attr(&"n".repeat(256)), Err(Errno::NAMETOOLONG));
+    assert_eq!(stack.list("").len(), 4);
+}
+
+#[test]
+fn listings_agree_with_stat() {
+    let mut stack = Stack::new(2);
+    put(&stack.lower(1, "d/f"), "");
+    put(&stack.lower(1, "d/sub/x"), "");
+    put(&stack.lower(0, "d/sub/y"), "");
+    put(&stack.lower(0, "d/copied"), "before");
+    put(&stack.upper("d/sub/z"), "");
+    std::os::unix::fs::symlink("f", stack.lower(0, "d/link")).unwrap();
+    stack.open();
+    stack.chmod("d/copied", 0o600).unwrap();
+    let fs = stack.fs();
+    let dir = stack.hold("d");
+    for round in 0..2 {
+        let mut entries = Vec::new();
+        fs.readdir(dir, 0, |entry| {
+            entries.push(entry.clone());
+            Room::Taken
+        })
+        .unwrap();
+        assert_eq!(entries.len(), 6, "round {round}");
+        for entry in entries {
+            let name = entry.name.to_str().unwrap();
+            let attr = match name {
+                "." => stack.attr("d").unwrap(),
+                ".." => stack.attr("").unwrap(),
+                name => stack.attr(&format!("d/{name}")).unwrap(),
+            };
+            assert_eq!((entry.ino, entry.kind), (attr.ino, attr.kind), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_listing_continues_where_a_full_buffer_ended() {
+    let mut stack = Stack::new(1);
+    for i in 0..300 {
+        put(&stack.lower(0, &format!("f{i}")), "");
+    }
+    stack.open();
+    let fs = stack.fs();
+    let (mut cookie, mut seen) = (0, Vec::new());
+    loop {
+        let mut room = 7;
+        let before = seen.len();
+        fs.readdir_plus(fs.root(), cookie, |entry, found| {
+            if room == 0 {
+                return Room::Full;
+            }
+            room -= 1;
+            cookie = entry.cookie;
+            let name = entry.name.to_str().unwrap().to_owned();
+            if name != "." && name != ".." {
+                seen.push((name, found.id));
+            }
+            Room::Taken
+        })
+        .unwrap();
+        if room == 7 {
+            break;
+        }
+        assert!(seen.len() > before || cookie <= 2);
+    }
+    assert_eq!(seen.len(), 300);
+    assert_eq!(fs.known_nodes(), 301);
+    for (_, id) in seen {
+        fs.forget(id, 1);
+    }
+    assert_eq!(
+        fs.known_nodes(),
+        1,
+        "an entry without room was not forgotten"
+    );
+}
+
+#[test]
+fn a_read_only_stack_refuses_changes() {
+    let mut stack = Stack::new(1);
+    stack.read_only = true;
+    put(&stack.lower(0, "d/f"), "text");
+    stack.open();
+    assert_eq!(stack.read("d/f"), "text");
+    assert_eq!(stack.write("d/f", 0, "x"), Err(Errno::ROFS));
+    assert_eq!(stack.create("d/g", ""), Err(Errno::ROFS));
+    assert_eq!(stack.unlink("d/f"), Err(Errno::ROFS));
+    assert_eq!(stack.chmod("d/f", 0o600), Err(Errno::ROFS));
+    assert_eq!(stack.rename("d/f", "d/g"), Err(Errno::ROFS));
+}
+
+#[test]
+fn hard_links_of_a_lower_file_show_one_inode() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "a"), "text");
+    std::fs::hard_link(stack.lower(0, "a"), stack.lower(0, "b")).unwrap();
+    stack.open();
+    let (a, b) = (stack.attr("a").unwrap(), stack.attr("b").unwrap());
+    assert_eq!(a, b);
+    assert_eq!(a.nlink, 2);
+}
+
+#[test]
+fn types_and_link_targets_are_shown() {
+    let mut stack = Stack::new(1);
+    std::os::unix::fs::symlink("../target", stack.lower(0, "link")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, stack.lower(0, "fifo"), 0o640.into()).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(stack.lower(0, "socket")).unwrap());
+    stack.open();
+    let fs = stack.fs();
+    assert_eq!(stack.attr("fifo").unwrap().kind, FileKind::Fifo);
+    assert_eq!(stack.attr("socket").unwrap().kind, FileKind::Socket);
+    assert_eq!(stack.attr("link").unwrap().kind, FileKind::Symlink);
+    assert_eq!(fs.readlink(stack.hold("link")).unwrap(), b"../target");
+    assert_eq!(fs.readlink(stack.hold("fifo")), Err(Errno::INVAL));
+}
+
+#[test]
+fn what_is_no_overlay_is_refused() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = |name: &str| {
+        let path = tmp.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let open = |lower: &std::path::Path, upper: &std::path::Path, work: &std::path::Path| {
+        Overlay::open(&Config {
+            lowers: vec![LowerLayer::new(lower)],
+            upper: Some(UpperLayer {
+                path: upper.to_owned(),
+                work: work.to_owned(),
+                override_stat: false,
+            }),
+            ..Config::default()
+        })
+    };
+    let (lower, upper, work) = (dir("lower"), dir("upper"), dir("work"));
+    let overlap = |result| matches!(result, Err(MountError::Overlap { .. }));
+    assert!(overlap(open(&lower, &upper, &dir("upper/work"))));
+    assert!(overlap(open(&lower, &dir("work/upper"), &work)));
+    assert!(overlap(open(&dir("upper/lower"), &upper, &work)));
+    assert!(overlap(open(&upper, &upper, &work)));
+    assert!(matches!(
+        open(&tmp.path().join("missing"), &upper, &work),
+        Err(MountError::Open { role: "lower", .. })
+    ));
+    let none = Overlay::open(&Config::default());
+    assert!(matches!(none, Err(MountError::NoLower)));
+    let open = open(&lower, &upper, &work);
+    assert!(open.is_ok(), "{open:?}");
+}

@@ -1,0 +1,238 @@
+//! Layers whose owners, modes and devices are in `override_stat` records.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use common::*;
+use plyfs_fs::Errno;
+use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
+use rustix::fs::XattrFlags;
+
+const RECORD: &str = "user.containers.override_stat";
+
+fn stack() -> Stack {
+    let mut stack = Stack::new(1);
+    stack.override_stat = true;
+    stack.lower_override_stat = true;
+    stack
+}
+
+fn record_of(path: &std::path::Path) -> Option<String> {
+    get_xattr(path, RECORD)
+}
+
+#[test]
+fn records_of_a_lower_layer_are_shown() {
+    let mut stack = stack();
+    put(&stack.lower(0, "d/f"), "text");
+    set_xattr(&stack.lower(0, "d/f"), RECORD, "33:34:4755");
+    set_xattr(&stack.lower(0, "d"), RECORD, "0:5:2770");
+    put(&stack.lower(0, "d/link"), "target");
+    set_xattr(&stack.lower(0, "d/link"), RECORD, "7:7:777:symlink");
+    put(&stack.lower(0, "d/tty"), "");
+    set_xattr(&stack.lower(0, "d/tty"), RECORD, "0:5:620:char-5-0");
+    stack.open();
+    let file = stack.attr("d/f").unwrap();
+    assert_eq!((file.uid, file.gid, file.mode), (33, 34, 0o4755));
+    let dir = stack.attr("d").unwrap();
+    assert_eq!((dir.uid, dir.gid, dir.mode), (0, 5, 0o2770));
+    let link = stack.attr("d/link").unwrap();
+    assert_eq!((link.kind, link.uid), (FileKind::Symlink, 7));
+    assert_eq!(
+        stack.fs().readlink(stack.hold("d/link")).unwrap(),
+        b"target"
+    );
+    let tty = stack.attr("d/tty").unwrap();
+    assert_eq!(tty.kind, FileKind::Char);
+    assert_eq!(tty.rdev, Device { major: 5, minor: 0 });
+    let mut kinds = Vec::new();
+    let dir = stack.hold("d");
+    stack
+        .fs()
+        .readdir(dir, 2, |entry| {
+            kinds.push((entry.name.to_string_lossy().into_owned(), entry.kind));
+            plyfs_fs::Room::Taken
+        })
+        .unwrap();
+    kinds.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = [
+        ("f".to_owned(), FileKind::Regular),
+        ("link".to_owned(), FileKind::Symlink),
+        ("tty".to_owned(), FileKind::Char),
+    ];
+    assert_eq!(kinds, expected);
+}
+
+#[test]
+fn copy_up_keeps_what_records_say() {
+    let mut stack = stack();
+    for (name, record) in [
+        ("f", "33:34:4755"),
+        ("link", "7:7:777:symlink"),
+        ("tty", "0:5:620:char-5-0"),
+    ] {
+        put(&stack.lower(0, name), "target");
+        set_xattr(&stack.lower(0, name), RECORD, record);
+    }
+    stack.open();
+    for name in ["f", "link", "tty"] {
+        let before = stack.attr(name).unwrap();
+        let moved = format!("{name}2");
+        stack.rename(name, &moved).unwrap();
+        let after = stack.attr(&moved).unwrap();
+        assert_eq!(
+            (
+                before.kind,
+                before.mode,
+                before.uid,
+                before.gid,
+                before.rdev,
+                before.mtime
+            ),
+            (
+                after.kind,
+                after.mode,
+                after.uid,
+                after.gid,
+                after.rdev,
+                after.mtime
+            ),
+            "{name}"
+        );
+    }
+    assert_eq!(stack.fs().readlink(stack.hold("link2")).unwrap(), b"target");
+    let disk = fs::metadata(stack.upper("f2"))
+        .unwrap()
+        .permissions()
+        .mode()
+        & 0o7777;
+    assert_eq!(disk, 0o755, "set-uid has no business on disk");
+    stack.remount();
+    assert_eq!(stack.attr("f2").unwrap().mode, 0o4755);
+}
+
+#[test]
+fn changes_of_owner_and_mode_go_to_the_record() {
+    let mut stack = stack();
+    stack.open();
+    stack.create("f", "text").unwrap();
+    let owner = SetAttr {
+        uid: Some(100),
+        gid: Some(101),
+        ..SetAttr::default()
+    };
+    stack.chmod("f", 0o4711).unwrap();
+    let attr = stack.setattr("f", owner).unwrap();
+    assert_eq!((attr.uid, attr.gid, attr.mode), (100, 101, 0o711));
+    assert_eq!(record_of(&stack.upper("f")).as_deref(), Some("100:101:711"));
+    assert_eq!(fs::metadata(stack.upper("f")).unwrap().uid(), me().uid);
+    stack.chmod("f", 0).unwrap();
+    stack.write("f", 0, "T").unwrap();
+    assert_eq!(stack.attr("f").unwrap().mode, 0);
+    stack.remount();
+    assert_eq!(stack.attr("f").unwrap().uid, 100);
+    assert_eq!(stack.read("f"), "Text");
+}
+
+#[test]
+fn new_files_belong_to_who_made_them() {
+    let mut stack = stack();
+    stack.open();
+    let fs = stack.fs();
+    let caller = Caller {
+        uid: 500,
+        gid: 501,
+        umask: 0o077,
+        ..me()
+    };
+    let root = fs.root();
+    let none = Device::default();
+    let file = fs
+        .mknod(&caller, root, "f".as_ref(), S_IFREG | 0o666, none)
+        .unwrap();
+    assert_eq!(
+        (file.attr.uid, file.attr.gid, file.attr.mode),
+        (500, 501, 0o600)
+    );
+    let dir = fs.mkdir(&caller, root, "d".as_ref(), 0o777).unwrap();
+    assert_eq!((dir.attr.uid, dir.attr.mode), (500, 0o700));
+    let link = fs
+        .symlink(&caller, root, "l".as_ref(), "to/where".as_ref())
+        .unwrap();
+    assert_eq!((link.attr.kind, link.attr.uid), (FileKind::Symlink, 500));
+    assert_eq!(fs.readlink(link.id).unwrap(), b"to/where");
+    let device = Device { major: 1, minor: 3 };
+    let null = fs
+        .mknod(&caller, root, "null".as_ref(), 0o020_666, device)
+        .unwrap();
+    assert_eq!((null.attr.kind, null.attr.rdev), (FileKind::Char, device));
+    let fifo = fs
+        .mknod(&caller, root, "fifo".as_ref(), S_IFIFO | 0o666, none)
+        .unwrap();
+    assert_eq!((fifo.attr.kind, fifo.attr.uid), (FileKind::Fifo, 500));
+    stack.chmod("d", 0o2755).unwrap();
+    let other = Caller { gid: 777, ..caller };
+    let inner = fs.mkdir(&other, dir.id, "e".as_ref(), 0o777).unwrap();
+    assert_eq!((inner.attr.gid, inner.attr.mode), (501, 0o2700));
+    stack.remount();
+    assert_eq!(stack.attr("null").unwrap().rdev, device);
+    assert_eq!(stack.list(""), ["d", "f", "fifo", "l", "null"]);
+}
+
+#[test]
+fn capabilities_are_kept_under_another_name() {
+    let mut stack = stack();
+    put(&stack.lower(0, "f"), "");
+    let stored = "user.containers.override_security.capability";
+    set_xattr(&stack.lower(0, "f"), stored, "caps");
+    stack.open();
+    let fs = stack.fs();
+    let id = stack.hold("f");
+    let name = "security.capability".as_ref();
+    assert_eq!(fs.getxattr(id, name).unwrap(), b"caps");
+    assert_eq!(fs.listxattr(id).unwrap(), b"security.capability\0");
+    stack.chmod("f", 0o700).unwrap();
+    assert_eq!(
+        get_xattr(&stack.upper("f"), stored).as_deref(),
+        Some("caps")
+    );
+    fs.setxattr(&me(), id, name, b"other", XattrFlags::empty())
+        .unwrap();
+    assert_eq!(fs.getxattr(id, name).unwrap(), b"other");
+    let record = RECORD.as_ref();
+    let set = fs.setxattr(&me(), id, record, b"0:0:4755", XattrFlags::empty());
+    assert_eq!(set, Err(Errno::PERM));
+}
+
+#[test]
+fn ids_that_cannot_be_shown_are_roots_and_stay_on_disk() {
+    let mut stack = stack();
+    put(&stack.lower(0, "f"), "");
+    set_xattr(&stack.lower(0, "f"), RECORD, "33:8:640");
+    stack.open();
+    let mut config = stack.config();
+    config.upper = None;
+    config.shown_ids.uids = Some(vec![0..1, 2..3]);
+    config.shown_ids.gids = Some(vec![0..1, 8..9]);
+    let fs = plyfs_fs::Overlay::open(&config).unwrap();
+    let attr = fs.lookup(fs.root(), "f".as_ref()).unwrap().attr;
+    assert_eq!((attr.uid, attr.gid), (0, 8));
+    stack.chmod("f", 0o600).unwrap();
+    assert_eq!(record_of(&stack.upper("f")).as_deref(), Some("33:8:600"));
+}
+
+#[test]
+fn a_layer_without_records_shows_itself() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "f"), "text");
+    set_xattr(&stack.lower(0, "f"), RECORD, "33:34:4755");
+    stack.open();
+    assert_eq!(stack.attr("f").unwrap().uid, me().uid);
+    let id = stack.hold("f");
+    let value = stack.fs().getxattr(id, RECORD.as_ref()).unwrap();
+    assert_eq!(value, b"33:34:4755");
+}
