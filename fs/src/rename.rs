@@ -14,6 +14,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 
 use crate::Overlay;
+use crate::attr::FileKind;
 use crate::copy_up::Extent;
 use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
@@ -27,6 +28,15 @@ use crate::whiteout::set_opaque;
 
 /// How often a rename starts anew because the names changed before they were locked.
 const MAX_TRIES: usize = 1000;
+
+/// How long a rename may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// A few system calls. If data has to be copied up first, nothing is done.
+    Little,
+    /// As long as copying the file takes.
+    Much,
+}
 
 /// A name in a directory: one end of a rename.
 #[derive(Clone, Copy)]
@@ -53,13 +63,14 @@ impl Overlay {
     /// `EXCHANGE` are possible, `WHITEOUT` is not, as in the kernel's overlay.
     ///
     /// # Errors
-    /// `XDEV` for a directory that a lower layer has a part of; otherwise those of renameat2(2) and
-    /// of copying up.
+    /// `XDEV` for a directory that a lower layer has a part of; `AGAIN` if more patience is needed;
+    /// otherwise those of renameat2(2) and of copying up.
     pub fn rename(
         &self,
         (parent, name): (u64, &OsStr),
         (new_parent, new_name): (u64, &OsStr),
         flags: RenameFlags,
+        patience: Patience,
     ) -> Result<()> {
         check_name(name)?;
         check_name(new_name)?;
@@ -88,6 +99,10 @@ impl Overlay {
                 Step::Done => return Ok(()),
                 Step::Lock(held) => victim = Some(held),
                 Step::CopyUp { nodes, _held } => {
+                    let slow = |node: &Arc<Node>| node.kind == FileKind::Regular;
+                    if patience == Patience::Little && nodes.iter().any(slow) {
+                        return Err(Errno::AGAIN);
+                    }
                     for node in &nodes {
                         self.copy_up(node, Extent::Whole)?;
                     }

@@ -19,7 +19,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
-use plyfs_fs::{Config, Entry, Errno, LowerLayer, Overlay, Result, Room, UpperLayer};
+use plyfs_fs::{Config, Entry, Errno, LowerLayer, Overlay, Patience, Result, Room, UpperLayer};
 
 pub const S_IFREG: u32 = 0o100_000;
 pub const S_IFIFO: u32 = 0o010_000;
@@ -238,7 +238,8 @@ impl Stack {
     pub fn rename_with(&self, from: &str, to: &str, flags: rustix::fs::RenameFlags) -> Result<()> {
         self.in_parent(from, |_, parent, name| {
             self.in_parent(to, |fs, new_parent, new_name| {
-                fs.rename((parent, name), (new_parent, new_name), flags)
+                let (from, to) = ((parent, name), (new_parent, new_name));
+                fs.rename(from, to, flags, Patience::Much)
             })
         })
     }

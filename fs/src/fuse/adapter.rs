@@ -1,0 +1,595 @@
+//! One method a request: arguments in, a call of the overlay, the answer out.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use rustix::fs::XattrFlags;
+
+use super::Options;
+use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
+use super::pool::Pool;
+use crate::attr::SetAttr;
+use crate::error::{Errno, Result};
+use crate::file::Seek;
+use crate::rename::Patience;
+use crate::{Entry, Overlay, Room};
+
+/// An attribute of the root directory whose value is the process id of the daemon, as the daemon
+/// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
+pub const DAEMON_PID: &str = "plyfs.daemon_pid";
+
+/// How many threads wait for disks.
+const POOL_THREADS: usize = 4;
+/// The largest write the kernel is to send at once, in bytes. It has a limit of its own.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// The overlay as the FUSE library wants a file system to be.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    overlay: Arc<Overlay>,
+    pool: Pool,
+    options: Options,
+}
+
+thread_local! {
+    /// Where a thread reads file data into.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Adapter {
+    pub(crate) fn new(overlay: Arc<Overlay>, options: Options) -> io::Result<Self> {
+        Ok(Self {
+            overlay,
+            pool: Pool::new(POOL_THREADS)?,
+            options,
+        })
+    }
+
+    /// Runs a job here, or in the pool if it may take long.
+    fn run(&self, slow: bool, job: impl FnOnce(&Overlay) + Send + 'static) {
+        if slow {
+            let overlay = self.overlay.clone();
+            self.pool.run(move || job(&overlay));
+        } else {
+            job(&self.overlay);
+        }
+    }
+
+    /// Whether changing this node waits for its data to be copied.
+    fn is_slow(&self, ino: INodeNo) -> bool {
+        self.overlay.is_slow_to_change(ino.0)
+    }
+}
+
+/// How long attributes hold that come with an entry. The library answers with one number for the
+/// node and for `st_ino`; where the two differ, the kernel is to ask for the attributes.
+fn attr_timeout(entry: &Entry, timeout: Duration) -> Duration {
+    match entry.attr.ino == entry.id {
+        true => timeout,
+        false => Duration::ZERO,
+    }
+}
+
+fn answer_entry(reply: ReplyEntry, timeout: Duration, result: Result<Entry>) {
+    match result {
+        Ok(entry) => {
+            let (attr, generation) = (attr(&entry.attr, entry.id), Generation(0));
+            let attr_timeout = attr_timeout(&entry, timeout);
+            reply.entry_with_ttls(&attr_timeout, &timeout, &attr, generation);
+        }
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+fn answer(reply: ReplyEmpty, result: Result<()>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+fn answer_written(reply: ReplyWrite, result: Result<usize>) {
+    match result {
+        // No more is written than was asked for, and that came as 32 bits.
+        Ok(size) => reply.written(u32::try_from(size).unwrap_or(u32::MAX)),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
+    match result {
+        Err(error) => reply.error(errno(error)),
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let mut wanted = vec![
+            // The file system below applies the mask or the default ACL, whichever holds.
+            InitFlags::FUSE_DONT_MASK,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_NO_OPEN_SUPPORT,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+            // Data changes only through this mount, so there is nothing to guess from times.
+            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            // Without it every write asks for capabilities first.
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+        ];
+        if self.options.acl {
+            wanted.push(InitFlags::FUSE_POSIX_ACL);
+        }
+        if self.options.writeback {
+            wanted.push(InitFlags::FUSE_WRITEBACK_CACHE);
+        }
+        for flag in wanted {
+            if config.add_capabilities(flag).is_err() {
+                log::debug!("this kernel has no {flag:?}");
+            }
+        }
+        if let Err(most) = config.set_max_write(MAX_WRITE) {
+            log::debug!("the largest write is {most} bytes");
+        }
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        if let Err(error) = self.overlay.sync() {
+            log::error!("what was written could not be made durable: {error}");
+        }
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.overlay.lookup(parent.0, name) {
+            Err(Errno::NOENT) => reply.entry(&self.options.timeout, &absent(), Generation(0)),
+            result => answer_entry(reply, self.options.timeout, result),
+        }
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
+        self.overlay.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.overlay.getattr(ino.0) {
+            Ok(found) => reply.attr(&self.options.timeout, &attr(&found, found.ino)),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let caller = caller(request, 0);
+        let set = SetAttr {
+            mode: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            size,
+            atime: atime.map(set_time),
+            mtime: mtime.map(set_time),
+        };
+        let timeout = self.options.timeout;
+        self.run(self.is_slow(ino), move |overlay| {
+            match overlay.setattr(&caller, ino.0, &set) {
+                Ok(now) => reply.attr(&timeout, &attr(&now, now.ino)),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.overlay.readlink(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let caller = caller(request, umask);
+        let made = self
+            .overlay
+            .mknod(&caller, parent.0, name, mode, decode(rdev));
+        answer_entry(reply, self.options.timeout, made);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let caller = caller(request, umask);
+        let made = self.overlay.mkdir(&caller, parent.0, name, mode);
+        answer_entry(reply, self.options.timeout, made);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        link_name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let (caller, target) = (caller(request, 0), target.as_os_str());
+        let made = self.overlay.symlink(&caller, parent.0, link_name, target);
+        answer_entry(reply, self.options.timeout, made);
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer(reply, self.overlay.unlink(parent.0, name));
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer(reply, self.overlay.rmdir(parent.0, name));
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
+        let (from, to) = ((parent.0, name), (newparent.0, newname));
+        match self.overlay.rename(from, to, flags, Patience::Little) {
+            Err(Errno::AGAIN) => {}
+            result => return answer(reply, result),
+        }
+        let (name, newname) = (name.to_owned(), newname.to_owned());
+        self.run(true, move |overlay| {
+            let (from, to) = ((parent.0, &*name), (newparent.0, &*newname));
+            answer(reply, overlay.rename(from, to, flags, Patience::Much));
+        });
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let newname = newname.to_owned();
+        let timeout = self.options.timeout;
+        self.run(self.is_slow(ino), move |overlay| {
+            let linked = overlay.link(ino.0, newparent.0, &newname);
+            answer_entry(reply, timeout, linked);
+        });
+    }
+
+    fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // Asked once: the kernel opens by itself from now on.
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn create(
+        &self,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        // Asked once: the kernel makes files with MKNOD from now on.
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        // Nothing is held back here that closing would have to write.
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match self.overlay.read(ino.0, offset, &mut buffer[..size]) {
+                Ok(length) => reply.data(&buffer[..length]),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let drop_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        if self.is_slow(ino) {
+            let data = data.to_vec();
+            self.run(true, move |overlay| {
+                answer_written(reply, overlay.write(ino.0, offset, &data, drop_set_id));
+            });
+        } else {
+            let written = self.overlay.write(ino.0, offset, data, drop_set_id);
+            answer_written(reply, written);
+        }
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.run(true, move |overlay| {
+            answer(reply, overlay.fsync(ino.0, datasync));
+        });
+    }
+
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fsync(request, ino, fh, datasync, reply);
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = self.overlay.readdir(ino.0, offset, |entry| {
+            let kind = file_type(entry.kind);
+            let full = reply.add(INodeNo(entry.ino), entry.cookie, kind, &*entry.name);
+            room(full)
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = self.overlay.readdir_plus(ino.0, offset, |entry, found| {
+            // The kernel makes no node of `.` and `..`, and shows the number as it is.
+            let number = match entry.name.as_bytes() {
+                b"." | b".." => entry.ino,
+                _ => found.id,
+            };
+            let timeout = attr_timeout(found, self.options.timeout);
+            let attr = attr(&found.attr, number);
+            let ino = INodeNo(number);
+            let name = &*entry.name;
+            room(reply.add(ino, entry.cookie, name, &timeout, &attr, Generation(0)))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        match self.overlay.statfs() {
+            Ok(found) => reply.statfs(
+                found.f_blocks,
+                found.f_bfree,
+                found.f_bavail,
+                found.f_files,
+                found.f_ffree,
+                small(found.f_bsize),
+                small(found.f_namemax),
+                small(found.f_frsize),
+            ),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let caller = caller(request, 0);
+        let flags = XattrFlags::from_bits_retain(flags.unsigned_abs());
+        let (name, value) = (name.to_owned(), value.to_vec());
+        self.run(self.is_slow(ino), move |overlay| {
+            let set = overlay.setxattr(&caller, ino.0, &name, &value, flags);
+            answer(reply, set);
+        });
+    }
+
+    fn getxattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let value = if ino.0 == self.overlay.root() && name == DAEMON_PID {
+            Ok(std::process::id().to_string().into_bytes())
+        } else {
+            self.overlay.getxattr(ino.0, name)
+        };
+        answer_xattr(reply, size, value);
+    }
+
+    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        answer_xattr(reply, size, self.overlay.listxattr(ino.0));
+    }
+
+    fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.run(self.is_slow(ino), move |overlay| {
+            answer(reply, overlay.removexattr(ino.0, &name));
+        });
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let caller = caller(request, 0);
+        self.run(true, move |overlay| {
+            let mode = mode.unsigned_abs();
+            answer(
+                reply,
+                overlay.fallocate(&caller, ino.0, mode, offset, length),
+            );
+        });
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        const SEEK_DATA: i32 = 3;
+        const SEEK_HOLE: i32 = 4;
+        let what = match whence {
+            SEEK_DATA => Seek::Data,
+            SEEK_HOLE => Seek::Hole,
+            // The kernel answers the others by itself.
+            _ => return reply.error(fuser::Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return reply.error(fuser::Errno::EINVAL);
+        };
+        match self.overlay.seek(ino.0, offset, what) {
+            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        ino_in: INodeNo,
+        _fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        self.run(true, move |overlay| {
+            // The answer has 32 bits.
+            let length = len.min(1 << 30) as usize;
+            let (from, to) = ((ino_in.0, offset_in), (ino_out.0, offset_out));
+            answer_written(reply, overlay.copy_range(from, to, length));
+        });
+    }
+}
+
+fn room(full: bool) -> Room {
+    if full { Room::Full } else { Room::Taken }
+}

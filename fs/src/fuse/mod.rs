@@ -1,0 +1,82 @@
+//! The FUSE transport: a thin adapter between the protocol and the [`Overlay`].
+//!
+//! It opens no device and mounts nothing: it is given the descriptor of a FUSE connection and serves
+//! it until it is unmounted. Three ideas make it fast, all of them requests that are never sent:
+//!
+//! - **No open.** Opening and closing are answered with `ENOSYS` once, and never asked again; reads
+//!   and writes name the node (`FUSE_NO_OPEN_SUPPORT`). Creation is `MKNOD`.
+//! - **Long lives.** All changes come through this mount, so names, their absence and attributes
+//!   may be cached by the kernel until it makes a change itself.
+//! - **Write-back.** The kernel gathers small writes. Its `close(2)` still waits for them, so that
+//!   errors reach the writer.
+//!
+//! One thread reads requests and answers what takes a few system calls; what may take long (copying
+//! data up, fsync) goes to a [`pool`](pool::Pool), so that it never holds up a lookup.
+
+mod adapter;
+mod convert;
+mod pool;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Overlay;
+
+pub use adapter::DAEMON_PID;
+
+/// How the transport behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long the kernel may keep names and attributes without asking again.
+    pub timeout: Duration,
+    /// Whether the kernel may gather writes before it sends them.
+    pub writeback: bool,
+    /// Whether POSIX ACLs are supported. The kernel then checks them itself.
+    pub acl: bool,
+    /// How many threads read requests.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(1_000_000_000),
+            writeback: true,
+            acl: true,
+            threads: 2,
+        }
+    }
+}
+
+/// A FUSE connection on which the file system is ready to be used.
+#[derive(Debug)]
+pub struct Session {
+    inner: fuser::Session<adapter::Adapter>,
+}
+
+impl Session {
+    /// Answers the kernel's first request on a connection that was mounted (`FUSE_INIT`).
+    ///
+    /// # Errors
+    /// What reading or answering on the descriptor fails with; `NotConnected` if it was unmounted
+    /// before.
+    pub fn start(overlay: Arc<Overlay>, device: OwnedFd, options: &Options) -> io::Result<Self> {
+        let mut config = fuser::Config::default();
+        config.n_threads = Some(options.threads.max(1));
+        let adapter = adapter::Adapter::new(overlay, options.clone())?;
+        // Who may use the mount is decided by the kernel, from the options it was mounted with.
+        let acl = fuser::SessionACL::All;
+        let inner = fuser::Session::from_fd(adapter, device, acl, config)?;
+        Ok(Self { inner })
+    }
+
+    /// Serves requests until the file system is unmounted, and makes durable what was written.
+    ///
+    /// # Errors
+    /// What reading from the connection fails with.
+    pub fn run(self) -> io::Result<()> {
+        self.inner.run()
+    }
+}
