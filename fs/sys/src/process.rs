@@ -1,9 +1,10 @@
-//! Fork, and waiting for signals.
+//! Fork, namespaces, and waiting for signals.
 
 use std::mem::MaybeUninit;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
+use rustix::thread::UnshareFlags;
 
 use crate::Result;
 
@@ -31,6 +32,26 @@ pub fn fork() -> Result<Fork> {
         0 => Ok(Fork::Child),
         pid => Pid::from_raw(pid).map(Fork::Parent).ok_or(Errno::SRCH),
     }
+}
+
+/// Leaves namespaces for new ones (unshare(2)).
+///
+/// # Errors
+/// `INVAL` for flags that are no namespaces, and for a user namespace if the process has more than
+/// one thread; otherwise those of unshare(2).
+pub fn unshare(namespaces: UnshareFlags) -> Result<()> {
+    let possible = UnshareFlags::NEWUSER
+        | UnshareFlags::NEWNS
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWCGROUP;
+    if !possible.contains(namespaces) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the flag that makes the call unsafe, CLONE_FILES, was just excluded.
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }
 
 /// How many threads this process has.

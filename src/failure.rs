@@ -1,0 +1,56 @@
+//! How a command fails: one line for people, and an exit status.
+
+use std::fmt;
+
+/// What ended a command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    status: u8,
+}
+
+/// The result of a command or a part of one.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure with exit status 1.
+    pub(crate) fn new(message: impl fmt::Display) -> Self {
+        Self {
+            message: message.to_string(),
+            status: 1,
+        }
+    }
+
+    /// The same failure with another exit status.
+    pub(crate) fn with_status(self, status: u8) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<plyfs_fs::MountError> for Failure {
+    fn from(error: plyfs_fs::MountError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Says what was being done when something failed.
+pub(crate) trait Doing<T> {
+    /// `what` reads well after "cannot".
+    fn doing(self, what: impl fmt::Display) -> Outcome<T>;
+}
+
+impl<T, E: fmt::Display> Doing<T> for Result<T, E> {
+    fn doing(self, what: impl fmt::Display) -> Outcome<T> {
+        self.map_err(|error| Failure::new(format_args!("cannot {what}: {error}")))
+    }
+}

@@ -1,0 +1,201 @@
+//! Getting a FUSE connection mounted, and unmounting it.
+//!
+//! Who may mount does it by mount(2). An ordinary user outside a user namespace asks the set-uid
+//! helper fusermount3(1), which opens the device and mounts, and passes the descriptor back over a
+//! socket.
+
+use std::ffi::OsString;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, FdFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::namespace;
+
+const DEVICE: &str = "/dev/fuse";
+const HELPER: &str = "fusermount3";
+
+/// What is to be mounted where.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// An absolute path.
+    pub(crate) target: PathBuf,
+    pub(crate) source: String,
+    /// The part of the file system type after `fuse.`.
+    pub(crate) subtype: String,
+    pub(crate) flags: MountFlags,
+    /// The flags that were asked for, as words.
+    pub(crate) flag_words: Vec<&'static str>,
+    pub(crate) allow_other: bool,
+    pub(crate) default_permissions: bool,
+}
+
+/// Mounts a FUSE file system and returns the descriptor to serve it on.
+pub(crate) fn mount(request: &Request) -> Outcome<OwnedFd> {
+    if namespace::can_mount() {
+        mount_directly(request)
+    } else {
+        mount_by_helper(request)
+    }
+}
+
+fn mount_directly(request: &Request) -> Outcome<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let device = rustix::fs::open(DEVICE, flags, Mode::empty()).map_err(no_device)?;
+    let mut data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={}",
+        device.as_raw_fd(),
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw()
+    );
+    for (wanted, word) in [
+        (request.allow_other, ",allow_other"),
+        (request.default_permissions, ",default_permissions"),
+    ] {
+        if wanted {
+            data.push_str(word);
+        }
+    }
+    let data = std::ffi::CString::new(data).doing("mount")?;
+    let kind = format!("fuse.{}", request.subtype);
+    rustix::mount::mount(
+        &request.source,
+        &request.target,
+        kind,
+        request.flags,
+        &*data,
+    )
+    .doing(format_args!("mount on {}", request.target.display()))?;
+    Ok(device)
+}
+
+fn no_device(error: Errno) -> Failure {
+    let remedy = match error {
+        Errno::NOENT => "load the module (modprobe fuse), or pass the device into this container",
+        Errno::ACCESS | Errno::PERM => {
+            "every user should be able to (chmod 0666 /dev/fuse, as root)"
+        }
+        _ => "FUSE is not available here",
+    };
+    Failure::new(format_args!("cannot open {DEVICE}: {error}; {remedy}"))
+}
+
+fn mount_by_helper(request: &Request) -> Outcome<OwnedFd> {
+    let (ours, theirs) = UnixStream::pair().doing("make a socket")?;
+    // The only descriptor the helper is to inherit.
+    rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).doing("pass a socket on")?;
+    let mut helper = Command::new(HELPER)
+        .arg("-o")
+        .arg(helper_options(request))
+        .arg("--")
+        .arg(&request.target)
+        .env("_FUSE_COMMFD", theirs.as_raw_fd().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| no_helper(&error, request))?;
+    drop(theirs);
+    let device = receive(&ours);
+    let stderr = helper.stderr.take();
+    let said = stderr.map_or(Ok(String::new()), std::io::read_to_string);
+    let status = helper.wait().doing(format_args!("wait for {HELPER}"))?;
+    match device {
+        Some(device) if status.success() => Ok(device),
+        _ => Err(helper_failed(&said.unwrap_or_default(), request)),
+    }
+}
+
+fn helper_options(request: &Request) -> OsString {
+    let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,");
+    let mut options = vec![
+        format!("fsname={}", escape(&request.source)),
+        format!("subtype={}", escape(&request.subtype)),
+    ];
+    for (wanted, word) in [
+        (request.allow_other, "allow_other"),
+        (request.default_permissions, "default_permissions"),
+        (request.flags.contains(MountFlags::RDONLY), "ro"),
+    ] {
+        if wanted {
+            options.push(word.to_owned());
+        }
+    }
+    // What only root may ask for is refused by the helper by name.
+    let words = request.flag_words.iter().map(|word| (*word).to_owned());
+    options.extend(words);
+    options.join(",").into()
+}
+
+fn no_helper(error: &std::io::Error, request: &Request) -> Failure {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return Failure::new(format_args!("cannot run {HELPER}: {error}"));
+    }
+    Failure::new(format_args!(
+        "cannot mount on {} as an ordinary user: install {HELPER} (package fuse3), or mount in a \
+         namespace of your own, which \"plyfs unshare\" opens",
+        request.target.display()
+    ))
+}
+
+fn helper_failed(said: &str, request: &Request) -> Failure {
+    let line = said.lines().find(|line| !line.trim().is_empty());
+    let line = line.unwrap_or("it did not say why");
+    let line = line.strip_prefix("fusermount3: ").unwrap_or(line);
+    Failure::new(format_args!(
+        "cannot mount on {}: {HELPER}: {line}",
+        request.target.display()
+    ))
+}
+
+/// The descriptor that the helper sends; `None` if it ended without.
+fn receive(socket: &UnixStream) -> Option<OwnedFd> {
+    let mut byte = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut buffers = [IoSliceMut::new(&mut byte)];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    rustix::net::recvmsg(socket, &mut buffers, &mut control, flags).ok()?;
+    control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    })
+}
+
+/// Unmounts what is mounted on a path. `lazily` also if it is in use.
+pub(crate) fn unmount(target: &Path, lazily: bool) -> Outcome {
+    if namespace::can_mount() {
+        let mut flags = UnmountFlags::NOFOLLOW;
+        flags.set(UnmountFlags::DETACH, lazily);
+        let doing = format!("unmount {}", target.display());
+        return rustix::mount::unmount(target, flags).doing(doing);
+    }
+    let mut helper = Command::new(HELPER);
+    helper.arg("-u").stdin(Stdio::null());
+    if lazily {
+        helper.arg("-z");
+    }
+    let output = helper
+        .arg("--")
+        .arg(target)
+        .output()
+        .doing(format_args!("run {HELPER}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().next().unwrap_or("it did not say why");
+    let line = line.strip_prefix("fusermount3: ").unwrap_or(line);
+    Err(Failure::new(format_args!(
+        "cannot unmount {}: {line}",
+        target.display()
+    )))
+}

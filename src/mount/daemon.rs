@@ -1,0 +1,148 @@
+//! The process that serves a mount.
+//!
+//! It is a child of the command, made before anything else is, so that it has one thread at that
+//! time. It tells its parent over a pipe when the mount can be used, or why it cannot; the parent
+//! reports that and ends, or goes on with what it wants the mount for.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use plyfs_fs::{Config, Overlay, fuse};
+use plyfs_sys::process::{Fork, SignalQueue, fork};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+
+use super::connection::{self, Request};
+use crate::failure::{Doing, Failure, Outcome};
+
+/// Everything a daemon needs to know.
+pub(crate) struct Plan {
+    pub(crate) overlay: Config,
+    pub(crate) transport: fuse::Options,
+    pub(crate) connection: Request,
+    /// Something that is to be held as long as the mount lives: a lock.
+    pub(crate) hold: Option<Box<dyn std::any::Any>>,
+}
+
+/// What a daemon says when the mount can be used. Anything else is why it cannot.
+const READY: &[u8] = b"\0";
+
+/// Serves a mount in this process until it is unmounted.
+pub(crate) fn serve_here(plan: Plan) -> Outcome {
+    serve(plan, || Ok(()))
+}
+
+/// Starts a daemon and returns its process id when the mount can be used.
+///
+/// `bound` says that it is to end with this process.
+pub(crate) fn start(plan: Plan, bound: bool) -> Outcome<Pid> {
+    let flags = rustix::pipe::PipeFlags::CLOEXEC;
+    let (listen, tell) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
+    match fork().doing("start the daemon")? {
+        Fork::Parent(pid) => {
+            drop((tell, plan));
+            let mut said = Vec::new();
+            File::from(listen)
+                .read_to_end(&mut said)
+                .doing("hear from the daemon")?;
+            match said.as_slice() {
+                READY => Ok(pid),
+                b"" => Err(Failure::new("the daemon ended before the mount was ready")),
+                why => Err(Failure::new(String::from_utf8_lossy(why))),
+            }
+        }
+        Fork::Child => {
+            drop(listen);
+            std::process::exit(i32::from(run_child(plan, tell.into(), bound).is_err()));
+        }
+    }
+}
+
+fn run_child(plan: Plan, tell: File, bound: bool) -> Outcome {
+    if bound {
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+            .doing("bind the daemon to its parent")?;
+    }
+    // A group of its own: an interrupt at the terminal is for the command, not for the mount.
+    rustix::process::setsid().doing("start a session")?;
+    let mut tell = Some(tell);
+    let served = serve(plan, || {
+        let Some(mut tell) = tell.take() else {
+            return Ok(());
+        };
+        leave_terminal()?;
+        tell.write_all(READY).doing("report to the parent")
+    });
+    if let (Err(failure), Some(mut tell)) = (&served, tell) {
+        tell.write_all(failure.to_string().as_bytes())
+            .doing("report to the parent")?;
+    }
+    served
+}
+
+/// Lets go of standard input, output and error, which somebody may wait for.
+fn leave_terminal() -> Outcome {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.doing("open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).doing("close standard input")?;
+    rustix::stdio::dup2_stdout(&null).doing("close standard output")?;
+    rustix::stdio::dup2_stderr(&null).doing("close standard error")
+}
+
+fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
+    raise_descriptor_limit();
+    // A directory somebody may want to unmount is not to be held by the daemon.
+    rustix::process::chdir("/").doing("change to /")?;
+    let overlay = Arc::new(Overlay::open(&plan.overlay)?);
+    // Before there are other threads, which would get the signals otherwise.
+    let signals =
+        SignalQueue::block(&[Signal::TERM, Signal::INT, Signal::HUP]).doing("wait for signals")?;
+    let device = connection::mount(&plan.connection)?;
+    let target = plan.connection.target.clone();
+    let session = fuse::Session::start(overlay, device, &plan.transport);
+    let started = session.doing("start the FUSE session").and_then(|session| {
+        unmount_on_signal(signals, target.clone())?;
+        ready()?;
+        Ok(session)
+    });
+    match started {
+        Ok(session) => session.run().doing("serve the mount"),
+        Err(failure) => {
+            unmount_after_failure(&target);
+            Err(failure)
+        }
+    }
+}
+
+/// Unmounts when the daemon is asked to end; the session ends by that.
+fn unmount_on_signal(signals: SignalQueue, target: std::path::PathBuf) -> Outcome {
+    let wait = move || {
+        loop {
+            match signals.wait() {
+                Ok(_) => unmount_after_failure(&target),
+                Err(error) => return log::error!("cannot wait for signals: {error}"),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
+    thread.spawn(wait).map(drop).doing("start a thread")
+}
+
+fn unmount_after_failure(target: &Path) {
+    if let Err(failure) = connection::unmount(target, true) {
+        log::error!("{failure}");
+    }
+}
+
+/// As many descriptors as may be had: the cache keeps half of them at most.
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        log::debug!("cannot raise the limit of open files: {error}");
+    }
+}

@@ -1,0 +1,211 @@
+//! User namespaces: where this process stands, and how it gets a namespace of its own.
+//!
+//! An ordinary user becomes root of a new user namespace, in which mounting is allowed. If the
+//! system has set aside subordinate ids for the user (subuid(5)), they are the ids 1 and up of that
+//! namespace, written by the set-uid helpers newuidmap(1) and newgidmap(1); otherwise the namespace
+//! has the single id 0, which is the user.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::process::Command;
+
+use plyfs_sys::process::{Fork, fork};
+use rustix::mount::MountPropagationFlags;
+use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::thread::{CapabilitySet, UnshareFlags};
+
+use crate::failure::{Doing, Failure, Outcome};
+
+/// Whether this process may mount file systems in its mount namespace.
+pub(crate) fn can_mount() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Whether this is the user namespace the system was started with.
+pub(crate) fn is_initial() -> bool {
+    // Without the file the kernel has no user namespaces, and this is the only one there is.
+    fs::read_to_string("/proc/self/uid_map").map_or(true, |map| {
+        map.split_whitespace().eq(["0", "0", "4294967295"])
+    })
+}
+
+/// The superuser of the machine, not of a namespace.
+pub(crate) fn is_real_root() -> bool {
+    rustix::process::geteuid().is_root() && is_initial()
+}
+
+/// The user or group ids that have a name in this user namespace; `None` for all.
+pub(crate) fn mapped_ids(file: &str) -> Option<Vec<Range<u32>>> {
+    let map = fs::read_to_string(file).ok()?;
+    let ranges: Vec<Range<u32>> = map
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().map(str::parse::<u32>);
+            let (first, _, count) = (fields.next()?.ok()?, fields.next()?, fields.next()?.ok()?);
+            Some(first..first.saturating_add(count))
+        })
+        .collect();
+    let all = ranges.iter().any(|range| *range == (0..u32::MAX));
+    (!all).then_some(ranges)
+}
+
+/// Makes this process root of a new user namespace, with a mount namespace of its own.
+///
+/// It must have one thread. Mounts made outside from now on are still seen inside.
+pub(crate) fn enter() -> Outcome {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let user = user_name(uid.as_raw());
+    let ranges = |file| subordinate_ranges(file, user.as_deref(), uid.as_raw());
+    let (uids, gids) = (ranges("/etc/subuid"), ranges("/etc/subgid"));
+    let many = !uids.is_empty() && !gids.is_empty();
+    let mapper = many.then(|| Mapper::start(&uids, &gids)).transpose()?;
+    let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
+    plyfs_sys::process::unshare(flags).map_err(|error| {
+        Failure::new(format_args!(
+            "cannot make a user namespace: {error}; see user.max_user_namespaces in sysctl(8), and \
+             whether a security module restricts user namespaces"
+        ))
+    })?;
+    match mapper.map(Mapper::finish) {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            log::warn!("{error}; going on with a single id");
+            map_single(uid.as_raw(), gid.as_raw())?;
+        }
+        None => map_single(uid.as_raw(), gid.as_raw())?,
+    }
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", slave).doing("make mounts private")
+}
+
+/// Maps the one id that an ordinary user may map.
+fn map_single(uid: u32, gid: u32) -> Outcome {
+    // Before gid_map, which is refused otherwise (user_namespaces(7)).
+    fs::write("/proc/self/setgroups", "deny").doing("write /proc/self/setgroups")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).doing("write /proc/self/uid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).doing("write /proc/self/gid_map")
+}
+
+/// A process outside the new namespace that writes its id maps, since a process inside may not.
+struct Mapper {
+    pid: Pid,
+    /// Written to when the namespace is there.
+    start: fs::File,
+}
+
+impl Mapper {
+    fn start(uids: &[Range<u32>], gids: &[Range<u32>]) -> Outcome<Self> {
+        let target = rustix::process::getpid();
+        let commands = [
+            ("newuidmap", rustix::process::geteuid().as_raw(), uids),
+            ("newgidmap", rustix::process::getegid().as_raw(), gids),
+        ];
+        let flags = rustix::pipe::PipeFlags::CLOEXEC;
+        let (wait, start) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
+        match fork().doing("start a process")? {
+            Fork::Parent(pid) => Ok(Self {
+                pid,
+                start: start.into(),
+            }),
+            Fork::Child => {
+                drop(start);
+                // Nothing comes if the parent gave up.
+                let told = fs::File::from(wait).read(&mut [0]).is_ok_and(|n| n == 1);
+                let mapped = told
+                    && commands
+                        .iter()
+                        .all(|(program, own, ranges)| run_mapper(program, target, *own, ranges));
+                std::process::exit(i32::from(!mapped));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        self.start.write_all(b"x").doing("start newuidmap")?;
+        let status = waitpid(Some(self.pid), WaitOptions::empty()).doing("wait for newuidmap")?;
+        match status.and_then(|(_, status)| status.exit_status()) {
+            Some(0) => Ok(()),
+            _ => Err(Failure::new(
+                "newuidmap or newgidmap did not map subordinate ids",
+            )),
+        }
+    }
+}
+
+/// Runs newuidmap(1) or newgidmap(1): own id to 0, the ranges to 1 and up.
+fn run_mapper(program: &str, target: Pid, own: u32, ranges: &[Range<u32>]) -> bool {
+    let mut command = Command::new(program);
+    command.arg(target.as_raw_nonzero().to_string());
+    let mut map = |inside: u32, outside: u32, count: u32| {
+        command.args([inside, outside, count].map(|number| number.to_string()));
+    };
+    map(0, own, 1);
+    let mut inside: u32 = 1;
+    for range in ranges {
+        let count = range.end - range.start;
+        map(inside, range.start, count);
+        inside = inside.saturating_add(count);
+    }
+    match command.status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            log::warn!("cannot run {program}: {error}");
+            false
+        }
+    }
+}
+
+/// The name of a user id in /etc/passwd.
+fn user_name(uid: u32) -> Option<String> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
+        (id.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+fn subordinate_ranges(file: &str, user: Option<&str>, uid: u32) -> Vec<Range<u32>> {
+    let content = fs::read_to_string(file).unwrap_or_default();
+    parse_ranges(&content, user, uid)
+}
+
+/// The lines of subuid(5) for a user, who is named or numbered there.
+fn parse_ranges(content: &str, user: Option<&str>, uid: u32) -> Vec<Range<u32>> {
+    content
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.trim().split(':');
+            let (name, start, count) = (fields.next()?, fields.next()?, fields.next()?);
+            let own = Some(name) == user || name.parse() == Ok(uid);
+            let (start, count) = (start.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
+            (own && count > 0).then(|| start..start.saturating_add(count))
+        })
+        .collect()
+}
+
+/// Gives this process a mount namespace of its own, without a user namespace.
+pub(crate) fn enter_mounts_only() -> Outcome {
+    plyfs_sys::process::unshare(UnshareFlags::NEWNS).doing("make a mount namespace")?;
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", slave).doing("make mounts private")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subordinate_ids_are_found_by_name_and_number() {
+        let content =
+            "root:1:2\nalice:100000:65536\n1001:300000:10\nalice:200000:5\nbroken\nbob:x:1\n";
+        assert_eq!(
+            parse_ranges(content, Some("alice"), 1000),
+            [100_000..165_536, 200_000..200_005]
+        );
+        assert_eq!(parse_ranges(content, None, 1001), [300_000..300_010]);
+        assert!(parse_ranges(content, Some("carol"), 1002).is_empty());
+    }
+}
