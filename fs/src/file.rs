@@ -3,7 +3,7 @@
 //! The transport opens nothing: reads and writes name a node, and go to where its data is at that
 //! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
@@ -24,6 +24,17 @@ pub enum Seek {
     Data,
     /// The next hole at or after the offset (`SEEK_HOLE`).
     Hole,
+}
+
+/// What comes with a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriteMode {
+    /// The writer has no privileges: set-uid and set-gid go.
+    pub drop_set_id: bool,
+    /// The writer keeps the time of the last change itself, and sets it by itself if this write
+    /// changes it. So does a kernel that gathers writes: the file was changed when a program wrote,
+    /// not when the data arrives here.
+    pub keep_mtime: bool,
 }
 
 impl Overlay {
@@ -50,25 +61,22 @@ impl Overlay {
     /// Writes to a regular file at an offset in bytes, copying it up before if need be, and returns
     /// how much was written (pwrite(2)).
     ///
-    /// `drop_set_id` says that the writer has no privileges, so that set-uid and set-gid go.
-    ///
     /// # Errors
     /// Those of copying up, open(2) and pwrite(2). If part was written, that is the answer and the
     /// error shows at the next write.
-    pub fn write(&self, id: u64, offset: u64, data: &[u8], drop_set_id: bool) -> Result<usize> {
+    pub fn write(&self, id: u64, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
         let node = self.node(id)?;
         self.copy_up(&node, Extent::Whole)?;
         let file = self.open_for_writing(&node)?;
-        let mut written = 0;
-        while written < data.len() {
-            match rustix::io::pwrite(&file, &data[written..], offset + written as u64) {
-                Ok(length) => written += length,
-                Err(Errno::INTR) => {}
-                Err(error) if written == 0 => return Err(error),
-                Err(_) => break,
-            }
+        let before = match mode.keep_mtime {
+            true => Some(object::stat_fd(file.as_fd())?),
+            false => None,
+        };
+        let written = write_at(file.as_fd(), offset, data)?;
+        if let Some(before) = before {
+            object::set_mtime(file.as_fd(), &before)?;
         }
-        if drop_set_id {
+        if mode.drop_set_id {
             self.drop_set_id(&node)?;
         }
         Ok(written)
@@ -246,6 +254,20 @@ impl Overlay {
         let path = plyfs_sys::xattr::At::Fd(dir.as_fd());
         self.fds.open(|| object::open(path, flags)).map(Arc::new)
     }
+}
+
+/// Writes as much as possible; an error counts if it comes before anything was written.
+fn write_at(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+    let mut written = 0;
+    while written < data.len() {
+        match rustix::io::pwrite(file, &data[written..], offset + written as u64) {
+            Ok(length) => written += length,
+            Err(Errno::INTR) => {}
+            Err(error) if written == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(written)
 }
 
 /// Runs an open with owner permissions added to the file for as long as it takes.

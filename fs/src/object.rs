@@ -12,7 +12,9 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 use plyfs_format::override_stat::{self, OverrideStat};
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timestamps, Uid};
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
+};
 
 use crate::Overlay;
 use crate::attr::{Attr, Device, FileKind};
@@ -138,6 +140,21 @@ pub(crate) fn set_times(at: At<'_>, times: &Timestamps) -> Result<()> {
         }
         At::Name(dir, name) => rustix::fs::utimensat(dir, name, times, AtFlags::SYMLINK_NOFOLLOW),
     }
+}
+
+/// Sets the time of the last change of an open file to what it was.
+pub(crate) fn set_mtime(fd: BorrowedFd<'_>, stat: &Statx) -> Result<()> {
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: stat.stx_mtime.tv_sec,
+            tv_nsec: stat.stx_mtime.tv_nsec.into(),
+        },
+    };
+    rustix::fs::futimens(fd, &times)
 }
 
 /// The path that leads to the object of a descriptor, whatever it is (proc_pid_fd(5)).

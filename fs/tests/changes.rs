@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use common::*;
 use plyfs_fs::Errno;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr, SetTime, Timestamp};
+use plyfs_fs::file::WriteMode;
 use rustix::fs::{RenameFlags, XattrFlags};
 
 #[test]
@@ -108,9 +109,9 @@ fn a_file_opened_before_copy_up_sees_what_is_written_after() {
     assert_eq!(read_node(fs, reader), b"old text");
     let writer = stack.hold("f");
     assert_eq!(reader, writer);
-    fs.write(writer, 0, b"new", false).unwrap();
+    fs.write(writer, 0, b"new", WriteMode::default()).unwrap();
     assert_eq!(read_node(fs, reader), b"new text");
-    fs.write(writer, 4, b"data", false).unwrap();
+    fs.write(writer, 4, b"data", WriteMode::default()).unwrap();
     fs.fsync(writer, false).unwrap();
     assert_eq!(read_node(fs, reader), b"new data");
     assert_eq!(fs::read(stack.upper("f")).unwrap(), b"new data");
@@ -135,7 +136,7 @@ fn an_unlinked_file_keeps_working() {
         stack.unlink("f").unwrap();
         assert!(!stack.exists("f"), "{origin}");
         assert_eq!(read_node(fs, open), b"0123456789", "{origin}");
-        fs.write(open, 2, b"xx", false).unwrap();
+        fs.write(open, 2, b"xx", WriteMode::default()).unwrap();
         let set = SetAttr {
             size: Some(5),
             mode: Some(0o600),
@@ -273,7 +274,10 @@ fn files_are_renamed_over_and_back() {
     assert_eq!(stack.attr("d/b").unwrap().ino, a);
     assert_eq!(read_node(stack.fs(), open_a), b"a");
     assert_eq!(read_node(stack.fs(), open_b), b"b");
-    stack.fs().write(open_a, 0, b"A", false).unwrap();
+    stack
+        .fs()
+        .write(open_a, 0, b"A", WriteMode::default())
+        .unwrap();
     stack.remount();
     assert_eq!(stack.list(""), ["d"]);
     assert_eq!(stack.read("d/b"), "A");
@@ -373,7 +377,10 @@ fn hard_links_are_one_file() {
     let open = stack.hold("a");
     stack.unlink("a").unwrap();
     assert_eq!(stack.read("d/b"), "Text");
-    stack.fs().write(open, 0, b"t", false).unwrap();
+    stack
+        .fs()
+        .write(open, 0, b"t", WriteMode::default())
+        .unwrap();
     assert_eq!(stack.read("d/b"), "text");
     assert_eq!(stack.attr("d/b").unwrap().nlink, 1);
     stack.link("d/b", "a").unwrap();
@@ -501,7 +508,11 @@ fn set_id_bits_are_dropped() {
     let id = stack.hold("f");
     let set_id = || stack.chmod("f", 0o6755).unwrap();
     assert_eq!(set_id().mode, 0o6755);
-    fs.write(id, 0, b"x", true).unwrap();
+    let no_privileges = WriteMode {
+        drop_set_id: true,
+        ..WriteMode::default()
+    };
+    fs.write(id, 0, b"x", no_privileges).unwrap();
     assert_eq!(fs.getattr(id).unwrap().mode, 0o755);
     set_id();
     let stranger = Caller {
@@ -631,15 +642,18 @@ fn a_file_made_read_only_is_written_by_its_maker() {
     let entry = fs
         .mknod(&me(), root, "f".as_ref(), mode, Device::default())
         .unwrap();
-    fs.write(entry.id, 0, b"one", false).unwrap();
+    fs.write(entry.id, 0, b"one", WriteMode::default()).unwrap();
     stack.chmod("f", 0).unwrap();
-    fs.write(entry.id, 0, b"two", false).unwrap();
+    fs.write(entry.id, 0, b"two", WriteMode::default()).unwrap();
     assert_eq!(read_node(fs, entry.id), b"two");
     assert_eq!(fs.getattr(entry.id).unwrap().mode, 0);
     // Opened anew, with nothing kept from before.
     stack.remount();
     let id = stack.hold("f");
-    stack.fs().write(id, 0, b"three", false).unwrap();
+    stack
+        .fs()
+        .write(id, 0, b"three", WriteMode::default())
+        .unwrap();
     assert_eq!(stack.fs().getattr(id).unwrap().mode, 0);
 }
 
@@ -660,4 +674,30 @@ fn a_very_deep_tree_can_be_used() {
         fs.forget(*id, 1);
     }
     assert_eq!(fs.known_nodes(), 1);
+}
+
+/// A kernel that gathers writes knows when a program wrote, and says so if it matters. The time the
+/// data arrives must not show through, or a file would seem to change when nobody touches it.
+#[test]
+fn gathered_writes_leave_the_time_of_change_alone() {
+    let mut stack = Stack::new(1);
+    stack.open();
+    stack.create("f", "text").unwrap();
+    let old = SetAttr {
+        mtime: Some(SetTime::At(Timestamp {
+            secs: 1000,
+            nanos: 5,
+        })),
+        ..SetAttr::default()
+    };
+    let before = stack.setattr("f", old).unwrap();
+    let id = stack.hold("f");
+    let gathered = WriteMode {
+        keep_mtime: true,
+        ..WriteMode::default()
+    };
+    stack.fs().write(id, 0, b"T", gathered).unwrap();
+    assert_eq!(stack.attr("f").unwrap().mtime, before.mtime);
+    stack.fs().write(id, 0, b"t", WriteMode::default()).unwrap();
+    assert!(stack.attr("f").unwrap().mtime > before.mtime);
 }

@@ -21,7 +21,7 @@ use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::pool::Pool;
 use crate::attr::SetAttr;
 use crate::error::{Errno, Result};
-use crate::file::Seek;
+use crate::file::{Seek, WriteMode};
 use crate::rename::Patience;
 use crate::{Entry, Overlay, Room};
 
@@ -378,14 +378,17 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let drop_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let mode = WriteMode {
+            drop_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            keep_mtime: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+        };
         if self.is_slow(ino) {
             let data = data.to_vec();
             self.run(true, move |overlay| {
-                answer_written(reply, overlay.write(ino.0, offset, &data, drop_set_id));
+                answer_written(reply, overlay.write(ino.0, offset, &data, mode));
             });
         } else {
-            let written = self.overlay.write(ino.0, offset, data, drop_set_id);
+            let written = self.overlay.write(ino.0, offset, data, mode);
             answer_written(reply, written);
         }
     }

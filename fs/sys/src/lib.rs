@@ -4,11 +4,13 @@
 //! call has a condition that the type system cannot hold (a process must have one thread before it
 //! forks), the function checks it and fails.
 //!
-//! - [`process`]: fork, and waiting for signals.
+//! - [`mount`]: attributes of mounts.
+//! - [`process`]: fork, namespaces, and waiting for signals.
 //! - [`thread`]: file creation mask of one thread.
 //! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
 //!   descriptor.
 
+pub mod mount;
 pub mod process;
 pub mod thread;
 pub mod xattr;

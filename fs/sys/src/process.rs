@@ -60,6 +60,16 @@ fn thread_count() -> Result<usize> {
     Ok(tasks.count())
 }
 
+/// A signal that was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// Whether a process sent it (kill(2)), and not the kernel: because of a key at the terminal, say,
+    /// which every process there gets.
+    pub from_process: bool,
+}
+
 /// A set of signals that are blocked, to be taken with [`SignalQueue::wait`] instead of a handler.
 #[derive(Debug)]
 pub struct SignalQueue {
@@ -80,15 +90,30 @@ impl SignalQueue {
         Ok(Self { set })
     }
 
-    /// Waits for one of the signals (sigwait(3)).
+    /// Waits for one of the signals (sigwaitinfo(2)).
     ///
     /// # Errors
     /// `INVAL` if the set holds no valid signal.
-    pub fn wait(&self) -> Result<Signal> {
-        let mut number = 0;
-        // SAFETY: both pointers are to initialised memory of the right type.
-        ok_or(unsafe { libc::sigwait(&self.set, &mut number) })?;
-        Signal::from_named_raw(number).ok_or(Errno::INVAL)
+    pub fn wait(&self) -> Result<Received> {
+        loop {
+            let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+            // SAFETY: the set is initialised, and there is room for the information.
+            let number = unsafe { libc::sigwaitinfo(&self.set, info.as_mut_ptr()) };
+            if number > 0 {
+                // SAFETY: any bytes are a valid siginfo_t, and these were zeroed and then filled.
+                let code = unsafe { info.assume_init() }.si_code;
+                let signal = Signal::from_named_raw(number).ok_or(Errno::INVAL)?;
+                // What the kernel sends by itself has a positive code (sigaction(2)).
+                return Ok(Received {
+                    signal,
+                    from_process: code <= 0,
+                });
+            }
+            match last_error() {
+                Errno::INTR => {}
+                error => return Err(error),
+            }
+        }
     }
 
     /// Lets the signals through again in the calling thread, as a program that is executed expects.
@@ -127,7 +152,7 @@ fn ok_or(error: libc::c_int) -> Result<()> {
     }
 }
 
-fn last_error() -> Errno {
+pub(crate) fn last_error() -> Errno {
     errno_of(&std::io::Error::last_os_error())
 }
 
@@ -161,7 +186,9 @@ mod tests {
             )
         };
         assert_eq!(sent, 0);
-        assert_eq!(queue.wait().unwrap(), Signal::USR1);
+        let received = queue.wait().unwrap();
+        assert_eq!(received.signal, Signal::USR1);
+        assert!(received.from_process);
         queue.unblock().unwrap();
     }
 }

@@ -1,0 +1,275 @@
+//! `plyfs mount` and `plyfs umount` of plain directories.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::process::Stdio;
+
+use support::*;
+
+#[test]
+fn a_stack_is_mounted_changed_and_unmounted() {
+    inside("a_stack_is_mounted_changed_and_unmounted", || {
+        let mut stack = Stack::new(2);
+        put(&stack.lower(0, "d/top"), "top");
+        put(&stack.lower(1, "d/bottom"), "bottom");
+        stack.mount();
+        assert_eq!(mount_type(&stack.merged("")), "fuse.plyfs");
+        assert_eq!(fs::read_to_string(stack.merged("d/top")).unwrap(), "top");
+        fs::write(stack.merged("d/new"), "new").unwrap();
+        fs::remove_file(stack.merged("d/top")).unwrap();
+        fs::rename(stack.merged("d/bottom"), stack.merged("moved")).unwrap();
+        let names = |path| {
+            let entries = fs::read_dir(path).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(stack.merged("d")), ["new"]);
+        assert_eq!(names(stack.merged("")), ["d", "moved"]);
+        stack.unmount();
+        assert!(!is_mounted(&stack.merged("")));
+        assert_eq!(fs::read_to_string(stack.upper("moved")).unwrap(), "bottom");
+        assert_eq!(fs::read_to_string(stack.lower(0, "d/top")).unwrap(), "top");
+        // What was left behind is found again.
+        stack.mount();
+        assert_eq!(names(stack.merged("d")), ["new"]);
+    });
+}
+
+#[test]
+fn a_directory_is_listed_while_it_is_removed() {
+    inside("a_directory_is_listed_while_it_is_removed", || {
+        let mut stack = Stack::new(1);
+        for i in 0..3000 {
+            put(&stack.lower(0, &format!("d/{i}")), "");
+        }
+        stack.mount();
+        fs::remove_dir_all(stack.merged("d")).unwrap();
+        fs::create_dir(stack.merged("d")).unwrap();
+        assert_eq!(fs::read_dir(stack.merged("d")).unwrap().count(), 0);
+    });
+}
+
+/// Fault 1, through the kernel's page cache.
+#[test]
+fn a_descriptor_opened_before_copy_up_sees_later_writes() {
+    inside(
+        "a_descriptor_opened_before_copy_up_sees_later_writes",
+        || {
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "f"), &"old ".repeat(2048));
+            stack.mount();
+            let mut reader = fs::File::open(stack.merged("f")).unwrap();
+            let mut before = String::new();
+            reader.read_to_string(&mut before).unwrap();
+            let writer = fs::File::options()
+                .write(true)
+                .open(stack.merged("f"))
+                .unwrap();
+            writer.write_all_at(b"NEW ", 4096).unwrap();
+            writer.sync_all().unwrap();
+            reader.seek(SeekFrom::Start(0)).unwrap();
+            let mut after = String::new();
+            reader.read_to_string(&mut after).unwrap();
+            let expected = before
+                .replacen("old ", "NEW ", 1025)
+                .replacen("NEW ", "old ", 1024);
+            assert_eq!(after, expected);
+            writer.write_all_at(b"2", 4098).unwrap();
+            drop((writer, reader));
+            stack.unmount();
+            let kept = fs::read_to_string(stack.upper("f")).unwrap();
+            assert_eq!(&kept[4094..4104], "d NE2 old ");
+        },
+    );
+}
+
+/// Fault 3, with real descriptors.
+#[test]
+fn an_open_file_outlives_its_name() {
+    inside("an_open_file_outlives_its_name", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "lower"), "lower text");
+        stack.mount();
+        fs::write(stack.merged("upper"), "upper text").unwrap();
+        for name in ["lower", "upper"] {
+            let path = stack.merged(name);
+            let mut file = fs::File::options()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .unwrap();
+            fs::remove_file(&path).unwrap();
+            file.set_len(5).unwrap();
+            file.set_permissions(fs::Permissions::from_mode(0o600))
+                .unwrap();
+            file.write_all_at(b"X", 0).unwrap();
+            file.sync_all().unwrap();
+            let meta = file.metadata().unwrap();
+            assert_eq!((meta.len(), meta.mode() & 0o777), (5, 0o600));
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, format!("X{}", &name[1..]));
+            let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            assert_eq!(fs::read_to_string(again).unwrap(), text);
+            assert!(!path.exists());
+        }
+    });
+}
+
+#[test]
+fn writes_arrive_in_the_upper_layer_when_the_file_is_closed() {
+    inside(
+        "writes_arrive_in_the_upper_layer_when_the_file_is_closed",
+        || {
+            let mut stack = Stack::new(1);
+            stack.mount();
+            let mut file = fs::File::create(stack.merged("f")).unwrap();
+            for i in 0..10_000 {
+                writeln!(file, "line {i}").unwrap();
+            }
+            drop(file);
+            let there = fs::read_to_string(stack.upper("f")).unwrap();
+            assert_eq!(there.lines().count(), 10_000);
+        },
+    );
+}
+
+#[test]
+fn a_read_only_mount_refuses_changes() {
+    inside("a_read_only_mount_refuses_changes", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        stack.mount_with("ro");
+        let error = fs::write(stack.merged("f"), "x").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        assert_eq!(fs::read_to_string(stack.merged("f")).unwrap(), "text");
+    });
+}
+
+#[test]
+fn the_source_and_type_are_those_asked_for() {
+    inside("the_source_and_type_are_those_asked_for", || {
+        let mut stack = Stack::new(1);
+        stack.mount_with("fsname=overlay,subtype=other");
+        assert_eq!(mount_type(&stack.merged("")), "fuse.other");
+    });
+}
+
+#[test]
+fn a_signal_ends_the_daemon_and_the_mount() {
+    inside("a_signal_ends_the_daemon_and_the_mount", || {
+        let stack = Stack::new(1);
+        let mut daemon = plyfs(["mount", "--foreground", "-o", &stack.options()])
+            .arg(stack.merged(""))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !is_mounted(&stack.merged("")) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        fs::write(stack.merged("f"), "text").unwrap();
+        let pid = rustix::process::Pid::from_child(&daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(daemon.wait().unwrap().success());
+        assert!(!is_mounted(&stack.merged("")));
+        assert_eq!(fs::read_to_string(stack.upper("f")).unwrap(), "text");
+    });
+}
+
+#[test]
+fn what_cannot_be_mounted_is_one_line_and_leaves_nothing() {
+    inside(
+        "what_cannot_be_mounted_is_one_line_and_leaves_nothing",
+        || {
+            let stack = Stack::new(1);
+            let merged = stack.merged("");
+            let said = |options: &str, contains: &str| {
+                let (status, line) = fail(plyfs(["mount", "-o", options]).arg(&merged));
+                assert_eq!(status, 1);
+                assert!(line.contains(contains), "{line}");
+                assert!(!is_mounted(&merged));
+            };
+            let lower = stack.lower(0, "").display().to_string();
+            said("lowerdir=/no/such/dir", "/no/such/dir");
+            said(&format!("lowerdir={lower},upperdir=/tmp"), "work directory");
+            said(&format!("lowerdir={lower},nonsense"), "nonsense");
+            said(
+                &format!("{},lowerdir={}", stack.options(), stack.upper("").display()),
+                "overlap",
+            );
+            said("ro", "lower");
+            let (_, line) = fail(&mut plyfs([
+                "mount",
+                "-o",
+                &stack.options(),
+                "/no/such/mountpoint",
+            ]));
+            assert!(line.contains("/no/such/mountpoint"), "{line}");
+            let file = stack.path("file");
+            fs::write(&file, "").unwrap();
+            let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(&file));
+            assert!(line.contains("no directory"), "{line}");
+            let (_, line) = fail(plyfs(["umount"]).arg(&merged));
+            assert!(line.contains("merged"), "{line}");
+        },
+    );
+}
+
+#[test]
+fn a_work_directory_serves_one_mount() {
+    inside("a_work_directory_serves_one_mount", || {
+        let mut stack = Stack::new(1);
+        stack.mount();
+        let other = stack.path("other");
+        fs::create_dir(&other).unwrap();
+        let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(&other));
+        assert!(line.contains("in use"), "{line}");
+        assert!(!is_mounted(&other));
+        stack.unmount();
+        stack.mount();
+    });
+}
+
+#[test]
+fn unmounting_waits_for_the_daemon() {
+    inside("unmounting_waits_for_the_daemon", || {
+        let mut stack = Stack::new(1);
+        for i in 0..20 {
+            // The work directory is locked as long as a daemon lives.
+            stack.mount();
+            fs::write(stack.merged("f"), format!("{i}")).unwrap();
+            stack.unmount();
+        }
+    });
+}
+
+#[test]
+fn a_busy_mount_is_not_unmounted() {
+    inside("a_busy_mount_is_not_unmounted", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "");
+        stack.mount();
+        let file = fs::File::open(stack.merged("f")).unwrap();
+        let (_, line) = fail(plyfs(["umount"]).arg(stack.merged("")));
+        assert!(line.contains("busy"), "{line}");
+        assert!(is_mounted(&stack.merged("")));
+        drop(file);
+        stack.unmount();
+    });
+}
+
+#[test]
+fn usage_is_explained() {
+    let help = succeed(&mut plyfs(["--help"]));
+    for command in ["mount", "umount", "unshare"] {
+        assert!(help.contains(command), "{help}");
+    }
+    let output = plyfs(["no-such-command"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -1,0 +1,233 @@
+//! Support for whole-program tests: a namespace to mount in, and trees to compare.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+pub mod tree;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The program under test.
+pub const PLYFS: &str = env!("CARGO_BIN_EXE_plyfs");
+
+/// Set for a test that runs inside its namespace.
+const INSIDE: &str = "PLYFS_TEST_INSIDE";
+
+pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(PLYFS);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Says that a test cannot run here, on the standard error that the harness does not keep back.
+pub fn skip(test: &str, why: &str) {
+    let line = format!("SKIPPED {test}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// Why mounting is not possible here at all.
+pub fn cannot_mount() -> Option<String> {
+    let device = fs::File::options().read(true).write(true).open("/dev/fuse");
+    if let Err(error) = device {
+        return Some(format!("/dev/fuse cannot be opened: {error}"));
+    }
+    let output = plyfs(["unshare", "true"]).output().unwrap();
+    if !output.status.success() {
+        return Some(format!(
+            "no namespace to mount in: {}",
+            text(&output.stderr)
+        ));
+    }
+    None
+}
+
+/// Runs the body of a test in a user and mount namespace of its own, where it may mount.
+///
+/// `name` is the full name of the test, which is started once more inside.
+pub fn inside(name: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    if let Some(why) = cannot_mount() {
+        return skip(name, &why);
+    }
+    let this = std::env::current_exe().unwrap();
+    let output = plyfs([OsStr::new("unshare"), OsStr::new("--"), this.as_os_str()])
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "inside the namespace:\n{stdout}\n{stderr}"
+    );
+    for line in stderr.lines().filter(|line| line.starts_with("SKIPPED")) {
+        let line = format!("{line}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that must succeed, and returns its standard output.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// Runs a command that must fail, with one line on standard error, which is returned.
+pub fn fail(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    (
+        output.status.code().unwrap_or(-1),
+        one_line(command, &output),
+    )
+}
+
+fn one_line(command: &Command, output: &Output) -> String {
+    let stderr = text(&output.stderr);
+    assert!(!output.status.success(), "{command:?} succeeded");
+    assert_eq!(stderr.lines().count(), 1, "{command:?} said:\n{stderr}");
+    assert!(stderr.starts_with("plyfs: "), "{stderr}");
+    stderr.trim_end().to_owned()
+}
+
+/// Directories for a stack, and a place to mount it.
+pub struct Stack {
+    tmp: tempfile::TempDir,
+    lowers: usize,
+    mounted: bool,
+}
+
+impl Stack {
+    pub fn new(lowers: usize) -> Self {
+        let tmp = tempfile::tempdir().unwrap();
+        for i in 0..lowers {
+            fs::create_dir(tmp.path().join(format!("lower{i}"))).unwrap();
+        }
+        for name in ["upper", "work", "merged"] {
+            fs::create_dir(tmp.path().join(name)).unwrap();
+        }
+        Self {
+            tmp,
+            lowers,
+            mounted: false,
+        }
+    }
+
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.tmp.path().join(below)
+    }
+
+    pub fn lower(&self, layer: usize, path: &str) -> PathBuf {
+        self.path(&format!("lower{layer}")).join(path)
+    }
+
+    pub fn upper(&self, path: &str) -> PathBuf {
+        self.path("upper").join(path)
+    }
+
+    pub fn merged(&self, path: &str) -> PathBuf {
+        self.path("merged").join(path)
+    }
+
+    /// The `-o` that names the layers.
+    pub fn options(&self) -> String {
+        let lowers: Vec<String> = (0..self.lowers)
+            .map(|i| self.lower(i, "").display().to_string())
+            .collect();
+        format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lowers.join(":"),
+            self.upper("").display(),
+            self.path("work").display()
+        )
+    }
+
+    pub fn mount(&mut self) {
+        self.mount_with("");
+    }
+
+    pub fn mount_with(&mut self, more: &str) {
+        let options = format!("{},{more}", self.options());
+        succeed(plyfs(["mount", "-o", &options]).arg(self.merged("")));
+        self.mounted = true;
+    }
+
+    pub fn unmount(&mut self) {
+        succeed(plyfs(["umount"]).arg(self.merged("")));
+        self.mounted = false;
+    }
+
+    /// Mounts the same directories with the kernel's overlay instead.
+    pub fn mount_kernel(&mut self) {
+        use rustix::mount::{MountFlags, mount};
+        let mut options = self.options();
+        if !is_initial_namespace() {
+            options.push_str(",userxattr");
+        }
+        let data = std::ffi::CString::new(options).unwrap();
+        let flags = MountFlags::empty();
+        mount("overlay", self.merged(""), "overlay", flags, &*data).unwrap();
+        self.mounted = true;
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if self.mounted {
+            let unmounted = plyfs(["umount", "--lazy"]).arg(self.merged("")).status();
+            assert!(unmounted.is_ok() || std::thread::panicking());
+        }
+    }
+}
+
+pub fn is_initial_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// Makes a file, with the directories above it.
+pub fn put(path: &Path, data: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, data).unwrap();
+}
+
+/// Whether something is mounted on this path, in this namespace.
+pub fn is_mounted(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let path = path.to_str().unwrap().trim_end_matches('/');
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(path))
+}
+
+/// The name of the file system type on a path.
+pub fn mount_type(path: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let path = path.to_str().unwrap().trim_end_matches('/');
+    let line = mounts
+        .lines()
+        .find(|line| line.split(' ').nth(4) == Some(path))
+        .unwrap();
+    let (_, kind) = line.split_once(" - ").unwrap();
+    kind.split(' ').next().unwrap().to_owned()
+}
