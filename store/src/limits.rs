@@ -1,0 +1,77 @@
+//! What an import may cost, whatever its input is.
+//!
+//! Everything here is a bound on something that a hostile image could otherwise make endless. Real
+//! images stay far below each of them; what goes over one is refused with an error that says so.
+
+/// The longest manifest, index or `manifest.json` that is read, in bytes; the limit registries keep.
+pub(crate) const DOCUMENT_BYTES: u64 = 4 << 20;
+
+/// The longest image configuration that is read, in bytes; histories can be long.
+pub(crate) const CONFIG_BYTES: u64 = 8 << 20;
+
+/// The most layers of one image.
+pub(crate) const LAYERS: usize = 1024;
+
+/// The deepest nesting of indexes: an index of a layout, one of platforms, and room for one more.
+pub(crate) const INDEX_DEPTH: usize = 4;
+
+/// The most extended header, long name or sparse map data of one archive entry, in bytes; also the
+/// most that the global extended headers of an archive may add up to.
+pub(crate) const TAR_METADATA: u64 = 1 << 20;
+
+/// The most data segments of one sparse file.
+pub(crate) const SPARSE_SEGMENTS: usize = 1 << 16;
+
+/// The longest path of an entry and the longest target of a link, in bytes: PATH_MAX of Linux less
+/// the terminating NUL.
+pub(crate) const PATH_BYTES: usize = 4095;
+
+/// The longest component of a path, in bytes: NAME_MAX of Linux.
+pub(crate) const NAME_BYTES: usize = 255;
+
+/// How deep directories may nest in a layer. Removing a tree holds one descriptor per level, and
+/// the usual limit is 1024 of them for the whole process.
+pub(crate) const DEPTH: usize = 256;
+
+/// The longest value of an extended attribute, in bytes: XATTR_SIZE_MAX of Linux.
+pub(crate) const XATTR_BYTES: usize = 64 << 10;
+
+/// The longest name of an extended attribute, in bytes: XATTR_NAME_MAX of Linux.
+pub(crate) const XATTR_NAME_BYTES: usize = 255;
+
+/// How much memory the directories of one layer may need until their metadata is applied at the
+/// end, in bytes.
+pub(crate) const DIRECTORY_MEMORY: usize = 256 << 20;
+
+/// The largest window a zstd frame may ask for, as a power of two: 128 MiB, the default limit of
+/// the zstd command.
+pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// The most members of an archive that holds an image (not of a layer).
+pub(crate) const ARCHIVE_MEMBERS: usize = 100_000;
+
+/// The most members whose names are followed from link to link inside such an archive.
+pub(crate) const ARCHIVE_LINKS: usize = 16;
+
+/// How many layers are unpacked at a time, at most; each holds some dozens of descriptors.
+pub(crate) const PARALLEL_LAYERS: usize = 8;
+
+/// Bounds a caller may choose for an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes one layer may unpack to, as its uncompressed stream has them. The default is
+    /// 1 TiB: what really bounds a decompression bomb is the room on the disk, and an import that
+    /// fills it fails and gives the room back.
+    pub layer_bytes: u64,
+    /// The most entries of one layer. The default is ten million.
+    pub layer_entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            layer_bytes: 1 << 40,
+            layer_entries: 10_000_000,
+        }
+    }
+}

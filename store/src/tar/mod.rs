@@ -1,0 +1,52 @@
+//! Tar archives, read strictly and as a stream.
+//!
+//! Understood are ustar and pax archives (POSIX.1-2017, pax, "pax Interchange Format"), GNU long
+//! names, base-256 numbers and sparse files in all their four forms, and the headers of Unix V7.
+//!
+//! # Why not the `tar` crate
+//!
+//! An image layer is hostile input, and what is read from it must be what every other tool reads.
+//! This reader bounds the metadata of an entry before it allocates for it, checks every record of
+//! an extended header, applies the size an extended header gives to every place where a size
+//! counts (where that is done in part, entries can be smuggled: CVE-2025-62518), hands out data
+//! straight from the buffers of a decompressor, and opens no file: where entries go is none of its
+//! business.
+//!
+//! # Invariants
+//!
+//! - Where readers in the field disagree about where the next header begins, the archive is
+//!   refused: a size on an entry that has no data, an extended header before another, data after
+//!   the end.
+//! - No allocation is larger than [`limits::TAR_METADATA`](crate::limits) and what follows from it.
+//! - A name that comes out holds no NUL, and no number is negative but a time.
+//! - The end of the archive is its two zero blocks, with nothing but zeros behind them, or the end
+//!   of the stream between two entries.
+
+mod entry;
+mod fault;
+mod header;
+mod input;
+mod number;
+mod pax;
+mod reader;
+mod sparse;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub(crate) use entry::{Entry, Kind};
+pub use fault::{Fault, TarError};
+pub(crate) use input::Input;
+pub use input::InputError;
+#[cfg(test)]
+pub(crate) use input::SliceInput;
+pub(crate) use reader::Reader;
+pub(crate) use writer::Writer;
+
+/// The unit of an archive, in bytes.
+const BLOCK: usize = 512;
+
+/// How many bytes fill up the last block of data this long.
+fn padding(len: u64) -> u64 {
+    len.wrapping_neg() % BLOCK as u64
+}
