@@ -1,0 +1,217 @@
+//! Unpacking: from the entries of an archive to a layer directory.
+//!
+//! The archive is hostile. It may name anything anywhere, replace what it made before, and lead
+//! through links that it made a moment ago. The layer directory is private to this process while it
+//! is unpacked, so nobody else moves things in it.
+//!
+//! # Invariants
+//!
+//! - Every change is made by a name without a slash in a directory that is held open. Such a
+//!   directory was reached from the root of the layer with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS,
+//!   or component by component without following links; so no entry leads out of the layer, and
+//!   none through a symbolic link.
+//! - Files are made with O_EXCL and written through the descriptor that made them; owner, mode,
+//!   times and attributes go to that descriptor. What has no descriptor (links, devices, fifos) is
+//!   changed by its name in the held directory, without following it.
+//! - Mode and times of a directory are applied last, the deepest first: until then it is open to
+//!   its owner, and what is made in it inherits neither group nor access control list.
+//! - The last of several entries of one name counts, as with tar. A directory over a directory
+//!   keeps its content.
+//!
+//! # Whiteouts
+//!
+//! A whiteout speaks of the layers below, never of its own. On disk it is a character device 0/0,
+//! and an opaque directory has the attribute that overlays use. Where a whiteout and an entry of
+//! one name meet in a layer, in either order, the entry stays; if it is a directory it is opaque,
+//! since nothing of the one below is left. For the same reason a directory that replaces something
+//! else of its own layer is opaque. Below an opaque directory whiteouts hide nothing, and are left
+//! out: an overlay lists such a directory as it is, whiteouts included.
+//!
+//! # Policy
+//!
+//! - Devices, set-id files and file capabilities are part of images and are kept: for real where
+//!   the kernel lets the importer make them, else in `override_stat` records. The store is closed
+//!   to other users (mode 0700), and how a mount may use them is for the mounter to say.
+//! - Attributes that overlays keep their own records in are dropped: whoever could bring them along
+//!   could make files appear as something else (see [`xattr`]).
+//! - Attributes that the kernel or the file system refuses are dropped and counted, as tar does.
+//!   What the layer cannot do without, an opaque mark or an `override_stat` record, is an error.
+
+mod directory;
+mod file;
+mod link;
+mod path;
+mod pending;
+mod policy;
+mod special;
+mod tree;
+mod whiteout;
+mod xattr;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use plyfs_format::whiteout::ArchiveName;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::layer::{EntryFault, LayerFacts, LayerFault, Ownership};
+use crate::tar::{Entry, Input, Kind, Reader};
+use path::EntryPath;
+use pending::Pending;
+pub(crate) use policy::{Policy, can_set_trusted};
+use tree::Tree;
+
+type Result<T> = std::result::Result<T, EntryFault>;
+
+/// Unpacks an archive into an empty directory, to the end of the stream.
+///
+/// The calling thread must have a file creation mask of zero.
+pub(crate) fn unpack<I: Input>(
+    reader: &mut Reader<I>,
+    root: OwnedFd,
+    policy: Policy,
+    max_entries: u64,
+) -> std::result::Result<LayerFacts, LayerFault> {
+    let mut unpacker = Unpacker {
+        tree: Tree::new(root),
+        policy,
+        pending: Pending::default(),
+        facts: LayerFacts::default(),
+    };
+    while let Some(entry) = reader.next()? {
+        unpacker.facts.entries += 1;
+        if unpacker.facts.entries > max_entries {
+            return Err(LayerFault::TooManyEntries { limit: max_entries });
+        }
+        if let Err(fault) = unpacker.entry(&entry, reader) {
+            let name = entry.path;
+            return Err(LayerFault::Entry { name, fault });
+        }
+        if unpacker.pending.is_too_large() {
+            return Err(LayerFault::TooManyDirectories);
+        }
+    }
+    unpacker.finish()
+}
+
+struct Unpacker {
+    tree: Tree,
+    policy: Policy,
+    pending: Pending,
+    facts: LayerFacts,
+}
+
+/// Where an entry goes: a name in a directory that is held.
+struct Place<'a> {
+    dir: Rc<OwnedFd>,
+    path: &'a EntryPath,
+}
+
+impl Place<'_> {
+    fn dir(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.dir.as_fd()
+    }
+
+    fn name(&self) -> &[u8] {
+        self.path.name()
+    }
+
+    /// What is there, not followed; `None` if nothing is.
+    fn stat(&self) -> Result<Option<rustix::fs::Stat>> {
+        match rustix::fs::statat(self.dir(), self.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(EntryFault::system("examine it")(errno)),
+        }
+    }
+}
+
+impl Unpacker {
+    fn entry<I: Input>(&mut self, entry: &Entry, reader: &mut Reader<I>) -> Result<()> {
+        let path = EntryPath::parse(&entry.path)?;
+        if path.is_root() {
+            return self.root(entry);
+        }
+        match path.reserved_parent() {
+            Some(ArchiveName::Meta) => return Ok(()),
+            Some(_) => return Err(EntryFault::Whiteout),
+            None => {}
+        }
+        match ArchiveName::parse(path.name()) {
+            ArchiveName::Plain => {}
+            ArchiveName::Whiteout(hidden) => return self.whiteout(&path.sibling(hidden)),
+            ArchiveName::Opaque => return self.opaque(path.parent()),
+            ArchiveName::Meta => return Ok(()),
+            ArchiveName::Malformed => return Err(EntryFault::Whiteout),
+        }
+        if entry.kind == Kind::Char(0, 0) {
+            return self.whiteout(&path);
+        }
+        let dir = self.parent(path.parent())?;
+        let place = Place { dir, path: &path };
+        match entry.kind {
+            Kind::Dir => self.directory(&place, entry),
+            Kind::File => self.file(&place, entry, reader),
+            Kind::Symlink => self.symlink(&place, entry),
+            Kind::Link => self.hard_link(&place, entry),
+            Kind::Char(..) | Kind::Block(..) | Kind::Fifo => self.special(&place, entry),
+        }
+    }
+
+    /// The directory of this path, made if it is missing.
+    fn parent(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
+        if let Ok(dir) = self.tree.open(path) {
+            return Ok(dir);
+        }
+        self.make_parents(path)
+    }
+
+    /// Makes something, and if its name is taken, removes what has it first.
+    fn make<T>(
+        &mut self,
+        place: &Place<'_>,
+        action: &'static str,
+        make: impl Fn() -> rustix::io::Result<T>,
+    ) -> Result<T> {
+        let made = match make() {
+            Err(Errno::EXIST) => {
+                self.clear(place)?;
+                make()
+            }
+            made => made,
+        };
+        made.map_err(EntryFault::system(action))
+    }
+
+    /// Removes what has this name in the layer, a directory with everything in it.
+    fn clear(&mut self, place: &Place<'_>) -> Result<()> {
+        let failed = EntryFault::system("replace what was there");
+        let Some(stat) = place.stat()? else {
+            return Ok(());
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            let unlinked = rustix::fs::unlinkat(place.dir(), place.name(), AtFlags::empty());
+            return unlinked.map_err(failed);
+        }
+        self.tree.forget(place.path.path());
+        self.pending.forget(place.path.path());
+        let name = std::ffi::CString::new(place.name()).map_err(|_| EntryFault::EmptyName)?;
+        crate::remove::remove_tree(place.dir(), &name).map_err(failed)
+    }
+
+    /// Makes an empty regular file that is written through its descriptor.
+    fn create(&mut self, place: &Place<'_>, mode: u32) -> Result<OwnedFd> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode);
+        self.make(place, "create it", || {
+            rustix::fs::openat(place.dir(), place.path.name(), flags, mode)
+        })
+    }
+
+    fn is_override(&self) -> bool {
+        self.policy.ownership == Ownership::Override
+    }
+}
