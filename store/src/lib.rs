@@ -1,20 +1,68 @@
-//! The image store of plyfs.
+//! The image store of plyfs: images in, verified layer directories out.
 //!
-//! Under construction: the rooms are moved in one by one.
+//! An image is a stack of archives, each saying what changes against the ones below it, with
+//! documents that name everything by its digest. [`Store::import`] reads one from an OCI image
+//! layout or an archive, verifies it, and unpacks each layer once into a directory that an overlay
+//! can mount. [`Store::image`] says which directories make an image; [`Store::create_container`]
+//! makes the place for what is changed on top of them.
+//!
+//! # Concepts
+//!
+//! - A **blob** is a run of bytes named by its digest: a manifest, a configuration, a layer as it
+//!   travels, usually compressed.
+//! - A **layer** is named by its **DiffID**, the digest of its uncompressed archive. One layer may
+//!   come as several blobs.
+//! - A **ChainID** names a layer together with all below it.
+//! - A **descriptor** says what a blob is, how long it is, and its digest; a **manifest** holds the
+//!   descriptors of one image, an **index** those of several.
+//!
+//! # Invariants
+//!
+//! - Nothing is visible in the store before it is verified, complete and on disk; nothing that is
+//!   visible is changed afterwards, but for the index and what is known of a layer.
+//! - The store is itself an OCI image layout.
+//! - Input is hostile: nothing from it becomes a path without being checked, and memory does not
+//!   grow with it.
+//! - Nothing here prints, reads the environment, or ends the process.
 
+mod blob;
+mod container;
+mod decode;
 mod digest;
 mod errno;
+mod error;
 mod escape;
+mod image;
+mod import;
 mod layer;
 mod limits;
+mod name;
+mod oci;
+mod progress;
 mod remove;
+mod source;
+mod staging;
+mod store;
 mod tar;
 mod time;
 mod unpack;
 
+pub use blob::BlobError;
+pub use container::{Container, ContainerError, ContainerLock, ContainerRecord};
 pub use digest::{Digest, DigestError, chain_ids};
+pub use error::{Error, Result};
 pub use escape::{Escaped, escaped};
+pub use image::{Image, ImageRecord, LayerPath};
+pub use import::{ImportRequest, Imported};
 pub use layer::{EntryFault, LayerError, LayerFacts, LayerFault, LayerRecord, Ownership};
 pub use limits::Limits;
+pub use name::{ContainerName, ImageName, NameError};
+pub use oci::{Compression, DocumentError, Platform, PlatformError};
+pub use progress::{Event, PlannedLayer, Progress, Silent};
+pub use source::{Form, Source, SourceError};
+pub use store::Store;
 pub use tar::{Fault, InputError, TarError};
 pub use time::Timestamp;
+
+/// The configuration of an image, as [`Image::config`] has it.
+pub use oci_spec::image::ImageConfiguration;

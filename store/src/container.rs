@@ -1,0 +1,316 @@
+//! Containers: what was changed on top of an image, under a name.
+//!
+//! A container remembers the layers it was made on, so that it can be mounted again when the name
+//! of its image has moved on. It is in use while somebody holds its lock (flock(2) on its
+//! directory); only then can it not be removed.
+
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use plyfs_format::override_stat;
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::error::Context;
+use crate::image::{LayerPath, root_layer};
+use crate::staging::{lock, sync_dir};
+use crate::store::{parse_json, read_document, to_json};
+use crate::time::Timestamp;
+use crate::{ContainerName, Digest, Image, ImageName, Ownership, Result, Store, limits};
+
+/// What is wrong with a container.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ContainerError {
+    /// No container of that name.
+    #[error("there is no container \"{0}\"")]
+    Unknown(ContainerName),
+    /// The name is taken.
+    #[error("there is a container \"{0}\" already")]
+    Exists(ContainerName),
+    /// Somebody holds its lock: it is mounted.
+    #[error("the container \"{0}\" is in use")]
+    Busy(ContainerName),
+    /// No free name was found.
+    #[error("no free name for a container was found; give it one")]
+    NoFreeName,
+}
+
+/// What `container.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// Its name.
+    pub name: ContainerName,
+    /// The name its image had.
+    pub image: ImageName,
+    /// The digest of the manifest of that image.
+    pub manifest_digest: Digest,
+    /// The layers it stands on, bottom first.
+    pub diff_ids: Vec<Digest>,
+    /// When it was made, in RFC 3339.
+    pub created: String,
+    /// How owners are kept in its upper directory.
+    pub ownership: Ownership,
+}
+
+/// A container in the store.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// What is known of it.
+    pub record: ContainerRecord,
+    /// Its changes: the upper directory of a mount.
+    pub upper: PathBuf,
+    /// The work directory of a mount, on the same file system.
+    pub work: PathBuf,
+    /// The layers it stands on, bottom first.
+    pub layers: Vec<LayerPath>,
+    dir: PathBuf,
+}
+
+/// Holds a container in use, until it is dropped in every process that has it.
+#[derive(Debug)]
+pub struct ContainerLock {
+    _dir: OwnedFd,
+}
+
+impl Container {
+    /// Takes the container into use. The lock goes along to children of fork(2), and not to
+    /// programs that are executed.
+    ///
+    /// # Errors
+    /// [`ContainerError::Busy`] if somebody has it in use, [`ContainerError::Unknown`] if it was
+    /// removed meanwhile.
+    pub fn lock(&self) -> Result<ContainerLock> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = match rustix::fs::open(&self.dir, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {
+                return Err(ContainerError::Unknown(self.record.name.clone()).into());
+            }
+            opened => opened.context("open", &self.dir)?,
+        };
+        match lock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(ContainerError::Busy(self.record.name.clone()).into()),
+            locked => {
+                locked.context("lock", &self.dir)?;
+                // It may have been removed between opening and locking.
+                if !self.dir.join("container.json").exists() {
+                    return Err(ContainerError::Unknown(self.record.name.clone()).into());
+                }
+                Ok(ContainerLock { _dir: dir })
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Makes a container on an image. Without a name it gets one that is free and can be read.
+    /// `ownership` is how the mount that uses it will keep owners.
+    ///
+    /// The upper directory gets mode and owner of the root of the image, since it is what a mount
+    /// shows as its root.
+    ///
+    /// # Errors
+    /// [`ContainerError::Exists`] if the name is taken.
+    pub fn create_container(
+        &self,
+        name: Option<&ContainerName>,
+        image: &Image,
+        ownership: Ownership,
+    ) -> Result<Container> {
+        let staging = self.stage()?;
+        let made = staging.path().join("container");
+        for dir in [made.clone(), made.join("upper"), made.join("work")] {
+            rustix::fs::mkdir(&dir, Mode::RWXU).context("create", &dir)?;
+        }
+        if let Some(layer) = root_layer(&image.layers) {
+            copy_root(layer, &made.join("upper"), ownership)?;
+        }
+        let named = name.is_some();
+        for attempt in 0..1000 {
+            let name = match name {
+                Some(name) => name.clone(),
+                None => generated_name(attempt),
+            };
+            let record = ContainerRecord {
+                name,
+                image: image.name.clone(),
+                manifest_digest: image.manifest_digest,
+                diff_ids: image.layers.iter().map(|layer| layer.diff_id).collect(),
+                created: Timestamp::now().to_rfc3339(),
+                ownership,
+            };
+            let document = made.join("container.json");
+            staging.publish_file("container.json", &to_json(&record), &document)?;
+            sync_dir(&made)?;
+            let place = self.containers_dir().join(record.name.as_str());
+            match rustix::fs::rename(&made, &place) {
+                Ok(()) => {
+                    sync_dir(&self.containers_dir())?;
+                    return self.load_container(record);
+                }
+                // The directory of a container is never empty, so none is replaced.
+                Err(Errno::EXIST | Errno::NOTEMPTY) if !named => {}
+                Err(Errno::EXIST | Errno::NOTEMPTY) => {
+                    return Err(ContainerError::Exists(record.name).into());
+                }
+                Err(errno) => return Err(errno).context("create", &place),
+            }
+        }
+        Err(ContainerError::NoFreeName.into())
+    }
+
+    /// Finds a container.
+    ///
+    /// # Errors
+    /// [`ContainerError::Unknown`] if there is none of that name; [`crate::BlobError::Missing`] if
+    /// one of its layers is gone.
+    pub fn container(&self, name: &ContainerName) -> Result<Container> {
+        let path = self
+            .containers_dir()
+            .join(name.as_str())
+            .join("container.json");
+        if !path.exists() {
+            return Err(ContainerError::Unknown(name.clone()).into());
+        }
+        let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
+        self.load_container(parse_json(&path, &bytes)?)
+    }
+
+    fn load_container(&self, record: ContainerRecord) -> Result<Container> {
+        let dir = self.containers_dir().join(record.name.as_str());
+        Ok(Container {
+            upper: dir.join("upper"),
+            work: dir.join("work"),
+            layers: self.layer_paths(&record.diff_ids)?,
+            record,
+            dir,
+        })
+    }
+
+    /// All containers, by name.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn containers(&self) -> Result<Vec<ContainerRecord>> {
+        let dir = self.containers_dir();
+        let mut containers: Vec<ContainerRecord> = Vec::new();
+        for entry in std::fs::read_dir(&dir).context("list", &dir)? {
+            let path = entry.context("list", &dir)?.path().join("container.json");
+            let read = read_document(&path, limits::DOCUMENT_BYTES);
+            match read.and_then(|bytes| parse_json(&path, &bytes)) {
+                Ok(record) => containers.push(record),
+                Err(error) => log::warn!("a container is passed over: {error}"),
+            }
+        }
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
+    }
+
+    /// Removes a container with all that was changed in it.
+    ///
+    /// # Errors
+    /// [`ContainerError::Busy`] while it is in use, [`ContainerError::Unknown`] if there is none.
+    pub fn remove_container(&self, name: &ContainerName) -> Result<()> {
+        let container = self.container_dir(name)?;
+        let _lock = container.lock()?;
+        // From here on it is work in progress: if it cannot be removed now, it is a leftover.
+        let staging = self.stage()?;
+        let place = staging.path().join("removed");
+        std::fs::rename(&container.dir, &place).context("remove", &container.dir)?;
+        sync_dir(&self.containers_dir())
+    }
+
+    /// A container of which only the place matters: it can be removed without its layers.
+    fn container_dir(&self, name: &ContainerName) -> Result<Container> {
+        let dir = self.containers_dir().join(name.as_str());
+        let path = dir.join("container.json");
+        if !path.exists() {
+            return Err(ContainerError::Unknown(name.clone()).into());
+        }
+        let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
+        Ok(Container {
+            record: parse_json(&path, &bytes)?,
+            upper: dir.join("upper"),
+            work: dir.join("work"),
+            layers: Vec::new(),
+            dir,
+        })
+    }
+}
+
+/// Gives an upper directory what the root of the image has: mode, owner, and the record that says
+/// otherwise.
+fn copy_root(layer: &LayerPath, upper: &std::path::Path, ownership: Ownership) -> Result<()> {
+    let source = OpenOptions::new()
+        .read(true)
+        .open(&layer.path)
+        .context("open", &layer.path)?;
+    let target = OpenOptions::new()
+        .read(true)
+        .open(upper)
+        .context("open", upper)?;
+    let stat = rustix::fs::fstat(&source).context("examine", &layer.path)?;
+    let mut record = vec![0; override_stat::MAX_LEN];
+    match rustix::fs::fgetxattr(&source, override_stat::XATTR, &mut record[..]) {
+        Ok(len) => {
+            let value = record.get(..len).unwrap_or_default();
+            let set = XattrFlags::empty();
+            rustix::fs::fsetxattr(&target, override_stat::XATTR, value, set)
+                .context("set the owner of", upper)?;
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+        Err(errno) => return Err(errno).context("examine", &layer.path),
+    }
+    if ownership == Ownership::Real && layer.record.ownership == Ownership::Real {
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        rustix::fs::fchown(&target, Some(uid), Some(gid)).context("change the owner of", upper)?;
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    rustix::fs::fchmod(&target, mode).context("change the mode of", upper)
+}
+
+/// A name for a container that nobody named: two words, and a number once they are taken.
+fn generated_name(attempt: u32) -> ContainerName {
+    const FIRST: [&str; 24] = [
+        "amber", "ashen", "birch", "bright", "broad", "calm", "cedar", "clear", "copper", "dry",
+        "early", "fair", "flat", "grey", "iron", "late", "light", "long", "mild", "pale", "plain",
+        "quiet", "silver", "still",
+    ];
+    const SECOND: [&str; 24] = [
+        "bay", "beam", "board", "brook", "cliff", "cove", "dune", "field", "ford", "glen", "grove",
+        "heath", "hill", "lake", "marsh", "mill", "moor", "pass", "ply", "ridge", "shore", "stone",
+        "vale", "wood",
+    ];
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let seed = Digest::of(format!("{seed} {} {attempt}", std::process::id()).as_bytes());
+    let number = |at: usize| seed.byte(at) as usize | (seed.byte(at + 1) as usize) << 8;
+    let pick = |words: &[&'static str], at| {
+        words
+            .get(number(at) % words.len().max(1))
+            .copied()
+            .unwrap_or("ply")
+    };
+    let mut name = format!("{}-{}", pick(&FIRST, 0), pick(&SECOND, 2));
+    if attempt > 3 {
+        name = format!("{name}-{}", number(4));
+    }
+    ContainerName::generated(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_are_names() {
+        for attempt in 0..20 {
+            let name = generated_name(attempt);
+            assert_eq!(name.as_str().parse(), Ok(name.clone()));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What can go wrong, in one type.
+//!
+//! Every error says on one line what was wrong and with what; text that came from an image is
+//! escaped. Where a system call failed, [`Error::errno`] has its number.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::blob::BlobError;
+use crate::container::ContainerError;
+use crate::errno::{errno_of, reason};
+use crate::escape::escaped_path;
+use crate::layer::LayerError;
+use crate::name::NameError;
+use crate::oci::DocumentError;
+use crate::source::SourceError;
+
+/// The result of most functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call on a file failed.
+    #[error("cannot {action} {}: {}", escaped_path(path), reason(*errno))]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        errno: Errno,
+    },
+    /// The directory is not a store and cannot become one.
+    #[error("{} is not a plyfs store: {why}", escaped_path(path))]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+        /// What speaks against it.
+        why: &'static str,
+    },
+    /// There is nothing where the store should be.
+    #[error(
+        "there is no store at {} yet: nothing has been imported",
+        escaped_path(path)
+    )]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The store belongs to somebody else.
+    #[error(
+        "the store {} belongs to user {owner}, not to user {user}",
+        escaped_path(path)
+    )]
+    ForeignStore {
+        /// The store.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The effective user.
+        user: u32,
+    },
+    /// What the caller named as the source of an import cannot be one.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A manifest, index or configuration that is refused.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A blob that is not what its descriptor says.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A layer that is refused.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A name of an image that is unusable or unknown.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// What is wrong with a container.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// The progress listener asked for an end.
+    #[error("the import was interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// The error number of the system call that failed, if one did.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Io { errno, .. } => Some(*errno),
+            Self::Blob(error) => error.errno(),
+            Self::Layer(error) => error.errno(),
+            _ => None,
+        }
+    }
+}
+
+/// Says what was tried with which file when a system call failed.
+pub(crate) trait Context<T> {
+    /// Wraps the error.
+    fn context(self, action: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> Context<T> for std::result::Result<T, Errno> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|errno| Error::Io {
+            action,
+            path: path.to_owned(),
+            errno,
+        })
+    }
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|error| errno_of(&error)).context(action, path)
+    }
+}

@@ -1,0 +1,226 @@
+//! Importing an image: from a source to blobs, layers and a name in the store.
+//!
+//! A layer that is not in the store yet passes through a pipeline of up to three threads: one
+//! reads, hashes, keeps and decompresses the blob; one hashes what comes out; one takes the archive
+//! apart and writes files. Several layers do so at a time.
+//!
+//! # Invariants
+//!
+//! - Source files may change while they are read, and may be written by others: what is verified is
+//!   what was read, and what is kept is what was verified. No file of the store is ever shared with
+//!   one that somebody else can write.
+//! - A layer is published after its blob has matched digest and size and its uncompressed stream
+//!   the DiffID, both read to their ends, and after everything has been synced.
+//! - An import that fails or is killed leaves nothing but published layers and blobs, which the
+//!   next one does not read again, and a locked staging directory, which the next one removes.
+
+mod documents;
+mod layer;
+mod pipe;
+mod pipeline;
+mod plan;
+mod stream;
+mod sync;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use plyfs_format::names::Namespace;
+
+use crate::progress::{Event, Progress};
+use crate::source::{Found, SourceError};
+use crate::staging::{Staging, sync_dir};
+use crate::unpack::can_set_trusted;
+use crate::{Digest, Error, ImageName, Limits, Ownership, Platform, Result, Source, Store, limits};
+use plan::{Plan, Task};
+use sync::SyncGroup;
+
+/// What to import.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// Where the image is.
+    pub source: Source,
+    /// The name to give it; otherwise it follows from the source.
+    pub name: Option<ImageName>,
+    /// The platform to choose among several; otherwise that of this machine.
+    pub platform: Option<Platform>,
+    /// How to keep owners in layers that are not in the store yet. Layers that are stay as they
+    /// are.
+    pub ownership: Ownership,
+    /// What a layer may cost.
+    pub limits: Limits,
+}
+
+impl ImportRequest {
+    /// An import with nothing out of the ordinary.
+    pub fn new(source: Source, ownership: Ownership) -> Self {
+        Self {
+            source,
+            name: None,
+            platform: None,
+            ownership,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The name that the image has now.
+    pub name: ImageName,
+    /// The digest of its manifest.
+    pub manifest_digest: Digest,
+    /// How many layers it has.
+    pub layers: usize,
+    /// How many of them were unpacked now; the others were in the store.
+    pub unpacked: usize,
+}
+
+/// An import at work.
+struct Import<'a> {
+    store: &'a Store,
+    staging: &'a Staging,
+    request: &'a ImportRequest,
+    found: &'a Found,
+    progress: &'a dyn Progress,
+    /// Where overlay records go.
+    namespace: Namespace,
+    sync: SyncGroup<'a>,
+    /// Set once a layer has failed: the others are not wanted any more.
+    failed: AtomicBool,
+}
+
+/// The blob that a layer turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LayerBlob {
+    digest: Digest,
+    size: u64,
+    compression: crate::Compression,
+}
+
+impl Store {
+    /// Imports an image, and gives it its name when everything is in the store.
+    ///
+    /// # Errors
+    /// What is wrong with the source or the image, in [`Error`]; the store is then as before, but
+    /// for layers that were complete. [`Error::Interrupted`] if `progress` asked for it.
+    pub fn import(&self, request: &ImportRequest, progress: &dyn Progress) -> Result<Imported> {
+        let staging = self.stage()?;
+        let found = request.source.find(request.platform.as_ref(), &staging)?;
+        let name = request.name.clone().or_else(|| found.name.clone());
+        let name = name.ok_or_else(|| SourceError::NoName(request.source.path.clone()))?;
+        let import = Import {
+            store: self,
+            staging: &staging,
+            request,
+            found: &found,
+            progress,
+            namespace: match can_set_trusted(staging.dir()) {
+                true => Namespace::Trusted,
+                false => Namespace::User,
+            },
+            sync: SyncGroup::new(staging.dir()),
+            failed: AtomicBool::new(false),
+        };
+        let plan = import.plan()?;
+        progress.event(&Event::Planned {
+            layers: &plan.layers,
+        });
+        let blobs = import.run(&plan)?;
+        // The names of layers and blobs must be on disk before an index leads to them.
+        sync_dir(&self.layers_dir())?;
+        sync_dir(&self.blobs_dir())?;
+        let manifest = import.publish_documents(&blobs)?;
+        let descriptor = import.named(&manifest, &name);
+        self.change_index(&staging, |index| {
+            index
+                .manifests
+                .retain(|one| one.ref_name() != Some(name.as_str()));
+            index.manifests.push(descriptor);
+        })?;
+        Ok(Imported {
+            name,
+            manifest_digest: manifest.digest,
+            layers: plan.layers.len(),
+            unpacked: plan.tasks.iter().filter(|task| task.unpack).count(),
+        })
+    }
+}
+
+impl Import<'_> {
+    /// Works off the tasks, several at a time, and returns the blobs of all layers, bottom first.
+    fn run(&self, plan: &Plan) -> Result<Vec<LayerBlob>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = cores.min(limits::PARALLEL_LAYERS).min(plan.tasks.len());
+        let next = AtomicUsize::new(0);
+        let outcome = Mutex::new(Outcome::new(plan));
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some(task) = plan.tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        self.run_task(task, &outcome);
+                    }
+                });
+            }
+        });
+        outcome.into_inner().finish()
+    }
+
+    fn run_task(&self, task: &Task, outcome: &Mutex<Outcome>) {
+        if self.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.layer(task) {
+            Ok(blob) => {
+                outcome.lock().done(task, blob);
+                for &layer in &task.layers {
+                    self.progress.event(&Event::Published { layer });
+                }
+            }
+            Err(error) => {
+                // Those that stop because of this one have nothing to add.
+                if !self.failed.swap(true, Ordering::Relaxed) {
+                    outcome.lock().error = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Whether to stop.
+    fn is_cancelled(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.progress.interrupted()
+    }
+}
+
+/// What came of the tasks so far.
+struct Outcome {
+    blobs: Vec<Option<LayerBlob>>,
+    error: Option<Error>,
+}
+
+impl Outcome {
+    fn new(plan: &Plan) -> Self {
+        Self {
+            blobs: plan.present.clone(),
+            error: None,
+        }
+    }
+
+    fn done(&mut self, task: &Task, blob: LayerBlob) {
+        for &layer in &task.layers {
+            if let Some(slot) = self.blobs.get_mut(layer) {
+                *slot = Some(blob);
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Vec<LayerBlob>> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let blobs: Option<Vec<_>> = self.blobs.into_iter().collect();
+        // A task that was neither done nor failed was cancelled.
+        blobs.ok_or(Error::Interrupted)
+    }
+}

@@ -1,0 +1,174 @@
+//! What there is to do for each layer.
+
+use super::{Import, LayerBlob};
+use crate::blob::{BlobError, Content, read_error, size_error};
+use crate::layer::{LayerError, LayerFault, LayerRecord};
+use crate::oci::Compression;
+use crate::progress::PlannedLayer;
+use crate::source::FoundLayer;
+use crate::{Digest, Result};
+
+/// The work of an import.
+pub(super) struct Plan {
+    /// What is told of each layer, bottom first.
+    pub(super) layers: Vec<PlannedLayer>,
+    /// The blobs of layers for which nothing is to be done.
+    pub(super) present: Vec<Option<LayerBlob>>,
+    /// What is to be done, the largest first: it decides when all is done.
+    pub(super) tasks: Vec<Task>,
+}
+
+/// A blob to read.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// Which layers of the image it is; an image may have the same layer more than once.
+    pub(super) layers: Vec<usize>,
+    pub(super) diff_id: Digest,
+    /// What it is called in errors.
+    pub(super) label: String,
+    /// Its digest, unless that is only known once it has been read.
+    pub(super) digest: Option<Digest>,
+    pub(super) compression: Compression,
+    pub(super) content: Content,
+    /// Whether the layer is to be unpacked, or only the blob to be verified.
+    pub(super) unpack: bool,
+    /// Whether the blob is to be kept, since the store has none.
+    pub(super) keep: bool,
+}
+
+impl Import<'_> {
+    pub(super) fn plan(&self) -> Result<Plan> {
+        let count = self.found.layers.len();
+        let mut plan = Plan {
+            layers: Vec::with_capacity(count),
+            present: vec![None; count],
+            tasks: Vec::new(),
+        };
+        for (at, layer) in self.found.layers.iter().enumerate() {
+            self.plan_layer(&mut plan, at, layer)?;
+        }
+        plan.tasks
+            .sort_by_key(|task| std::cmp::Reverse(task.content.len()));
+        Ok(plan)
+    }
+
+    fn plan_layer(&self, plan: &mut Plan, at: usize, layer: &FoundLayer) -> Result<()> {
+        let record = self.store.layer_record(&layer.diff_id)?;
+        let opened = self.open(layer)?;
+        let present = opened.in_store && opened.is_known_in(record.as_ref());
+        let same = plan.tasks.iter_mut().find(|task| {
+            task.diff_id == layer.diff_id
+                && task.label == layer.label
+                && task.digest == opened.blob.map(|(digest, _)| digest)
+        });
+        plan.layers.push(PlannedLayer {
+            diff_id: layer.diff_id,
+            blob: opened.blob.map(|(digest, _)| digest),
+            size: opened.content.len(),
+            present: present || same.is_some(),
+        });
+        if let Some(same) = same {
+            same.layers.push(at);
+            return Ok(());
+        }
+        if let (true, Some((digest, size))) = (present, opened.blob) {
+            let compression = opened.compression;
+            let blob = LayerBlob {
+                digest,
+                size,
+                compression,
+            };
+            if let Some(slot) = plan.present.get_mut(at) {
+                *slot = Some(blob);
+            }
+            return Ok(());
+        }
+        // Another blob of the same layer may be about to be unpacked.
+        let planned = plan.tasks.iter().any(|task| task.diff_id == layer.diff_id);
+        plan.tasks.push(Task {
+            layers: vec![at],
+            diff_id: layer.diff_id,
+            label: layer.label.clone(),
+            digest: opened.blob.map(|(digest, _)| digest),
+            compression: opened.compression,
+            content: opened.content,
+            unpack: record.is_none() && !planned,
+            keep: !opened.in_store,
+        });
+        Ok(())
+    }
+
+    /// Opens the blob of a layer: that of the store if it has it, else that of the source.
+    fn open(&self, layer: &FoundLayer) -> Result<Opened> {
+        let mut blob = layer.blob;
+        let stored = match blob {
+            Some((digest, _)) => self.store.blob(&digest)?,
+            None => None,
+        };
+        let mut in_store = stored.is_some();
+        let content = match stored {
+            Some(content) => Some(content),
+            None => self.found.files.open(&layer.file)?,
+        };
+        let mut content = content.ok_or_else(|| BlobError::Missing {
+            blob: layer.label.clone(),
+        })?;
+        if let Some((_, size)) = blob
+            && size != content.len()
+        {
+            return Err(size_error(&layer.label, size, content.len()).into());
+        }
+        let compression = compression(layer, &content)?;
+        // An archive that is not compressed is its own layer.
+        if blob.is_none() && compression == Compression::None {
+            blob = Some((layer.diff_id, content.len()));
+            if let Some(stored) = self.store.blob(&layer.diff_id)? {
+                in_store = true;
+                content = stored;
+            }
+        }
+        Ok(Opened {
+            blob,
+            in_store,
+            compression,
+            content,
+        })
+    }
+}
+
+/// A blob that was opened, and not read but for its first bytes.
+struct Opened {
+    /// Digest and size.
+    blob: Option<(Digest, u64)>,
+    in_store: bool,
+    compression: Compression,
+    content: Content,
+}
+
+impl Opened {
+    /// Whether it is known to unpack to a layer that is there.
+    fn is_known_in(&self, record: Option<&LayerRecord>) -> bool {
+        match (record, self.blob) {
+            (Some(record), Some((digest, _))) => record.blobs.contains(&digest),
+            _ => false,
+        }
+    }
+}
+
+/// How a blob is compressed: what its media type says and what its first bytes say must agree.
+fn compression(layer: &FoundLayer, content: &Content) -> Result<Compression> {
+    let start = content.start::<4>();
+    let start = start.map_err(|errno| read_error(&layer.label, errno))?;
+    let found = Compression::of_magic(&start);
+    match layer.declared {
+        Some(declared) if declared != found => Err(LayerError {
+            layer: layer.label.clone(),
+            fault: LayerFault::MediaType {
+                declared: declared.name(),
+                found: found.name(),
+            },
+        }
+        .into()),
+        _ => Ok(found),
+    }
+}

@@ -1,0 +1,132 @@
+//! A blob as a stream that is hashed, and kept if need be, while it is read.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::path::Path;
+
+use crate::blob::{BlobError, Content, read_error, size_error};
+use crate::digest::Hasher;
+use crate::error::Context;
+use crate::{Digest, Error, Result};
+
+/// How much is read at a time, in bytes.
+const BUFFER: usize = 256 << 10;
+
+/// Told how far the reading has come, in bytes; says whether to go on.
+pub(super) type Watch<'a> = dyn Fn(u64) -> bool + Sync + 'a;
+
+/// The compressed stream of a layer.
+pub(super) struct BlobStream<'a> {
+    label: &'a str,
+    content: &'a Content,
+    position: u64,
+    hasher: Hasher,
+    /// Where it is kept.
+    copy: Option<(File, &'a Path)>,
+    watch: &'a Watch<'a>,
+    buffer: Vec<u8>,
+    ready: std::ops::Range<usize>,
+    /// Why the stream broke off; readers of this kind can only pass on an [`io::Error`].
+    fault: Option<Error>,
+}
+
+impl<'a> BlobStream<'a> {
+    pub(super) fn new(
+        label: &'a str,
+        content: &'a Content,
+        copy: Option<(File, &'a Path)>,
+        watch: &'a Watch<'a>,
+    ) -> Self {
+        Self {
+            label,
+            content,
+            position: 0,
+            hasher: Hasher::new(),
+            copy,
+            watch,
+            buffer: vec![0; BUFFER],
+            ready: 0..0,
+            fault: None,
+        }
+    }
+
+    /// Reads what is left, and makes sure that all of it was what the digest promises. Returns the
+    /// digest.
+    ///
+    /// If `complete` is false the rest is not kept, since the layer is lost anyway; it is read to
+    /// tell damage on the way, which matters most, from what was wrong from the beginning.
+    pub(super) fn finish(mut self, expected: Option<&Digest>, complete: bool) -> Result<Digest> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        if !complete {
+            self.copy = None;
+        }
+        self.ready = 0..0;
+        loop {
+            self.read_more()?;
+            if self.ready.is_empty() {
+                break;
+            }
+        }
+        if self.position != self.content.len() {
+            return Err(size_error(self.label, self.content.len(), self.position).into());
+        }
+        let actual = self.hasher.finish();
+        match expected {
+            Some(expected) if *expected != actual => Err(BlobError::Corrupt {
+                blob: self.label.to_owned(),
+                actual,
+            }
+            .into()),
+            _ => Ok(actual),
+        }
+    }
+
+    fn read_more(&mut self) -> Result<()> {
+        if !(self.watch)(self.position) {
+            return Err(Error::Interrupted);
+        }
+        let read = self.content.read_at(self.position, &mut self.buffer);
+        let count = read.map_err(|errno| read_error(self.label, errno))?;
+        self.ready = 0..count;
+        self.position += count as u64;
+        let bytes = self.buffer.get(..count).unwrap_or_default();
+        self.hasher.update(bytes);
+        if let Some((file, path)) = &mut self.copy {
+            file.write_all(bytes).context("write", path)?;
+        }
+        Ok(())
+    }
+}
+
+impl BufRead for BlobStream<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.ready.is_empty()
+            && self.fault.is_none()
+            && let Err(error) = self.read_more()
+        {
+            self.fault = Some(error);
+        }
+        if self.fault.is_some() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        Ok(self.buffer.get(self.ready.clone()).unwrap_or_default())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.ready.start = (self.ready.start + count).min(self.ready.end);
+    }
+}
+
+impl Read for BlobStream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), available.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.consume(count);
+        Ok(count)
+    }
+}

@@ -1,0 +1,304 @@
+//! Parsing indexes, manifests and configurations.
+
+use std::collections::BTreeMap;
+
+use oci_spec::image::ImageConfiguration;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::media::{DocumentType, is_config, layer_type};
+use super::{Descriptor, INDEX};
+use crate::escape::escaped;
+use crate::limits;
+
+/// A document that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}: {}", escaped(document), escaped(why))]
+pub struct DocumentError {
+    /// Which document.
+    pub document: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// An image index, or the manifest list of Docker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Index {
+    pub(crate) schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) media_type: Option<String>,
+    pub(crate) manifests: Vec<Descriptor>,
+    #[serde(flatten)]
+    pub(crate) other: BTreeMap<String, serde_json::Value>,
+}
+
+impl Index {
+    /// An index without images.
+    pub(crate) fn empty() -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(INDEX.to_owned()),
+            manifests: Vec::new(),
+            other: BTreeMap::new(),
+        }
+    }
+}
+
+/// An image manifest of OCI or Docker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Manifest {
+    pub(crate) schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) media_type: Option<String>,
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Descriptor>,
+    #[serde(flatten)]
+    pub(crate) other: BTreeMap<String, serde_json::Value>,
+}
+
+/// Finds out what kind of document this is, from the media type of its descriptor, from what it
+/// says itself, and from what it holds. All of them must agree.
+pub(crate) fn kind_of(
+    bytes: &[u8],
+    declared: &str,
+    document: &str,
+) -> Result<DocumentType, DocumentError> {
+    #[derive(Deserialize)]
+    struct Own {
+        #[serde(rename = "mediaType", default)]
+        media_type: Option<String>,
+    }
+    let fields: BTreeMap<String, IgnoredAny> = parse(bytes, document)?;
+    let own: Own = parse(bytes, document)?;
+    let kind = match (holds(&fields, "manifests"), holds(&fields, "layers")) {
+        (true, false) => DocumentType::Index,
+        (false, true) => DocumentType::Manifest,
+        (true, true) => return refuse(document, "it is both a manifest and an index"),
+        (false, false) => return refuse(document, "it is neither a manifest nor an index"),
+    };
+    let foreign: &[&str] = match kind {
+        DocumentType::Index => &["config", "fsLayers", "history"],
+        DocumentType::Manifest => &["fsLayers", "history"],
+    };
+    for field in foreign {
+        if holds(&fields, field) {
+            let why = format!("it is {} with the field \"{field}\"", kind.name());
+            return refuse(document, &why);
+        }
+    }
+    check_spelling(&fields, document)?;
+    for media_type in [Some(declared), own.media_type.as_deref()] {
+        let media_type = media_type.unwrap_or_default();
+        match DocumentType::of(media_type) {
+            Some(named) if named != kind => {
+                let (named, kind) = (named.name(), kind.name());
+                let why = format!("its media type is that of {named}, but it is {kind}");
+                return refuse(document, &why);
+            }
+            None if !media_type.is_empty() => {
+                return refuse(
+                    document,
+                    &format!("its media type \"{media_type}\" is unknown"),
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(kind)
+}
+
+/// Whether the document has the field, in any spelling: the JSON reader of Go, which most tools of
+/// this field are written in, disregards case.
+fn holds(fields: &BTreeMap<String, IgnoredAny>, field: &str) -> bool {
+    fields.keys().any(|key| key.eq_ignore_ascii_case(field))
+}
+
+/// Refuses fields that another reader could take for one that counts.
+fn check_spelling(
+    fields: &BTreeMap<String, IgnoredAny>,
+    document: &str,
+) -> Result<(), DocumentError> {
+    const FIELDS: [&str; 5] = [
+        "schemaVersion",
+        "mediaType",
+        "manifests",
+        "config",
+        "layers",
+    ];
+    for key in fields.keys() {
+        let same = FIELDS.iter().find(|field| key.eq_ignore_ascii_case(field));
+        if same.is_some_and(|field| key != field) {
+            return refuse(document, &format!("the field \"{key}\" is misspelt"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads an index. What kind of document it is has been checked.
+pub(crate) fn index_of(bytes: &[u8], document: &str) -> Result<Index, DocumentError> {
+    let index: Index = parse(bytes, document)?;
+    check_version(index.schema_version, document)?;
+    Ok(index)
+}
+
+/// Reads a manifest. What kind of document it is has been checked; here it is made sure that it is
+/// of an image that can be unpacked.
+pub(crate) fn manifest_of(bytes: &[u8], document: &str) -> Result<Manifest, DocumentError> {
+    let manifest: Manifest = parse(bytes, document)?;
+    check_version(manifest.schema_version, document)?;
+    let config = &manifest.config.media_type;
+    if !is_config(config) {
+        let why =
+            format!("not an image, but an artifact with a configuration of type \"{config}\"");
+        return refuse(document, &why);
+    }
+    if manifest.layers.len() > limits::LAYERS {
+        return refuse(document, &format!("more than {} layers", limits::LAYERS));
+    }
+    for layer in &manifest.layers {
+        if layer_type(&layer.media_type).is_none() {
+            let why = format!("layers of type \"{}\" are not supported", layer.media_type);
+            return refuse(document, &why);
+        }
+    }
+    Ok(manifest)
+}
+
+fn check_version(version: u32, document: &str) -> Result<(), DocumentError> {
+    match version {
+        2 => Ok(()),
+        other => refuse(
+            document,
+            &format!("schema version {other} is not supported"),
+        ),
+    }
+}
+
+/// Reads the configuration of an image.
+pub(crate) fn parse_config(
+    bytes: &[u8],
+    document: &str,
+) -> Result<ImageConfiguration, DocumentError> {
+    let config: ImageConfiguration = parse(bytes, document)?;
+    if config.rootfs().typ() != "layers" {
+        let why = format!("its file system is of type \"{}\"", config.rootfs().typ());
+        return refuse(document, &why);
+    }
+    Ok(config)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8], document: &str) -> Result<T, DocumentError> {
+    serde_json::from_slice(bytes).map_err(|error| DocumentError {
+        document: document.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+pub(crate) fn refuse<T>(document: &str, why: &str) -> Result<T, DocumentError> {
+    Err(DocumentError {
+        document: document.to_owned(),
+        why: why.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MANIFEST;
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn kind(json: &str, declared: &str) -> Result<DocumentType, String> {
+        kind_of(json.as_bytes(), declared, "d").map_err(|error| error.why)
+    }
+
+    #[test]
+    fn a_document_is_one_thing() {
+        use DocumentType::{Index, Manifest};
+        for (json, declared, expected) in [
+            (r#"{"manifests":[]}"#, INDEX, Some(Index)),
+            (r#"{"manifests":[]}"#, "", Some(Index)),
+            (r#"{"layers":[],"config":{}}"#, MANIFEST, Some(Manifest)),
+            (
+                r#"{"layers":[],"config":{},"annotations":{}}"#,
+                MANIFEST,
+                Some(Manifest),
+            ),
+            (r#"{"layers":[],"manifests":[]}"#, MANIFEST, None),
+            (r#"{"layers":[],"Manifests":[]}"#, MANIFEST, None),
+            (r#"{"manifests":[],"config":{}}"#, INDEX, None),
+            (r#"{"layers":[],"fsLayers":[]}"#, MANIFEST, None),
+            (r#"{"layers":[],"LAYERS":[]}"#, MANIFEST, None),
+            (r#"{"layers":[],"mediatype":"x"}"#, MANIFEST, None),
+            (r#"{"manifests":[]}"#, MANIFEST, None),
+            (r#"{"layers":[]}"#, INDEX, None),
+            (r#"{"layers":[]}"#, "application/json", None),
+            (
+                r#"{"layers":[],"mediaType":"application/vnd.oci.image.index.v1+json"}"#,
+                MANIFEST,
+                None,
+            ),
+            (r#"{"layers":[],"mediaType":"text/html"}"#, "", None),
+            (r#"{}"#, "", None),
+            (r#"[]"#, "", None),
+            ("", "", None),
+            (r#"{"layers":[]}}"#, MANIFEST, None),
+        ] {
+            assert_eq!(kind(json, declared).ok(), expected, "{json} as {declared}");
+        }
+    }
+
+    fn manifest(config: &str, layer: &str) -> Result<Manifest, DocumentError> {
+        let json = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{config}","digest":"{DIGEST}","size":0}},
+            "layers":[{{"mediaType":"{layer}","digest":"{DIGEST}","size":0,"urls":["x"]}}]}}"#
+        );
+        manifest_of(json.as_bytes(), "manifest")
+    }
+
+    #[test]
+    fn only_images_are_taken() {
+        let config = "application/vnd.oci.image.config.v1+json";
+        let layer = "application/vnd.oci.image.layer.v1.tar";
+        assert!(manifest(config, layer).is_ok());
+        for (config, layer, said) in [
+            ("application/vnd.oci.empty.v1+json", layer, "artifact"),
+            (
+                config,
+                "application/vnd.oci.image.layer.v1.tar+encrypted",
+                "not supported",
+            ),
+            (config, "text/\\u001b[2J", "\\u{1b}[2J"),
+        ] {
+            let error = manifest(config, layer).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn digests_are_checked_while_parsing() {
+        for digest in ["sha256:../../x", "sha256:00", "md5:00"] {
+            let json = format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"","digest":"{digest}","size":1}}]}}"#
+            );
+            let error = index_of(json.as_bytes(), "index.json").unwrap_err();
+            assert!(error.to_string().contains("not a digest"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_kept() {
+        let json = format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"m","digest":"{DIGEST}","size":1,"urls":["u"]}}],"annotations":{{"a":"b"}}}}"#
+        );
+        let index = index_of(json.as_bytes(), "index.json").unwrap();
+        let again = serde_json::to_value(&index).unwrap();
+        assert_eq!(
+            again,
+            serde_json::from_str::<serde_json::Value>(&json).unwrap()
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! OCI image layouts, in a directory or an archive (OCI image specification, "image-layout.md").
+
+use serde::Deserialize;
+
+use super::files::blob_file;
+use super::{Document, Files, Found, FoundLayer, Source, SourceError, select};
+use crate::blob::blob_label;
+use crate::oci::{
+    Descriptor, DocumentType, Manifest, index_of, kind_of, layer_type, manifest_of, parse_config,
+    refuse,
+};
+use crate::{Digest, ImageName, Platform, Result, limits};
+
+/// Finds the image that the source names.
+pub(super) fn find(source: &Source, files: Files, wanted: Option<&Platform>) -> Result<Found> {
+    check_layout(source, &files)?;
+    let Some(index) = files.open("index.json")? else {
+        return Err(not_a_layout(source, "it has no index.json").into());
+    };
+    let bytes = index.read_all("index.json", limits::DOCUMENT_BYTES)?;
+    if kind_of(&bytes, "", "index.json")? != DocumentType::Index {
+        refuse::<()>("index.json", "it is not an index")?;
+    }
+    let index = index_of(&bytes, "index.json")?;
+    let candidates = select::by_name(source, index.manifests)?;
+    let ref_name = candidates
+        .iter()
+        .find_map(|one| one.ref_name().map(str::to_owned));
+    let document = manifest(source, &files, candidates, wanted)?;
+    image(source, files, document, ref_name.as_deref(), wanted)
+}
+
+fn not_a_layout(source: &Source, why: &str) -> SourceError {
+    SourceError::Kind {
+        path: source.path.clone(),
+        what: "an OCI image layout",
+        why: why.to_owned(),
+    }
+}
+
+/// Checks `oci-layout`, the file that marks an image layout.
+fn check_layout(source: &Source, files: &Files) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Marker {
+        #[serde(rename = "imageLayoutVersion")]
+        version: String,
+    }
+    let Some(marker) = files.open("oci-layout")? else {
+        return Err(not_a_layout(source, "it has no file oci-layout").into());
+    };
+    let bytes = marker.read_all("oci-layout", limits::DOCUMENT_BYTES)?;
+    match serde_json::from_slice::<Marker>(&bytes) {
+        Ok(marker) if marker.version.starts_with("1.") => Ok(()),
+        Ok(marker) => {
+            let why = format!("version {} is not known", crate::escaped(&marker.version));
+            Err(not_a_layout(source, &why).into())
+        }
+        Err(_) => Err(not_a_layout(source, "its file oci-layout is broken").into()),
+    }
+}
+
+/// Goes from the descriptors in an index to the manifest for the platform, through nested indexes.
+fn manifest(
+    source: &Source,
+    files: &Files,
+    mut candidates: Vec<Descriptor>,
+    wanted: Option<&Platform>,
+) -> Result<Document> {
+    for _ in 0..limits::INDEX_DEPTH {
+        let descriptor = select::by_platform(source, candidates, wanted)?;
+        let bytes = files.document(&descriptor.digest, descriptor.size, limits::DOCUMENT_BYTES)?;
+        let name = format!("document {}", descriptor.digest);
+        match kind_of(&bytes, &descriptor.media_type, &name)? {
+            DocumentType::Manifest => return Ok(Document { descriptor, bytes }),
+            DocumentType::Index => candidates = index_of(&bytes, &name)?.manifests,
+        }
+        if candidates.is_empty() {
+            return Err(SourceError::Empty(source.path.clone()).into());
+        }
+    }
+    Err(SourceError::TooDeep(source.path.clone()).into())
+}
+
+/// Reads what the manifest leads to.
+fn image(
+    source: &Source,
+    files: Files,
+    document: Document,
+    ref_name: Option<&str>,
+    wanted: Option<&Platform>,
+) -> Result<Found> {
+    let name = format!("manifest {}", document.descriptor.digest);
+    let manifest = manifest_of(&document.bytes, &name)?;
+    let config = files.document(
+        &manifest.config.digest,
+        manifest.config.size,
+        limits::CONFIG_BYTES,
+    )?;
+    let config_name = format!("configuration {}", manifest.config.digest);
+    let configuration = parse_config(&config, &config_name)?;
+    super::check_platform(&configuration, wanted)?;
+    let diff_ids = super::diff_ids(&configuration, &config_name)?;
+    if diff_ids.len() != manifest.layers.len() {
+        let (layers, ids) = (manifest.layers.len(), diff_ids.len());
+        let why = format!("it has {layers} layers, but its configuration names {ids}");
+        refuse::<()>(&name, &why)?;
+    }
+    let layers = layers(&manifest, &diff_ids);
+    Ok(Found {
+        files,
+        name: image_name(source, ref_name),
+        config: Document {
+            descriptor: manifest.config,
+            bytes: config,
+        },
+        manifest: Some(document),
+        configuration,
+        layers,
+    })
+}
+
+fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<FoundLayer> {
+    let pairs = manifest.layers.iter().zip(diff_ids);
+    pairs
+        .map(|(descriptor, diff_id)| FoundLayer {
+            diff_id: *diff_id,
+            file: blob_file(&descriptor.digest),
+            label: blob_label(&descriptor.digest),
+            blob: Some((descriptor.digest, descriptor.size)),
+            declared: layer_type(&descriptor.media_type),
+        })
+        .collect()
+}
+
+/// The name to store the image under: its own if that is a full one, else made from the name of the
+/// directory or file, with its own as the tag.
+fn image_name(source: &Source, ref_name: Option<&str>) -> Option<ImageName> {
+    let own = source.tag.as_deref().or(ref_name);
+    if let Some(full) = own.filter(|own| own.contains(['/', ':'])) {
+        return full.parse().ok();
+    }
+    let tag = own.unwrap_or("latest");
+    ImageName::from_words(&format!("{}:{tag}", source.base_name()?))
+}

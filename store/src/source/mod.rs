@@ -1,0 +1,358 @@
+//! Where an image comes from.
+//!
+//! Three forms are read, all of them without unpacking them first: an OCI image layout in a
+//! directory, the same in a tar archive, and the archives of `docker save`. A [`Found`] image is
+//! what they have in common: verified documents, and layers that are still to be read.
+
+mod archive;
+mod docker;
+mod files;
+mod layout;
+mod select;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::ImageConfiguration;
+use thiserror::Error;
+
+use crate::digest::DigestError;
+use crate::escape::{escaped, escaped_path};
+use crate::oci::{Compression, Descriptor, refuse};
+use crate::staging::Staging;
+use crate::{Digest, ImageName, Platform, Result};
+
+pub(crate) use files::{Files, open_regular};
+
+/// Names an image outside the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The form it has.
+    pub form: Form,
+    /// The directory or file.
+    pub path: PathBuf,
+    /// Which of several images in it; not needed where there is one.
+    pub tag: Option<String>,
+}
+
+/// The form of an image outside the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// An OCI image layout in a directory.
+    Oci,
+    /// An OCI image layout in a tar archive, which may be compressed.
+    OciArchive,
+    /// What `docker save` and `podman save` write; it may be compressed.
+    DockerArchive,
+}
+
+impl Form {
+    const ALL: [Self; 3] = [Self::Oci, Self::OciArchive, Self::DockerArchive];
+
+    /// What stands before the colon.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Oci => "oci",
+            Self::OciArchive => "oci-archive",
+            Self::DockerArchive => "docker-archive",
+        }
+    }
+}
+
+/// A source that cannot be understood or does not hold one certain image.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// No form, or one that is not supported.
+    #[error(
+        "\"{}\" does not say where an image is: write oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]",
+        escaped(.0)
+    )]
+    Form(String),
+    /// A form without a path.
+    #[error("\"{}\" names no file", escaped(.0))]
+    NoPath(String),
+    /// A directory or archive of another kind.
+    #[error("{} is not {what}: {why}", escaped_path(path))]
+    Kind {
+        /// The directory or file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// Why it is not.
+        why: String,
+    },
+    /// No image of that name.
+    #[error(
+        "there is no image \"{}\" in {}{}",
+        escaped(tag),
+        escaped_path(path),
+        known(tags)
+    )]
+    NoTag {
+        /// The directory or file.
+        path: PathBuf,
+        /// What was asked for.
+        tag: String,
+        /// What is there.
+        tags: Vec<String>,
+    },
+    /// Several images, and no word on which.
+    #[error(
+        "{} holds several images; name one of them{}",
+        escaped_path(path),
+        known(tags)
+    )]
+    Several {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is there.
+        tags: Vec<String>,
+    },
+    /// No image at all.
+    #[error("{} holds no image", escaped_path(.0))]
+    Empty(PathBuf),
+    /// The image is not for this platform.
+    #[error(
+        "there is no image for {wanted}; there is one for {}",
+        platforms(found)
+    )]
+    NoPlatform {
+        /// What was asked for, or the platform of this machine.
+        wanted: Platform,
+        /// What is there.
+        found: Vec<Platform>,
+    },
+    /// Names are nested in names without end.
+    #[error("{} is an index of indexes of indexes, too deep to follow", escaped_path(.0))]
+    TooDeep(PathBuf),
+    /// No usable name follows from the source.
+    #[error("no name for the image follows from {}; give it one", escaped_path(.0))]
+    NoName(PathBuf),
+}
+
+/// The end of a message that lists names.
+fn known(tags: &[String]) -> String {
+    const SHOWN: usize = 12;
+    if tags.is_empty() {
+        return "; the images in it have no names".to_owned();
+    }
+    let more = if tags.len() > SHOWN { ", ..." } else { "" };
+    let shown: Vec<_> = tags
+        .iter()
+        .take(SHOWN)
+        .map(|tag| escaped(tag).to_string())
+        .collect();
+    format!(": {}{more}", shown.join(", "))
+}
+
+fn platforms(found: &[Platform]) -> String {
+    let found: Vec<_> = found.iter().map(Platform::to_string).collect();
+    found.join(", ")
+}
+
+impl Source {
+    /// Reads `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:TAG]`. As for other
+    /// tools, the path ends at its first colon.
+    ///
+    /// # Errors
+    /// [`SourceError::Form`] and [`SourceError::NoPath`].
+    pub fn parse(text: &str) -> std::result::Result<Self, SourceError> {
+        let split = text.split_once(':');
+        let (form, rest) = split
+            .and_then(|(prefix, rest)| {
+                let form = Form::ALL.into_iter().find(|form| form.prefix() == prefix)?;
+                Some((form, rest))
+            })
+            .ok_or_else(|| SourceError::Form(text.to_owned()))?;
+        let (path, tag) = match rest.split_once(':') {
+            Some((path, tag)) => (path, Some(tag).filter(|tag| !tag.is_empty())),
+            None => (rest, None),
+        };
+        if path.is_empty() {
+            return Err(SourceError::NoPath(text.to_owned()));
+        }
+        Ok(Self {
+            form,
+            path: path.into(),
+            tag: tag.map(str::to_owned),
+        })
+    }
+
+    /// Finds the image: reads and verifies its documents.
+    pub(crate) fn find(&self, wanted: Option<&Platform>, staging: &Staging) -> Result<Found> {
+        let files = match self.form {
+            Form::Oci => Files::Directory(self.path.clone()),
+            Form::OciArchive | Form::DockerArchive => {
+                Files::Archive(archive::open(&self.path, staging)?)
+            }
+        };
+        match self.form {
+            Form::Oci | Form::OciArchive => layout::find(self, files, wanted),
+            Form::DockerArchive => docker::find(self, files, wanted),
+        }
+    }
+
+    /// What the path is called, without what says only how it is packed.
+    fn base_name(&self) -> Option<String> {
+        let path = self
+            .path
+            .canonicalize()
+            .unwrap_or_else(|_| self.path.clone());
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        if self.form == Form::Oci {
+            return Some(name);
+        }
+        let packed = [".gz", ".zst", ".tgz"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end));
+        let name = packed.unwrap_or(&name);
+        let stem = Path::new(name).file_stem()?;
+        Some(stem.to_string_lossy().into_owned())
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.form.prefix(), escaped_path(&self.path))?;
+        match &self.tag {
+            Some(tag) => write!(f, ":{}", escaped(tag)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An image that was found: its documents are verified, its layers are not yet.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Where its layers are.
+    pub(crate) files: Files,
+    /// The name to store it under if the caller gives none.
+    pub(crate) name: Option<ImageName>,
+    /// The manifest as it is; a `docker save` archive has none.
+    pub(crate) manifest: Option<Document>,
+    pub(crate) config: Document,
+    pub(crate) configuration: ImageConfiguration,
+    /// Bottom first.
+    pub(crate) layers: Vec<FoundLayer>,
+}
+
+/// A verified document.
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A layer as its image names it.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundLayer {
+    pub(crate) diff_id: Digest,
+    /// Where it is among the files of the source.
+    pub(crate) file: String,
+    /// What it is called in errors, ready to be shown.
+    pub(crate) label: String,
+    /// Digest and size of the blob; only a layer in a `docker save` archive may come without.
+    pub(crate) blob: Option<(Digest, u64)>,
+    /// The compression that its media type names, if it has one.
+    pub(crate) declared: Option<Compression>,
+}
+
+/// The DiffIDs in a configuration, checked.
+fn diff_ids(configuration: &ImageConfiguration, document: &str) -> Result<Vec<Digest>> {
+    let ids = configuration.rootfs().diff_ids().iter();
+    let ids = ids.map(|id| match id.parse() {
+        Ok(id) => Ok(id),
+        Err(error) => refuse(document, &DigestError::to_string(&error)),
+    });
+    Ok(ids.collect::<std::result::Result<_, _>>()?)
+}
+
+/// Makes sure that an image is for the platform that was asked for. If none was, one that is not
+/// for this machine is none the less what the source names.
+fn check_platform(
+    configuration: &ImageConfiguration,
+    wanted: Option<&Platform>,
+) -> std::result::Result<(), SourceError> {
+    let own = platform_of(configuration);
+    match wanted {
+        Some(wanted) if own.suits(wanted).is_none() => Err(SourceError::NoPlatform {
+            wanted: wanted.clone(),
+            found: vec![own],
+        }),
+        Some(_) => Ok(()),
+        None => {
+            let host = Platform::host();
+            if own.suits(&host).is_none() {
+                log::warn!("the image is for {own}, this machine is {host}");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The platform in a configuration.
+pub(crate) fn platform_of(configuration: &ImageConfiguration) -> Platform {
+    Platform::new(
+        &configuration.os().to_string(),
+        &configuration.architecture().to_string(),
+        configuration.variant().as_deref(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_parsed() {
+        for (text, form, path, tag) in [
+            ("oci:dir", Form::Oci, "dir", None),
+            ("oci:dir:", Form::Oci, "dir", None),
+            (
+                "oci:/a/b:quay.io/x/y:1",
+                Form::Oci,
+                "/a/b",
+                Some("quay.io/x/y:1"),
+            ),
+            (
+                "oci-archive:x.tar:latest",
+                Form::OciArchive,
+                "x.tar",
+                Some("latest"),
+            ),
+            ("docker-archive:./y", Form::DockerArchive, "./y", None),
+        ] {
+            let source = Source::parse(text).unwrap();
+            assert_eq!(
+                (source.form, source.path.to_str()),
+                (form, Some(path)),
+                "{text}"
+            );
+            assert_eq!(source.tag.as_deref(), tag, "{text}");
+        }
+        for text in ["", "dir", "docker://x", "oci", "OCI:dir", "dir:x"] {
+            assert_eq!(Source::parse(text), Err(SourceError::Form(text.to_owned())));
+        }
+        for text in ["oci:", "oci::tag", "docker-archive:"] {
+            assert_eq!(
+                Source::parse(text),
+                Err(SourceError::NoPath(text.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_follows_from_the_file() {
+        for (text, name) in [
+            ("oci:some/debian.d", "debian.d"),
+            ("oci-archive:some/debian.tar", "debian"),
+            ("oci-archive:debian.tar.gz", "debian"),
+            ("docker-archive:debian.tgz", "debian"),
+            ("docker-archive:debian-12.1.tar.zst", "debian-12.1"),
+        ] {
+            let source = Source::parse(text).unwrap();
+            assert_eq!(source.base_name().as_deref(), Some(name), "{text}");
+        }
+    }
+}
