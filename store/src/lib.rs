@@ -26,6 +26,7 @@
 //! - Nothing here prints, reads the environment, or ends the process.
 
 mod blob;
+pub mod build;
 mod container;
 mod decode;
 mod digest;
