@@ -18,6 +18,15 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
+    /// Where images and containers are kept [default: $XDG_DATA_HOME/plyfs, for root /var/lib/plyfs]
+    #[arg(
+        long,
+        global = true,
+        env = "PLYFS_STORE",
+        value_name = "DIR",
+        hide_env = true
+    )]
+    pub(crate) store: Option<PathBuf>,
     /// Say more about what is done; twice for every request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -25,16 +34,59 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See what plyfs does: a tour with a small image, in a minute
+    Demo,
+    Import(ImportArgs),
+    /// List the images in the store
+    Images(ImagesArgs),
     Mount(MountArgs),
     /// Unmount, and wait until everything is written
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
+    Run(RunArgs),
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(UnshareArgs),
 }
 
-/// Mount an image, or a stack of directories
+/// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]
+    pub(crate) source: String,
+    /// The name of the image in the store, if not the one it brings along
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
+    /// Which of several platforms to take, as OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// How to keep owners: as they are, or in extended attributes; as they are if ids allow it
+    #[arg(long, value_enum, default_value = "auto", hide_possible_values = true)]
+    pub(crate) ownership: OwnershipArg,
+}
+
+/// How owners of files in layers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OwnershipArg {
+    Auto,
+    Real,
+    Override,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Mount an image, or a stack of directories
+///
+/// An image is mounted writable: its changes are kept in a container, whose name is printed, and
+/// which is mounted again by --container NAME.
+#[derive(Debug, Args)]
+#[command(override_usage = "plyfs mount [OPTIONS] IMAGE MOUNTPOINT\n       \
+    plyfs mount [OPTIONS] --container NAME MOUNTPOINT\n       \
+    plyfs mount -o lowerdir=A:B[,upperdir=U,workdir=W][,...] MOUNTPOINT")]
 pub(crate) struct MountArgs {
     /// Mount options, as for mount(8): lowerdir=A:B, upperdir=U, workdir=W, ro, volatile, ...
     #[arg(short = 'o', value_name = "OPTIONS")]
@@ -42,11 +94,48 @@ pub(crate) struct MountArgs {
     /// Mount read-only
     #[arg(long)]
     pub(crate) ro: bool,
+    /// The container that keeps the changes; made if there is none of that name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
     /// Stay in the foreground and serve the mount until it is unmounted
     #[arg(short, long)]
     pub(crate) foreground: bool,
-    /// The directory to mount on
-    pub(crate) mountpoint: PathBuf,
+    /// The image, unless layers or a container are given, and the directory to mount on
+    #[arg(required = true, num_args = 1..=2, value_names = ["IMAGE", "MOUNTPOINT"])]
+    pub(crate) what_and_where: Vec<OsString>,
+}
+
+/// Run a command in a container: in namespaces of its own, root inside
+///
+/// The command is the image's own unless one is given. The container is gone afterwards.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Mount the image read-only
+    #[arg(long, conflicts_with_all = ["keep", "container"])]
+    pub(crate) ro: bool,
+    /// Keep the container and print its name when the command has ended
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// The container to run in; made, and kept, if there is none of that name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Set an environment variable; without a value, pass it on
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// The directory to run in, instead of the image's
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<PathBuf>,
+    /// The user to run as, instead of the image's
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// What to run before the command, instead of the image's; empty for nothing
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<OsString>,
+    /// The image
+    pub(crate) image: String,
+    /// The command, and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

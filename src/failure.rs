@@ -21,6 +21,18 @@ impl Failure {
         }
     }
 
+    /// An exit status without a message: a command that was run has had its own say.
+    pub(crate) fn silent(status: u8) -> Self {
+        Self {
+            message: String::new(),
+            status,
+        }
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// The same failure with another exit status.
     pub(crate) fn with_status(self, status: u8) -> Self {
         Self { status, ..self }

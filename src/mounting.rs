@@ -2,24 +2,82 @@
 
 use std::path::{Path, PathBuf};
 
-use plyfs_fs::{Config, LowerLayer, UpperLayer, fuse};
-use rustix::mount::MountFlags;
+use plyfs_fs::{Config, LowerLayer, Records, UpperLayer, fuse};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
 use crate::failure::{Doing, Failure, Outcome};
-use crate::mount::connection::{self, Request};
+use crate::mount::connection;
 use crate::mount::daemon::{self, Plan};
 use crate::mount::options::Options;
-use crate::namespace;
+use crate::stack::{self, Subject};
+use crate::{output, storage};
 
 /// Mounts what the arguments name.
-pub(crate) fn mount(args: &MountArgs) -> Outcome {
+pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
     let mut options = Options::parse(&args.options)?;
     options.read_only |= args.ro;
-    let target = absolute_directory(&args.mountpoint)?;
-    let plan = plan_directories(&options, target)?;
+    let (what, mountpoint) = match args.what_and_where.as_slice() {
+        [mountpoint] => (None, mountpoint),
+        [what, mountpoint, ..] => (Some(what.to_string_lossy()), mountpoint),
+        [] => return Err(Failure::new("no directory to mount on was given")),
+    };
+    let target = absolute_directory(Path::new(mountpoint))?;
+    let container = args.container.as_deref();
+    if options.lowers.is_empty() {
+        return mount_from_store(args, &options, what.as_deref(), target, store);
+    }
+    if what.is_some() || container.is_some() {
+        return Err(Failure::new(
+            "lowerdir= names the layers; an image or a container cannot be given besides",
+        ));
+    }
+    serve(plan_directories(&options, target)?, args.foreground)
+}
+
+/// Mounts an image, or a container, which is made if need be.
+fn mount_from_store(
+    args: &MountArgs,
+    options: &Options,
+    image: Option<&str>,
+    target: PathBuf,
+    store: Option<&Path>,
+) -> Outcome {
+    let name = args.container.as_deref();
+    if image.is_none() && name.is_none() {
+        return Err(Failure::new(
+            "nothing to mount: give an image, a container (--container) or layers (-o lowerdir=)",
+        ));
+    }
+    let store = storage::open_existing(store)?;
+    if let (Some(image), None, true) = (image, name, options.read_only) {
+        let subject = Subject::Image(Box::new(store.image(image)?));
+        return serve(
+            stack::plan(&subject, options, target, true)?,
+            args.foreground,
+        );
+    }
+    let (container, made) = stack::container(&store, name, image)?;
+    let name = container.record.name.clone();
+    let subject = Subject::Container(Box::new(container));
     if args.foreground {
+        output::write(&format!("{name}\n"))?;
+    }
+    let plan = stack::plan(&subject, options, target, options.read_only);
+    match plan.and_then(|plan| serve(plan, args.foreground)) {
+        Ok(()) if args.foreground => Ok(()),
+        Ok(()) => output::write(&format!("{name}\n")),
+        Err(failure) => {
+            if made && let Err(error) = store.remove_container(&name) {
+                log::warn!("{error}");
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn serve(plan: Plan, foreground: bool) -> Outcome {
+    if foreground {
         daemon::serve_here(plan)
     } else {
         daemon::start(plan, false).map(drop)
@@ -52,7 +110,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         (Some(upper), Some(work)) => Some(UpperLayer {
             path: absolute(upper)?,
             work: absolute(work)?,
-            override_stat: false,
+            records: Records::None,
         }),
         _ => return Err(plyfs_fs::MountError::UpperWithoutWork.into()),
     };
@@ -64,40 +122,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         namespace: options.namespace,
         ..Config::default()
     };
-    Ok(plan(options, target, overlay, "plyfs"))
-}
-
-/// What a mount needs besides its layers.
-fn plan(options: &Options, target: PathBuf, overlay: Config, source: &str) -> Plan {
-    let default = fuse::Options::default();
-    let read_only = overlay.upper.is_none();
-    let mut flags = options.mount_flags(MountFlags::NOATIME);
-    flags.set(MountFlags::RDONLY, read_only);
-    let connection = Request {
-        target,
-        source: options.source.clone().unwrap_or_else(|| source.to_owned()),
-        subtype: options
-            .subtype
-            .clone()
-            .unwrap_or_else(|| "plyfs".to_owned()),
-        flags,
-        flag_words: options.flag_words(),
-        // Who may mount is root of a machine or of a namespace, and others there use the mount, too.
-        allow_other: options.allow_other || namespace::can_mount(),
-        default_permissions: true,
-    };
-    let transport = fuse::Options {
-        timeout: options.timeout.unwrap_or(default.timeout),
-        writeback: options.writeback.unwrap_or(default.writeback),
-        acl: options.acl.unwrap_or(default.acl),
-        threads: options.threads.unwrap_or(default.threads),
-    };
-    Plan {
-        overlay,
-        transport,
-        connection,
-        hold: None,
-    }
+    Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }
 
 /// Unmounts, and waits until the daemon has let go of the layers.

@@ -17,6 +17,9 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::failure::{Doing, Failure, Outcome};
 
+/// Ids, as ranges.
+pub(crate) type Ranges = Vec<Range<u32>>;
+
 /// Whether this process may mount file systems in its mount namespace.
 pub(crate) fn can_mount() -> bool {
     rustix::thread::capabilities(None)
@@ -37,9 +40,9 @@ pub(crate) fn is_real_root() -> bool {
 }
 
 /// The user or group ids that have a name in this user namespace; `None` for all.
-pub(crate) fn mapped_ids(file: &str) -> Option<Vec<Range<u32>>> {
+pub(crate) fn mapped_ids(file: &str) -> Option<Ranges> {
     let map = fs::read_to_string(file).ok()?;
-    let ranges: Vec<Range<u32>> = map
+    let ranges: Ranges = map
         .lines()
         .filter_map(|line| {
             let mut fields = line.split_whitespace().map(str::parse::<u32>);
@@ -47,7 +50,7 @@ pub(crate) fn mapped_ids(file: &str) -> Option<Vec<Range<u32>>> {
             Some(first..first.saturating_add(count))
         })
         .collect();
-    let all = ranges.iter().any(|range| *range == (0..u32::MAX));
+    let all = ranges.contains(&(0..u32::MAX));
     (!all).then_some(ranges)
 }
 
@@ -56,11 +59,10 @@ pub(crate) fn mapped_ids(file: &str) -> Option<Vec<Range<u32>>> {
 /// It must have one thread. Mounts made outside from now on are still seen inside.
 pub(crate) fn enter() -> Outcome {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    let user = user_name(uid.as_raw());
-    let ranges = |file| subordinate_ranges(file, user.as_deref(), uid.as_raw());
-    let (uids, gids) = (ranges("/etc/subuid"), ranges("/etc/subgid"));
-    let many = !uids.is_empty() && !gids.is_empty();
-    let mapper = many.then(|| Mapper::start(&uids, &gids)).transpose()?;
+    let mapper = match subordinate_ids() {
+        Some((uids, gids)) => Some(Mapper::start(&uids, &gids)?),
+        None => None,
+    };
     let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
     plyfs_sys::process::unshare(flags).map_err(|error| {
         Failure::new(format_args!(
@@ -78,6 +80,22 @@ pub(crate) fn enter() -> Outcome {
     }
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).doing("make mounts private")
+}
+
+/// Whether the system has set aside subordinate ids for this user.
+pub(crate) fn has_subordinate_ids() -> bool {
+    subordinate_ids().is_some()
+}
+
+/// The subordinate user and group ids of this user, if there are both.
+fn subordinate_ids() -> Option<(Ranges, Ranges)> {
+    let uid = rustix::process::geteuid().as_raw();
+    let user = user_name(uid);
+    let read = |file| {
+        let content = fs::read_to_string(file).unwrap_or_default();
+        Some(parse_ranges(&content, user.as_deref(), uid)).filter(|ranges| !ranges.is_empty())
+    };
+    Some((read("/etc/subuid")?, read("/etc/subgid")?))
 }
 
 /// Maps the one id that an ordinary user may map.
@@ -167,13 +185,8 @@ fn user_name(uid: u32) -> Option<String> {
     })
 }
 
-fn subordinate_ranges(file: &str, user: Option<&str>, uid: u32) -> Vec<Range<u32>> {
-    let content = fs::read_to_string(file).unwrap_or_default();
-    parse_ranges(&content, user, uid)
-}
-
 /// The lines of subuid(5) for a user, who is named or numbered there.
-fn parse_ranges(content: &str, user: Option<&str>, uid: u32) -> Vec<Range<u32>> {
+fn parse_ranges(content: &str, user: Option<&str>, uid: u32) -> Ranges {
     content
         .lines()
         .filter_map(|line| {
@@ -205,7 +218,8 @@ mod tests {
             parse_ranges(content, Some("alice"), 1000),
             [100_000..165_536, 200_000..200_005]
         );
-        assert_eq!(parse_ranges(content, None, 1001), [300_000..300_010]);
+        let numbered = parse_ranges(content, None, 1001);
+        assert_eq!((numbered.len(), &numbered[0]), (1, &(300_000..300_010)));
         assert!(parse_ranges(content, Some("carol"), 1002).is_empty());
     }
 }

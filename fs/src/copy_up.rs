@@ -27,6 +27,7 @@ use crate::number::ObjectId;
 use crate::object::{self, device_of, stat_fd};
 use crate::overlay::Upper;
 use crate::readdir::Known;
+use crate::records::Records;
 use crate::stage::{self, Wanted};
 
 /// How much is read and written at a time where the kernel cannot copy by itself, in bytes.
@@ -48,8 +49,8 @@ struct Source {
     stat: Statx,
     /// What it shows, owners as they are recorded.
     attr: Attr,
-    /// Whether its layer uses `override_stat` records.
-    records: bool,
+    /// Which files of its layer carry records.
+    records: Records,
 }
 
 /// A copy in the work directory.
@@ -124,7 +125,7 @@ impl Overlay {
         };
         let stat = stat_fd(fd.as_fd())?;
         let mut attr = Attr::from_statx(&stat).ok_or(Errno::IO)?;
-        if object.records
+        if object.records.may_be_on(attr.kind, &stat)
             && let Some(record) = object::record(At::Fd(fd.as_fd()))?
         {
             attr.apply(&record);
@@ -192,7 +193,8 @@ impl Overlay {
         let at = At::Fd(fd.as_fd());
         let records = upper.layer.records;
         let disk = stat_fd(fd.as_fd())?;
-        if !records && (disk.stx_uid, disk.stx_gid) != (wanted.uid, wanted.gid) {
+        let by_record = records.rule(wanted.kind);
+        if !by_record && (disk.stx_uid, disk.stx_gid) != (wanted.uid, wanted.gid) {
             // Before attributes and mode, which changing the owner would take from it.
             object::chown(at, Some(wanted.uid), Some(wanted.gid))?;
         }
@@ -204,8 +206,8 @@ impl Overlay {
                 object::chmod(at, mode)?;
             }
         }
-        if records {
-            stage::write_record(at, wanted.record(&stat_fd(fd.as_fd())?))?;
+        if by_record {
+            stage::write_record(at, wanted.record(&stat_fd(fd.as_fd())?, records))?;
         }
         object::set_times(at, &times_of(&source.attr))?;
         if wanted.kind == FileKind::Regular && !self.volatile {
@@ -359,7 +361,7 @@ fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) 
 }
 
 /// Copies the extended attributes that belong to the file and not to an overlay.
-fn copy_xattrs(source: &Source, to: At<'_>, records: bool) -> Result<()> {
+fn copy_xattrs(source: &Source, to: At<'_>, records: Records) -> Result<()> {
     let from = At::Fd(source.fd.as_fd());
     let names = xattr::list(from)?;
     for name in names
@@ -385,11 +387,11 @@ fn copy_xattrs(source: &Source, to: At<'_>, records: bool) -> Result<()> {
 }
 
 /// The name an attribute has in the upper layer; `None` if it is not copied.
-fn translate(name: &[u8], from_records: bool, to_records: bool) -> Option<CString> {
+fn translate(name: &[u8], from_records: Records, to_records: Records) -> Option<CString> {
     const SECURITY: &[u8] = b"security.";
     let shown = crate::xattr::shown_name(name, from_records)?;
     let stored = match shown.strip_prefix(SECURITY) {
-        Some(rest) if to_records => [SECURITY_PREFIX.as_bytes(), rest].concat(),
+        Some(rest) if to_records.keep_owners() => [SECURITY_PREFIX.as_bytes(), rest].concat(),
         _ => shown.into_owned(),
     };
     CString::new(stored).ok()

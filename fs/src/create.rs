@@ -123,7 +123,7 @@ impl Overlay {
             rdev,
             target,
         };
-        if upper.layer.records {
+        if upper.layer.records.keep_owners() {
             self.inherit_by_record(&site, caller, &mut wanted)?;
             plyfs_sys::thread::set_umask(0)?;
         } else {
@@ -236,8 +236,8 @@ impl Overlay {
         let made = wanted.make(dir, name, records)?;
         let at = At::Name(dir, name.as_bytes());
         let owned = object::stat(at).and_then(|stat| {
-            if records {
-                return stage::write_record_of_new(at, wanted.record(&stat));
+            if records.rule(wanted.kind) {
+                return stage::write_record_of_new(at, wanted.record(&stat, records));
             }
             let keep_group = stat.stx_gid != wanted.gid && has_set_gid(dir)?;
             own(at, &stat, wanted, keep_group)
@@ -359,7 +359,7 @@ struct Nursery<'s> {
 impl<'s> Nursery<'s> {
     fn open(site: &Site<'s>) -> Result<Self> {
         let upper = site.upper;
-        let acl = match upper.layer.records {
+        let acl = match upper.layer.records.keep_owners() {
             true => None,
             false => xattr::get_all(At::Fd(site.dir.as_fd()), DEFAULT_ACL)?,
         };
@@ -391,8 +391,8 @@ impl<'s> Nursery<'s> {
         }
         let at = At::Name(work, name.as_bytes());
         let stat = object::stat(at)?;
-        if records {
-            stage::write_record_of_new(at, wanted.record(&stat))?;
+        if records.rule(wanted.kind) {
+            stage::write_record_of_new(at, wanted.record(&stat, records))?;
         } else {
             adopt(at, &stat, wanted, site.dir.as_fd())?;
         }

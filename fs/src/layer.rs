@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{MountError, Result};
 use crate::fd_cache::{FdCache, Handle, Key};
+use crate::records::Records;
 
 /// How many lower layers a mount may have: as many as the kernel's overlay takes.
 pub const MAX_LOWER: usize = 500;
@@ -27,10 +28,9 @@ pub(crate) type Name = Arc<OsStr>;
 pub struct LowerLayer {
     /// The directory.
     pub path: PathBuf,
-    /// Whether files may carry `override_stat` records. Looking for them costs a system call a
-    /// lookup, so a layer that is known to have none says so.
-    pub override_stat: bool,
-    /// Whether directories may be opaque; likewise.
+    /// Which files may carry `override_stat` records.
+    pub records: Records,
+    /// Whether directories may be opaque. Asking costs a system call a directory.
     pub opaque: bool,
 }
 
@@ -39,7 +39,7 @@ impl LowerLayer {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            override_stat: false,
+            records: Records::None,
             opaque: true,
         }
     }
@@ -50,8 +50,8 @@ impl LowerLayer {
 pub(crate) struct Layer {
     pub(crate) root: Arc<OwnedFd>,
     pub(crate) path: PathBuf,
-    /// Whether `override_stat` records are honoured in it.
-    pub(crate) records: bool,
+    /// Which of its files may carry `override_stat` records.
+    pub(crate) records: Records,
     /// Whether its directories may be opaque.
     pub(crate) opaque: bool,
 }
@@ -61,7 +61,7 @@ impl Layer {
         Ok(Self {
             root: Arc::new(open_root("lower", &layer.path)?),
             path: layer.path.clone(),
-            records: layer.override_stat,
+            records: layer.records,
             opaque: layer.opaque,
         })
     }

@@ -17,11 +17,12 @@ use rustix::fs::{
 };
 
 use crate::Overlay;
-use crate::attr::{Attr, Device, FileKind};
+use crate::attr::{Attr, Device};
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::{Node, Place, Real};
 use crate::layer::open_dir;
+use crate::records::Records;
 
 /// What of statx(2) an attribute needs.
 const STATX: StatxFlags = StatxFlags::BASIC_STATS;
@@ -34,8 +35,8 @@ pub(crate) struct Located<'n> {
     named: bool,
     /// Whether the object is in the upper layer.
     pub(crate) in_upper: bool,
-    /// Whether its layer honours `override_stat` records.
-    pub(crate) records: bool,
+    /// Which files of its layer may carry records.
+    pub(crate) records: Records,
 }
 
 impl Located<'_> {
@@ -169,7 +170,8 @@ impl Overlay {
     /// Those of opening the directories that lead to it.
     pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<Located<'n>> {
         let place = node.place.read();
-        let upper_records = self.upper.as_ref().is_some_and(|upper| upper.layer.records);
+        let upper_records = self.upper.as_ref().map(|upper| upper.layer.records);
+        let upper_records = upper_records.unwrap_or_default();
         let (fd, named, in_upper, records) = match (&place.real, &place.parent, &self.upper) {
             (Real::Upper, None, Some(upper)) => {
                 (upper.layer.root.clone(), false, true, upper_records)
@@ -204,12 +206,9 @@ impl Overlay {
     }
 
     /// The attributes of an object, with its number in its own file system.
-    pub(crate) fn attr_of(&self, at: At<'_>, stat: &Statx, records: bool) -> Result<Attr> {
+    pub(crate) fn attr_of(&self, at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
         let mut attr = Attr::from_statx(stat).ok_or(Errno::IO)?;
-        // Only these two can carry user.* attributes (xattr(7)).
-        let may_have_record = matches!(attr.kind, FileKind::Regular | FileKind::Directory);
-        if records
-            && may_have_record
+        if records.may_be_on(attr.kind, stat)
             && let Some(record) = record(at)?
         {
             attr.apply(&record);

@@ -18,6 +18,7 @@ use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Name, open_root};
 use crate::nodes::NodeTable;
 use crate::number::{Numbering, ROOT_ID};
 use crate::object::{device_of, stat_fd};
+use crate::records::Records;
 use crate::work::Work;
 
 /// The layer that takes the changes.
@@ -27,9 +28,8 @@ pub struct UpperLayer {
     pub path: PathBuf,
     /// The work directory: empty, on the same file system, for this mount alone.
     pub work: PathBuf,
-    /// Whether owner, mode and device number go into `override_stat` records because the process
-    /// may not change them.
-    pub override_stat: bool,
+    /// What goes into `override_stat` records, because the process cannot make it as it is to be.
+    pub records: Records,
 }
 
 /// What an overlay is made of, and how it behaves.
@@ -217,7 +217,7 @@ impl Upper {
             layer: Layer {
                 root: Arc::new(root),
                 path: upper.path.clone(),
-                records: upper.override_stat,
+                records: upper.records,
                 opaque: true,
             },
             work,

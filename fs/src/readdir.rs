@@ -22,6 +22,7 @@ use crate::inode::{Names, Node, Real};
 use crate::layer::{Layer, Name};
 use crate::lookup::Entry;
 use crate::number::ObjectId;
+use crate::records::Records;
 use crate::tree::for_each_entry;
 
 /// Cookie of `.`; that of `..` follows, then those of the entries.
@@ -183,7 +184,7 @@ impl Merge<'_> {
                     self.hidden.insert(shared);
                 }
                 // A record may say that a regular file is something else.
-                Some(FileKind::Regular) if layer.records => {
+                Some(FileKind::Regular) if layer.records != Records::None => {
                     self.listing.insert(&shared, Known::Unresolved);
                 }
                 Some(kind) => {

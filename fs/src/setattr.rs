@@ -11,6 +11,7 @@ use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
 use crate::object::{self, Located};
+use crate::records::Records;
 use crate::stage::{self, Wanted};
 
 const S_ISUID: u32 = 0o4000;
@@ -61,7 +62,7 @@ impl Overlay {
 
     fn set_owner_and_mode(&self, node: &Node, set: &SetAttr) -> Result<()> {
         let object = self.locate(node)?;
-        if object.records {
+        if object.records.rule(node.kind) {
             return self.set_record(node, &object, set);
         }
         if set.uid.is_some() || set.gid.is_some() {
@@ -95,7 +96,7 @@ impl Overlay {
             rdev: shown.rdev,
             target: None,
         };
-        change_record(at, &disk, &wanted)
+        change_record(at, &disk, &wanted, object.records)
     }
 
     /// Sets the size of a regular file.
@@ -129,7 +130,7 @@ impl Overlay {
 }
 
 /// Gives an object on disk the permissions it needs there, and a record for the rest.
-fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>) -> Result<()> {
+fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records) -> Result<()> {
     let disk_kind = FileKind::from_mode(u32::from(disk.stx_mode)).ok_or(Errno::IO)?;
     if !matches!(disk_kind, FileKind::Regular | FileKind::Directory) {
         // A link, fifo or socket on disk carries no record: it has no other owner than its own.
@@ -141,11 +142,11 @@ fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>) -> Result<()> {
             _ => object::chmod(at, wanted.mode),
         };
     }
-    let mode = Wanted::disk_mode(disk_kind, wanted.mode, true);
+    let mode = Wanted::disk_mode(disk_kind, wanted.mode, records);
     if u32::from(disk.stx_mode) & 0o7777 != mode {
         object::chmod(at, mode)?;
     }
-    stage::write_record(at, wanted.record(&object::stat(at)?))
+    stage::write_record(at, wanted.record(&object::stat(at)?, records))
 }
 
 fn timestamps(set: &SetAttr) -> Timestamps {

@@ -11,11 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use plyfs_format::override_stat::{Kind as RecordKind, OverrideStat};
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, XattrFlags, makedev};
 
 use crate::attr::{Device, FileKind};
 use crate::error::{Errno, Result};
 use crate::object;
+use crate::records::Records;
 
 /// What an object is to be.
 #[derive(Debug, Clone, Copy)]
@@ -34,22 +35,10 @@ pub(crate) struct Wanted<'t> {
 const SET_ID: u32 = 0o6000;
 
 impl Wanted<'_> {
-    /// Whether the object is one the process cannot make, or could not keep the owner of.
-    fn needs_stand_in(&self, records: bool) -> bool {
-        records
-            && match self.kind {
-                FileKind::Regular | FileKind::Directory => false,
-                FileKind::Block | FileKind::Char => true,
-                FileKind::Symlink | FileKind::Fifo | FileKind::Socket => {
-                    (self.uid, self.gid) != (0, 0)
-                }
-            }
-    }
-
     /// The mode on disk, `mode` being what the object shows.
-    pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: bool) -> u32 {
+    pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: Records) -> u32 {
         match kind {
-            _ if !records => mode,
+            _ if !records.rule(kind) => mode,
             FileKind::Directory => (mode & !SET_ID) | 0o700,
             _ => (mode & !SET_ID) | 0o600,
         }
@@ -66,14 +55,14 @@ impl Wanted<'_> {
         &self,
         dir: BorrowedFd<'_>,
         name: &OsStr,
-        records: bool,
+        records: Records,
     ) -> Result<Option<OwnedFd>> {
         let mode = Mode::from_raw_mode(Self::disk_mode(self.kind, self.mode, records));
         let node = |kind, device: Device| {
             let device = makedev(device.major, device.minor);
             rustix::fs::mknodat(dir, name, kind, mode, device)
         };
-        if self.needs_stand_in(records) {
+        if records.need_stand_in(self.kind, (self.uid, self.gid)) {
             let file = create(dir, name, mode)?;
             if let Some(target) = self.target {
                 write_all(file.as_fd(), target.as_bytes())?;
@@ -95,7 +84,10 @@ impl Wanted<'_> {
     }
 
     /// The record that says what the object on disk does not, or `None` if that says it all.
-    pub(crate) fn record(&self, disk: &rustix::fs::Statx) -> Option<OverrideStat> {
+    pub(crate) fn record(&self, disk: &Statx, records: Records) -> Option<OverrideStat> {
+        if !records.rule(self.kind) {
+            return None;
+        }
         let disk_mode = u32::from(disk.stx_mode);
         let disk_kind = FileKind::from_mode(disk_mode);
         let kind = (disk_kind != Some(self.kind)).then(|| self.record_kind());

@@ -21,21 +21,24 @@ use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
 use crate::object;
+use crate::records::Records;
 
 const SECURITY: &[u8] = b"security.";
 const ACL: &[u8] = b"system.posix_acl_";
 
 /// The name users of the mount know a stored attribute by; `None` if it is not for them.
 ///
-/// `records` says whether the layer uses `override_stat`.
-pub(crate) fn shown_name(stored: &[u8], records: bool) -> Option<Cow<'_, [u8]>> {
+/// `records` says which files of the layer carry records.
+pub(crate) fn shown_name(stored: &[u8], records: Records) -> Option<Cow<'_, [u8]>> {
     if is_overlay_record(stored) {
         return None;
     }
-    if !records {
+    if records == Records::None {
         return Some(Cow::Borrowed(stored));
     }
-    if let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes()) {
+    if records.keep_owners()
+        && let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes())
+    {
         return Some(Cow::Owned([SECURITY, rest].concat()));
     }
     let hidden = stored.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes());
@@ -43,13 +46,19 @@ pub(crate) fn shown_name(stored: &[u8], records: bool) -> Option<Cow<'_, [u8]>> 
 }
 
 /// The name an attribute is stored under; the inverse of [`shown_name`].
-fn stored_name(shown: &[u8], records: bool) -> Option<CString> {
+fn stored_name(shown: &[u8], records: Records) -> Option<CString> {
     if is_overlay_record(shown) {
         return None;
     }
     let stored = match shown.strip_prefix(SECURITY) {
-        Some(rest) if records => Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat()),
-        _ if records && shown.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes()) => return None,
+        Some(rest) if records.keep_owners() => {
+            Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat())
+        }
+        _ if records != Records::None
+            && shown.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes()) =>
+        {
+            return None;
+        }
         _ => Cow::Borrowed(shown),
     };
     CString::new(stored).ok()
@@ -66,7 +75,7 @@ impl Overlay {
 
     fn getxattr_of(&self, node: &Node, name: &OsStr) -> Result<Vec<u8>> {
         let object = self.locate(node)?;
-        if object.records && name.as_bytes().starts_with(ACL) {
+        if object.records.keep_owners() && name.as_bytes().starts_with(ACL) {
             return Err(Errno::NODATA);
         }
         let stored = stored_name(name.as_bytes(), object.records).ok_or(Errno::NODATA)?;
@@ -135,7 +144,7 @@ impl Overlay {
     fn writable_name(&self, name: &OsStr) -> Result<(CString, bool)> {
         let records = self.upper()?.layer.records;
         let is_acl = name.as_bytes().starts_with(ACL);
-        if records && is_acl {
+        if records.keep_owners() && is_acl {
             // The ids in it would be those of the disk, not those that are shown.
             return Err(Errno::OPNOTSUPP);
         }
@@ -195,25 +204,32 @@ pub(crate) fn is_in_group(caller: &Caller, gid: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn shown(name: &str, records: bool) -> Option<String> {
+    fn shown(name: &str, records: Records) -> Option<String> {
         let name = shown_name(name.as_bytes(), records)?;
         Some(String::from_utf8(name.into_owned()).unwrap())
     }
 
     #[test]
     fn records_are_not_shown_and_security_is_under_its_own_name() {
-        assert_eq!(shown("user.a", false).unwrap(), "user.a");
-        assert_eq!(shown("trusted.overlay.opaque", false), None);
-        assert_eq!(shown("user.overlay.origin", true), None);
+        assert_eq!(shown("user.a", Records::None).unwrap(), "user.a");
+        assert_eq!(shown("trusted.overlay.opaque", Records::None), None);
+        assert_eq!(shown("user.overlay.origin", Records::All), None);
         let capability = "user.containers.override_security.capability";
-        assert_eq!(shown(capability, true).unwrap(), "security.capability");
-        assert_eq!(shown(capability, false).unwrap(), capability);
-        assert_eq!(shown("user.containers.override_stat", true), None);
+        assert_eq!(
+            shown(capability, Records::All).unwrap(),
+            "security.capability"
+        );
+        assert_eq!(shown(capability, Records::None).unwrap(), capability);
+        assert_eq!(shown("user.containers.override_stat", Records::All), None);
+        assert_eq!(
+            shown("user.containers.override_stat", Records::Devices),
+            None
+        );
     }
 
     #[test]
     fn what_is_shown_is_stored_where_it_is_found_again() {
-        for records in [false, true] {
+        for records in [Records::None, Records::Devices, Records::All] {
             for name in [
                 "user.a",
                 "security.capability",
@@ -224,7 +240,13 @@ mod tests {
                 assert_eq!(shown(stored.to_str().unwrap(), records).unwrap(), name);
             }
         }
-        assert_eq!(stored_name(b"trusted.overlay.redirect", false), None);
-        assert_eq!(stored_name(b"user.containers.override_stat", true), None);
+        assert_eq!(
+            stored_name(b"trusted.overlay.redirect", Records::None),
+            None
+        );
+        assert_eq!(
+            stored_name(b"user.containers.override_stat", Records::All),
+            None
+        );
     }
 }

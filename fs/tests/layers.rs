@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use plyfs_fs::attr::FileKind;
-use plyfs_fs::{Config, Errno, LowerLayer, MountError, Overlay, Room, UpperLayer};
+use plyfs_fs::{Config, Errno, LowerLayer, MountError, Overlay, Records, Room, UpperLayer};
 
 #[test]
 fn the_topmost_layer_wins_and_directories_are_merged() {
@@ -243,7 +243,7 @@ fn what_is_no_overlay_is_refused() {
             upper: Some(UpperLayer {
                 path: upper.to_owned(),
                 work: work.to_owned(),
-                override_stat: false,
+                records: Records::None,
             }),
             ..Config::default()
         })

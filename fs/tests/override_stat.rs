@@ -8,16 +8,16 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use common::*;
-use plyfs_fs::Errno;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
+use plyfs_fs::{Errno, Records};
 use rustix::fs::XattrFlags;
 
 const RECORD: &str = "user.containers.override_stat";
 
 fn stack() -> Stack {
     let mut stack = Stack::new(1);
-    stack.override_stat = true;
-    stack.lower_override_stat = true;
+    stack.records = Records::All;
+    stack.lower_records = Records::All;
     stack
 }
 
@@ -235,4 +235,38 @@ fn a_layer_without_records_shows_itself() {
     let id = stack.hold("f");
     let value = stack.fs().getxattr(id, RECORD.as_ref()).unwrap();
     assert_eq!(value, b"33:34:4755");
+}
+
+/// A user namespace with many ids has real owners, but cannot make devices.
+#[test]
+fn devices_alone_can_be_records() {
+    let mut stack = Stack::new(1);
+    stack.records = Records::Devices;
+    stack.lower_records = Records::Devices;
+    put(&stack.lower(0, "null"), "");
+    set_xattr(&stack.lower(0, "null"), RECORD, "0:0:666:char-1-3");
+    put(&stack.lower(0, "f"), "text");
+    set_xattr(&stack.lower(0, "f"), RECORD, "33:34:4755");
+    set_xattr(&stack.lower(0, "f"), "user.note", "kept");
+    stack.open();
+    let device = Device { major: 1, minor: 3 };
+    for name in ["null", "renamed"] {
+        let null = stack.attr(name).unwrap();
+        assert_eq!((null.kind, null.rdev), (FileKind::Char, device));
+        assert_eq!((null.uid, null.mode), (0, 0o666));
+        if name == "null" {
+            stack.rename("null", "renamed").unwrap();
+        }
+    }
+    assert_eq!(stack.chmod("renamed", 0o600).unwrap().mode, 0o600);
+    assert_eq!(
+        record_of(&stack.upper("renamed")).as_deref(),
+        Some("0:0:600:char-1-3")
+    );
+    // A file with content is what it is, and its attributes are under their own names.
+    assert_eq!(stack.attr("f").unwrap().uid, me().uid);
+    let id = stack.hold("f");
+    assert_eq!(stack.fs().listxattr(id).unwrap(), b"user.note\0");
+    assert_eq!(stack.chmod("f", 0o640).unwrap().mode, 0o640);
+    assert_eq!(record_of(&stack.upper("f")), None);
 }

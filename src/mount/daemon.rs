@@ -106,13 +106,15 @@ fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
         ready()?;
         Ok(session)
     });
-    match started {
+    let served = match started {
         Ok(session) => session.run().doing("serve the mount"),
         Err(failure) => {
             unmount_after_failure(&target);
             Err(failure)
         }
-    }
+    };
+    drop(plan.hold);
+    served
 }
 
 /// Unmounts when the daemon is asked to end; the session ends by that.

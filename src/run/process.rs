@@ -123,7 +123,11 @@ impl Program {
 fn take_identity(identity: &Identity) -> Outcome {
     drop_bounding_set()?;
     let Identity { uid, gid, .. } = *identity;
-    let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let groups: Vec<Gid> = identity
+        .groups
+        .iter()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
     match rustix::thread::set_thread_groups(&groups) {
         // A namespace with a single id has no other groups to take, nor to leave.
         Err(Errno::PERM) => {}
@@ -197,7 +201,11 @@ fn search(program: &OsStr, path: &OsStr) -> Outcome<PathBuf> {
             Found::Nothing => {}
         }
     }
-    Err(if other { cannot_run(program) } else { missing() })
+    Err(if other {
+        cannot_run(program)
+    } else {
+        missing()
+    })
 }
 
 enum Found {
@@ -257,7 +265,11 @@ mod tests {
     fn programs_are_found_as_a_shell_finds_them() {
         let found = search(OsStr::new("sh"), OsStr::new("/nowhere:/bin")).unwrap();
         assert_eq!(found, Path::new("/bin/sh"));
-        let status = |program: &str| search(OsStr::new(program), OsStr::new("/etc")).unwrap_err().status();
+        let status = |program: &str| {
+            search(OsStr::new(program), OsStr::new("/etc"))
+                .unwrap_err()
+                .status()
+        };
         assert_eq!(status("no-such-program"), NOT_FOUND);
         assert_eq!(status("passwd"), CANNOT_RUN);
         assert_eq!(status("/etc"), CANNOT_RUN);

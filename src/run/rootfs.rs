@@ -136,7 +136,9 @@ impl Rootfs {
         };
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
         mount_at(&target, "tmpfs", "tmpfs", flags, "mode=755,size=64m").doing("mount /dev")?;
-        let dev = self.resolve("dev").ok_or_else(|| Failure::new("cannot open /dev"))?;
+        let dev = self
+            .resolve("dev")
+            .ok_or_else(|| Failure::new("cannot open /dev"))?;
         for device in DEVICES {
             bind_device(&dev, device)?;
         }
@@ -148,7 +150,8 @@ impl Rootfs {
             ("shm", "tmpfs", "mode=1777,size=64m"),
             ("mqueue", "mqueue", ""),
         ] {
-            rustix::fs::mkdirat(&dev, name, 0o755.into()).doing(format_args!("make /dev/{name}"))?;
+            rustix::fs::mkdirat(&dev, name, 0o755.into())
+                .doing(format_args!("make /dev/{name}"))?;
             let target = open_below(&dev, name).doing(format_args!("open /dev/{name}"))?;
             let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
             let flags = flags.difference(match kind {

@@ -118,7 +118,8 @@ fn groups_of(group: &str, user: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:34::/var/www:/bin/false\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:34::/var/www:/bin/false\n";
     const GROUP: &str = "root:x:0:\nwww:x:34:\nadm:x:4:www,other\nvideo:x:44:other\n";
 
     fn ids(user: &str) -> (u32, u32, Vec<u32>, String) {

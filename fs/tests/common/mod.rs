@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 
 use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
 use plyfs_fs::file::WriteMode;
-use plyfs_fs::{Config, Entry, Errno, LowerLayer, Overlay, Patience, Result, Room, UpperLayer};
+use plyfs_fs::{
+    Config, Entry, Errno, LowerLayer, Overlay, Patience, Records, Result, Room, UpperLayer,
+};
 
 pub const S_IFREG: u32 = 0o100_000;
 pub const S_IFIFO: u32 = 0o010_000;
@@ -52,8 +54,8 @@ pub struct Stack {
     before: Option<BTreeMap<PathBuf, Facts>>,
     overlay: Option<Overlay>,
     pub volatile: bool,
-    pub override_stat: bool,
-    pub lower_override_stat: bool,
+    pub records: Records,
+    pub lower_records: Records,
     pub read_only: bool,
 }
 
@@ -73,8 +75,8 @@ impl Stack {
             before: None,
             overlay: None,
             volatile: false,
-            override_stat: false,
-            lower_override_stat: false,
+            records: Records::None,
+            lower_records: Records::None,
             read_only: false,
         }
     }
@@ -95,7 +97,7 @@ impl Stack {
     pub fn config(&self) -> Config {
         let lower = |i| {
             let mut layer = LowerLayer::new(self.lower(i, ""));
-            layer.override_stat = self.lower_override_stat;
+            layer.records = self.lower_records;
             layer
         };
         Config {
@@ -103,7 +105,7 @@ impl Stack {
             upper: (!self.read_only).then(|| UpperLayer {
                 path: self.upper(""),
                 work: self.tmp.path().join("work"),
-                override_stat: self.override_stat,
+                records: self.records,
             }),
             volatile: self.volatile,
             ..Config::default()

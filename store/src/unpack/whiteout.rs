@@ -22,7 +22,12 @@ pub(super) fn stat_is_whiteout(stat: &rustix::fs::Stat) -> bool {
 impl Unpacker {
     /// Hides the path in the layers below. What the layer itself has there stays.
     pub(super) fn whiteout(&mut self, path: &EntryPath) -> Result<()> {
-        let dir = self.parent(path.parent())?;
+        let dir = match self.parent(path.parent()) {
+            // What was a directory below is a file in this layer, which hides everything in it. umoci
+            // writes such whiteouts all the same.
+            Err(EntryFault::ParentNotDirectory(_)) => return Ok(()),
+            dir => dir?,
+        };
         let place = Place { dir, path };
         let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
         match rustix::fs::mknodat(place.dir(), place.name(), kind, mode, 0) {

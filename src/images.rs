@@ -1,0 +1,65 @@
+//! `plyfs images`.
+
+use std::path::Path;
+
+use plyfs_store::ImageRecord;
+use serde::Serialize;
+
+use crate::cli::ImagesArgs;
+use crate::failure::Outcome;
+use crate::{output, storage};
+
+/// An image as programs read it.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    /// Digest of the manifest.
+    digest: String,
+    /// RFC 3339, if the image says.
+    created: Option<String>,
+    platform: String,
+    layers: usize,
+    /// Bytes of the uncompressed layers.
+    size: u64,
+    /// Bytes of the blobs as they were imported.
+    compressed_size: u64,
+}
+
+/// Lists the images in the store.
+pub(crate) fn images(args: &ImagesArgs, store: Option<&Path>) -> Outcome {
+    let location = storage::location(store)?;
+    let records = match plyfs_store::Store::open_existing(location) {
+        // Where nothing was imported yet there are no images, and that is no failure.
+        Err(plyfs_store::Error::NoStore { .. }) => Vec::new(),
+        opened => opened?.images()?,
+    };
+    if args.json {
+        let listed: Vec<Listed> = records.iter().map(listed).collect();
+        return output::json(&listed);
+    }
+    let rows: Vec<[String; 5]> = records.iter().map(row).collect();
+    output::table(["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE"], &rows)
+}
+
+fn listed(record: &ImageRecord) -> Listed {
+    Listed {
+        name: record.name.to_string(),
+        digest: record.manifest_digest.to_string(),
+        created: record.created.clone(),
+        platform: record.platform.to_string(),
+        layers: record.layers,
+        size: record.size,
+        compressed_size: record.compressed_size,
+    }
+}
+
+fn row(record: &ImageRecord) -> [String; 5] {
+    let created = record.created.as_deref().unwrap_or("");
+    [
+        record.name.to_string(),
+        record.manifest_digest.hex().chars().take(12).collect(),
+        record.platform.to_string(),
+        created.chars().take(19).collect(),
+        output::size(record.size),
+    ]
+}

@@ -1,0 +1,160 @@
+//! `plyfs import`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use plyfs_store::{Event, ImportRequest, Ownership, PlannedLayer, Progress, Source};
+use plyfs_sys::process::SignalQueue;
+use rustix::process::Signal;
+
+use crate::cli::{ImportArgs, OwnershipArg};
+use crate::failure::{Doing, Failure, Outcome};
+use crate::{namespace, output, storage};
+
+/// Exit status after an interrupt from the terminal, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Imports an image and prints its name.
+pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
+    let source = Source::parse(&args.source).map_err(Failure::new)?;
+    let name = args.name.as_deref().map(str::parse).transpose();
+    let platform = args.platform.as_deref().map(str::parse).transpose();
+    // Before the namespace, in which the user would seem to be another.
+    let location = storage::location(store)?;
+    let ownership = choose_ownership(args.ownership)?;
+    let request = ImportRequest {
+        name: name.map_err(Failure::new)?,
+        platform: platform.map_err(Failure::new)?,
+        ..ImportRequest::new(source, ownership)
+    };
+    let watch = Watch::start()?;
+    let imported =
+        plyfs_store::Store::open(location).and_then(|store| store.import(&request, &watch));
+    watch.finish();
+    match imported {
+        Ok(imported) => output::write(&format!("{}\n", imported.name)),
+        Err(plyfs_store::Error::Interrupted) => Err(Failure::new(
+            "interrupted; the next import goes on from here",
+        )
+        .with_status(INTERRUPTED)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Decides how owners are kept, and enters a user namespace with subordinate ids if that lets them
+/// be real.
+fn choose_ownership(wanted: OwnershipArg) -> Outcome<Ownership> {
+    if wanted == OwnershipArg::Override {
+        return Ok(Ownership::Override);
+    }
+    if storage::ownership_here() == Ownership::Override
+        && !rustix::process::geteuid().is_root()
+        && namespace::has_subordinate_ids()
+    {
+        namespace::enter()?;
+    }
+    match (storage::ownership_here(), wanted) {
+        (Ownership::Override, OwnershipArg::Real) => Err(Failure::new(
+            "real owners need subordinate ids: have them set up (subuid(5), subgid(5), package \
+             uidmap), or leave --ownership away",
+        )),
+        (ownership, _) => Ok(ownership),
+    }
+}
+
+/// Shows how far an import is, and ends it when the user asks for that.
+struct Watch {
+    /// Set by a signal.
+    stop: Arc<AtomicBool>,
+    bars: MultiProgress,
+    layers: OnceLock<Vec<ProgressBar>>,
+    published: AtomicUsize,
+}
+
+impl Watch {
+    fn start() -> Outcome<Self> {
+        let target = match std::io::stderr().is_terminal() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let signals = SignalQueue::block(&[Signal::INT, Signal::TERM, Signal::HUP]);
+        let signals = signals.doing("wait for signals")?;
+        let told = stop.clone();
+        let listen = move || {
+            while signals.wait().is_ok() {
+                if told.swap(true, Ordering::Relaxed) {
+                    // Asked twice: at once. What is left is removed by the next import.
+                    std::process::exit(INTERRUPTED.into());
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
+        thread.spawn(listen).doing("start a thread")?;
+        Ok(Self {
+            stop,
+            bars: MultiProgress::with_draw_target(target),
+            layers: OnceLock::new(),
+            published: AtomicUsize::new(0),
+        })
+    }
+
+    fn plan(&self, layers: &[PlannedLayer]) {
+        let style = ProgressStyle::with_template(
+            "{prefix:12} {bar:30} {bytes:>10} of {total_bytes:10} {msg}",
+        );
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bars = layers.iter().map(|layer| {
+            let bar = self.bars.add(ProgressBar::new(layer.size));
+            bar.set_style(style.clone());
+            bar.set_prefix(layer.diff_id.hex().chars().take(12).collect::<String>());
+            if layer.present {
+                bar.finish_with_message("is there");
+            }
+            bar
+        });
+        // Planned once an import.
+        self.layers.get_or_init(|| bars.collect());
+    }
+
+    fn bar(&self, layer: usize) -> Option<&ProgressBar> {
+        self.layers.get()?.get(layer)
+    }
+
+    fn finish(&self) {
+        let unpacked = self.published.load(Ordering::Relaxed);
+        log::info!("{unpacked} layers were unpacked");
+    }
+}
+
+impl Progress for Watch {
+    fn event(&self, event: &Event<'_>) {
+        match *event {
+            Event::Planned { layers } => self.plan(layers),
+            Event::Read { layer, bytes } => {
+                if let Some(bar) = self.bar(layer) {
+                    bar.set_position(bytes);
+                }
+            }
+            Event::Unpacked { layer } => {
+                if let Some(bar) = self.bar(layer) {
+                    bar.set_message("writing");
+                }
+            }
+            Event::Published { layer } => {
+                self.published.fetch_add(1, Ordering::Relaxed);
+                if let Some(bar) = self.bar(layer) {
+                    bar.finish_with_message("done");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,247 @@
+//! `plyfs run`.
+//!
+//! Three processes work together. This one becomes root of a user namespace (unless it is root),
+//! with a mount namespace of its own, starts the *daemon* that serves the image there, and then the
+//! *container*: the first process of a pid namespace, which sets up its file systems, makes the
+//! image its root and becomes the image's program. This process passes signals on, waits, unmounts,
+//! and ends with the program's exit status.
+
+mod process;
+mod rootfs;
+mod user;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use plyfs_store::{ImageConfiguration, Store};
+use plyfs_sys::process::{Fork, SignalQueue, fork, unshare};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+use rustix::thread::UnshareFlags;
+
+use crate::cli::RunArgs;
+use crate::failure::{Doing, Failure, Outcome};
+use crate::mount::options::Options;
+use crate::mount::{connection, daemon};
+use crate::stack::{self, Subject};
+use crate::{namespace, storage};
+use process::Program;
+use rootfs::Rootfs;
+
+/// Exit status when a container could not be started, as Podman has it.
+const NOT_STARTED: u8 = 125;
+
+/// Signals that are passed on to the container when somebody sends them to this process.
+const PASSED_ON: [Signal; 8] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::CONT,
+];
+
+/// Runs a command in a container.
+pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
+    let status = start(args, store).map_err(|failure| match failure.status() {
+        1 => failure.with_status(NOT_STARTED),
+        _ => failure,
+    })?;
+    match status {
+        0 => Ok(()),
+        status => Err(Failure::silent(status)),
+    }
+}
+
+fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
+    // Before the namespace, in which the user would seem to be another.
+    let location = storage::location(store)?;
+    if namespace::can_mount() {
+        namespace::enter_mounts_only()?;
+    } else {
+        namespace::enter()?;
+    }
+    let store = Store::open_existing(location)?;
+    let image = store.image(&args.image)?;
+    if args.ro {
+        let program = program(args, &image.config, "plyfs")?;
+        return run_in(&store, &Subject::Image(Box::new(image)), &program, false);
+    }
+    let name = args.container.as_deref();
+    let (container, _) = stack::container(&store, name, Some(&args.image))?;
+    let name = container.record.name.clone();
+    let program = program(args, &image.config, name.as_str())?;
+    let status = run_in(
+        &store,
+        &Subject::Container(Box::new(container)),
+        &program,
+        true,
+    );
+    if args.keep && args.container.is_none() {
+        eprintln!("plyfs: the container was kept as {name}");
+    } else if args.container.is_none() {
+        store.remove_container(&name)?;
+    }
+    status
+}
+
+/// Mounts, runs the program and unmounts.
+fn run_in(store: &Store, subject: &Subject, program: &Program, writable: bool) -> Outcome<u8> {
+    let root = mountpoint(store)?;
+    let plan = stack::plan(subject, &Options::default(), root.clone(), !writable)?;
+    let daemon = daemon::start(plan, true)?;
+    let status = run_process(program, &root, writable);
+    let unmounted = connection::unmount(&root, false)
+        // Something that the program left behind outside of its pid namespace holds it.
+        .or_else(|_| connection::unmount(&root, true));
+    let served = waitpid(Some(daemon), WaitOptions::empty()).doing("wait for the daemon");
+    unmounted?;
+    match served?.and_then(|(_, status)| status.exit_status()) {
+        Some(0) => status,
+        _ => Err(Failure::new(
+            "the daemon that served the container has failed",
+        )),
+    }
+}
+
+/// A directory to mount on. The mount is seen in this process's own mount namespace only, so that
+/// one serves everybody.
+fn mountpoint(store: &Store) -> Outcome<PathBuf> {
+    let path = store.path().join("mnt");
+    match std::fs::create_dir(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).doing(format_args!("make {}", path.display()))
+        }
+        _ => Ok(path),
+    }
+}
+
+/// Starts the container's first process and waits until it ends; its exit status.
+fn run_process(program: &Program, root: &Path, writable: bool) -> Outcome<u8> {
+    let flags = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    unshare(flags).doing("make namespaces")?;
+    match fork().doing("start the container")? {
+        Fork::Parent(pid) => attend(pid),
+        Fork::Child => {
+            let failure = become_container(program, root, writable);
+            eprintln!("plyfs: {failure}");
+            std::process::exit(match failure.status() {
+                1 => NOT_STARTED.into(),
+                status => status.into(),
+            });
+        }
+    }
+}
+
+/// In the container's first process: sets everything up and becomes the program. Returns only why it
+/// could not.
+fn become_container(program: &Program, root: &Path, writable: bool) -> Failure {
+    let prepared = || {
+        // Without us nobody would wait for it.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .doing("bind the container to its parent")?;
+        namespace::enter_mounts_only()?;
+        rustix::system::sethostname(program.hostname.as_bytes()).doing("set the host name")?;
+        let rootfs = Rootfs::open(root, writable)?;
+        rootfs.populate()?;
+        rootfs.enter()
+    };
+    match prepared() {
+        Ok(()) => program.execute(),
+        Err(failure) => failure,
+    }
+}
+
+/// Passes signals on to a process until it ends; its exit status.
+fn attend(child: Pid) -> Outcome<u8> {
+    let mut signals = PASSED_ON.to_vec();
+    signals.push(Signal::CHILD);
+    let queue = SignalQueue::block(&signals).doing("wait for signals")?;
+    loop {
+        // Before waiting: it may have ended before its signal was blocked.
+        let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
+        if let Some((_, status)) = ended {
+            return Ok(exit_status(status));
+        }
+        let received = queue.wait().doing("wait for signals")?;
+        // What a key at the terminal sends, the container has got by itself.
+        if received.signal != Signal::CHILD && received.from_process {
+            match rustix::process::kill_process(child, received.signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => log::warn!("cannot pass a signal on: {error}"),
+            }
+        }
+    }
+}
+
+/// The exit status that shells give: that of the process, or 128 and the signal that ended it.
+fn exit_status(status: WaitStatus) -> u8 {
+    let exited = status
+        .exit_status()
+        .and_then(|code| u8::try_from(code).ok());
+    let signalled = status.terminating_signal();
+    let signalled = signalled.and_then(|signal| u8::try_from(128 + signal).ok());
+    exited.or(signalled).unwrap_or(NOT_STARTED)
+}
+
+/// What is to be run: what the image says, with what the arguments replace.
+fn program(args: &RunArgs, config: &ImageConfiguration, hostname: &str) -> Outcome<Program> {
+    let config = config.config().as_ref();
+    let words = |list: Option<&Option<Vec<String>>>| -> Vec<OsString> {
+        let list = list.and_then(Option::as_ref);
+        list.into_iter().flatten().map(OsString::from).collect()
+    };
+    let text = |field: Option<&Option<String>>| {
+        let text = field.and_then(Option::as_ref).cloned();
+        text.unwrap_or_default()
+    };
+    // Another entrypoint makes nothing of the image's arguments.
+    let (mut arguments, own_command) = match &args.entrypoint {
+        Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
+        Some(program) => (vec![program.clone()], Vec::new()),
+        None => (
+            words(config.map(|config| config.entrypoint())),
+            words(config.map(|config| config.cmd())),
+        ),
+    };
+    match args.command.is_empty() {
+        true => arguments.extend(own_command),
+        false => arguments.extend(args.command.iter().cloned()),
+    }
+    if arguments.is_empty() {
+        return Err(Failure::new(format_args!(
+            "the image {} names no command; give one",
+            args.image
+        )));
+    }
+    let mut environment = words(config.map(|config| config.env()));
+    environment.extend(args.env.iter().filter_map(|pair| variable(pair)));
+    let directory = match (&args.workdir, text(config.map(|c| c.working_dir()))) {
+        (Some(directory), _) => directory.clone(),
+        (None, directory) if directory.is_empty() => PathBuf::from("/"),
+        (None, directory) => directory.into(),
+    };
+    Ok(Program {
+        arguments,
+        environment,
+        directory: Path::new("/").join(directory),
+        user: match &args.user {
+            Some(user) => user.clone(),
+            None => text(config.map(|config| config.user())),
+        },
+        hostname: hostname.to_owned(),
+    })
+}
+
+/// `NAME=VALUE` as it is; `NAME` with the value it has here, if it has one.
+fn variable(pair: &str) -> Option<OsString> {
+    if pair.contains('=') {
+        return Some(pair.into());
+    }
+    let value = std::env::var_os(pair)?;
+    let mut whole = OsString::from(pair);
+    whole.push(OsStr::new("="));
+    whole.push(value);
+    Some(whole)
+}

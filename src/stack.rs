@@ -1,0 +1,205 @@
+//! From an image or a container in the store to a mount.
+
+use std::path::PathBuf;
+
+use plyfs_fs::{Config, LowerLayer, Records, ShownIds, UpperLayer, fuse};
+use plyfs_store::{Container, ContainerError, ContainerName, Image, LayerPath, Ownership, Store};
+use rustix::mount::MountFlags;
+
+use crate::failure::{Failure, Outcome};
+use crate::mount::connection::Request;
+use crate::mount::daemon::Plan;
+use crate::mount::options::Options;
+use crate::{namespace, storage};
+
+/// What of the store is to be mounted.
+pub(crate) enum Subject {
+    /// The layers of an image, read-only.
+    Image(Box<Image>),
+    /// A container, with its changes.
+    Container(Box<Container>),
+}
+
+impl Subject {
+    fn layers(&self) -> &[LayerPath] {
+        match self {
+            Self::Image(image) => &image.layers,
+            Self::Container(container) => &container.layers,
+        }
+    }
+
+    /// The name shown as the source of the mount.
+    fn name(&self) -> String {
+        match self {
+            Self::Image(image) => image.name.to_string(),
+            Self::Container(container) => container.record.name.to_string(),
+        }
+    }
+}
+
+/// The container of a name, made on an image if there is none yet; whether it was made is told.
+pub(crate) fn container(
+    store: &Store,
+    name: Option<&str>,
+    image: Option<&str>,
+) -> Outcome<(Container, bool)> {
+    let name: Option<ContainerName> = name.map(str::parse).transpose().map_err(Failure::new)?;
+    let image = image.map(|image| store.image(image)).transpose()?;
+    let existing = match &name {
+        None => None,
+        Some(name) => match store.container(name) {
+            Ok(container) => Some(container),
+            Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) if image.is_some() => {
+                None
+            }
+            Err(error) => return Err(error.into()),
+        },
+    };
+    match (existing, image) {
+        (Some(container), Some(image))
+            if container.record.manifest_digest != image.manifest_digest =>
+        {
+            let record = &container.record;
+            Err(Failure::new(format_args!(
+                "the container {} stands on another image, which was called {}; leave the image \
+                 away to mount it",
+                record.name, record.image
+            )))
+        }
+        (Some(container), _) => Ok((container, false)),
+        (None, Some(image)) => {
+            let ownership = storage::ownership_here();
+            let container = store.create_container(name.as_ref(), &image, ownership)?;
+            Ok((container, true))
+        }
+        (None, None) => Err(Failure::new("an image or a container is needed")),
+    }
+}
+
+/// The mount of an image or a container. `read_only` leaves a container's changes as they are.
+pub(crate) fn plan(
+    subject: &Subject,
+    options: &Options,
+    target: PathBuf,
+    read_only: bool,
+) -> Outcome<Plan> {
+    let mut lowers = lowers(subject.layers());
+    let mut upper = None;
+    let mut hold: Option<Box<dyn std::any::Any>> = None;
+    if let Subject::Container(container) = subject {
+        hold = Some(Box::new(container.lock()?));
+        let records = records_of_upper(container.record.ownership);
+        if read_only {
+            let changes = LowerLayer {
+                path: container.upper.clone(),
+                records,
+                opaque: true,
+            };
+            lowers.insert(0, changes);
+        } else {
+            upper = Some(UpperLayer {
+                path: container.upper.clone(),
+                work: container.work.clone(),
+                records,
+            });
+        }
+    }
+    let overlay = Config {
+        lowers,
+        upper,
+        volatile: options.volatile,
+        namespace: options.namespace,
+        shown_ids: shown_ids(),
+    };
+    let mut plan = with_transport(options, target, overlay, &subject.name());
+    plan.hold = hold;
+    Ok(plan)
+}
+
+/// The layers of a stack, topmost first.
+fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
+    let mut lowers = Vec::new();
+    for layer in layers.iter().rev() {
+        let record = &layer.record;
+        lowers.push(LowerLayer {
+            path: layer.path.clone(),
+            records: match record.ownership {
+                Ownership::Override => Records::All,
+                Ownership::Real if record.facts.overrides > 0 => Records::Devices,
+                Ownership::Real => Records::None,
+            },
+            opaque: record.facts.opaque > 0,
+        });
+        // The roots of layers are always merged, so what an opaque one hides is left out.
+        if record.facts.opaque_root {
+            break;
+        }
+    }
+    lowers
+}
+
+/// How the upper directory of a container keeps what cannot be as it is to be.
+fn records_of_upper(ownership: Ownership) -> Records {
+    match ownership {
+        Ownership::Override => Records::All,
+        // No devices can be made in a user namespace.
+        Ownership::Real if !namespace::is_initial() => Records::Devices,
+        Ownership::Real => Records::None,
+    }
+}
+
+fn shown_ids() -> ShownIds {
+    ShownIds {
+        uids: namespace::mapped_ids("/proc/self/uid_map"),
+        gids: namespace::mapped_ids("/proc/self/gid_map"),
+    }
+}
+
+/// What a mount needs besides its layers.
+pub(crate) fn with_transport(
+    options: &Options,
+    target: PathBuf,
+    overlay: Config,
+    source: &str,
+) -> Plan {
+    let default = fuse::Options::default();
+    let upper = overlay.upper.as_ref().map(|upper| upper.records);
+    let mut all = overlay
+        .lowers
+        .iter()
+        .map(|lower| lower.records)
+        .chain(upper);
+    let records = all.any(|records| records == Records::All);
+    let trusted = namespace::can_mount();
+    let mut flags = options.mount_flags(MountFlags::NOATIME);
+    flags.set(MountFlags::RDONLY, overlay.upper.is_none());
+    let connection = Request {
+        target,
+        source: options.source.clone().unwrap_or_else(|| source.to_owned()),
+        subtype: options
+            .subtype
+            .clone()
+            .unwrap_or_else(|| "plyfs".to_owned()),
+        flags,
+        flag_words: options.flag_words(),
+        // Who may mount is root of a machine or of a namespace, and others there use the mount, too.
+        allow_other: options.allow_other || trusted,
+        // An ordinary user is shown the owners that records name, but all of it is the user's own:
+        // nobody else can reach the mount, and the daemon can do no more than the user.
+        default_permissions: trusted || !records || options.default_permissions,
+    };
+    let transport = fuse::Options {
+        timeout: options.timeout.unwrap_or(default.timeout),
+        writeback: options.writeback.unwrap_or(default.writeback),
+        // ACLs name ids, and records are what ids are kept in; and with ACLs the kernel would check
+        // permissions.
+        acl: options.acl.unwrap_or(default.acl) && !records,
+        threads: options.threads.unwrap_or(default.threads),
+    };
+    Plan {
+        overlay,
+        transport,
+        connection,
+        hold: None,
+    }
+}

@@ -1,0 +1,58 @@
+//! The store of this user, and how owners are kept in it.
+
+use std::path::{Path, PathBuf};
+
+use plyfs_store::{Ownership, Store};
+use rustix::thread::CapabilitySet;
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::namespace;
+
+impl From<plyfs_store::Error> for Failure {
+    fn from(error: plyfs_store::Error) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Where the store is.
+pub(crate) fn location(chosen: Option<&Path>) -> Outcome<PathBuf> {
+    if let Some(chosen) = chosen {
+        return std::path::absolute(chosen).doing("resolve the path of the store");
+    }
+    if namespace::is_real_root() {
+        return Ok("/var/lib/plyfs".into());
+    }
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    // A relative path is to be ignored (XDG base directory specification).
+    let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let data = data.or_else(|| Some(variable("HOME")?.join(".local/share")));
+    let data = data.filter(|path| path.is_absolute()).ok_or_else(|| {
+        Failure::new("neither HOME nor XDG_DATA_HOME is set; say where the store is with --store")
+    })?;
+    Ok(data.join("plyfs"))
+}
+
+/// Opens the store, which must be there.
+pub(crate) fn open_existing(chosen: Option<&Path>) -> Outcome<Store> {
+    Ok(Store::open_existing(location(chosen)?)?)
+}
+
+/// How this process keeps owners of what it makes: as they are if it may give files to others.
+pub(crate) fn ownership_here() -> Ownership {
+    let may_chown = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN));
+    if may_chown && has_many_ids() {
+        Ownership::Real
+    } else {
+        Ownership::Override
+    }
+}
+
+/// Whether this user namespace has more than the one id that everybody has.
+fn has_many_ids() -> bool {
+    let many = |file| match namespace::mapped_ids(file) {
+        None => true,
+        Some(ranges) => ranges.iter().any(|range| range.len() > 1) || ranges.len() > 1,
+    };
+    many("/proc/self/uid_map") && many("/proc/self/gid_map")
+}
