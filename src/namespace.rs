@@ -6,7 +6,7 @@
 //! has the single id 0, which is the user.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
 use std::process::Command;
 
@@ -72,8 +72,8 @@ pub(crate) fn enter() -> Outcome {
     })?;
     match mapper.map(Mapper::finish) {
         Some(Ok(())) => {}
-        Some(Err(error)) => {
-            log::warn!("{error}; going on with a single id");
+        Some(Err(failure)) => {
+            log::warn!("{failure}; going on with a single id");
             map_single(uid.as_raw(), gid.as_raw())?;
         }
         None => map_single(uid.as_raw(), gid.as_raw())?,
@@ -131,11 +131,18 @@ impl Mapper {
                 drop(start);
                 // Nothing comes if the parent gave up.
                 let told = fs::File::from(wait).read(&mut [0]).is_ok_and(|n| n == 1);
-                let mapped = told
-                    && commands
-                        .iter()
-                        .all(|(program, own, ranges)| run_mapper(program, target, *own, ranges));
-                std::process::exit(i32::from(!mapped));
+                let run = |(program, own, ranges): &(&str, u32, &[Range<u32>])| {
+                    run_mapper(program, target, *own, ranges)
+                };
+                let mapped = match told {
+                    true => commands.iter().try_for_each(run),
+                    false => Err(ErrorKind::Interrupted.into()),
+                };
+                std::process::exit(match mapped {
+                    Ok(()) => 0,
+                    Err(error) if error.kind() == ErrorKind::NotFound => MAPPER_MISSING,
+                    _ => 1,
+                });
             }
         }
     }
@@ -145,6 +152,9 @@ impl Mapper {
         let status = waitpid(Some(self.pid), WaitOptions::empty()).doing("wait for newuidmap")?;
         match status.and_then(|(_, status)| status.exit_status()) {
             Some(0) => Ok(()),
+            Some(MAPPER_MISSING) => Err(Failure::new(
+                "newuidmap and newgidmap, which map subordinate ids, are missing (package uidmap)",
+            )),
             _ => Err(Failure::new(
                 "newuidmap or newgidmap did not map subordinate ids",
             )),
@@ -152,8 +162,12 @@ impl Mapper {
     }
 }
 
-/// Runs newuidmap(1) or newgidmap(1): own id to 0, the ranges to 1 and up.
-fn run_mapper(program: &str, target: Pid, own: u32, ranges: &[Range<u32>]) -> bool {
+/// Exit status of the helper process that says which of its failures it was.
+const MAPPER_MISSING: i32 = 2;
+
+/// Runs newuidmap(1) or newgidmap(1): own id to 0, the ranges to 1 and up. They say themselves what
+/// they do not like.
+fn run_mapper(program: &str, target: Pid, own: u32, ranges: &[Range<u32>]) -> std::io::Result<()> {
     let mut command = Command::new(program);
     command.arg(target.as_raw_nonzero().to_string());
     let mut map = |inside: u32, outside: u32, count: u32| {
@@ -166,12 +180,9 @@ fn run_mapper(program: &str, target: Pid, own: u32, ranges: &[Range<u32>]) -> bo
         map(inside, range.start, count);
         inside = inside.saturating_add(count);
     }
-    match command.status() {
-        Ok(status) => status.success(),
-        Err(error) => {
-            log::warn!("cannot run {program}: {error}");
-            false
-        }
+    match command.status()?.success() {
+        true => Ok(()),
+        false => Err(ErrorKind::PermissionDenied.into()),
     }
 }
 

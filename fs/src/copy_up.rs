@@ -124,12 +124,7 @@ impl Overlay {
             at => self.fds.open(|| object::open(at, flags))?,
         };
         let stat = stat_fd(fd.as_fd())?;
-        let mut attr = Attr::from_statx(&stat).ok_or(Errno::IO)?;
-        if object.records.may_be_on(attr.kind, &stat)
-            && let Some(record) = object::record(At::Fd(fd.as_fd()))?
-        {
-            attr.apply(&record);
-        }
+        let attr = object::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
         Ok(Source {
             fd,
             stat,

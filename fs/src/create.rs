@@ -278,7 +278,7 @@ impl Overlay {
         if wanted.kind != FileKind::Symlink {
             wanted.mode &= !caller.umask;
         }
-        let parent = self.attr(site.parent)?;
+        let parent = self.recorded_attr(site.parent)?;
         if parent.mode & S_ISGID != 0 {
             wanted.gid = parent.gid;
             if wanted.kind.is_dir() {

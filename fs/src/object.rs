@@ -104,6 +104,18 @@ pub(crate) fn record(at: At<'_>) -> Result<Option<OverrideStat>> {
     }
 }
 
+/// The attributes of an object as its record has them, if it has one.
+pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
+    let mut attr = Attr::from_statx(stat).ok_or(Errno::IO)?;
+    (attr.uid, attr.gid) = records.owner_on_disk(stat);
+    if records.may_be_on(attr.kind, stat)
+        && let Some(record) = record(at)?
+    {
+        attr.apply(&record);
+    }
+    Ok(attr)
+}
+
 /// Opens an object. A symbolic link is not followed.
 pub(crate) fn open(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC;
@@ -205,13 +217,16 @@ impl Overlay {
         Ok(attr)
     }
 
+    /// As [`attr`](Self::attr), with owners that cannot be shown as they are recorded.
+    pub(crate) fn recorded_attr(&self, node: &Node) -> Result<Attr> {
+        let object = self.locate(node)?;
+        recorded_attr_of(object.at(), &stat(object.at())?, object.records)
+    }
+
     /// The attributes of an object, with its number in its own file system.
     pub(crate) fn attr_of(&self, at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
-        let mut attr = Attr::from_statx(stat).ok_or(Errno::IO)?;
-        if records.may_be_on(attr.kind, stat)
-            && let Some(record) = record(at)?
-        {
-            attr.apply(&record);
+        let mut attr = recorded_attr_of(at, stat, records)?;
+        if records.rule(attr.kind) {
             (attr.uid, attr.gid) = self.shown_ids.apply(attr.uid, attr.gid);
         }
         Ok(attr)

@@ -27,6 +27,15 @@ impl Records {
         self == Self::All
     }
 
+    /// Owner and group of an object that has no record. Where owners are in records, the one on disk
+    /// is whoever wrote the layer, and says nothing; without a record root is meant.
+    pub(crate) fn owner_on_disk(self, stat: &Statx) -> (u32, u32) {
+        match self {
+            Self::All => (0, 0),
+            _ => (stat.stx_uid, stat.stx_gid),
+        }
+    }
+
     /// Whether an object on disk may carry a record. Only regular files and directories can have
     /// `user.*` attributes (xattr(7)).
     pub(crate) fn may_be_on(self, kind: FileKind, stat: &Statx) -> bool {

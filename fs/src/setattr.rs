@@ -80,10 +80,7 @@ impl Overlay {
     fn set_record(&self, node: &Node, object: &Located<'_>, set: &SetAttr) -> Result<()> {
         let at = object.at();
         let disk = object::stat(at)?;
-        let mut shown = Attr::from_statx(&disk).ok_or(Errno::IO)?;
-        if let Some(record) = object::record(at)? {
-            shown.apply(&record);
-        }
+        let mut shown = object::recorded_attr_of(at, &disk, object.records)?;
         let chown = set.uid.is_some() || set.gid.is_some();
         if chown && !node.kind.is_dir() {
             shown.mode = without_set_id(shown.mode);
@@ -134,7 +131,7 @@ fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records
     let disk_kind = FileKind::from_mode(u32::from(disk.stx_mode)).ok_or(Errno::IO)?;
     if !matches!(disk_kind, FileKind::Regular | FileKind::Directory) {
         // A link, fifo or socket on disk carries no record: it has no other owner than its own.
-        if (disk.stx_uid, disk.stx_gid) != (wanted.uid, wanted.gid) {
+        if records.owner_on_disk(disk) != (wanted.uid, wanted.gid) {
             return Err(Errno::PERM);
         }
         return match disk_kind {

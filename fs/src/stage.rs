@@ -92,8 +92,7 @@ impl Wanted<'_> {
         let disk_kind = FileKind::from_mode(disk_mode);
         let kind = (disk_kind != Some(self.kind)).then(|| self.record_kind());
         let shows_itself = kind.is_none()
-            && disk.stx_uid == self.uid
-            && disk.stx_gid == self.gid
+            && records.owner_on_disk(disk) == (self.uid, self.gid)
             && disk_mode & 0o7777 == self.mode;
         (!shows_itself).then_some(OverrideStat {
             uid: self.uid,

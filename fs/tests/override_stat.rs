@@ -270,3 +270,28 @@ fn devices_alone_can_be_records() {
     assert_eq!(stack.chmod("f", 0o640).unwrap().mode, 0o640);
     assert_eq!(record_of(&stack.upper("f")), None);
 }
+
+/// Whoever wrote the layer owns its files on disk; without a record, root is meant.
+#[test]
+fn a_file_without_a_record_is_roots() {
+    let mut stack = stack();
+    put(&stack.lower(0, "f"), "text");
+    stack.open();
+    let file = stack.attr("f").unwrap();
+    assert_eq!((file.uid, file.gid), (0, 0));
+    let stranger = Caller {
+        uid: 1000,
+        gid: 1000,
+        ..me()
+    };
+    let fs = stack.fs();
+    let mode = S_IFREG | 0o644;
+    let made = fs.mknod(&stranger, fs.root(), "g".as_ref(), mode, Device::default());
+    assert_eq!(made.unwrap().attr.uid, 1000);
+    assert_eq!(
+        record_of(&stack.upper("g")).as_deref(),
+        Some("1000:1000:644")
+    );
+    assert_eq!(stack.chmod("f", 0o600).unwrap().uid, 0);
+    assert_eq!(record_of(&stack.upper("f")), None);
+}
