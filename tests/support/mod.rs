@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod manifest;
 pub mod tree;
 
 use std::ffi::OsStr;

@@ -65,7 +65,7 @@ fn facts_of(path: &Path) -> Facts {
     }
 }
 
-fn xattrs_of(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub fn xattrs_of(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 65536];
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
     names[..length]
