@@ -81,16 +81,12 @@ impl ImageName {
 
     /// A name made of whatever text there is: what cannot be in a name becomes a dash.
     pub(crate) fn from_words(text: &str) -> Option<Self> {
-        let mut name = String::new();
-        for character in text.chars() {
-            match character {
-                'A'..='Z' | 'a'..='z' | '0'..='9' => name.push(character),
-                _ if name.is_empty() || name.ends_with(is_separator) => {}
-                '.' | '_' | ':' | '@' | '+' => name.push(character),
-                _ => name.push('-'),
-            }
-        }
-        name.trim_end_matches(is_separator).parse().ok()
+        words(text).parse().ok()
+    }
+
+    /// A name with a tag, made of whatever texts there are.
+    pub(crate) fn from_parts(name: &str, tag: &str) -> Option<Self> {
+        format!("{}:{}", words(name), words(tag)).parse().ok()
     }
 
     /// The names to try when a user says `self`, in order.
@@ -119,6 +115,21 @@ impl ImageName {
         };
         all.iter().filter(alike).copied().collect()
     }
+}
+
+/// Letters and digits, with single separators between them.
+fn words(text: &str) -> String {
+    let mut name = String::new();
+    for character in text.chars() {
+        match character {
+            'A'..='Z' | 'a'..='z' | '0'..='9' => name.push(character),
+            _ if name.is_empty() || name.ends_with(is_separator) => {}
+            '.' | '_' | ':' | '@' | '+' => name.push(character),
+            _ => name.push('-'),
+        }
+    }
+    name.truncate(name.trim_end_matches(is_separator).len());
+    name
 }
 
 fn is_separator(character: char) -> bool {
@@ -275,6 +286,9 @@ mod tests {
             let made = ImageName::from_words(text).map(String::from);
             assert_eq!(made.as_deref(), name);
         }
+        let made = ImageName::from_parts("no tag!", "-1.0-");
+        assert_eq!(made.map(String::from).as_deref(), Some("no-tag:1.0"));
+        assert_eq!(ImageName::from_parts("?", "latest"), None);
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn image_name(source: &Source, item: &Item) -> Option<ImageName> {
             let short = tag.strip_prefix(LIBRARY).unwrap_or(tag);
             short.parse().ok().or_else(|| ImageName::from_words(short))
         }
-        None => ImageName::from_words(&format!("{}:latest", source.base_name()?)),
+        None => ImageName::from_parts(&source.base_name()?, "latest"),
     }
 }
 

@@ -139,6 +139,5 @@ fn image_name(source: &Source, ref_name: Option<&str>) -> Option<ImageName> {
     if let Some(full) = own.filter(|own| own.contains(['/', ':'])) {
         return full.parse().ok();
     }
-    let tag = own.unwrap_or("latest");
-    ImageName::from_words(&format!("{}:{tag}", source.base_name()?))
+    ImageName::from_parts(&source.base_name()?, own.unwrap_or("latest"))
 }
