@@ -47,7 +47,8 @@ impl Import<'_> {
         let limit = self.request.limits.layer_bytes;
         let (streams, facts) = if task.unpack {
             let policy = self.prepare(&work.layer)?;
-            let (streams, facts) = pipeline::run(stream, task, limit, |input| {
+            let wrote = |bytes| self.sync.wrote(bytes);
+            let (streams, facts) = pipeline::run(stream, task, limit, &wrote, |input| {
                 self.unpack(&work.layer, policy, input)
             })?;
             (streams, Some(facts))

@@ -155,14 +155,17 @@ impl Import<'_> {
         let workers = cores.min(limits::PARALLEL_LAYERS).min(plan.tasks.len());
         let next = AtomicUsize::new(0);
         let outcome = Mutex::new(Outcome::new(plan));
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    while let Some(task) = plan.tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        self.run_task(task, &outcome);
-                    }
-                });
+        let work = || {
+            while let Some(task) = plan.tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.run_task(task, &outcome);
             }
+        };
+        self.sync.while_flushing(|| {
+            std::thread::scope(|scope| {
+                for _ in 0..workers {
+                    scope.spawn(work);
+                }
+            });
         });
         outcome.into_inner().finish()
     }

@@ -36,9 +36,12 @@ pub(super) struct Streams {
 struct Decoded {
     blob: Digest,
     size: u64,
+    /// Whether all of it was handed on.
+    complete: bool,
 }
 
-/// Reads a blob to its end and hands what is in it to `consume`, in the calling thread.
+/// Reads a blob to its end and hands what is in it to `consume`, in the calling thread. `passed` is
+/// told how much was handed on, in bytes, as it goes.
 ///
 /// # Errors
 /// If the blob is not what its digest says, that; else what is wrong with its compression; else
@@ -47,15 +50,15 @@ pub(super) fn run<T>(
     stream: BlobStream<'_>,
     task: &Task,
     limit: u64,
+    passed: &(dyn Fn(u64) + Sync),
     consume: impl FnOnce(PipeInput) -> Result<T, LayerFault>,
 ) -> Result<(Streams, T)> {
     let pool = Pool::new();
     let (decoded, hashed, consumed) = std::thread::scope(|scope| {
         let (sender, receiver) = pipe();
-        let decoder = scope.spawn({
-            let pool = pool.clone();
-            move || decode(stream, task, limit, &pool, &sender)
-        });
+        let first = pool.clone();
+        let decoder =
+            scope.spawn(move || decode_into(stream, task, limit, &first, &sender, passed));
         let (receiver, hasher) = match task.compression {
             Compression::None => (receiver, None),
             _ => {
@@ -66,7 +69,7 @@ pub(super) fn run<T>(
         let consumed = consume(PipeInput::new(receiver, pool.clone()));
         (join(decoder), hasher.and_then(join), consumed)
     });
-    let Decoded { blob, size } = decoded?;
+    let Decoded { blob, size, .. } = decoded?;
     let consumed = consumed.map_err(|fault| task.error(fault))?;
     let streams = Streams {
         blob,
@@ -82,19 +85,19 @@ pub(super) fn run<T>(
 /// # Errors
 /// As [`run`].
 pub(super) fn verify(stream: BlobStream<'_>, task: &Task, limit: u64) -> Result<Streams> {
-    let (streams, ()) = run(stream, task, limit, |mut input| {
-        use crate::tar::Input;
-        let read = input.skip(u64::MAX);
-        read.map(drop).map_err(|error| {
-            let (offset, name, fault) = (0, None, error.into());
-            crate::tar::TarError {
-                offset,
-                name,
-                fault,
-            }
-            .into()
-        })
+    let pool = Pool::new();
+    let mut hasher = Hasher::new();
+    let decoded = decode(stream, task, limit, &pool, |chunk| {
+        hasher.update(chunk.bytes());
+        pool.give(chunk.buffer);
+        true
     })?;
+    let streams = Streams {
+        blob: decoded.blob,
+        diff_id: hasher.finish(),
+        size: decoded.size,
+    };
+    streams.check(task)?;
     Ok(streams)
 }
 
@@ -139,13 +142,34 @@ enum End {
     Broken(io::Error),
 }
 
-/// The first stage.
-fn decode(
+/// The first stage, as a thread: what comes out goes to the next.
+fn decode_into(
     stream: BlobStream<'_>,
     task: &Task,
     limit: u64,
     pool: &Pool,
     next: &Sender<Message>,
+    passed: &(dyn Fn(u64) + Sync),
+) -> Result<Decoded> {
+    let decoded = decode(stream, task, limit, pool, |chunk| {
+        passed(chunk.len as u64);
+        next.send(Some(chunk)).is_ok()
+    })?;
+    if decoded.complete {
+        // A stream without this has broken off. If nobody listens any more, whoever stopped
+        // listening says why.
+        drop(next.send(None));
+    }
+    Ok(decoded)
+}
+
+/// Reads, verifies and decompresses a blob; `hand_on` says whether more is wanted.
+fn decode(
+    stream: BlobStream<'_>,
+    task: &Task,
+    limit: u64,
+    pool: &Pool,
+    mut hand_on: impl FnMut(Chunk) -> bool,
 ) -> Result<Decoded> {
     let broken = |error: &io::Error| {
         task.error(LayerFault::Compression {
@@ -167,7 +191,7 @@ fn decode(
         if size > limit {
             break End::TooLarge;
         }
-        if next.send(Some(Chunk { buffer, len })).is_err() {
+        if !hand_on(Chunk { buffer, len }) {
             break End::Refused;
         }
     };
@@ -176,12 +200,11 @@ fn decode(
         .into_inner()
         .finish(task.digest.as_ref(), complete)?;
     match end {
-        End::Complete => {
-            // If nobody listens any more, whoever stopped listening says why.
-            drop(next.send(None));
-            Ok(Decoded { blob, size })
-        }
-        End::Refused => Ok(Decoded { blob, size }),
+        End::Complete | End::Refused => Ok(Decoded {
+            blob,
+            size,
+            complete,
+        }),
         End::TooLarge => Err(task.error(LayerFault::TooLarge { limit }).into()),
         End::Broken(error) => Err(broken(&error).into()),
     }
@@ -207,8 +230,7 @@ fn hash(from: &Receiver<Message>, to: &Sender<Message>) -> Option<Digest> {
     loop {
         let chunk = from.recv().ok()?;
         let Some(chunk) = chunk else {
-            // As in the first stage.
-            drop(to.send(None));
+            drop(to.send(None)); // as in the first stage
             return Some(hasher.finish());
         };
         hasher.update(chunk.bytes());
