@@ -67,9 +67,9 @@ pub struct LayerFacts {
 
 /// A layer that is refused.
 #[derive(Debug, Error)]
-#[error("layer {layer}: {fault}")]
+#[error("{}: {fault}", escaped(layer))]
 pub struct LayerError {
-    /// Which layer: its digest or its name in an archive, ready to be shown.
+    /// Which layer: by its digest or its name in an archive.
     pub layer: String,
     /// What is wrong.
     pub fault: LayerFault,

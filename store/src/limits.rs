@@ -40,8 +40,8 @@ pub(crate) const XATTR_BYTES: usize = 64 << 10;
 pub(crate) const XATTR_NAME_BYTES: usize = 255;
 
 /// How much memory the directories of one layer may need until their metadata is applied at the
-/// end, in bytes.
-pub(crate) const DIRECTORY_MEMORY: usize = 256 << 20;
+/// end, in bytes: half a million directories.
+pub(crate) const DIRECTORY_MEMORY: usize = 128 << 20;
 
 /// The largest window a zstd frame may ask for, as a power of two: 128 MiB, the default limit of
 /// the zstd command.
@@ -49,6 +49,10 @@ pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// The most members of an archive that holds an image (not of a layer).
 pub(crate) const ARCHIVE_MEMBERS: usize = 100_000;
+
+/// The longest name of such a member that is remembered, in bytes; those that are looked up have
+/// some 80.
+pub(crate) const ARCHIVE_NAME: usize = 1024;
 
 /// The most members whose names are followed from link to link inside such an archive.
 pub(crate) const ARCHIVE_LINKS: usize = 16;

@@ -127,7 +127,7 @@ fn index(content: Content) -> std::result::Result<HashMap<Vec<u8>, Member>, Stri
             Kind::Symlink => plain_path(parent(&entry.path), &entry.link).map(Member::Link),
             _ => None,
         };
-        // Names that lead out of the archive name nothing that is ever looked up.
+        // Names that lead out of the archive or are very long name nothing that is looked up.
         let name = plain_path(b"", &entry.path);
         if let (Some(name), Some(member)) = (name, member) {
             members
@@ -150,8 +150,11 @@ fn parent(path: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// A path below `base` without `.` and `..`; `None` if it leads out of the archive.
+/// A path below `base` without `.` and `..`; `None` if it leads out of the archive or is too long.
 fn plain_path(base: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    if path.len() > limits::ARCHIVE_NAME {
+        return None;
+    }
     let base = if path.starts_with(b"/") { b"" } else { base };
     let mut components: Vec<&[u8]> = Vec::new();
     for component in base

@@ -141,7 +141,7 @@ fn layer(files: &Files, diff_id: &Digest, file: &str) -> Result<FoundLayer> {
     Ok(FoundLayer {
         diff_id: *diff_id,
         file: file.to_owned(),
-        label: format!("\"{}\"", crate::escaped(file)),
+        label: format!("layer \"{}\"", file),
         // Only where blobs are kept by their digests does a name promise anything: the directory of
         // a `layer.tar` is named by something else.
         blob: file

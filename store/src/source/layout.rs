@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 use super::files::blob_file;
 use super::{Document, Files, Found, FoundLayer, Source, SourceError, select};
-use crate::blob::blob_label;
 use crate::oci::{
     Descriptor, DocumentType, Manifest, index_of, kind_of, layer_type, manifest_of, parse_config,
     refuse,
@@ -125,7 +124,7 @@ fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<FoundLayer> {
         .map(|(descriptor, diff_id)| FoundLayer {
             diff_id: *diff_id,
             file: blob_file(&descriptor.digest),
-            label: blob_label(&descriptor.digest),
+            label: format!("layer {}", descriptor.digest),
             blob: Some((descriptor.digest, descriptor.size)),
             declared: layer_type(&descriptor.media_type),
         })

@@ -250,7 +250,7 @@ pub(crate) struct FoundLayer {
     pub(crate) diff_id: Digest,
     /// Where it is among the files of the source.
     pub(crate) file: String,
-    /// What it is called in errors, ready to be shown.
+    /// What it is called in errors.
     pub(crate) label: String,
     /// Digest and size of the blob; only a layer in a `docker save` archive may come without.
     pub(crate) blob: Option<(Digest, u64)>,

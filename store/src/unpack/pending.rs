@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::policy::Meta;
-use super::tree::is_at_or_below;
 use crate::limits;
 
 /// A directory whose metadata is applied at the end.
@@ -66,16 +65,12 @@ impl Pending {
 
     /// Forgets a directory that is removed, and all below it.
     pub(super) fn forget(&mut self, path: &[u8]) {
-        let below = (Bound::Included(path), Bound::Unbounded);
-        let gone: Vec<_> = self
-            .directories
-            .range::<[u8], _>(below)
-            .map(|(path, _)| path)
-            // Between `a` and `a/b` sorts `a-b`.
-            .take_while(|found| found.starts_with(path))
-            .filter(|found| is_at_or_below(found, path))
-            .cloned()
-            .collect();
+        // What is below begins with the path and a slash; between the two sorts `a-b` after `a`.
+        let (first, last) = ([path, b"/"].concat(), [path, b"0"].concat());
+        let below = (Bound::Included(&first[..]), Bound::Excluded(&last[..]));
+        let below = self.directories.range::<[u8], _>(below);
+        let mut gone: Vec<_> = below.map(|(path, _)| path.clone()).collect();
+        gone.push(path.to_vec());
         for path in gone {
             if self.directories.remove(&path).is_some() {
                 self.weight = self.weight.saturating_sub(ENTRY_WEIGHT + path.len());
@@ -101,6 +96,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::is_at_or_below;
     use super::*;
 
     fn pending(paths: &[&str]) -> Pending {
@@ -129,7 +125,9 @@ mod tests {
         pending.forget(b"a");
         let left: Vec<_> = pending.directories.keys().cloned().collect();
         assert_eq!(left, [&b""[..], b"a-b", b"ab"]);
-        pending.forget(b"");
+        for path in ["", "ab", "a-b", "none"] {
+            pending.forget(path.as_bytes());
+        }
         assert_eq!((pending.directories.len(), pending.weight), (0, 0));
     }
 

@@ -163,3 +163,53 @@ fn the_store_is_closed_to_others() {
     let mode = world.path("store").metadata().unwrap().mode();
     assert_eq!(mode & 0o7777, 0o700);
 }
+
+#[test]
+fn damage_of_any_kind_stays_inside() {
+    // Good archives with links in them, damaged at random: whatever comes of it, nothing outside
+    // changes, and the store works.
+    let world = World::new();
+    let tar = Tar::new().dir("a").symlink("a/l", world.canary(""));
+    let tar = tar
+        .file("a/f", b"content")
+        .hard_link("h", "a/f")
+        .symlink("b", "a/l");
+    let good = tar
+        .file("a/.wh.x", b"")
+        .dir("c")
+        .file("c/.wh..wh..opq", b"")
+        .end();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 16) as usize % bound
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..150 {
+        let mut archive = good.clone();
+        for _ in 0..1 + random(4) {
+            // In names, types and targets, which is where it hurts.
+            let block = 512 * random(archive.len() / 512);
+            let at = block + [random(8), 156, 157 + random(8)][random(3)];
+            archive[at] = b"/.abflhw12567\0"[random(14)];
+        }
+        for block in archive.chunks_exact_mut(512) {
+            if block[257..].starts_with(b"ustar") {
+                block[148..156].copy_from_slice(b"        ");
+                let sum: u32 = block.iter().copied().map(u32::from).sum();
+                block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+            }
+        }
+        match world.import_archive(&archive, Ownership::Override) {
+            Ok(_) => accepted += 1,
+            Err(error) => {
+                message(&error);
+                refused += 1;
+            }
+        }
+        world.assert_untouched("a damaged archive");
+    }
+    assert!(accepted > 10 && refused > 10, "{accepted} and {refused}");
+}

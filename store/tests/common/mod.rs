@@ -136,10 +136,11 @@ pub(crate) fn is_root() -> bool {
 
 /// The ways to keep owners that this process can use: real ones need root.
 pub(crate) fn ownerships() -> Vec<Ownership> {
+    static SAID: std::sync::Once = std::sync::Once::new();
     if is_root() {
         return vec![Ownership::Override, Ownership::Real];
     }
-    skipped("real ownership", "not run as root");
+    SAID.call_once(|| skipped("real ownership", "not run as root"));
     vec![Ownership::Override]
 }
 
