@@ -242,6 +242,30 @@ fn a_layer_is_verified_even_if_one_of_that_name_is_there() {
 }
 
 #[test]
+fn blobs_and_layers_that_are_there_do_not_make_an_image_of_any_pairing() {
+    let world = World::new();
+    let store = world.store();
+    import(&store, &Layout::new(&world, Compression::Zstd).source()).unwrap();
+    let mut layout = Layout::new(&world, Compression::Zstd);
+    let layers = layout.manifest["layers"].as_array_mut().unwrap();
+    layers.swap(0, 1);
+    layout.write_manifest();
+    let refused = message(&import(&store, &layout.source()).unwrap_err());
+    assert!(refused.contains("it unpacks to "), "{refused}");
+    world.assert_untouched("swapped layers");
+    // The same layer from another blob is verified once, and then known.
+    let gzip = Layout::new(&world, Compression::Gzip).source();
+    for read in [true, false] {
+        let watcher = Watcher::default();
+        let imported = store
+            .import(&request(&gzip, Ownership::Override), &watcher)
+            .unwrap();
+        assert_eq!(imported.unpacked, 0);
+        assert_eq!(watcher.read.load(Ordering::SeqCst) > 0, read);
+    }
+}
+
+#[test]
 fn compressed_streams_are_read_to_their_end() {
     for (compression, garbage) in [
         (Compression::Gzip, &b"garbage"[..]),

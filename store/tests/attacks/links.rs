@@ -41,6 +41,22 @@ fn nothing_goes_through_a_symbolic_link() {
             Refused("its parent \"d/l\" is a symbolic link"),
         ),
         (
+            "a file in a directory that is there behind a link",
+            |world| {
+                let tar = Tar::new().symlink("l", world.canary(""));
+                tar.file("l/dir/new", b"dead").end()
+            },
+            Refused("entry \"l/dir/new\": its parent \"l\" is a symbolic link"),
+        ),
+        (
+            "a hard link to a file in a directory that is there behind a link",
+            |world| {
+                let tar = Tar::new().symlink("l", world.canary(""));
+                tar.hard_link("h", "l/dir/inner").end()
+            },
+            Refused("refused: its parent \"l\" is a symbolic link"),
+        ),
+        (
             "a directory below a link",
             |world| Tar::new().symlink("l", world.canary("")).dir("l/new").end(),
             Refused("is a symbolic link"),
