@@ -17,6 +17,7 @@ use oci_spec::image::ImageConfiguration;
 use thiserror::Error;
 
 use crate::digest::DigestError;
+use crate::error::Context;
 use crate::escape::{escaped, escaped_path};
 use crate::oci::{Compression, Descriptor, refuse};
 use crate::staging::Staging;
@@ -84,7 +85,7 @@ pub enum SourceError {
     },
     /// No image of that name.
     #[error(
-        "there is no image \"{}\" in {}{}",
+        "there is no image \"{}\" in {}; {}",
         escaped(tag),
         escaped_path(path),
         known(tags)
@@ -99,7 +100,7 @@ pub enum SourceError {
     },
     /// Several images, and no word on which.
     #[error(
-        "{} holds several images; name one of them{}",
+        "{} holds several images, and one must be named; {}",
         escaped_path(path),
         known(tags)
     )]
@@ -135,7 +136,7 @@ pub enum SourceError {
 fn known(tags: &[String]) -> String {
     const SHOWN: usize = 12;
     if tags.is_empty() {
-        return "; the images in it have no names".to_owned();
+        return "those in it have no names".to_owned();
     }
     let more = if tags.len() > SHOWN { ", ..." } else { "" };
     let shown: Vec<_> = tags
@@ -143,7 +144,7 @@ fn known(tags: &[String]) -> String {
         .take(SHOWN)
         .map(|tag| escaped(tag).to_string())
         .collect();
-    format!(": {}{more}", shown.join(", "))
+    format!("there is {}{more}", shown.join(", "))
 }
 
 fn platforms(found: &[Platform]) -> String {
@@ -182,7 +183,10 @@ impl Source {
     /// Finds the image: reads and verifies its documents.
     pub(crate) fn find(&self, wanted: Option<&Platform>, staging: &Staging) -> Result<Found> {
         let files = match self.form {
-            Form::Oci => Files::Directory(self.path.clone()),
+            Form::Oci => {
+                std::fs::read_dir(&self.path).context("open", &self.path)?;
+                Files::Directory(self.path.clone())
+            }
             Form::OciArchive | Form::DockerArchive => {
                 Files::Archive(archive::open(&self.path, staging)?)
             }
