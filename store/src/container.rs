@@ -84,23 +84,23 @@ impl Container {
     /// [`ContainerError::Busy`] if somebody has it in use, [`ContainerError::Unknown`] if it was
     /// removed meanwhile.
     pub fn lock(&self) -> Result<ContainerLock> {
+        let name = || self.record.name.clone();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = match rustix::fs::open(&self.dir, flags, Mode::empty()) {
-            Err(Errno::NOENT) => {
-                return Err(ContainerError::Unknown(self.record.name.clone()).into());
-            }
+            Err(Errno::NOENT) => return Err(ContainerError::Unknown(name()).into()),
             opened => opened.context("open", &self.dir)?,
         };
         match lock(&dir, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => Err(ContainerError::Busy(self.record.name.clone()).into()),
-            locked => {
-                locked.context("lock", &self.dir)?;
-                // It may have been removed between opening and locking.
-                if !self.dir.join("container.json").exists() {
-                    return Err(ContainerError::Unknown(self.record.name.clone()).into());
-                }
+            Err(Errno::WOULDBLOCK) => return Err(ContainerError::Busy(name()).into()),
+            locked => locked.context("lock", &self.dir)?,
+        }
+        // Between opening and locking it may have been removed, and even made anew.
+        let held = rustix::fs::fstat(&dir).context("examine", &self.dir)?;
+        match rustix::fs::stat(&self.dir) {
+            Ok(found) if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) => {
                 Ok(ContainerLock { _dir: dir })
             }
+            _ => Err(ContainerError::Unknown(name()).into()),
         }
     }
 }
@@ -144,7 +144,6 @@ impl Store {
             };
             let document = made.join("container.json");
             staging.publish_file("container.json", &to_json(&record), &document)?;
-            sync_dir(&made)?;
             let place = self.containers_dir().join(record.name.as_str());
             match rustix::fs::rename(&made, &place) {
                 Ok(()) => {
@@ -269,7 +268,8 @@ fn copy_root(layer: &LayerPath, upper: &std::path::Path, ownership: Ownership) -
         rustix::fs::fchown(&target, Some(uid), Some(gid)).context("change the owner of", upper)?;
     }
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    rustix::fs::fchmod(&target, mode).context("change the mode of", upper)
+    rustix::fs::fchmod(&target, mode).context("change the mode of", upper)?;
+    target.sync_all().context("sync", upper)
 }
 
 /// A name for a container that nobody named: two words, and a number once they are taken.

@@ -11,8 +11,8 @@ use crate::name::NameError;
 use crate::oci::{
     Descriptor, DocumentType, Index, Manifest, kind_of, manifest_of, parse_config, refuse,
 };
-use crate::source::platform_of;
-use crate::{Digest, Error, ImageName, Platform, Result, Store, limits};
+use crate::source::{diff_ids, platform_of};
+use crate::{ContainerRecord, Digest, Error, ImageName, Platform, Result, Store, limits};
 
 /// What a list of images shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,10 +106,7 @@ impl Store {
     fn image_record(&self, name: ImageName, descriptor: &Descriptor) -> Result<ImageRecord> {
         let (manifest, config) = self.documents(descriptor)?;
         let mut size = 0_u64;
-        for diff_id in config.rootfs().diff_ids() {
-            let diff_id: Digest = diff_id
-                .parse()
-                .or_else(|_| refuse("a configuration", "bad DiffID"))?;
+        for diff_id in diff_ids(&config, &format!("image {}", descriptor.digest))? {
             let record = self.layer_record(&diff_id)?;
             size = size.saturating_add(record.map_or(0, |record| record.size));
         }
@@ -133,26 +130,34 @@ impl Store {
     /// unpacked, since the image was not imported but written into the layout by another tool.
     pub fn image(&self, name: &str) -> Result<Image> {
         let name: ImageName = name.parse()?;
-        let index = self.index()?;
-        let descriptor = find(&index, &name)?;
-        let (_, config) = self.documents(&descriptor)?;
+        let descriptor = find(&self.index()?, &name)?;
         let found = descriptor.ref_name().and_then(|name| name.parse().ok());
-        let diff_ids = self.diff_ids(&config, &descriptor.digest)?;
+        self.load_image(found.unwrap_or(name), &descriptor)
+    }
+
+    /// The image that a container was made on, whatever has its name now.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`] if a document or a layer of it is gone.
+    pub fn container_image(&self, container: &ContainerRecord) -> Result<Image> {
+        let digest = container.manifest_digest;
+        let manifest = self.blob(&digest)?.ok_or_else(|| BlobError::Missing {
+            blob: blob_label(&digest),
+        })?;
+        let descriptor = Descriptor::new("", digest, manifest.len());
+        self.load_image(container.image.clone(), &descriptor)
+    }
+
+    fn load_image(&self, name: ImageName, descriptor: &Descriptor) -> Result<Image> {
+        let (_, config) = self.documents(descriptor)?;
+        let diff_ids = diff_ids(&config, &format!("image {}", descriptor.digest))?;
         Ok(Image {
-            name: found.unwrap_or(name),
+            name,
             manifest_digest: descriptor.digest,
             config,
             layers: self.layer_paths(&diff_ids)?,
             chain_ids: chain_ids(&diff_ids),
         })
-    }
-
-    fn diff_ids(&self, config: &ImageConfiguration, manifest: &Digest) -> Result<Vec<Digest>> {
-        let ids = config.rootfs().diff_ids().iter().map(|id| id.parse());
-        let ids: std::result::Result<Vec<Digest>, _> = ids.collect();
-        Ok(ids.or_else(|error: crate::DigestError| {
-            refuse(&format!("image {manifest}"), &error.to_string())
-        })?)
     }
 
     /// The layers of these DiffIDs, all of which must be there.

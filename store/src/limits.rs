@@ -9,8 +9,8 @@ pub(crate) const DOCUMENT_BYTES: u64 = 4 << 20;
 /// The longest image configuration that is read, in bytes; histories can be long.
 pub(crate) const CONFIG_BYTES: u64 = 8 << 20;
 
-/// The most layers of one image.
-pub(crate) const LAYERS: usize = 1024;
+/// The most layers of one image: as many as the kernel's overlay stacks.
+pub(crate) const LAYERS: usize = 500;
 
 /// The deepest nesting of indexes: an index of a layout, one of platforms, and room for one more.
 pub(crate) const INDEX_DEPTH: usize = 4;

@@ -77,7 +77,8 @@ impl Store {
         let store = Self {
             root: path.canonicalize().context("open", path)?,
         };
-        if !store.is_complete() {
+        let whole = DIRS.iter().all(|dir| store.root.join(dir).is_dir());
+        if !(whole && store.is_marked()) {
             store.make()?;
         }
         store.check_owner()?;
@@ -99,7 +100,7 @@ impl Store {
             Err(error) => return Err(error).context("open", path),
         };
         let store = Self { root };
-        if !store.is_complete() {
+        if !store.is_marked() {
             store.check_foreign()?;
             return Err(Error::NoStore { path: store.root });
         }
@@ -112,11 +113,12 @@ impl Store {
         &self.root
     }
 
-    fn is_complete(&self) -> bool {
+    /// Whether it was made to its end: `oci-layout` comes last, and other layouts have no layers.
+    fn is_marked(&self) -> bool {
         self.root.join("oci-layout").exists() && self.root.join("layers").is_dir()
     }
 
-    /// Makes the store, or finishes making it: `oci-layout` comes last.
+    /// Makes the store, or what is missing of it.
     fn make(&self) -> Result<()> {
         self.check_foreign()?;
         self.check_owner()?;

@@ -107,6 +107,9 @@ fn a_container_outlives_the_name_of_its_image() {
     );
     let found = store.container(&name("old")).unwrap();
     assert_eq!(found.record.manifest_digest, image.manifest_digest);
+    let of_container = store.container_image(&found.record).unwrap();
+    assert_eq!(of_container.layers, image.layers);
+    assert_eq!(of_container.config, image.config);
     assert_eq!(
         fs::read_to_string(found.layers[0].path.join("f")).unwrap(),
         "a:1"

@@ -111,6 +111,10 @@ impl Import<'_> {
         facts: Option<LayerFacts>,
     ) -> Result<()> {
         if let Some(facts) = facts {
+            if facts.xattrs_dropped > 0 {
+                let (count, layer) = (facts.xattrs_dropped, &streams.diff_id);
+                log::info!("layer {layer}: {count} extended attributes were not kept");
+            }
             let record = LayerRecord {
                 diff_id: streams.diff_id,
                 size: streams.size,

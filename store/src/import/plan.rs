@@ -56,14 +56,16 @@ impl Import<'_> {
         let record = self.store.layer_record(&layer.diff_id)?;
         let opened = self.open(layer)?;
         let present = opened.in_store && opened.is_known_in(record.as_ref());
+        let digest = opened.blob.map(|(digest, _)| digest);
         let same = plan.tasks.iter_mut().find(|task| {
-            task.diff_id == layer.diff_id
-                && task.label == layer.label
-                && task.digest == opened.blob.map(|(digest, _)| digest)
+            // Without a digest it is the same file that makes the same blob.
+            let same_blob =
+                task.digest == digest && (digest.is_some() || task.label == layer.label);
+            task.diff_id == layer.diff_id && same_blob
         });
         plan.layers.push(PlannedLayer {
             diff_id: layer.diff_id,
-            blob: opened.blob.map(|(digest, _)| digest),
+            blob: digest,
             size: opened.content.len(),
             present: present || same.is_some(),
         });
@@ -89,7 +91,7 @@ impl Import<'_> {
             layers: vec![at],
             diff_id: layer.diff_id,
             label: layer.label.clone(),
-            digest: opened.blob.map(|(digest, _)| digest),
+            digest,
             compression: opened.compression,
             content: opened.content,
             unpack: record.is_none() && !planned,

@@ -48,11 +48,12 @@ enum Member {
 pub(crate) fn open(path: &Path, staging: &Staging) -> Result<Archive> {
     let file = open_plain(path, staging)?;
     let len = file.metadata().context("examine", path)?.len();
-    let content = Content::whole(file.try_clone().context("read", path)?, len);
+    let file = Arc::new(file);
+    let content = Content::part(&file, 0, len);
     let members = index(content).map_err(|why| not_an_archive(path, &why))?;
     Ok(Archive {
         path: path.to_owned(),
-        file: Arc::new(file),
+        file,
         members,
     })
 }

@@ -263,7 +263,7 @@ pub(crate) struct FoundLayer {
 }
 
 /// The DiffIDs in a configuration, checked.
-fn diff_ids(configuration: &ImageConfiguration, document: &str) -> Result<Vec<Digest>> {
+pub(crate) fn diff_ids(configuration: &ImageConfiguration, document: &str) -> Result<Vec<Digest>> {
     let ids = configuration.rootfs().diff_ids().iter();
     let ids = ids.map(|id| match id.parse() {
         Ok(id) => Ok(id),
