@@ -6,7 +6,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::path::EntryPath;
+use super::path::{EntryPath, steps};
 use super::pending::Directory;
 use super::policy::{Meta, set_record};
 use super::tree::Tree;
@@ -81,15 +81,10 @@ impl Unpacker {
     /// Goes to a directory component by component and makes what is missing on the way.
     pub(super) fn make_parents(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
         let mut dir = self.tree.root();
-        let mut walked: Vec<u8> = Vec::with_capacity(path.len());
-        for name in path.split(|&byte| byte == b'/') {
-            if !walked.is_empty() {
-                walked.push(b'/');
-            }
-            walked.extend_from_slice(name);
+        for (walked, name) in steps(path) {
             let next = match Tree::step(&dir, name) {
                 Ok(next) => next,
-                Err(errno) => self.make_parent(&dir, &walked, errno)?,
+                Err(errno) => self.make_parent(&dir, walked, errno)?,
             };
             dir = Rc::new(next);
         }
@@ -117,18 +112,13 @@ impl Unpacker {
     /// What stands in the way of opening a directory, if it is something that is no directory.
     pub(super) fn walk_fault(&self, path: &[u8]) -> Option<EntryFault> {
         let mut dir = self.tree.root();
-        let mut walked: Vec<u8> = Vec::with_capacity(path.len());
-        for name in path.split(|&byte| byte == b'/') {
-            if !walked.is_empty() {
-                walked.push(b'/');
-            }
-            walked.extend_from_slice(name);
+        for (walked, name) in steps(path) {
             match Tree::step(&dir, name) {
                 Ok(next) => dir = Rc::new(next),
                 Err(Errno::NOENT) => return None,
                 Err(_) => {
                     let stat = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-                    return Some(parent_fault(&walked, stat.as_ref()));
+                    return Some(parent_fault(walked, stat.as_ref()));
                 }
             }
         }

@@ -88,6 +88,16 @@ impl EntryPath {
     }
 }
 
+/// The components of a path that has been made safe, each with the path up to and including it.
+pub(super) fn steps(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut end = 0;
+    path.split(|&byte| byte == b'/').map(move |name| {
+        let upto = path.get(..end + name.len()).unwrap_or(path);
+        end += name.len() + 1;
+        (upto, name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +148,13 @@ mod tests {
             parse(&format!("{deep}/d")),
             EntryFault::TooDeep { .. }
         ));
+    }
+
+    #[test]
+    fn a_path_is_walked_step_by_step() {
+        let walked: Vec<_> = steps(b"a/bc/d").collect();
+        let expected: [(&[u8], &[u8]); 3] = [(b"a", b"a"), (b"a/bc", b"bc"), (b"a/bc/d", b"d")];
+        assert_eq!(walked, expected);
     }
 
     #[test]
