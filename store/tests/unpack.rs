@@ -392,6 +392,33 @@ fn whiteouts_become_what_overlays_read() {
     }
 }
 
+/// umoci writes whiteouts for what was in a directory that is a file now. The file hides all of it,
+/// so there is nothing to do.
+#[test]
+fn whiteouts_below_a_file_are_passed_over() {
+    let world = World::new();
+    if !has_xattrs(&world.path("."), "whiteouts_below_a_file_are_passed_over") {
+        return;
+    }
+    for ownership in ownerships() {
+        for whiteouts_first in [false, true] {
+            let world = World::new();
+            let base = Layer::new([Entry::file("info/gone", b"x")]);
+            let mut entries = vec![
+                Entry::file("info", b"a file now"),
+                Entry::whiteout("info/gone"),
+                Entry::opaque("info"),
+            ];
+            if whiteouts_first {
+                entries.reverse();
+            }
+            let dirs = import_layers(&world, &[base, Layer::new(entries)], ownership);
+            let content = std::fs::read_to_string(dirs[1].join("info")).unwrap();
+            assert_eq!(content, "a file now");
+        }
+    }
+}
+
 #[test]
 fn owners_that_do_not_exist_here_are_named() {
     // An ordinary user cannot give files away, and is told which.
