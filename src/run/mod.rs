@@ -13,7 +13,7 @@ mod user;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use plyfs_store::{ImageConfiguration, Store};
+use plyfs_store::{Container, Image, ImageConfiguration, Store};
 use plyfs_sys::process::{Fork, SignalQueue, fork, unshare};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 use rustix::thread::UnshareFlags;
@@ -69,26 +69,33 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
         return run_in(&store, &Subject::Image(Box::new(image)), &program, false);
     }
     let name = args.container.as_deref();
+    if name.is_none() && !args.keep {
+        let container = store.temporary_container(&image, storage::ownership_here())?;
+        return run_in_container(args, &store, &image, &container);
+    }
     let (container, _) = stack::container(&store, name, Some(&args.image))?;
-    let name = container.record.name.clone();
-    let program = program(args, &image.config, name.as_str())?;
-    let status = run_in(
-        &store,
-        &Subject::Container(Box::new(container)),
-        &program,
-        true,
-    );
-    if args.keep && args.container.is_none() {
-        eprintln!("plyfs: the container was kept as {name}");
-    } else if args.container.is_none() {
-        store.remove_container(&name)?;
+    let status = run_in_container(args, &store, &image, &container);
+    if name.is_none() {
+        eprintln!("plyfs: the container was kept as {}", container.record.name);
     }
     status
 }
 
+fn run_in_container(
+    args: &RunArgs,
+    store: &Store,
+    image: &Image,
+    container: &Container,
+) -> Outcome<u8> {
+    let program = program(args, &image.config, container.record.name.as_str())?;
+    let subject = Subject::Container(Box::new(container.clone()));
+    run_in(store, &subject, &program, true)
+}
+
 /// Mounts, runs the program and unmounts.
 fn run_in(store: &Store, subject: &Subject, program: &Program, writable: bool) -> Outcome<u8> {
-    let root = mountpoint(store)?;
+    // The mount is seen in this process's own mount namespace only, so that one serves everybody.
+    let root = store.mount_point();
     let plan = stack::plan(subject, &Options::default(), root.clone(), !writable)?;
     let daemon = daemon::start(plan, true)?;
     let status = run_process(program, &root, writable);
@@ -102,18 +109,6 @@ fn run_in(store: &Store, subject: &Subject, program: &Program, writable: bool) -
         _ => Err(Failure::new(
             "the daemon that served the container has failed",
         )),
-    }
-}
-
-/// A directory to mount on. The mount is seen in this process's own mount namespace only, so that
-/// one serves everybody.
-fn mountpoint(store: &Store) -> Outcome<PathBuf> {
-    let path = store.path().join("mnt");
-    match std::fs::create_dir(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(error).doing(format_args!("make {}", path.display()))
-        }
-        _ => Ok(path),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use plyfs_format::override_stat;
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::error::Context;
 use crate::image::{LayerPath, root_layer};
-use crate::staging::{lock, sync_dir};
+use crate::staging::{Staging, lock, sync_dir};
 use crate::store::{parse_json, read_document, to_json};
 use crate::time::Timestamp;
 use crate::{ContainerName, Digest, Image, ImageName, Ownership, Result, Store, limits};
@@ -70,13 +70,51 @@ pub struct Container {
     dir: PathBuf,
 }
 
+/// A container that goes with its last user.
+#[derive(Debug)]
+pub struct TemporaryContainer {
+    container: Container,
+    _staging: Staging,
+}
+
+impl std::ops::Deref for TemporaryContainer {
+    type Target = Container;
+
+    fn deref(&self) -> &Container {
+        &self.container
+    }
+}
+
 /// Holds a container in use, until it is dropped in every process that has it.
 #[derive(Debug)]
 pub struct ContainerLock {
     _dir: OwnedFd,
 }
 
+impl ContainerRecord {
+    fn new(image: &Image, ownership: Ownership) -> Self {
+        Self {
+            name: generated_name(0),
+            image: image.name.clone(),
+            manifest_digest: image.manifest_digest,
+            diff_ids: image.layers.iter().map(|layer| layer.diff_id).collect(),
+            created: Timestamp::now().to_rfc3339(),
+            ownership,
+        }
+    }
+}
+
 impl Container {
+    fn at(dir: PathBuf, record: ContainerRecord, layers: Vec<LayerPath>) -> Self {
+        Self {
+            upper: dir.join("upper"),
+            work: dir.join("work"),
+            layers,
+            record,
+            dir,
+        }
+    }
+
     /// Takes the container into use. The lock goes along to children of fork(2), and not to
     /// programs that are executed.
     ///
@@ -121,29 +159,15 @@ impl Store {
         ownership: Ownership,
     ) -> Result<Container> {
         let staging = self.stage()?;
-        let made = staging.path().join("container");
-        for dir in [made.clone(), made.join("upper"), made.join("work")] {
-            rustix::fs::mkdir(&dir, Mode::RWXU).context("create", &dir)?;
-        }
-        if let Some(layer) = root_layer(&image.layers) {
-            copy_root(layer, &made.join("upper"), ownership)?;
-        }
         let named = name.is_some();
+        let mut record = ContainerRecord::new(image, ownership);
+        let made = make_dirs(&staging, image, ownership)?;
         for attempt in 0..1000 {
-            let name = match name {
+            record.name = match name {
                 Some(name) => name.clone(),
                 None => generated_name(attempt),
             };
-            let record = ContainerRecord {
-                name,
-                image: image.name.clone(),
-                manifest_digest: image.manifest_digest,
-                diff_ids: image.layers.iter().map(|layer| layer.diff_id).collect(),
-                created: Timestamp::now().to_rfc3339(),
-                ownership,
-            };
-            let document = made.join("container.json");
-            staging.publish_file("container.json", &to_json(&record), &document)?;
+            write_record(&staging, &made, &record)?;
             let place = self.containers_dir().join(record.name.as_str());
             match rustix::fs::rename(&made, &place) {
                 Ok(()) => {
@@ -159,6 +183,26 @@ impl Store {
             }
         }
         Err(ContainerError::NoFreeName.into())
+    }
+
+    /// Makes a container that nobody can find by its name, and that goes when it is dropped; if the
+    /// process dies first, whoever works in the store next removes it.
+    ///
+    /// # Errors
+    /// As [`Store::create_container`].
+    pub fn temporary_container(
+        &self,
+        image: &Image,
+        ownership: Ownership,
+    ) -> Result<TemporaryContainer> {
+        let staging = self.stage()?;
+        let record = ContainerRecord::new(image, ownership);
+        let dir = make_dirs(&staging, image, ownership)?;
+        write_record(&staging, &dir, &record)?;
+        Ok(TemporaryContainer {
+            container: Container::at(dir, record, image.layers.clone()),
+            _staging: staging,
+        })
     }
 
     /// Finds a container.
@@ -180,13 +224,8 @@ impl Store {
 
     fn load_container(&self, record: ContainerRecord) -> Result<Container> {
         let dir = self.containers_dir().join(record.name.as_str());
-        Ok(Container {
-            upper: dir.join("upper"),
-            work: dir.join("work"),
-            layers: self.layer_paths(&record.diff_ids)?,
-            record,
-            dir,
-        })
+        let layers = self.layer_paths(&record.diff_ids)?;
+        Ok(Container::at(dir, record, layers))
     }
 
     /// All containers, by name.
@@ -230,19 +269,30 @@ impl Store {
             return Err(ContainerError::Unknown(name.clone()).into());
         }
         let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
-        Ok(Container {
-            record: parse_json(&path, &bytes)?,
-            upper: dir.join("upper"),
-            work: dir.join("work"),
-            layers: Vec::new(),
-            dir,
-        })
+        Ok(Container::at(dir, parse_json(&path, &bytes)?, Vec::new()))
     }
+}
+
+/// Makes the directories of a container, which are not at their place yet.
+fn make_dirs(staging: &Staging, image: &Image, ownership: Ownership) -> Result<PathBuf> {
+    let made = staging.path().join("container");
+    for dir in [made.clone(), made.join("upper"), made.join("work")] {
+        rustix::fs::mkdir(&dir, Mode::RWXU).context("create", &dir)?;
+    }
+    if let Some(layer) = root_layer(&image.layers) {
+        copy_root(layer, &made.join("upper"), ownership)?;
+    }
+    Ok(made)
+}
+
+fn write_record(staging: &Staging, dir: &Path, record: &ContainerRecord) -> Result<()> {
+    let place = dir.join("container.json");
+    staging.publish_file("container.json", &to_json(record), &place)
 }
 
 /// Gives an upper directory what the root of the image has: mode, owner, and the record that says
 /// otherwise.
-fn copy_root(layer: &LayerPath, upper: &std::path::Path, ownership: Ownership) -> Result<()> {
+fn copy_root(layer: &LayerPath, upper: &Path, ownership: Ownership) -> Result<()> {
     let source = OpenOptions::new()
         .read(true)
         .open(&layer.path)

@@ -49,7 +49,9 @@ mod time;
 mod unpack;
 
 pub use blob::BlobError;
-pub use container::{Container, ContainerError, ContainerLock, ContainerRecord};
+pub use container::{
+    Container, ContainerError, ContainerLock, ContainerRecord, TemporaryContainer,
+};
 pub use digest::{Digest, DigestError, chain_ids};
 pub use error::{Error, Result};
 pub use escape::{Escaped, escaped};

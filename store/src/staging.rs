@@ -160,6 +160,10 @@ pub(crate) fn sweep(staging: &Path) -> Result<()> {
         let path = staging.join(&name);
         match remove_named(parent.as_fd(), name.as_bytes()) {
             Ok(()) => log::info!("removed {}, left by an interrupted process", path.display()),
+            // Made with other ids in a user namespace: whoever works in one again can remove it.
+            Err(error @ (Errno::ACCESS | Errno::PERM)) => {
+                log::info!("cannot remove {}: {error}", path.display());
+            }
             Err(error) => log::warn!("cannot remove {}: {error}", path.display()),
         }
     }

@@ -39,12 +39,13 @@ use crate::{Digest, Error, Result, limits};
 pub(crate) const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Directories of a store, in the order they are made.
-const DIRS: [&str; 6] = [
+const DIRS: [&str; 7] = [
     "layers",
     "layers/sha256",
     "blobs",
     "blobs/sha256",
     "containers",
+    "mnt",
     "staging",
 ];
 
@@ -177,6 +178,12 @@ impl Store {
             rustix::fs::chmod(&self.root, Mode::RWXU).context("change the mode of", &self.root)?;
         }
         Ok(())
+    }
+
+    /// An empty directory for somebody to mount on in a mount namespace of their own. Nothing is ever
+    /// kept in it.
+    pub fn mount_point(&self) -> PathBuf {
+        self.root.join("mnt")
     }
 
     pub(crate) fn staging_dir(&self) -> PathBuf {

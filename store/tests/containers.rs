@@ -199,3 +199,23 @@ fn closed_and_deep_directories_do_not_keep_a_container() {
     store.remove_container(&name("c")).unwrap();
     world.assert_untouched("a closed directory");
 }
+
+#[test]
+fn a_temporary_container_goes_with_its_user() {
+    let world = World::new();
+    let (store, image) = store_with_image(&world, "a:1");
+    let container = store
+        .temporary_container(&image, Ownership::Override)
+        .unwrap();
+    fs::write(container.upper.join("f"), b"x").unwrap();
+    let lock = container.lock().unwrap();
+    assert!(store.containers().unwrap().is_empty());
+    // Others at work in the store leave it alone.
+    let other = store.create_container(None, &image, Ownership::Override);
+    store.remove_container(&other.unwrap().record.name).unwrap();
+    let upper = container.upper.clone();
+    assert!(upper.join("f").exists());
+    drop((lock, container));
+    assert!(!upper.exists());
+    world.assert_untouched("a temporary container");
+}

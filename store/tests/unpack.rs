@@ -407,7 +407,6 @@ fn whiteouts_below_a_file_are_passed_over() {
             let mut entries = vec![
                 Entry::file("info", b"a file now"),
                 Entry::whiteout("info/gone"),
-                Entry::opaque("info"),
             ];
             if whiteouts_first {
                 entries.reverse();

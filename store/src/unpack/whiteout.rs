@@ -49,11 +49,7 @@ impl Unpacker {
 
     /// Makes the directory of this path hide those below it.
     pub(super) fn opaque(&mut self, path: &[u8]) -> Result<()> {
-        let dir = match self.parent(path) {
-            // As for a whiteout.
-            Err(EntryFault::ParentNotDirectory(_)) => return Ok(()),
-            dir => dir?,
-        };
+        let dir = self.parent(path)?;
         let directory = self.pending.at(path);
         if std::mem::replace(&mut directory.opaque, true) {
             return Ok(());
