@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::keep::{Keep, Keeper};
 use super::pipe::PipeInput;
 use super::pipeline::{self, Streams};
 use super::plan::Task;
@@ -35,15 +36,14 @@ impl Import<'_> {
             blob: self.staging.path().join(format!("blob-{number}")),
             layer: self.staging.path().join(format!("layer-{number}")),
         };
-        let (content, copy) = keep(task, &work.blob)?;
+        let (content, keeper) = keep(task, &work.blob)?;
         let watch = |bytes| {
             for &layer in &task.layers {
                 self.progress.event(&Event::Read { layer, bytes });
             }
             !self.is_cancelled()
         };
-        let copy = copy.map(|file| (file, &*work.blob));
-        let stream = BlobStream::new(&task.label, &content, copy, &watch);
+        let stream = BlobStream::new(&task.label, &content, keeper, &watch);
         let limit = self.request.limits.layer_bytes;
         let (streams, facts) = if task.unpack {
             let policy = self.prepare(&work.layer)?;
@@ -58,12 +58,13 @@ impl Import<'_> {
         for &layer in &task.layers {
             self.progress.event(&Event::Unpacked { layer });
         }
-        self.publish(task, &work, &streams, facts)?;
-        Ok(LayerBlob {
+        let blob = streams.kept.unwrap_or(LayerBlob {
             digest: streams.blob,
             size: content.len(),
             compression: task.compression,
-        })
+        });
+        self.publish(task, &work, &streams, &blob.digest, facts)?;
+        Ok(blob)
     }
 
     /// Makes the directory to unpack to, and gets the calling thread ready for it.
@@ -108,6 +109,7 @@ impl Import<'_> {
         task: &Task,
         work: &Work,
         streams: &Streams,
+        blob: &Digest,
         facts: Option<LayerFacts>,
     ) -> Result<()> {
         if let Some(facts) = facts {
@@ -120,15 +122,15 @@ impl Import<'_> {
                 size: streams.size,
                 ownership: self.request.ownership,
                 facts,
-                blobs: vec![streams.blob],
+                blobs: vec![*blob],
             };
             write_new(&work.layer.join("layer.json"), &to_json(&record))?;
         }
-        if task.unpack || task.keep {
+        if task.unpack || task.keep != Keep::No {
             self.sync.sync().context("sync", self.store.path())?;
         }
-        if task.keep {
-            let place = self.store.blob_path(&streams.blob);
+        if task.keep != Keep::No {
+            let place = self.store.blob_path(blob);
             // Over one that another import has put there meanwhile: it is the same.
             std::fs::rename(&work.blob, &place).context("publish", &place)?;
         }
@@ -137,7 +139,7 @@ impl Import<'_> {
             return Ok(());
         }
         self.store
-            .add_blob_to_layer(self.staging, &streams.diff_id, &streams.blob)
+            .add_blob_to_layer(self.staging, &streams.diff_id, blob)
     }
 
     /// Moves a layer to its place; `false` if it is there already, since another import was faster.
@@ -155,17 +157,22 @@ impl Import<'_> {
 /// Gets ready to keep a blob that the store does not have: where the file system can share the
 /// data of two files, as a copy that is there at once and read from then on; otherwise by writing
 /// it as it is read.
-fn keep(task: &Task, place: &Path) -> Result<(Content, Option<File>)> {
-    if !task.keep {
+fn keep<'a>(task: &Task, place: &'a Path) -> Result<(Content, Option<Keeper<'a>>)> {
+    if task.keep == Keep::No {
         return Ok((task.content.clone(), None));
     }
     let file = create_new(place)?;
+    if task.keep == Keep::Compressed {
+        let keeper = Keeper::compressed(file, place)?;
+        return Ok((task.content.clone(), Some(keeper)));
+    }
     let cloned = match task.content.as_whole_file() {
         Some(source) => rustix::fs::ioctl_ficlone(&file, source).is_ok(),
         None => false,
     };
     if !cloned {
-        return Ok((task.content.clone(), Some(file)));
+        let keeper = Keeper::as_is(file, place);
+        return Ok((task.content.clone(), Some(keeper)));
     }
     let len = file.metadata().context("examine", place)?.len();
     if len != task.content.len() {

@@ -15,6 +15,7 @@
 //!   next one does not read again, and a locked staging directory, which the next one removes.
 
 mod documents;
+mod keep;
 mod layer;
 mod pipe;
 mod pipeline;

@@ -12,6 +12,7 @@ use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::LayerBlob;
 use super::pipe::{Chunk, Message, PipeInput, Pool, pipe};
 use super::plan::Task;
 use super::stream::BlobStream;
@@ -26,6 +27,8 @@ use crate::{Digest, Result};
 pub(super) struct Streams {
     /// The digest of the blob.
     pub(super) blob: Digest,
+    /// The blob that was kept, if it is another one.
+    pub(super) kept: Option<LayerBlob>,
     /// The digest of what it decompresses to.
     pub(super) diff_id: Digest,
     /// The size of that, in bytes.
@@ -35,6 +38,7 @@ pub(super) struct Streams {
 /// What the first stage learned.
 struct Decoded {
     blob: Digest,
+    kept: Option<LayerBlob>,
     size: u64,
     /// Whether all of it was handed on.
     complete: bool,
@@ -69,10 +73,13 @@ pub(super) fn run<T>(
         let consumed = consume(PipeInput::new(receiver, pool.clone()));
         (join(decoder), hasher.and_then(join), consumed)
     });
-    let Decoded { blob, size, .. } = decoded?;
+    let Decoded {
+        blob, kept, size, ..
+    } = decoded?;
     let consumed = consumed.map_err(|fault| task.error(fault))?;
     let streams = Streams {
         blob,
+        kept,
         diff_id: hashed.unwrap_or(blob),
         size,
     };
@@ -94,6 +101,7 @@ pub(super) fn verify(stream: BlobStream<'_>, task: &Task, limit: u64) -> Result<
     })?;
     let streams = Streams {
         blob: decoded.blob,
+        kept: decoded.kept,
         diff_id: hasher.finish(),
         size: decoded.size,
     };
@@ -196,12 +204,13 @@ fn decode(
         }
     };
     let complete = matches!(end, End::Complete);
-    let blob = decoder
+    let (blob, kept) = decoder
         .into_inner()
         .finish(task.digest.as_ref(), complete)?;
     match end {
         End::Complete | End::Refused => Ok(Decoded {
             blob,
+            kept,
             size,
             complete,
         }),

@@ -1,5 +1,6 @@
 //! What there is to do for each layer.
 
+use super::keep::Keep;
 use super::{Import, LayerBlob};
 use crate::blob::{BlobError, Content, read_error, size_error};
 use crate::layer::{LayerError, LayerFault, LayerRecord};
@@ -32,8 +33,8 @@ pub(super) struct Task {
     pub(super) content: Content,
     /// Whether the layer is to be unpacked, or only the blob to be verified.
     pub(super) unpack: bool,
-    /// Whether the blob is to be kept, since the store has none.
-    pub(super) keep: bool,
+    /// What is to become of the blob.
+    pub(super) keep: Keep,
 }
 
 impl Import<'_> {
@@ -54,7 +55,7 @@ impl Import<'_> {
 
     fn plan_layer(&self, plan: &mut Plan, at: usize, layer: &FoundLayer) -> Result<()> {
         let record = self.store.layer_record(&layer.diff_id)?;
-        let opened = self.open(layer)?;
+        let opened = self.open(layer, record.as_ref())?;
         let present = opened.in_store && opened.is_known_in(record.as_ref());
         let digest = opened.blob.map(|(digest, _)| digest);
         let same = plan.tasks.iter_mut().find(|task| {
@@ -95,13 +96,24 @@ impl Import<'_> {
             compression: opened.compression,
             content: opened.content,
             unpack: record.is_none() && !planned,
-            keep: !opened.in_store,
+            keep: match layer.blob {
+                _ if opened.in_store => Keep::No,
+                None if opened.compression == Compression::None => Keep::Compressed,
+                _ => Keep::AsIs,
+            },
         });
         Ok(())
     }
 
-    /// Opens the blob of a layer: that of the store if it has it, else that of the source.
-    fn open(&self, layer: &FoundLayer) -> Result<Opened> {
+    /// Opens the blob of a layer: that of the store if it has it, else that of the source. For a layer
+    /// without a name of its own, as `docker save` writes them, any blob serves that is known to be
+    /// the layer.
+    fn open(&self, layer: &FoundLayer, record: Option<&LayerRecord>) -> Result<Opened> {
+        if layer.blob.is_none()
+            && let Some(opened) = self.open_known(layer, record)?
+        {
+            return Ok(opened);
+        }
         let mut blob = layer.blob;
         let stored = match blob {
             Some((digest, _)) => self.store.blob(&digest)?,
@@ -135,6 +147,27 @@ impl Import<'_> {
             compression,
             content,
         })
+    }
+}
+
+impl Import<'_> {
+    /// Opens a blob of the store that is known to be this layer; `None` if there is none.
+    fn open_known(
+        &self,
+        layer: &FoundLayer,
+        record: Option<&LayerRecord>,
+    ) -> Result<Option<Opened>> {
+        for digest in record.iter().flat_map(|record| &record.blobs) {
+            if let Some(content) = self.store.blob(digest)? {
+                return Ok(Some(Opened {
+                    blob: Some((*digest, content.len())),
+                    in_store: true,
+                    compression: compression(layer, &content)?,
+                    content,
+                }));
+            }
+        }
+        Ok(None)
     }
 }
 

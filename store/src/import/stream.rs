@@ -1,12 +1,11 @@
 //! A blob as a stream that is hashed, and kept if need be, while it is read.
 
-use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
-use std::path::Path;
+use std::io::{self, BufRead, Read};
 
+use super::LayerBlob;
+use super::keep::Keeper;
 use crate::blob::{BlobError, Content, read_error, size_error};
 use crate::digest::Hasher;
-use crate::error::Context;
 use crate::{Digest, Error, Result};
 
 /// How much is read at a time, in bytes.
@@ -22,7 +21,7 @@ pub(super) struct BlobStream<'a> {
     position: u64,
     hasher: Hasher,
     /// Where it is kept.
-    copy: Option<(File, &'a Path)>,
+    keeper: Option<Keeper<'a>>,
     watch: &'a Watch<'a>,
     buffer: Vec<u8>,
     ready: std::ops::Range<usize>,
@@ -34,7 +33,7 @@ impl<'a> BlobStream<'a> {
     pub(super) fn new(
         label: &'a str,
         content: &'a Content,
-        copy: Option<(File, &'a Path)>,
+        keeper: Option<Keeper<'a>>,
         watch: &'a Watch<'a>,
     ) -> Self {
         Self {
@@ -42,7 +41,7 @@ impl<'a> BlobStream<'a> {
             content,
             position: 0,
             hasher: Hasher::new(),
-            copy,
+            keeper,
             watch,
             buffer: vec![0; BUFFER],
             ready: 0..0,
@@ -51,16 +50,20 @@ impl<'a> BlobStream<'a> {
     }
 
     /// Reads what is left, and makes sure that all of it was what the digest promises. Returns the
-    /// digest.
+    /// digest, and the blob that was kept if it is another one.
     ///
     /// If `complete` is false the rest is not kept, since the layer is lost anyway; it is read to
     /// tell damage on the way, which matters most, from what was wrong from the beginning.
-    pub(super) fn finish(mut self, expected: Option<&Digest>, complete: bool) -> Result<Digest> {
+    pub(super) fn finish(
+        mut self,
+        expected: Option<&Digest>,
+        complete: bool,
+    ) -> Result<(Digest, Option<LayerBlob>)> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
         if !complete {
-            self.copy = None;
+            self.keeper = None;
         }
         self.ready = 0..0;
         loop {
@@ -73,14 +76,15 @@ impl<'a> BlobStream<'a> {
             return Err(size_error(self.label, self.content.len(), self.position).into());
         }
         let actual = self.hasher.finish();
-        match expected {
-            Some(expected) if *expected != actual => Err(BlobError::Corrupt {
-                blob: self.label.to_owned(),
-                actual,
-            }
-            .into()),
-            _ => Ok(actual),
+        if expected.is_some_and(|expected| *expected != actual) {
+            let blob = self.label.to_owned();
+            return Err(BlobError::Corrupt { blob, actual }.into());
         }
+        let kept = match self.keeper {
+            Some(keeper) => keeper.finish()?,
+            None => None,
+        };
+        Ok((actual, kept))
     }
 
     fn read_more(&mut self) -> Result<()> {
@@ -93,8 +97,8 @@ impl<'a> BlobStream<'a> {
         self.position += count as u64;
         let bytes = self.buffer.get(..count).unwrap_or_default();
         self.hasher.update(bytes);
-        if let Some((file, path)) = &mut self.copy {
-            file.write_all(bytes).context("write", path)?;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.write(bytes)?;
         }
         Ok(())
     }

@@ -1,0 +1,104 @@
+//! Keeping the blob of a layer in the store while it is read.
+//!
+//! A blob that a manifest names is kept byte for byte. The layers of a `docker save` archive have no
+//! names but their DiffIDs; those that come uncompressed are kept as zstd, which takes a third of
+//! the room and, on two cores, less time than writing them out.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::LayerBlob;
+use crate::Result;
+use crate::digest::Hasher;
+use crate::error::Context;
+use crate::oci::Compression;
+
+/// The zstd level for blobs that come uncompressed. Higher ones take longer than all the rest.
+const LEVEL: i32 = 1;
+
+/// What is to become of the blob of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The store has it.
+    No,
+    /// As it is.
+    AsIs,
+    /// Compressed.
+    Compressed,
+}
+
+/// Writes a blob to a file.
+pub(super) struct Keeper<'a> {
+    path: &'a Path,
+    form: Form,
+}
+
+enum Form {
+    AsIs(File),
+    Compressed(zstd::stream::write::Encoder<'static, Hashing>),
+}
+
+impl<'a> Keeper<'a> {
+    pub(super) fn as_is(file: File, path: &'a Path) -> Self {
+        Self {
+            path,
+            form: Form::AsIs(file),
+        }
+    }
+
+    pub(super) fn compressed(file: File, path: &'a Path) -> Result<Self> {
+        let sink = Hashing {
+            file,
+            hasher: Hasher::new(),
+            size: 0,
+        };
+        let encoder = zstd::stream::write::Encoder::new(sink, LEVEL);
+        Ok(Self {
+            path,
+            form: Form::Compressed(encoder.context("compress to", path)?),
+        })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = match &mut self.form {
+            Form::AsIs(file) => file.write_all(bytes),
+            Form::Compressed(encoder) => encoder.write_all(bytes),
+        };
+        written.context("write", self.path)
+    }
+
+    /// Ends the file. Returns the blob it holds, if that is another than was read.
+    pub(super) fn finish(self) -> Result<Option<LayerBlob>> {
+        let Form::Compressed(encoder) = self.form else {
+            return Ok(None);
+        };
+        let sink = encoder.finish().context("write", self.path)?;
+        Ok(Some(LayerBlob {
+            digest: sink.hasher.finish(),
+            size: sink.size,
+            compression: Compression::Zstd,
+        }))
+    }
+}
+
+/// A file with the digest of what was written to it.
+struct Hashing {
+    file: File,
+    hasher: Hasher,
+    /// In bytes.
+    size: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
