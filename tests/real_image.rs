@@ -15,7 +15,8 @@ use support::*;
 
 /// Where the image is.
 fn image_dir(test: &str) -> Option<PathBuf> {
-    let dir = std::env::var_os("PLYFS_REAL_IMAGE").map(PathBuf::from);
+    let dir = std::env::var_os("PLYFS_REAL_IMAGE").filter(|dir| !dir.is_empty());
+    let dir = dir.map(PathBuf::from);
     if dir.is_none() {
         skip(
             test,
