@@ -100,11 +100,12 @@ fn absolute_directory(path: &Path) -> Outcome<PathBuf> {
 /// The mount of plain directories.
 fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     let absolute = |path: &PathBuf| std::path::absolute(path).doing("resolve a path");
-    let lowers: Vec<_> = options
-        .lowers
-        .iter()
-        .map(absolute)
-        .collect::<Outcome<_>>()?;
+    let layers = |paths: &[PathBuf]| -> Outcome<Vec<LowerLayer>> {
+        paths
+            .iter()
+            .map(|path| Ok(LowerLayer::new(absolute(path)?)))
+            .collect()
+    };
     let upper = match (&options.upper, &options.work) {
         (None, None) => None,
         (Some(upper), Some(work)) => Some(UpperLayer {
@@ -116,10 +117,15 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     };
     let upper = upper.filter(|_| !options.read_only);
     let overlay = Config {
-        lowers: lowers.into_iter().map(LowerLayer::new).collect(),
+        lowers: layers(&options.lowers)?,
+        data: layers(&options.data)?,
         upper,
         volatile: options.volatile,
         namespace: options.namespace,
+        // What writes these can be misread by who does not know them, and whoever named the upper
+        // directory may mount it with anything.
+        redirect_dir: options.redirect_dir.unwrap_or_default(),
+        metacopy: options.metacopy.unwrap_or(false),
         ..Config::default()
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))

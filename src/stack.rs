@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use plyfs_fs::{Config, LowerLayer, Records, ShownIds, UpperLayer, fuse};
+use plyfs_fs::{Config, LowerLayer, Records, RedirectDir, ShownIds, UpperLayer, fuse};
 use plyfs_store::{Container, ContainerError, ContainerName, Image, LayerPath, Ownership, Store};
 use rustix::mount::MountFlags;
 
@@ -93,7 +93,7 @@ pub(crate) fn plan(
             let changes = LowerLayer {
                 path: container.upper.clone(),
                 records,
-                opaque: true,
+                marked: true,
             };
             lowers.insert(0, changes);
         } else {
@@ -106,10 +106,14 @@ pub(crate) fn plan(
     }
     let overlay = Config {
         lowers,
+        data: Vec::new(),
         upper,
         volatile: options.volatile,
         namespace: options.namespace,
         shown_ids: shown_ids(),
+        // Nobody but plyfs mounts an upper directory of the store.
+        redirect_dir: options.redirect_dir.unwrap_or(RedirectDir::On),
+        metacopy: options.metacopy.unwrap_or(true),
     };
     let mut plan = with_transport(options, target, overlay, &subject.name());
     plan.hold = hold;
@@ -128,7 +132,7 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
                 Ownership::Real if record.facts.overrides > 0 => Records::Devices,
                 Ownership::Real => Records::None,
             },
-            opaque: record.facts.opaque > 0,
+            marked: record.facts.opaque > 0,
         });
         // The roots of layers are always merged, so what an opaque one hides is left out.
         if record.facts.opaque_root {

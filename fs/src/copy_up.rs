@@ -8,12 +8,17 @@
 //!
 //! A file that was removed while in use is copied up too when it is changed; its copy never gets a
 //! name.
+//!
+//! With `metacopy`, a change of attributes brings the attributes alone. The copy has the size of the
+//! file, no data, and the mark of a metacopy; reads go to the lower file until the first write, which
+//! copies the data into place and then takes the mark away.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use plyfs_format::names::Record;
 use plyfs_format::override_stat::SECURITY_PREFIX;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{OFlags, RenameFlags, SeekFrom, Statx, Timespec, Timestamps, XattrFlags};
@@ -23,8 +28,10 @@ use crate::attr::{Attr, FileKind, Timestamp};
 use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
 use crate::inode::{Node, Real};
+use crate::layer::LowerFile;
 use crate::number::ObjectId;
-use crate::object::{self, device_of, stat_fd};
+use crate::object::{self, stat_fd};
+use crate::origin;
 use crate::overlay::Upper;
 use crate::readdir::Known;
 use crate::records::Records;
@@ -36,6 +43,8 @@ const CHUNK: usize = 1 << 20;
 /// How much of a file's data a copy-up is to bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
+    /// None, if the overlay leaves data below; else all.
+    None,
     /// All of it.
     Whole,
     /// What lies before this offset, because the file is about to be truncated there.
@@ -44,8 +53,12 @@ pub(crate) enum Extent {
 
 /// A lower object that is being copied.
 struct Source {
-    /// Open for reading if it is a regular file or a directory, else `O_PATH`.
+    /// Open for reading if it is a regular file, else `O_PATH`.
     fd: OwnedFd,
+    /// Where the data of a regular file is.
+    data: Option<LowerFile>,
+    /// Whether that is another file.
+    is_metacopy: bool,
     stat: Statx,
     /// What it shows, owners as they are recorded.
     attr: Attr,
@@ -59,14 +72,31 @@ struct Copy {
     /// A descriptor of it.
     fd: Arc<OwnedFd>,
     object: ObjectId,
+    /// Whether it keeps the handle of what it is a copy of.
+    has_origin: bool,
+    /// Where its data is, if that was not copied.
+    data: Option<LowerFile>,
 }
 
 impl Overlay {
     /// Whether changing this node would copy a regular file's data first, which may take a while.
-    pub fn is_slow_to_change(&self, id: u64) -> bool {
-        self.nodes
-            .get(id)
-            .is_some_and(|node| node.kind == FileKind::Regular && !node.in_upper())
+    /// `data` says that the data is to be changed, and not attributes alone.
+    pub fn is_slow_to_change(&self, id: u64, data: bool) -> bool {
+        let extent = match data {
+            true => Extent::Whole,
+            false => self.least_extent(),
+        };
+        self.nodes.get(id).is_some_and(|node| {
+            extent != Extent::None && node.kind == FileKind::Regular && !node.is_copied(extent)
+        })
+    }
+
+    /// How much of a file is copied up to change its attributes.
+    fn least_extent(&self) -> Extent {
+        match self.metacopy {
+            true => Extent::None,
+            false => Extent::Whole,
+        }
     }
 
     /// Makes sure that a node's object is in the upper layer.
@@ -75,7 +105,12 @@ impl Overlay {
     /// `ROFS` without an upper layer, and whatever goes wrong in copying: `NOSPC`, `DQUOT`, `ACCESS`
     /// for a file that cannot be read.
     pub(crate) fn copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
-        if node.in_upper() {
+        let extent = match extent {
+            // What is a metacopy from another time stays one.
+            Extent::None if !node.in_upper() => self.least_extent(),
+            extent => extent,
+        };
+        if node.is_copied(extent) {
             return Ok(());
         }
         let upper = self.upper()?;
@@ -98,11 +133,14 @@ impl Overlay {
 
     fn copy_up_one(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
         let _copying = node.copy_up.lock();
-        if node.in_upper() {
+        if node.is_copied(extent) {
             return Ok(());
         }
+        if node.in_upper() {
+            return self.complete(upper, node, extent);
+        }
         let source = self.open_source(node)?;
-        let copy = self.stage_copy(upper, node.kind, &source, extent)?;
+        let copy = self.stage_copy(upper, node.kind, source, extent)?;
         let published = self.publish(upper, node, &copy);
         if published.is_err() {
             upper.work.discard(&copy.name);
@@ -125,12 +163,45 @@ impl Overlay {
         };
         let stat = stat_fd(fd.as_fd())?;
         let attr = object::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
+        let elsewhere = object.metacopy_data();
         Ok(Source {
             fd,
+            is_metacopy: elsewhere.is_some(),
+            data: elsewhere.or(object.lower_file()),
             stat,
             attr,
             records: object.records,
         })
+    }
+
+    /// Brings the data into a copy that was made without it.
+    fn complete(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
+        const CAPABILITY: &CStr = c"security.capability";
+        let object = self.locate(node)?;
+        let Some(data) = object.metacopy_data() else {
+            return Ok(());
+        };
+        let file = self.open_upper_file(&object, true)?.fd;
+        drop(object);
+        let from = self.open_data(&data)?;
+        let (before, at) = (stat_fd(file.as_fd())?, At::Fd(file.as_fd()));
+        // Writing takes it from a file.
+        let capability = xattr::get_all(at, CAPABILITY)?;
+        copy_data(from.as_fd(), before.stx_size, file.as_fd(), extent)?;
+        if let Some(capability) = capability {
+            xattr::set(at, CAPABILITY, &capability, XattrFlags::empty())?;
+        }
+        if let Some(attr) = Attr::from_statx(&before) {
+            object::set_times(at, &times_of(&attr))?;
+        }
+        if !self.volatile {
+            rustix::fs::fsync(&file)?;
+        }
+        xattr::remove(at, upper.namespace.name(Record::Metacopy))?;
+        let mut place = node.place.write();
+        place.data = None;
+        self.fds.remove(Key::File(node.id));
+        Ok(())
     }
 
     /// Makes a complete and durable copy in the work directory.
@@ -138,7 +209,7 @@ impl Overlay {
         &self,
         upper: &Upper,
         kind: FileKind,
-        source: &Source,
+        source: Source,
         extent: Extent,
     ) -> Result<Copy> {
         // The mode is given as it is to be; no mask of a caller applies.
@@ -157,16 +228,31 @@ impl Overlay {
         };
         let name = upper.work.temp_name();
         let made = wanted.make(upper.work.dir(), &name, upper.layer.records)?;
-        let filled = self.fill(upper, &name, made, &wanted, source, extent);
+        let filled = self.fill(upper, &name, made, &wanted, &source, extent);
         if filled.is_err() {
             upper.work.discard(&name);
         }
-        let (fd, object) = filled?;
+        let (fd, disk) = filled?;
+        let has_origin = self.record_origin(upper, At::Fd(fd.as_fd()), &source);
         Ok(Copy {
             name,
             fd: Arc::new(fd),
-            object,
+            object: self.object_of(&disk),
+            has_origin,
+            data: source.data.filter(|_| extent == Extent::None),
         })
+    }
+
+    /// Lets a copy keep the handle of its source. One of several names of a file gets none: the copy
+    /// is not what the other names show.
+    fn record_origin(&self, upper: &Upper, copy: At<'_>, source: &Source) -> bool {
+        let is_dir = source.attr.kind.is_dir();
+        if is_dir || source.stat.stx_nlink > 1 {
+            return false;
+        }
+        let from = At::Fd(source.fd.as_fd());
+        let record = self.origins.record(from, &source.stat);
+        record.is_some_and(|record| origin::write(upper, copy, &record))
     }
 
     fn fill(
@@ -177,15 +263,31 @@ impl Overlay {
         wanted: &Wanted<'_>,
         source: &Source,
         extent: Extent,
-    ) -> Result<(OwnedFd, ObjectId)> {
+    ) -> Result<(OwnedFd, Statx)> {
         let fd = match made {
             Some(fd) => fd,
             None => object::open(At::Name(upper.work.dir(), name.as_bytes()), OFlags::PATH)?,
         };
-        if wanted.kind == FileKind::Regular {
-            copy_data(source, fd.as_fd(), extent)?;
-        }
         let at = At::Fd(fd.as_fd());
+        match (wanted.kind, extent) {
+            (FileKind::Regular, Extent::None) => {
+                rustix::fs::ftruncate(&fd, source.stat.stx_size)?;
+                let mark = upper.namespace.name(Record::Metacopy);
+                xattr::set(at, mark, b"", XattrFlags::empty())?;
+            }
+            (FileKind::Regular, _) => {
+                let size = source.stat.stx_size;
+                let elsewhere = source.data.as_ref().filter(|_| source.is_metacopy);
+                match elsewhere {
+                    Some(data) => {
+                        let from = self.open_data(data)?;
+                        copy_data(from.as_fd(), size, fd.as_fd(), extent)?;
+                    }
+                    None => copy_data(source.fd.as_fd(), size, fd.as_fd(), extent)?,
+                }
+            }
+            _ => {}
+        }
         let records = upper.layer.records;
         let disk = stat_fd(fd.as_fd())?;
         let by_record = records.rule(wanted.kind);
@@ -205,11 +307,10 @@ impl Overlay {
             stage::write_record(at, wanted.record(&stat_fd(fd.as_fd())?, records))?;
         }
         object::set_times(at, &times_of(&source.attr))?;
-        if wanted.kind == FileKind::Regular && !self.volatile {
+        if wanted.kind == FileKind::Regular && extent != Extent::None && !self.volatile {
             rustix::fs::fsync(&fd)?;
         }
-        let object = self.numbering.object(device_of(&disk), disk.stx_ino);
-        Ok((fd, object))
+        Ok((fd, disk))
     }
 
     /// Gives the copy its name, and the node its new place.
@@ -230,6 +331,9 @@ impl Overlay {
             }
             // The directory does not change by showing the same file from another layer.
             let dir_stat = stat_fd(dir.as_fd())?;
+            if copy.has_origin || copy.data.is_some() {
+                self.make_impure(upper, &parent, dir.as_fd());
+            }
             rustix::fs::renameat_with(
                 upper.work.dir(),
                 &copy.name,
@@ -243,12 +347,15 @@ impl Overlay {
                 log::debug!("cannot restore the times of a directory: {errno}");
             }
             if !node.kind.is_dir() {
-                self.nodes.rebind(node, copy.object);
-                if let Some(listing) = &mut names.listing {
-                    listing.insert(&place.name, Known::Object(copy.object, node.kind));
+                self.nodes.rebind(node, copy.object, copy.has_origin);
+                if let Some(listing) = &mut names.listing
+                    && let Some(number) = self.nodes.number(node.id)
+                {
+                    listing.insert(&place.name, Known::Object(number, node.kind));
                 }
             }
             place.real = Real::Upper;
+            place.data = copy.data.clone();
             self.fds.remove(Key::File(node.id));
             return Ok(());
         }
@@ -261,8 +368,9 @@ impl Overlay {
             return false;
         }
         upper.work.discard(&copy.name);
-        self.nodes.rebind(node, copy.object);
+        self.nodes.rebind(node, copy.object, copy.has_origin);
         place.real = Real::Orphan(copy.fd.clone());
+        place.data = copy.data.clone();
         self.fds.remove(Key::File(node.id));
         true
     }
@@ -280,21 +388,18 @@ fn times_of(attr: &Attr) -> Timestamps {
     }
 }
 
-/// Copies the data of a regular file, sharing blocks where the file system can, and leaving holes
+/// Copies the data of a regular file of this size, sharing blocks where the file system can, and leaving holes
 /// where there are some.
-fn copy_data(source: &Source, to: BorrowedFd<'_>, extent: Extent) -> Result<()> {
+fn copy_data(from: BorrowedFd<'_>, size: u64, to: BorrowedFd<'_>, extent: Extent) -> Result<()> {
     let size = match extent {
-        Extent::Whole => source.stat.stx_size,
-        Extent::Before(end) => source.stat.stx_size.min(end),
+        Extent::None => 0,
+        Extent::Whole => size,
+        Extent::Before(end) => size.min(end),
     };
-    if size == 0 {
-        return Ok(());
-    }
-    let from = source.fd.as_fd();
-    if rustix::fs::ioctl_ficlone(to, from).is_err() {
+    if size > 0 && rustix::fs::ioctl_ficlone(to, from).is_err() {
         copy_segments(from, to, size)?;
     }
-    // Ends a trailing hole, or a clone that is to be shorter.
+    // Ends a trailing hole, or what is to be shorter.
     rustix::fs::ftruncate(to, size)
 }
 

@@ -11,16 +11,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{AtFlags, Mode, RenameFlags, Statx, XattrFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Statx, XattrFlags};
 
 use crate::Overlay;
 use crate::attr::{Caller, Device, FileKind};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
-use crate::inode::{Names, Node, Real};
+use crate::inode::{Names, Node};
 use crate::layer::Name;
-use crate::lookup::{Entry, Found, check_name};
+use crate::lookup::{Entry, check_name};
 use crate::object;
 use crate::overlay::Upper;
 use crate::readdir::Known;
@@ -161,7 +161,10 @@ impl Overlay {
             return Err(Errno::PERM);
         }
         self.copy_up(&parent, Extent::Whole)?;
-        self.copy_up(&node, Extent::Whole)?;
+        self.copy_up(&node, Extent::None)?;
+        if node.is_metacopy() && !self.tie_all_names(upper, &node)? {
+            self.copy_up(&node, Extent::Whole)?;
+        }
         let mut names = parent.dir()?.names.write();
         let site = self.site(upper, &parent, &names)?;
         match self.ground(&site, &names, name)? {
@@ -173,7 +176,18 @@ impl Overlay {
                 publish_over(&site, &staged, name, FileKind::Regular)?;
             }
         }
+        if self.nodes.has_origin(node.id) || node.is_metacopy() {
+            self.make_impure(upper, &parent, site.dir.as_fd());
+        }
         self.enter(&site, &mut names, &Name::from(name))
+    }
+
+    /// Makes the data of a metacopy be found from whatever name it is given.
+    fn tie_all_names(&self, upper: &Upper, node: &Arc<Node>) -> Result<bool> {
+        let object = self.locate(node)?;
+        let fd = object::open(object.at(), OFlags::PATH)?;
+        drop(object);
+        self.tie(upper, At::Fd(fd.as_fd()), node, true)
     }
 
     /// linkat(2) of a node's object.
@@ -211,7 +225,7 @@ impl Overlay {
         }
         let taken = match &names.listing {
             Some(listing) => listing.contains(name),
-            None => self.lower_positive(site.parent, name)?,
+            None => self.lower_positive(names, name)?,
         };
         Ok(if taken { Ground::Taken } else { Ground::Bare })
     }
@@ -292,17 +306,11 @@ impl Overlay {
     fn enter(&self, site: &Site<'_>, names: &mut Names, name: &Name) -> Result<Entry> {
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
         let stat = object::stat(at)?;
-        let attr = self.attr_of(at, &stat, site.upper.layer.records)?;
-        let found = Found {
-            real: Real::Upper,
-            attr,
-            identity: stat,
-            lowers: Vec::new(),
-        };
-        let object = self.object_of(&stat);
+        let found = self.found_upper(at, &stat)?;
+        let number = found.number;
         let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
         if let Some(listing) = &mut names.listing {
-            listing.insert(name, Known::Object(object, attr.kind));
+            listing.insert(name, Known::Object(number, attr.kind));
         }
         Ok(Entry { id: node.id, attr })
     }

@@ -4,8 +4,10 @@
 //! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use plyfs_sys::xattr::At;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use crate::Overlay;
@@ -14,6 +16,7 @@ use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::Node;
+use crate::layer::LowerFile;
 use crate::object::{self, Located};
 use crate::stage;
 
@@ -196,35 +199,43 @@ impl Overlay {
             return Ok(handle.fd);
         }
         let object = self.locate(node)?;
-        if write && !object.in_upper {
+        let data = object.metacopy_data();
+        if write && (!object.in_upper || data.is_some()) {
             // Never: a lower layer is not to be written to, whatever went wrong before.
             return Err(Errno::ROFS);
         }
-        let handle = if object.in_upper {
-            self.open_upper_file(&object, write)?
-        } else {
-            Handle {
-                fd: Arc::new(self.open_reading(&object)?),
-                writable: false,
-            }
+        let read_only = |fd| Handle {
+            fd: Arc::new(fd),
+            writable: false,
+        };
+        let handle = match data {
+            Some(data) => read_only(self.open_data(&data)?),
+            None if object.in_upper => self.open_upper_file(&object, write)?,
+            None => read_only(self.open_reading(object.at(), false)?),
         };
         // Under the place lock still, so that a copy-up that follows finds it there to remove.
         self.fds.insert(key, handle.clone());
         Ok(handle.fd)
     }
 
-    fn open_upper_file(&self, object: &Located<'_>, write: bool) -> Result<Handle> {
+    /// Opens the file that holds the data of a metacopy.
+    pub(crate) fn open_data(&self, data: &LowerFile) -> Result<OwnedFd> {
+        let dir = data.dir.open(&self.lowers, &self.fds)?;
+        self.open_reading(At::Name(dir.as_fd(), data.name.as_bytes()), false)
+    }
+
+    pub(crate) fn open_upper_file(&self, object: &Located<'_>, write: bool) -> Result<Handle> {
         let at = object.at();
         let open = || self.fds.open(|| object::open(at, OFlags::RDWR));
         let opened = match open() {
             // The file's mode does not let its own owner in, and we have no privileges. Whether the
             // caller may write to it was decided before.
-            Err(Errno::ACCESS) if write => with_permission(object, open),
+            Err(Errno::ACCESS) if write => with_permission(at, open),
             other => other,
         };
         match opened {
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if !write => Ok(Handle {
-                fd: Arc::new(self.open_reading(object)?),
+                fd: Arc::new(self.open_reading(at, true)?),
                 writable: false,
             }),
             opened => Ok(Handle {
@@ -235,12 +246,12 @@ impl Overlay {
     }
 
     /// Opens for reading only, and leaves the time of last access alone where that is allowed.
-    fn open_reading(&self, object: &Located<'_>) -> Result<OwnedFd> {
-        let open = |flags| self.fds.open(|| object::open(object.at(), flags));
+    fn open_reading(&self, at: At<'_>, in_upper: bool) -> Result<OwnedFd> {
+        let open = |flags| self.fds.open(|| object::open(at, flags));
         match open(OFlags::RDONLY | OFlags::NOATIME) {
             Err(Errno::PERM) => {}
-            Err(Errno::ACCESS) if object.in_upper => {
-                return with_permission(object, || open(OFlags::RDONLY));
+            Err(Errno::ACCESS) if in_upper => {
+                return with_permission(at, || open(OFlags::RDONLY));
             }
             other => return other,
         }
@@ -251,7 +262,7 @@ impl Overlay {
     fn open_directory(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
         let dir = self.upper_dir(node)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let path = plyfs_sys::xattr::At::Fd(dir.as_fd());
+        let path = At::Fd(dir.as_fd());
         self.fds.open(|| object::open(path, flags)).map(Arc::new)
     }
 }
@@ -271,14 +282,11 @@ fn write_at(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
 }
 
 /// Runs an open with owner permissions added to the file for as long as it takes.
-fn with_permission(
-    object: &Located<'_>,
-    open: impl FnOnce() -> Result<OwnedFd>,
-) -> Result<OwnedFd> {
-    let mode = u32::from(object::stat(object.at())?.stx_mode) & 0o7777;
+fn with_permission(at: At<'_>, open: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    let mode = u32::from(object::stat(at)?.stx_mode) & 0o7777;
     // Not our own file: this fails as the open did.
-    object::chmod(object.at(), mode | 0o600).map_err(|_| Errno::ACCESS)?;
+    object::chmod(at, mode | 0o600).map_err(|_| Errno::ACCESS)?;
     let opened = open();
-    object::chmod(object.at(), mode)?;
+    object::chmod(at, mode)?;
     opened
 }

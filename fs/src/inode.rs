@@ -24,15 +24,17 @@
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use crate::attr::{Attr, FileKind};
+use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
-use crate::layer::{LowerDir, Name};
+use crate::layer::{LowerDir, LowerFile, Name};
 use crate::number::ROOT_ID;
 use crate::readdir::Listing;
+use crate::redirect::Redirect;
 
 /// One file of the merged tree.
 #[derive(Debug)]
@@ -60,6 +62,10 @@ pub(crate) struct Place {
     pub(crate) parent: Option<Arc<Node>>,
     pub(crate) name: Name,
     pub(crate) real: Real,
+    /// Where what the upper object shows is in the layers below, if not under its name.
+    pub(crate) redirect: Option<Redirect>,
+    /// Where the data of a regular file is that was copied up, here or in a lower layer, without it.
+    pub(crate) data: Option<LowerFile>,
 }
 
 /// In which layer the object of a node is.
@@ -77,20 +83,67 @@ pub(crate) enum Real {
 /// The part of a node that only a directory has.
 #[derive(Debug)]
 pub(crate) struct Dir {
-    /// Its lower directories, topmost first. Fixed: what an opaque upper directory hides was never
-    /// listed here, and a copied-up directory keeps showing them.
-    pub(crate) lowers: Box<[Arc<LowerDir>]>,
     /// The namespace lock, with what it protects.
     pub(crate) names: RwLock<Names>,
+    /// How many lower directories there are.
+    lower_count: AtomicUsize,
+    /// Whether its upper directory is marked impure.
+    pub(crate) impure: Maybe,
 }
 
 /// What is known of the names in a directory.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
+    /// Its lower directories, topmost first. What an opaque upper directory hides was never listed
+    /// here, and a copied-up directory keeps showing them, until all that they show has been copied
+    /// up too ([`Dir::cut_off`]).
+    pub(crate) lowers: Box<[Arc<LowerDir>]>,
     /// The merged listing, once it was asked for.
     pub(crate) listing: Option<Listing>,
     /// The directory was removed; nothing can be made in it any more.
     pub(crate) removed: bool,
+}
+
+/// A fact that is learned when it is first asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Maybe(AtomicU8);
+
+impl Maybe {
+    /// What is known.
+    pub(crate) fn get(&self) -> Option<bool> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            known => Some(known == 2),
+        }
+    }
+
+    pub(crate) fn set(&self, is: bool) {
+        self.0.store(1 + u8::from(is), Ordering::Relaxed);
+    }
+}
+
+impl Dir {
+    fn new(lowers: Vec<Arc<LowerDir>>) -> Self {
+        Self {
+            lower_count: AtomicUsize::new(lowers.len()),
+            names: RwLock::new(Names {
+                lowers: lowers.into(),
+                ..Names::default()
+            }),
+            impure: Maybe::default(),
+        }
+    }
+
+    /// Whether it shows lower directories.
+    pub(crate) fn shows_lowers(&self) -> bool {
+        self.lower_count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says that the directory shows its upper directory alone from now on. `names` are its own.
+    pub(crate) fn cut_off(&self, names: &mut Names) {
+        names.lowers = Box::default();
+        self.lower_count.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Node {
@@ -105,12 +158,7 @@ impl Node {
         if let Some(parent) = &place.parent {
             parent.children.fetch_add(1, Ordering::Relaxed);
         }
-        let dir = kind.is_dir().then(|| {
-            Box::new(Dir {
-                lowers: lowers.into(),
-                names: RwLock::default(),
-            })
-        });
+        let dir = kind.is_dir().then(|| Box::new(Dir::new(lowers)));
         Arc::new(Self {
             id,
             ino: AtomicU64::new(ino),
@@ -146,11 +194,27 @@ impl Node {
         !matches!(self.place.read().real, Real::Lower(_))
     }
 
+    /// Whether as much of it as that is in the upper layer.
+    pub(crate) fn is_copied(&self, extent: Extent) -> bool {
+        let place = self.place.read();
+        !matches!(place.real, Real::Lower(_)) && (extent == Extent::None || place.data.is_none())
+    }
+
+    /// Whether it is a regular file whose data is in a layer below.
+    pub(crate) fn is_metacopy(&self) -> bool {
+        self.kind == FileKind::Regular && self.place.read().data.is_some()
+    }
+
     /// Whether it is a directory made of more than one.
     pub(crate) fn is_merged(&self, in_upper: bool) -> bool {
         self.dir
             .as_ref()
-            .is_some_and(|dir| dir.lowers.len() + usize::from(in_upper) > 1)
+            .is_some_and(|dir| dir.lower_count.load(Ordering::Relaxed) + usize::from(in_upper) > 1)
+    }
+
+    /// Whether it is a directory that shows lower ones.
+    pub(crate) fn shows_lowers(&self) -> bool {
+        self.dir.as_ref().is_some_and(|dir| dir.shows_lowers())
     }
 
     /// Turns the attributes of its object into its own.

@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{MountError, Result};
 use crate::fd_cache::{FdCache, Handle, Key};
+use crate::marks::DirMarks;
 use crate::records::Records;
 
 /// How many lower layers a mount may have: as many as the kernel's overlay takes.
@@ -30,17 +31,18 @@ pub struct LowerLayer {
     pub path: PathBuf,
     /// Which files may carry `override_stat` records.
     pub records: Records,
-    /// Whether directories may be opaque. Asking costs a system call a directory.
-    pub opaque: bool,
+    /// Whether there may be records of an overlay: opaque directories, redirects and the like. Asking
+    /// costs a system call a directory.
+    pub marked: bool,
 }
 
 impl LowerLayer {
-    /// A directory of which nothing is known: opaque directories are looked for, records are not.
+    /// A directory of which nothing is known: marks are looked for, `override_stat` records are not.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             records: Records::None,
-            opaque: true,
+            marked: true,
         }
     }
 }
@@ -52,8 +54,8 @@ pub(crate) struct Layer {
     pub(crate) path: PathBuf,
     /// Which of its files may carry `override_stat` records.
     pub(crate) records: Records,
-    /// Whether its directories may be opaque.
-    pub(crate) opaque: bool,
+    /// Whether there may be records of an overlay in it.
+    pub(crate) marked: bool,
 }
 
 impl Layer {
@@ -62,7 +64,7 @@ impl Layer {
             root: Arc::new(open_root("lower", &layer.path)?),
             path: layer.path.clone(),
             records: layer.records,
-            opaque: layer.opaque,
+            marked: layer.marked,
         })
     }
 }
@@ -96,24 +98,37 @@ pub(crate) struct LowerDir {
     pub(crate) layer: u16,
     /// Where it is; `None` for the root of the layer.
     place: Option<(Arc<LowerDir>, Name)>,
+    /// Empty regular files in it may be whiteouts by attribute.
+    pub(crate) whiteouts: bool,
+    /// Files in it may have records.
+    pub(crate) impure: bool,
+}
+
+/// A file in a lower layer.
+#[derive(Debug, Clone)]
+pub(crate) struct LowerFile {
+    pub(crate) dir: Arc<LowerDir>,
+    pub(crate) name: Name,
 }
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl LowerDir {
-    pub(crate) fn root(layer: u16) -> Arc<Self> {
-        Self::new(layer, None)
+    pub(crate) fn root(layer: u16, marks: &DirMarks) -> Arc<Self> {
+        Self::new(layer, None, marks)
     }
 
-    pub(crate) fn child(parent: &Arc<Self>, name: &Name) -> Arc<Self> {
-        Self::new(parent.layer, Some((parent.clone(), name.clone())))
+    pub(crate) fn child(parent: &Arc<Self>, name: &Name, marks: &DirMarks) -> Arc<Self> {
+        Self::new(parent.layer, Some((parent.clone(), name.clone())), marks)
     }
 
-    fn new(layer: u16, place: Option<(Arc<LowerDir>, Name)>) -> Arc<Self> {
+    fn new(layer: u16, place: Option<(Arc<LowerDir>, Name)>, marks: &DirMarks) -> Arc<Self> {
         Arc::new(Self {
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
             layer,
             place,
+            whiteouts: marks.whiteouts,
+            impure: marks.impure,
         })
     }
 
@@ -179,8 +194,11 @@ mod tests {
         std::fs::create_dir_all(tmp.path().join("a/b")).unwrap();
         let layers = [Layer::open_lower(&LowerLayer::new(tmp.path())).unwrap()];
         let cache = FdCache::new(16);
-        let a = LowerDir::child(&LowerDir::root(0), &Name::from(OsStr::new("a")));
-        let b = LowerDir::child(&a, &Name::from(OsStr::new("b")));
+        let marks = DirMarks::default();
+        let child =
+            |parent: &_, name: &str| LowerDir::child(parent, &Name::from(OsStr::new(name)), &marks);
+        let a = child(&LowerDir::root(0, &marks), "a");
+        let b = child(&a, "b");
         let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
         let first = b.open(&layers, &cache).unwrap();
         cache.remove(a.key());
@@ -191,10 +209,11 @@ mod tests {
 
     #[test]
     fn a_very_deep_directory_can_be_dropped() {
-        let mut dir = LowerDir::root(0);
+        let marks = DirMarks::default();
+        let mut dir = LowerDir::root(0, &marks);
         let name = Name::from(OsStr::new("d"));
         for _ in 0..200_000 {
-            dir = LowerDir::child(&dir, &name);
+            dir = LowerDir::child(&dir, &name, &marks);
         }
         drop(dir);
     }

@@ -2,9 +2,13 @@
 //!
 //! A node is known under its id from the lookup that first gave it out until the last of its
 //! lookups is forgotten, and as long as a known node lies below it. The table also finds a node by
-//! what makes it this node and no other, its [`Identity`]. Usually that is the object it shows, the
-//! id is derived from the object, and one map serves both; where it is not (after a copy-up, or when
-//! a derived number was taken), an alias tells.
+//! what makes it this node and no other, its [`Identity`]. Usually that is the object its number
+//! comes from, the id is derived from the object too, and one map serves both; where it is not (a
+//! copy that keeps no origin, or a derived number that was taken), an alias tells.
+//!
+//! The object a number comes from need not be the one that is shown: a copy has the number of its
+//! origin. Records of origins can be wrong, when somebody copied an upper layer by hand; so a node is
+//! only ever found for the object that it shows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,18 +25,20 @@ const SHARDS: usize = 16;
 /// What makes a node this one and no other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
-    /// The object it shows: all names of the object lead to the same node.
+    /// The object its number comes from: itself, or its origin.
     Object(ObjectId),
     /// The object, and one of its names in a directory (by node id). So it is with a file that has
     /// several names in a lower layer: a copy-up under one of them leaves the others as they are, so
     /// that each is a file of its own that only looks like one with the others.
     Link(ObjectId, u64, Name),
+    /// An object whose number is another node's.
+    Own(ObjectId),
 }
 
 impl Identity {
     fn object(&self) -> ObjectId {
         match self {
-            Self::Object(object) | Self::Link(object, ..) => *object,
+            Self::Object(object) | Self::Link(object, ..) | Self::Own(object) => *object,
         }
     }
 
@@ -40,7 +46,7 @@ impl Identity {
     fn id(&self) -> Option<u64> {
         match self {
             Self::Object(object) => object.derived(),
-            Self::Link(..) => None,
+            Self::Link(..) | Self::Own(_) => None,
         }
     }
 }
@@ -49,6 +55,14 @@ impl Identity {
 struct Slot {
     node: Arc<Node>,
     identity: Identity,
+    /// What it shows.
+    object: ObjectId,
+}
+
+impl Slot {
+    fn is(&self, identity: &Identity, object: ObjectId) -> bool {
+        self.identity == *identity && self.object == object
+    }
 }
 
 /// The table. All methods may be called by many threads.
@@ -72,29 +86,37 @@ impl NodeTable {
         self.shard(id).lock().get(&id).map(|slot| slot.node.clone())
     }
 
-    /// The object that a known node shows.
-    pub(crate) fn object(&self, id: u64) -> Option<ObjectId> {
+    /// The object that the number of a known node comes from.
+    pub(crate) fn number(&self, id: u64) -> Option<ObjectId> {
         let shard = self.shard(id).lock();
         shard.get(&id).map(|slot| slot.identity.object())
     }
 
-    /// The node that shows this object, if it is known, and the only one to show it.
-    pub(crate) fn find(&self, object: ObjectId) -> Option<Arc<Node>> {
-        let identity = Identity::Object(object);
-        identity
-            .id()
-            .and_then(|id| self.get_if(id, &identity, 0))
-            .or_else(|| {
-                let id = self.alias_of(&identity)?;
-                self.get_if(id, &identity, 0)
-            })
+    /// Whether a known node has the number of another object than it shows: of its origin.
+    pub(crate) fn has_origin(&self, id: u64) -> bool {
+        let shard = self.shard(id).lock();
+        let slot = shard.get(&id);
+        slot.is_some_and(|slot| slot.identity.object() != slot.object)
     }
 
-    /// The node with this identity, counted as looked up once more. It is made with `make`, which is
-    /// given its id, if it is not known yet.
+    /// The node whose number comes from this object, if it is known.
+    pub(crate) fn find(&self, number: ObjectId) -> Option<Arc<Node>> {
+        let identity = Identity::Object(number);
+        let with = |id: u64| {
+            let shard = self.shard(id).lock();
+            let slot = shard.get(&id).filter(|slot| slot.identity == identity)?;
+            Some(slot.node.clone())
+        };
+        let derived = identity.id().and_then(with);
+        derived.or_else(|| self.alias_of(&identity).and_then(with))
+    }
+
+    /// The node with this identity that shows this object, counted as looked up once more. It is made
+    /// with `make`, which is given its id, if it is not known yet.
     pub(crate) fn obtain(
         &self,
         identity: Identity,
+        object: ObjectId,
         make: impl FnOnce(u64) -> Arc<Node>,
     ) -> Arc<Node> {
         if let Some(id) = identity.id()
@@ -102,55 +124,80 @@ impl NodeTable {
         {
             let mut shard = self.shard(id).lock();
             match shard.get(&id) {
-                Some(slot) if slot.identity == identity => return count(&slot.node),
+                Some(slot) if slot.is(&identity, object) => return count(&slot.node),
                 Some(_) => {}
                 None => {
                     let node = make(id);
                     let slot = Slot {
                         node: node.clone(),
                         identity,
+                        object,
                     };
                     shard.insert(id, slot);
                     return count(&node);
                 }
             }
         }
-        self.obtain_slowly(identity, make)
+        self.obtain_slowly(identity, object, make)
     }
 
     /// As [`obtain`](Self::obtain), when there are aliases or the id that would follow is taken.
-    fn obtain_slowly(&self, identity: Identity, make: impl FnOnce(u64) -> Arc<Node>) -> Arc<Node> {
+    fn obtain_slowly(
+        &self,
+        identity: Identity,
+        object: ObjectId,
+        make: impl FnOnce(u64) -> Arc<Node>,
+    ) -> Arc<Node> {
         let mut aliases = self.aliases.lock();
-        let known = aliases.get(&identity).copied().into_iter();
-        for id in known.chain(identity.id()) {
-            if let Some(node) = self.get_if(id, &identity, 1) {
-                return node;
+        let own = Identity::Own(object);
+        // A copy without an origin is known by itself, whatever number it has.
+        let itself = Identity::Object(object);
+        for identity in [&identity, &itself, &own] {
+            let known = aliases.get(identity).copied().into_iter();
+            for id in known.chain(identity.id()) {
+                if let Some(node) = self.get_if(id, identity, object) {
+                    return node;
+                }
             }
         }
-        let id = identity
-            .id()
-            .filter(|id| !self.shard(*id).lock().contains_key(id))
-            .unwrap_or_else(|| {
+        let free = |id: &u64| !self.shard(*id).lock().contains_key(id);
+        let (id, identity) = match identity.id().filter(free) {
+            Some(id) => (id, identity),
+            None => {
                 let id = dynamic(self.next_dynamic.fetch_add(1, Ordering::Relaxed));
+                // The number may be in use, which is no reason to confuse the two.
+                let taken = aliases.contains_key(&identity) || self.has(&identity);
+                let identity = if taken { own } else { identity };
                 aliases.insert(identity.clone(), id);
                 self.alias_count.store(aliases.len(), Ordering::Release);
-                id
-            });
+                (id, identity)
+            }
+        };
         let node = make(id);
         let slot = Slot {
             node: node.clone(),
             identity,
+            object,
         };
         self.shard(id).lock().insert(id, slot);
         count(&node)
     }
 
-    /// The node with this id if it has this identity, looked up `lookups` times more.
-    fn get_if(&self, id: u64, identity: &Identity, lookups: u64) -> Option<Arc<Node>> {
+    /// Whether the node with the id that follows from an identity has it.
+    fn has(&self, identity: &Identity) -> bool {
+        identity.id().is_some_and(|id| {
+            let shard = self.shard(id).lock();
+            shard
+                .get(&id)
+                .is_some_and(|slot| slot.identity == *identity)
+        })
+    }
+
+    /// The node with this id if it has this identity and shows this object, looked up once more.
+    fn get_if(&self, id: u64, identity: &Identity, object: ObjectId) -> Option<Arc<Node>> {
         let shard = self.shard(id).lock();
-        let slot = shard.get(&id).filter(|slot| slot.identity == *identity)?;
-        slot.node.lookups.fetch_add(lookups, Ordering::Relaxed);
-        Some(slot.node.clone())
+        let slot = shard.get(&id).filter(|slot| slot.is(identity, object))?;
+        Some(count(&slot.node))
     }
 
     fn alias_of(&self, identity: &Identity) -> Option<u64> {
@@ -165,21 +212,27 @@ impl NodeTable {
         let slot = Slot {
             node,
             identity: Identity::Object(object),
+            object,
         };
         self.shard(ROOT_ID).lock().insert(ROOT_ID, slot);
     }
 
-    /// Says that a node shows another object from now on: it was copied up.
+    /// Says that a node shows another object from now on: it was copied up. `has_origin` says that the
+    /// copy will be found to have the number that the node has.
     ///
     /// The caller excludes lookups of the name under which it does.
-    pub(crate) fn rebind(&self, node: &Node, object: ObjectId) {
-        let identity = Identity::Object(object);
+    pub(crate) fn rebind(&self, node: &Node, object: ObjectId, has_origin: bool) {
         let mut aliases = self.aliases.lock();
+        let identity = Identity::Object(object);
         let former = {
             let mut shard = self.shard(node.id).lock();
             let Some(slot) = shard.get_mut(&node.id) else {
                 return;
             };
+            slot.object = object;
+            if has_origin && matches!(slot.identity, Identity::Object(_)) {
+                return;
+            }
             std::mem::replace(&mut slot.identity, identity.clone())
         };
         if let (Identity::Link(..), Some(ino)) = (&former, object.derived()) {
@@ -268,6 +321,8 @@ mod tests {
             parent,
             name: Name::from(OsStr::new("n")),
             real: Real::Upper,
+            redirect: None,
+            data: None,
         };
         Node::new(id, id, FileKind::Directory, place, Vec::new())
     }
@@ -275,8 +330,8 @@ mod tests {
     #[test]
     fn one_object_has_one_node_until_it_is_forgotten() {
         let table = NodeTable::default();
-        let first = table.obtain(one(10), |id| node(id, None));
-        let second = table.obtain(one(10), |id| node(id, None));
+        let first = table.obtain(one(10), object(10), |id| node(id, None));
+        let second = table.obtain(one(10), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!(first.id, 10);
         assert!(table.forget(10, 1).is_empty());
@@ -288,31 +343,58 @@ mod tests {
     #[test]
     fn a_copied_up_node_keeps_its_id_and_is_found_by_its_new_object() {
         let table = NodeTable::default();
-        let lower = table.obtain(one(10), |id| node(id, None));
-        table.rebind(&lower, object(20));
-        let upper = table.obtain(one(20), |id| node(id, None));
+        let lower = table.obtain(one(10), object(10), |id| node(id, None));
+        table.rebind(&lower, object(20), false);
+        let upper = table.obtain(one(20), object(20), |id| node(id, None));
         assert!(Arc::ptr_eq(&lower, &upper));
         assert!(table.find(object(10)).is_none());
 
         // Another name of the lower file is another file now, and needs another number.
-        let other = table.obtain(one(10), |id| node(id, None));
+        let other = table.obtain(one(10), object(10), |id| node(id, None));
         assert_ne!(other.id, 10);
-        let again = table.obtain(one(10), |id| node(id, None));
+        let again = table.obtain(one(10), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&other, &again));
 
         table.forget(other.id, 2);
         table.forget(10, 2);
         assert_eq!(table.len(), 0);
         assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
-        assert_eq!(table.obtain(one(20), |id| node(id, None)).id, 20);
+        assert_eq!(
+            table.obtain(one(20), object(20), |id| node(id, None)).id,
+            20
+        );
+    }
+
+    #[test]
+    fn a_copy_with_an_origin_keeps_its_identity() {
+        let table = NodeTable::default();
+        let lower = table.obtain(one(10), object(10), |id| node(id, None));
+        table.rebind(&lower, object(20), true);
+        let upper = table.obtain(one(10), object(20), |id| node(id, None));
+        assert!(Arc::ptr_eq(&lower, &upper));
+        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_false_origin_confuses_no_files() {
+        let table = NodeTable::default();
+        let first = table.obtain(one(10), object(20), |id| node(id, None));
+        let other = table.obtain(one(10), object(21), |id| node(id, None));
+        assert_ne!(first.id, other.id);
+        let again = table.obtain(one(10), object(21), |id| node(id, None));
+        assert!(Arc::ptr_eq(&other, &again));
+        let lower = table.obtain(one(10), object(10), |id| node(id, None));
+        assert!(lower.id != first.id && lower.id != other.id);
+        let first_again = table.obtain(one(10), object(20), |id| node(id, None));
+        assert!(Arc::ptr_eq(&first, &first_again));
     }
 
     #[test]
     fn a_directory_is_known_as_long_as_something_below_it_is() {
         let table = NodeTable::default();
-        let top = table.obtain(one(10), |id| node(id, None));
-        let middle = table.obtain(one(11), |id| node(id, Some(top.clone())));
-        table.obtain(one(12), |id| node(id, Some(middle.clone())));
+        let top = table.obtain(one(10), object(10), |id| node(id, None));
+        let middle = table.obtain(one(11), object(11), |id| node(id, Some(top.clone())));
+        table.obtain(one(12), object(12), |id| node(id, Some(middle.clone())));
         assert!(table.forget(10, 1).is_empty());
         assert!(table.forget(11, 1).is_empty());
         assert_eq!(table.forget(12, 1).len(), 3);
@@ -323,12 +405,12 @@ mod tests {
     fn names_of_a_lower_hard_link_are_nodes_of_their_own() {
         let table = NodeTable::default();
         let link = |name: &str| Identity::Link(object(10), ROOT_ID, Name::from(OsStr::new(name)));
-        let a = table.obtain(link("a"), |id| node(id, None));
-        let b = table.obtain(link("b"), |id| node(id, None));
-        let a_again = table.obtain(link("a"), |id| node(id, None));
+        let a = table.obtain(link("a"), object(10), |id| node(id, None));
+        let b = table.obtain(link("b"), object(10), |id| node(id, None));
+        let a_again = table.obtain(link("a"), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&a, &a_again));
         assert_ne!(a.id, b.id);
-        table.rebind(&a, object(20));
+        table.rebind(&a, object(20), true);
         assert_eq!(a.ino.load(Ordering::Relaxed), 20);
         assert!(Arc::ptr_eq(&a, &table.find(object(20)).unwrap()));
         assert!(table.find(object(10)).is_none());
@@ -337,9 +419,9 @@ mod tests {
     #[test]
     fn objects_without_a_number_of_their_own_get_one() {
         let table = NodeTable::default();
-        let first = table.obtain(one(1), |id| node(id, None));
-        let same = table.obtain(one(1), |id| node(id, None));
-        let large = table.obtain(one(u64::MAX), |id| node(id, None));
+        let first = table.obtain(one(1), object(1), |id| node(id, None));
+        let same = table.obtain(one(1), object(1), |id| node(id, None));
+        let large = table.obtain(one(u64::MAX), object(u64::MAX), |id| node(id, None));
         assert!(Arc::ptr_eq(&first, &same));
         assert_ne!(first.id, ROOT_ID);
         assert_ne!(first.id, large.id);

@@ -21,7 +21,7 @@ use crate::attr::{Attr, Device};
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::{Node, Place, Real};
-use crate::layer::open_dir;
+use crate::layer::{LowerFile, open_dir};
 use crate::records::Records;
 
 /// What of statx(2) an attribute needs.
@@ -45,6 +45,23 @@ impl Located<'_> {
             At::Name(self.fd.as_fd(), self.place.name.as_bytes())
         } else {
             At::Fd(self.fd.as_fd())
+        }
+    }
+
+    /// Where the data of a metacopy is.
+    pub(crate) fn metacopy_data(&self) -> Option<LowerFile> {
+        self.place.data.clone()
+    }
+
+    /// The object as a file of a lower layer, if it is one.
+    pub(crate) fn lower_file(&self) -> Option<LowerFile> {
+        let name = self.place.name.clone();
+        match &self.place.real {
+            Real::Lower(dir) if self.named => Some(LowerFile {
+                dir: dir.clone(),
+                name,
+            }),
+            _ => None,
         }
     }
 }
@@ -214,7 +231,17 @@ impl Overlay {
         let stat = stat(object.at())?;
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;
         node.adapt(&mut attr, object.in_upper);
+        self.adapt_blocks(&mut attr, object.place.data.as_ref())?;
         Ok(attr)
+    }
+
+    /// Shows the blocks of a metacopy where its data is.
+    pub(crate) fn adapt_blocks(&self, attr: &mut Attr, data: Option<&LowerFile>) -> Result<()> {
+        if let Some(data) = data {
+            let dir = data.dir.open(&self.lowers, &self.fds)?;
+            attr.blocks = stat_name(dir.as_fd(), data.name.as_bytes())?.stx_blocks;
+        }
+        Ok(())
     }
 
     /// As [`attr`](Self::attr), with owners that cannot be shown as they are recorded.

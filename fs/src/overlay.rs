@@ -15,10 +15,13 @@ use crate::fd_cache::{FdCache, Key};
 use crate::ids::ShownIds;
 use crate::inode::{Node, Place, Real};
 use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Name, open_root};
+use crate::marks::DirMarks;
 use crate::nodes::NodeTable;
 use crate::number::{Numbering, ROOT_ID};
 use crate::object::{device_of, stat_fd};
+use crate::origin::Origins;
 use crate::records::Records;
+use crate::redirect::RedirectDir;
 use crate::work::Work;
 
 /// The layer that takes the changes.
@@ -37,6 +40,9 @@ pub struct UpperLayer {
 pub struct Config {
     /// The lower layers, topmost first.
     pub lowers: Vec<LowerLayer>,
+    /// Layers below those that show no names: they hold the data of metacopy files that lead there
+    /// by a redirect (`::` in the kernel's `lowerdir=`).
+    pub data: Vec<LowerLayer>,
     /// The upper layer; without one the overlay is read-only.
     pub upper: Option<UpperLayer>,
     /// Whether copy-up, fsync and closing may leave data in memory. Faster, and everything since the
@@ -46,6 +52,11 @@ pub struct Config {
     pub namespace: Option<Namespace>,
     /// The ids that `override_stat` records may be shown with.
     pub shown_ids: ShownIds,
+    /// What is done with redirects.
+    pub redirect_dir: RedirectDir,
+    /// Whether changes of attributes alone copy no data up, and metacopy files are looked for in all
+    /// of the lower layers and not only where a directory is marked impure.
+    pub metacopy: bool,
 }
 
 /// The opened upper layer.
@@ -61,8 +72,18 @@ pub(crate) struct Upper {
 /// Every method may be called by many threads at once.
 #[derive(Debug)]
 pub struct Overlay {
+    /// The lower layers, then those with data only.
     pub(crate) lowers: Box<[Layer]>,
+    /// The roots of the lower layers.
+    pub(crate) roots: Box<[Arc<LowerDir>]>,
+    /// The roots of the layers with data only.
+    pub(crate) data_roots: Box<[Arc<LowerDir>]>,
     pub(crate) upper: Option<Upper>,
+    /// Where records of overlays are read, and written if there is an upper layer.
+    pub(crate) namespace: Namespace,
+    pub(crate) redirect_dir: RedirectDir,
+    pub(crate) metacopy: bool,
+    pub(crate) origins: Origins,
     pub(crate) numbering: Numbering,
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
@@ -80,21 +101,32 @@ impl Overlay {
     /// # Errors
     /// What keeps these directories from being an overlay.
     pub fn open(config: &Config) -> std::result::Result<Self, MountError> {
-        match config.lowers.len() {
-            0 => return Err(MountError::NoLower),
+        match config.lowers.len() + config.data.len() {
+            _ if config.lowers.is_empty() => return Err(MountError::NoLower),
             count if count > MAX_LOWER => return Err(MountError::TooManyLowers(count)),
             _ => {}
         }
-        let lowers = config
-            .lowers
-            .iter()
+        let all = config.lowers.iter().chain(&config.data);
+        let lowers = all
             .map(Layer::open_lower)
             .collect::<std::result::Result<Box<[Layer]>, _>>()?;
         let upper = match &config.upper {
             None => None,
             Some(upper) => Some(Upper::open(upper, &lowers, config.namespace)?),
         };
+        let namespace = match (&upper, config.namespace) {
+            (Some(upper), _) => upper.namespace,
+            (None, Some(namespace)) => namespace,
+            (None, None) => readable_namespace(),
+        };
+        let (roots, data_roots) = open_roots(&lowers, config.lowers.len(), namespace)?;
         let overlay = Self {
+            roots,
+            data_roots,
+            namespace,
+            redirect_dir: config.redirect_dir,
+            metacopy: config.metacopy,
+            origins: Origins::probe(&lowers),
             lowers,
             upper,
             numbering: Numbering::default(),
@@ -110,10 +142,7 @@ impl Overlay {
 
     /// Puts the root into the table of nodes.
     fn make_root(&self) -> std::result::Result<(), MountError> {
-        let roots: Vec<_> = (0..self.lowers.len())
-            .filter_map(|i| u16::try_from(i).ok())
-            .map(LowerDir::root)
-            .collect();
+        let roots = self.roots.to_vec();
         let (layer, real) = match (&self.upper, roots.first()) {
             (Some(upper), _) => (&upper.layer, Real::Upper),
             (None, Some(root)) => (&self.lowers[0], Real::Lower(root.clone())),
@@ -129,6 +158,8 @@ impl Overlay {
             parent: None,
             name: Name::from(std::ffi::OsStr::new("")),
             real,
+            redirect: None,
+            data: None,
         };
         let ino = object.derived().unwrap_or(ROOT_ID);
         let kind = crate::attr::FileKind::Directory;
@@ -218,11 +249,52 @@ impl Upper {
                 root: Arc::new(root),
                 path: upper.path.clone(),
                 records: upper.records,
-                opaque: true,
+                marked: true,
             },
             work,
             namespace,
         })
+    }
+}
+
+/// The roots of the lower layers, of which the first `count` show names and the others hold data.
+#[expect(clippy::type_complexity, reason = "two lists of one kind")]
+fn open_roots(
+    lowers: &[Layer],
+    count: usize,
+    namespace: Namespace,
+) -> std::result::Result<(Box<[Arc<LowerDir>]>, Box<[Arc<LowerDir>]>), MountError> {
+    let root = |(index, layer): (usize, &Layer)| {
+        let marks = match layer.marked {
+            true => DirMarks::read(At::Fd(layer.root.as_fd()), namespace),
+            false => Ok(DirMarks::default()),
+        };
+        let marks = marks.map_err(|errno| MountError::Open {
+            role: "lower",
+            path: layer.path.clone(),
+            errno,
+        })?;
+        let index = u16::try_from(index).map_err(|_| MountError::TooManyLowers(lowers.len()))?;
+        Ok(LowerDir::root(index, &marks))
+    };
+    let all = lowers.iter().enumerate().map(root);
+    let mut roots = all.collect::<std::result::Result<Vec<_>, MountError>>()?;
+    let data = roots.split_off(count);
+    Ok((roots.into(), data.into()))
+}
+
+/// The namespace whose records this process can read: those of `trusted.*` are shown to nobody but
+/// the superuser of the initial user namespace.
+fn readable_namespace() -> Namespace {
+    let identity = std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let capable = rustix::thread::capabilities(None).is_ok_and(|sets| {
+        sets.effective
+            .contains(rustix::thread::CapabilitySet::SYS_ADMIN)
+    });
+    match identity && capable {
+        true => Namespace::Trusted,
+        false => Namespace::User,
     }
 }
 

@@ -13,14 +13,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use parking_lot::RwLockUpgradableReadGuard;
+use plyfs_format::names::Namespace;
+use plyfs_sys::xattr::At;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::Overlay;
 use crate::attr::FileKind;
 use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Real};
-use crate::layer::{Layer, Name};
+use crate::layer::Name;
 use crate::lookup::Entry;
+use crate::marks::is_attribute_whiteout;
 use crate::number::ObjectId;
 use crate::records::Records;
 use crate::tree::for_each_entry;
@@ -92,6 +95,13 @@ impl Listing {
         self.cookies.is_empty()
     }
 
+    fn names(&self) -> Vec<Name> {
+        let items = self.items.iter();
+        items
+            .filter_map(|(_, item)| Some(item.as_ref()?.name.clone()))
+            .collect()
+    }
+
     pub(crate) fn contains(&self, name: &OsStr) -> bool {
         self.cookies.contains_key(name)
     }
@@ -160,7 +170,7 @@ struct Merge<'o> {
 
 impl Merge<'_> {
     /// Adds the names of a directory below those already read.
-    fn add(&mut self, dir: BorrowedFd<'_>, layer: &Layer) -> Result<()> {
+    fn add(&mut self, dir: BorrowedFd<'_>, from: Source) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fds = &self.overlay.fds;
         let dir: OwnedFd = fds.open(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?;
@@ -179,14 +189,16 @@ impl Merge<'_> {
                 return Ok(());
             }
             let shared = Name::from(os_name);
-            match classify(dir.as_fd(), name, kind)? {
+            match classify(dir.as_fd(), name, kind, from.whiteouts)? {
                 None => {
                     self.hidden.insert(shared);
                 }
                 // A record may say that a regular file is something else.
-                Some(FileKind::Regular) if layer.records != Records::None => {
+                Some(FileKind::Regular) if from.records != Records::None => {
                     self.listing.insert(&shared, Known::Unresolved);
                 }
+                // It may have an origin, or show a directory that is under another name below.
+                Some(_) if from.impure => self.listing.insert(&shared, Known::Unresolved),
                 Some(kind) => {
                     let object = self.overlay.numbering.object(device, ino);
                     self.listing.insert(&shared, Known::Object(object, kind));
@@ -197,10 +209,27 @@ impl Merge<'_> {
     }
 }
 
+/// What is known of a directory that is added to a listing.
+struct Source {
+    records: Records,
+    /// What is in it may have an origin or a redirect.
+    impure: bool,
+    /// The namespace of the attribute that makes an empty file a whiteout, if there may be some.
+    whiteouts: Option<Namespace>,
+}
+
 /// The kind of an entry; `None` for a whiteout.
-fn classify(dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<Option<FileKind>> {
+fn classify(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    kind: FileType,
+    whiteouts: Option<Namespace>,
+) -> Result<Option<FileKind>> {
     Ok(Some(match kind {
-        FileType::RegularFile => FileKind::Regular,
+        FileType::RegularFile => match whiteouts {
+            Some(namespace) if is_empty_whiteout(dir, name, namespace)? => return Ok(None),
+            _ => FileKind::Regular,
+        },
         FileType::Directory => FileKind::Directory,
         FileType::Symlink => FileKind::Symlink,
         FileType::Fifo => FileKind::Fifo,
@@ -214,6 +243,11 @@ fn classify(dir: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<Option<F
             FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?
         }
     }))
+}
+
+fn is_empty_whiteout(dir: BorrowedFd<'_>, name: &CStr, namespace: Namespace) -> Result<bool> {
+    let size = crate::object::stat_name(dir, name.to_bytes())?.stx_size;
+    Ok(size == 0 && is_attribute_whiteout(At::Name(dir, name.to_bytes()), namespace)?)
 }
 
 impl Overlay {
@@ -368,39 +402,66 @@ impl Overlay {
         if let Some(listing) = &names.listing {
             return Ok(f(listing));
         }
-        let listing = self.merge(node, names.removed)?;
+        let listing = self.merge(node, &names)?;
         let result = f(&listing);
         RwLockUpgradableReadGuard::upgrade(names).listing = Some(listing);
         Ok(result)
     }
 
+    /// The names a directory shows.
+    pub(crate) fn names_of(&self, node: &Arc<Node>) -> Result<Vec<Name>> {
+        self.with_listing(node, Listing::names)
+    }
+
+    /// As [`names_of`](Self::names_of), for who holds the namespace lock.
+    pub(crate) fn names_of_locked(&self, node: &Arc<Node>, names: &mut Names) -> Result<Vec<Name>> {
+        if names.listing.is_none() {
+            names.listing = Some(self.merge(node, names)?);
+        }
+        Ok(names
+            .listing
+            .as_ref()
+            .map(Listing::names)
+            .unwrap_or_default())
+    }
+
     /// Whether a directory shows no name. The caller holds its namespace lock.
     pub(crate) fn is_empty(&self, node: &Arc<Node>, names: &mut Names) -> Result<bool> {
         if names.listing.is_none() {
-            names.listing = Some(self.merge(node, names.removed)?);
+            names.listing = Some(self.merge(node, names)?);
         }
         Ok(names.listing.as_ref().is_some_and(Listing::is_empty))
     }
 
     /// Reads a directory in all its layers.
-    fn merge(&self, node: &Arc<Node>, removed: bool) -> Result<Listing> {
+    fn merge(&self, node: &Arc<Node>, names: &Names) -> Result<Listing> {
         let mut merge = Merge {
             overlay: self,
             listing: Listing::new(),
             hidden: HashSet::new(),
         };
-        if removed {
+        if names.removed {
             return Ok(merge.listing);
         }
         // Read before opening, which takes the same lock.
         let in_upper = matches!(node.place.read().real, Real::Upper);
         if in_upper && let Some(upper) = &self.upper {
             let dir = self.upper_dir(node)?;
-            merge.add(dir.as_fd(), &upper.layer)?;
+            let from = Source {
+                records: upper.layer.records,
+                impure: self.is_impure(node, dir.as_fd()),
+                whiteouts: None,
+            };
+            merge.add(dir.as_fd(), from)?;
         }
-        for lower in &node.dir()?.lowers {
+        for lower in &names.lowers {
             let dir = lower.open(&self.lowers, &self.fds)?;
-            merge.add(dir.as_fd(), &self.lowers[usize::from(lower.layer)])?;
+            let from = Source {
+                records: self.lowers[usize::from(lower.layer)].records,
+                impure: false,
+                whiteouts: lower.whiteouts.then_some(self.namespace),
+            };
+            merge.add(dir.as_fd(), from)?;
         }
         Ok(merge.listing)
     }

@@ -21,7 +21,7 @@ use crate::attr::FileKind;
 use crate::copy_up::Extent;
 use crate::create::Site;
 use crate::error::{Errno, Result};
-use crate::inode::{Node, Place, Real, lock_names};
+use crate::inode::{Names, Node, Place, Real, lock_names};
 use crate::lookup::check_name;
 use crate::object;
 
@@ -75,7 +75,7 @@ impl Overlay {
             return Err(Errno::ISDIR);
         }
         let leaving = Leaving::prepare(&held.node, &parent, name, &site)?;
-        self.remove_name(&site, name)?;
+        self.remove_name(&site, &names, name)?;
         leaving.leave();
         if let Some(listing) = &mut names.listing {
             listing.remove(name);
@@ -105,7 +105,7 @@ impl Overlay {
         }
         let leaving = Leaving::prepare(node, &parent, name, &site)?;
         if leaving.in_upper() {
-            self.remove_upper_dir(&site, name)?;
+            self.remove_upper_dir(&site, locks.of(&parent)?, name)?;
         } else {
             upper.work.make_whiteout(site.dir.as_fd(), name)?;
         }
@@ -119,9 +119,9 @@ impl Overlay {
     }
 
     /// Makes a name show nothing. What is there now is no directory.
-    pub(crate) fn remove_name(&self, site: &Site<'_>, name: &OsStr) -> Result<()> {
+    pub(crate) fn remove_name(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
         let (dir, work) = (site.dir.as_fd(), &site.upper.work);
-        if !self.lower_positive(site.parent, name)? {
+        if !self.lower_positive(names, name)? {
             return rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
         match work.make_whiteout(dir, name) {
@@ -138,9 +138,9 @@ impl Overlay {
     }
 
     /// Removes an upper directory that shows nothing, but may hold whiteouts.
-    fn remove_upper_dir(&self, site: &Site<'_>, name: &OsStr) -> Result<()> {
+    fn remove_upper_dir(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
         let (dir, work) = (site.dir.as_fd(), &site.upper.work);
-        if !self.lower_positive(site.parent, name)? {
+        if !self.lower_positive(names, name)? {
             match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
                 other => return other,

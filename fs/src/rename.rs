@@ -2,8 +2,9 @@
 //!
 //! Both files are in the upper layer when they are moved. A name that a lower layer has, too, gets a
 //! whiteout in the same rename; a directory that comes to lie over one of a lower layer is made
-//! opaque before. A directory that shows lower directories cannot be moved without a redirect, and
-//! fails with `XDEV` as in the kernel's overlay without `redirect_dir`: mv(1) then copies.
+//! opaque before. A directory that shows lower ones is tied to its name: it is given a redirect, or
+//! where redirects are not made, everything it shows is copied up first, so that it shows none
+//! ([`cut_off`](crate::cut_off)). The kernel's overlay fails with `XDEV` then, and mv(1) copies.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -14,15 +15,16 @@ use plyfs_sys::xattr::At;
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 
 use crate::Overlay;
-use crate::attr::FileKind;
 use crate::copy_up::Extent;
 use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
-use crate::inode::{NameLocks, Node, lock_names};
+use crate::inode::{NameLocks, Names, Node, lock_names};
 use crate::layer::Name;
 use crate::lookup::check_name;
 use crate::object;
+use crate::overlay::Upper;
 use crate::readdir::Known;
+use crate::redirect::RedirectDir;
 use crate::remove::{Held, Leaving};
 use crate::whiteout::set_opaque;
 
@@ -56,6 +58,8 @@ enum Step<'o> {
     },
     /// The names in this directory, which is to be replaced, must be locked too.
     Lock(Held<'o>),
+    /// All that this shows must be copied up, since it cannot be given a redirect.
+    CutOff(Held<'o>),
 }
 
 impl Overlay {
@@ -63,8 +67,7 @@ impl Overlay {
     /// `EXCHANGE` are possible, `WHITEOUT` is not, as in the kernel's overlay.
     ///
     /// # Errors
-    /// `XDEV` for a directory that a lower layer has a part of; `AGAIN` if more patience is needed;
-    /// otherwise those of renameat2(2) and of copying up.
+    /// `AGAIN` if more patience is needed; otherwise those of renameat2(2) and of copying up.
     pub fn rename(
         &self,
         (parent, name): (u64, &OsStr),
@@ -99,13 +102,19 @@ impl Overlay {
                 Step::Done => return Ok(()),
                 Step::Lock(held) => victim = Some(held),
                 Step::CopyUp { nodes, _held } => {
-                    let slow = |node: &Arc<Node>| node.kind == FileKind::Regular;
+                    let slow = |node: &Arc<Node>| self.is_slow_to_change(node.id, false);
                     if patience == Patience::Little && nodes.iter().any(slow) {
                         return Err(Errno::AGAIN);
                     }
                     for node in &nodes {
-                        self.copy_up(node, Extent::Whole)?;
+                        self.copy_up(node, Extent::None)?;
                     }
+                }
+                Step::CutOff(held) => {
+                    if patience == Patience::Little {
+                        return Err(Errno::AGAIN);
+                    }
+                    self.cut_off(&held.node)?;
                 }
             }
         }
@@ -143,6 +152,23 @@ impl Overlay {
             let _held = (held, target);
             return Ok(Step::CopyUp { nodes, _held });
         }
+        let absolute = !Arc::ptr_eq(from.parent, to.parent);
+        let upper = self.upper()?;
+        let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
+        let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
+        let at = At::Name(here.dir.as_fd(), from.name.as_bytes());
+        if !self.tie(upper, at, node, absolute)? {
+            return Ok(Step::CutOff(held));
+        }
+        let at = At::Name(there.dir.as_fd(), to.name.as_bytes());
+        let target_tied = match &target {
+            Some(target) if exchange => self.tie(upper, at, &target.node, absolute)?,
+            _ => true,
+        };
+        let target = match target {
+            Some(target) if !target_tied => return Ok(Step::CutOff(target)),
+            target => target,
+        };
         match (target, exchange) {
             (Some(target), true) => self.exchange(from, to, node, &target.node, locks)?,
             (Some(target), false) if target.node.kind.is_dir() => {
@@ -183,15 +209,14 @@ impl Overlay {
         let upper = self.upper()?;
         let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
         let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
-        let leaves_whiteout = self.lower_positive(from.parent, from.name)?;
-        if node.kind.is_dir() {
-            self.make_opaque_for(&here, from.name, to)?;
-        }
+        let leaves_whiteout = self.lower_positive(locks.of(from.parent)?, from.name)?;
+        self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
+        self.announce(&there, node);
         let ground = self.ground_above(&there, to.name)?;
         if let Some(target) = target.filter(|target| target.kind.is_dir())
             && ground == Ground::Taken
         {
-            self.clear_whiteouts(&there, to.name, target)?;
+            self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
         }
         let leaving = match target {
             Some(target) => Some(Leaving::prepare(target, to.parent, to.name, &there)?),
@@ -234,12 +259,10 @@ impl Overlay {
         let upper = self.upper()?;
         let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
         let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
-        if node.kind.is_dir() {
-            self.make_opaque_for(&here, from.name, to)?;
-        }
-        if target.kind.is_dir() {
-            self.make_opaque_for(&there, to.name, from)?;
-        }
+        self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
+        self.make_opaque_for(&there, to.name, target, locks.of(from.parent)?, from.name)?;
+        self.announce(&there, node);
+        self.announce(&here, target);
         let mut place = node.place.write();
         let mut target_place = target.place.write();
         let flags = RenameFlags::EXCHANGE;
@@ -256,18 +279,62 @@ impl Overlay {
     }
 
     /// Makes a directory opaque if it would otherwise show a lower one at its new name.
-    fn make_opaque_for(&self, site: &Site<'_>, name: &OsStr, new: End<'_>) -> Result<()> {
-        if !self.lower_positive(new.parent, new.name)? {
+    fn make_opaque_for(
+        &self,
+        site: &Site<'_>,
+        name: &OsStr,
+        node: &Node,
+        new_names: &Names,
+        new_name: &OsStr,
+    ) -> Result<()> {
+        // One that shows lower directories has a redirect, which leads past those of the new name.
+        let applies = node.kind.is_dir() && !node.shows_lowers();
+        if !applies || !self.lower_positive(new_names, new_name)? {
             return Ok(());
         }
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
         set_opaque(at, site.upper.namespace)
     }
 
+    /// Makes what a node is tied to below be found from another name, by a redirect. `false` if that
+    /// cannot be.
+    pub(crate) fn tie(
+        &self,
+        upper: &Upper,
+        at: At<'_>,
+        node: &Arc<Node>,
+        absolute: bool,
+    ) -> Result<bool> {
+        if !node.shows_lowers() && !node.is_metacopy() {
+            return Ok(true);
+        }
+        if self.redirect_dir != RedirectDir::On {
+            return Ok(false);
+        }
+        let Some(redirect) = self.redirect_for(node, absolute) else {
+            return Ok(true);
+        };
+        match redirect.write(at, upper.namespace) {
+            Ok(()) => {
+                node.place.write().redirect = Some(redirect);
+                Ok(true)
+            }
+            Err(Errno::NAMETOOLONG | Errno::OPNOTSUPP | Errno::PERM) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Marks a directory to which something comes that has records of its own.
+    fn announce(&self, site: &Site<'_>, node: &Node) {
+        if node.shows_lowers() || node.is_metacopy() || self.nodes.has_origin(node.id) {
+            self.make_impure(site.upper, site.parent, site.dir.as_fd());
+        }
+    }
+
     /// Puts an empty directory in the place of one that shows nothing but holds whiteouts, since
     /// rename(2) replaces no other.
-    fn clear_whiteouts(&self, site: &Site<'_>, name: &OsStr, victim: &Arc<Node>) -> Result<()> {
-        if victim.dir()?.lowers.is_empty() && is_bare(site, name)? {
+    fn clear_whiteouts(&self, site: &Site<'_>, name: &OsStr, victim: &Names) -> Result<()> {
+        if victim.lowers.is_empty() && is_bare(site, name)? {
             return Ok(());
         }
         let work = &site.upper.work;
@@ -293,8 +360,8 @@ impl Overlay {
     /// Tells the listing of a directory that a node has come to it.
     fn list_moved(&self, end: End<'_>, node: &Node, locks: &mut NameLocks<'_>) -> Result<()> {
         if let Some(listing) = &mut locks.of(end.parent)?.listing {
-            let known = match self.nodes.object(node.id) {
-                Some(object) => Known::Object(object, node.kind),
+            let known = match self.nodes.number(node.id) {
+                Some(number) => Known::Object(number, node.kind),
                 None => Known::Unresolved,
             };
             listing.insert(&Name::from(end.name), known);
@@ -325,28 +392,17 @@ fn check_kinds(
         return Err(Errno::INVAL);
     }
     if let Some(target) = target {
+        let from_below = target.kind.is_dir() && is_or_is_below(from.parent, target);
         match (node.kind.is_dir(), target.kind.is_dir()) {
-            _ if exchange => {
-                if target.kind.is_dir() && is_or_is_below(from.parent, target) {
-                    return Err(Errno::INVAL);
-                }
-                check_movable(target)?;
-            }
+            _ if exchange && from_below => return Err(Errno::INVAL),
+            _ if exchange => {}
             (true, false) => return Err(Errno::NOTDIR),
             (false, true) => return Err(Errno::ISDIR),
-            (true, true) if is_or_is_below(from.parent, target) => return Err(Errno::NOTEMPTY),
+            _ if from_below => return Err(Errno::NOTEMPTY),
             _ => {}
         }
     }
-    check_movable(node)
-}
-
-/// A directory that shows lower ones is tied to its name.
-fn check_movable(node: &Node) -> Result<()> {
-    match &node.dir {
-        Some(dir) if !dir.lowers.is_empty() => Err(Errno::XDEV),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn is_or_is_below(node: &Arc<Node>, ancestor: &Arc<Node>) -> bool {

@@ -45,7 +45,7 @@ impl Overlay {
     /// changed and one fails, those before it stay changed: owner, mode, size, times.
     pub fn setattr(&self, caller: &Caller, id: u64, set: &SetAttr) -> Result<Attr> {
         let node = self.node(id)?;
-        let extent = set.size.map_or(Extent::Whole, Extent::Before);
+        let extent = set.size.map_or(Extent::None, Extent::Before);
         self.copy_up(&node, extent)?;
         if set.uid.is_some() || set.gid.is_some() || set.mode.is_some() {
             self.set_owner_and_mode(&node, set)?;

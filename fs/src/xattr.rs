@@ -119,7 +119,7 @@ impl Overlay {
         let node = self.node(id)?;
         let (stored, is_acl) = self.writable_name(name)?;
         self.check_flags(&node, name, flags)?;
-        self.copy_up(&node, Extent::Whole)?;
+        self.copy_up(&node, Extent::None)?;
         let object = self.locate(&node)?;
         xattr::set(object.at(), &stored, value, flags)?;
         if is_acl {
@@ -136,7 +136,7 @@ impl Overlay {
         let node = self.node(id)?;
         let (stored, _) = self.writable_name(name)?;
         self.check_flags(&node, name, XattrFlags::REPLACE)?;
-        self.copy_up(&node, Extent::Whole)?;
+        self.copy_up(&node, Extent::None)?;
         xattr::remove(self.locate(&node)?.at(), &stored)
     }
 

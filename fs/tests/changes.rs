@@ -327,18 +327,6 @@ fn directories_made_in_the_upper_layer_are_renamed() {
 }
 
 #[test]
-fn a_directory_of_a_lower_layer_is_not_renamed_by_half() {
-    let mut stack = Stack::new(1);
-    put(&stack.lower(0, "d/f"), "");
-    stack.open();
-    assert_eq!(stack.rename("d", "e"), Err(Errno::XDEV));
-    stack.create("d/g", "").unwrap();
-    assert_eq!(stack.rename("d", "e"), Err(Errno::XDEV));
-    assert_eq!(stack.list("d"), ["f", "g"]);
-    assert_eq!(stack.list(""), ["d"]);
-}
-
-#[test]
 fn names_are_exchanged() {
     let mut stack = Stack::new(1);
     put(&stack.lower(0, "a"), "a");

@@ -1,12 +1,14 @@
 //! Mount options, as `-o` gives them.
 //!
 //! Options are separated by commas, layers in `lowerdir` by colons; a backslash takes the meaning
-//! from either, and from itself, as in the kernel's overlay.
+//! from either, and from itself, as in the kernel's overlay. The names are the kernel's where it has
+//! one (`Documentation/filesystems/overlayfs.rst`).
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
+use plyfs_fs::RedirectDir;
 use rustix::mount::MountFlags;
 
 use crate::failure::{Failure, Outcome};
@@ -16,11 +18,15 @@ use crate::failure::{Failure, Outcome};
 pub(crate) struct Options {
     /// Lower directories, topmost first.
     pub(crate) lowers: Vec<PathBuf>,
+    /// Lower directories that only hold data, below the others.
+    pub(crate) data: Vec<PathBuf>,
     pub(crate) upper: Option<PathBuf>,
     pub(crate) work: Option<PathBuf>,
     pub(crate) read_only: bool,
     pub(crate) volatile: bool,
     pub(crate) namespace: Option<Namespace>,
+    pub(crate) redirect_dir: Option<RedirectDir>,
+    pub(crate) metacopy: Option<bool>,
     /// `nosuid` and the like; `None` where nothing was said.
     pub(crate) flags: Vec<(MountFlags, bool)>,
     pub(crate) allow_other: bool,
@@ -52,12 +58,21 @@ const FLAGS: [(&str, MountFlags, bool); 12] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 25] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
     "ro",
     "rw",
+    "lowerdir+=",
+    "datadir+=",
+    "redirect_dir=",
+    "metacopy=",
+    "index=",
+    "xino=",
+    "uuid=",
+    "nfs_export=",
+    "verity=",
     "volatile",
     "userxattr",
     "allow_other",
@@ -114,12 +129,28 @@ impl Options {
 
     fn set_value(&mut self, name: &str, value: &str) -> Outcome {
         match name {
-            "lowerdir" => {
-                let lowers = split(value, ':');
-                if lowers.iter().any(String::is_empty) {
-                    return Err(Failure::new("lowerdir= names an empty path"));
+            "lowerdir" => (self.lowers, self.data) = layers(value)?,
+            "lowerdir+" => self.lowers.push(unescape(value).into()),
+            "datadir+" => self.data.push(unescape(value).into()),
+            "redirect_dir" => {
+                self.redirect_dir = Some(match value {
+                    "on" => RedirectDir::On,
+                    "off" | "follow" => RedirectDir::Follow,
+                    "nofollow" => RedirectDir::NoFollow,
+                    _ => return Err(bad_value(name, value, "on, off, follow or nofollow")),
+                });
+            }
+            "metacopy" => self.metacopy = Some(switch(name, value)?),
+            // Numbers are always made so that those of different file systems differ.
+            "xino" => drop(one_of(name, value, &["on", "off", "auto"])?),
+            // Only says how the kernel identifies file systems to itself.
+            "uuid" => drop(one_of(name, value, &["on", "off", "auto", "null"])?),
+            "index" | "nfs_export" | "verity" => {
+                if value != "off" {
+                    return Err(Failure::new(format_args!(
+                        "{name}={value} is not possible here; leave it away or say {name}=off"
+                    )));
                 }
-                self.lowers = lowers.into_iter().map(PathBuf::from).collect();
             }
             "upperdir" => self.upper = Some(unescape(value).into()),
             "workdir" => self.work = Some(unescape(value).into()),
@@ -154,6 +185,44 @@ impl Options {
             .filter_map(|(flag, value)| word(flag, value))
             .collect()
     }
+}
+
+/// The layers that `lowerdir=` names, and those after `::`, which hold data only.
+fn layers(value: &str) -> Outcome<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut lowers, mut data) = (Vec::new(), Vec::new());
+    let mut parts = split(value, ':').into_iter().map(PathBuf::from);
+    let empty = |path: &PathBuf| path.as_os_str().is_empty();
+    while let Some(part) = parts.next() {
+        if !empty(&part) && data.is_empty() {
+            lowers.push(part);
+            continue;
+        }
+        match parts.next() {
+            Some(path) if empty(&part) && !empty(&path) && !lowers.is_empty() => data.push(path),
+            _ if !empty(&part) => {
+                return Err(Failure::new(
+                    "lowerdir= names a layer below one of data; after the first \"::\", \"::\" \
+                     goes before every one",
+                ));
+            }
+            _ => return Err(Failure::new("lowerdir= names an empty path")),
+        }
+    }
+    Ok((lowers, data))
+}
+
+fn switch(name: &str, value: &str) -> Outcome<bool> {
+    Ok(one_of(name, value, &["off", "on"])? == 1)
+}
+
+/// Which of these the value is.
+fn one_of(name: &str, value: &str, known: &[&str]) -> Outcome<usize> {
+    let position = known.iter().position(|known| *known == value);
+    position.ok_or_else(|| bad_value(name, value, &known.join(", ")))
+}
+
+fn bad_value(name: &str, value: &str, known: &str) -> Failure {
+    Failure::new(format_args!("{name}= takes {known}, not {value:?}"))
 }
 
 fn unknown(name: &str) -> Failure {
@@ -252,7 +321,27 @@ mod tests {
         assert!(message("timeout=soon").contains("\"soon\""));
         assert!(message("timeout=-1").contains("\"-1\""));
         assert!(message("threads=many").contains("threads="));
-        assert!(message("lowerdir=/a::/b").contains("empty path"));
+        for text in [
+            "lowerdir=",
+            "lowerdir=/a:",
+            "lowerdir=:/a",
+            "lowerdir=/a:::/b",
+        ] {
+            assert!(message(text).contains("empty path"), "{text}");
+        }
+        assert!(message("lowerdir=/a::/b:/c").contains("::"));
+        assert!(message("redirect_dir=maybe").contains("nofollow"));
+        assert!(message("metacopy=1").contains("\"1\""));
+    }
+
+    #[test]
+    fn layers_of_data_come_after_the_others() {
+        let options = Options::parse(&["lowerdir=/a:/b::/c::/d"]).unwrap();
+        assert_eq!(options.lowers, ["/a", "/b"].map(PathBuf::from));
+        assert_eq!(options.data, ["/c", "/d"].map(PathBuf::from));
+        let options = Options::parse(&["lowerdir+=/a,datadir+=/c,lowerdir+=/b"]).unwrap();
+        assert_eq!(options.lowers, ["/a", "/b"].map(PathBuf::from));
+        assert_eq!(options.data, [PathBuf::from("/c")]);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! fuse-overlayfs adds a prefix of its own. Records under any of them are read; only one is written,
 //! the one a [`Namespace`] names.
 
+use std::ffi::CStr;
+
 /// Prefix of the records of a kernel overlay mounted by the superuser.
 pub const TRUSTED_PREFIX: &str = "trusted.overlay.";
 /// Prefix of the records of a kernel overlay mounted with `userxattr`.
@@ -23,12 +25,57 @@ pub enum Namespace {
     User,
 }
 
+/// What the kernel's overlay keeps in an attribute
+/// (`Documentation/filesystems/overlayfs.rst`, `fs/overlayfs/overlayfs.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Record {
+    /// On a directory: `y`, it hides those of its name below; `x`, it may hold files that are
+    /// whiteouts by attribute.
+    Opaque,
+    /// On a directory or a metacopy file that was renamed: where to go on in the layers below.
+    Redirect,
+    /// On a regular file that was copied up without its data.
+    Metacopy,
+    /// On what was copied up: the file handle of the lower file.
+    Origin,
+    /// On a directory that may hold what has an origin: `y`.
+    Impure,
+    /// On a file in the index: the difference of its link counts.
+    Nlink,
+    /// On the index: the file handle of the root of the upper layer.
+    Upper,
+    /// On an empty regular file: it is a whiteout.
+    Whiteout,
+}
+
 impl Namespace {
     /// The attribute that makes a directory opaque.
     pub fn opaque(self) -> &'static str {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
             Self::User => "user.overlay.opaque",
+        }
+    }
+
+    /// The attribute of a record.
+    pub fn name(self, record: Record) -> &'static CStr {
+        match (self, record) {
+            (Self::Trusted, Record::Opaque) => c"trusted.overlay.opaque",
+            (Self::Trusted, Record::Redirect) => c"trusted.overlay.redirect",
+            (Self::Trusted, Record::Metacopy) => c"trusted.overlay.metacopy",
+            (Self::Trusted, Record::Origin) => c"trusted.overlay.origin",
+            (Self::Trusted, Record::Impure) => c"trusted.overlay.impure",
+            (Self::Trusted, Record::Nlink) => c"trusted.overlay.nlink",
+            (Self::Trusted, Record::Upper) => c"trusted.overlay.upper",
+            (Self::Trusted, Record::Whiteout) => c"trusted.overlay.whiteout",
+            (Self::User, Record::Opaque) => c"user.overlay.opaque",
+            (Self::User, Record::Redirect) => c"user.overlay.redirect",
+            (Self::User, Record::Metacopy) => c"user.overlay.metacopy",
+            (Self::User, Record::Origin) => c"user.overlay.origin",
+            (Self::User, Record::Impure) => c"user.overlay.impure",
+            (Self::User, Record::Nlink) => c"user.overlay.nlink",
+            (Self::User, Record::Upper) => c"user.overlay.upper",
+            (Self::User, Record::Whiteout) => c"user.overlay.whiteout",
         }
     }
 }

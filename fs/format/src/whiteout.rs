@@ -58,6 +58,12 @@ pub fn is_opaque_value(value: &[u8]) -> bool {
     value == b"y"
 }
 
+/// Whether this value of an `overlay.opaque` attribute says that empty regular files in the directory
+/// may be whiteouts by the attribute `overlay.whiteout`.
+pub fn may_hold_attribute_whiteouts(value: &[u8]) -> bool {
+    value == b"x"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,9 +66,10 @@ impl Adapter {
         }
     }
 
-    /// Whether changing this node waits for its data to be copied.
-    fn is_slow(&self, ino: INodeNo) -> bool {
-        self.overlay.is_slow_to_change(ino.0)
+    /// Whether changing the data, or else the attributes alone, of this node waits for its data to be
+    /// copied.
+    fn is_slow(&self, ino: INodeNo, data: bool) -> bool {
+        self.overlay.is_slow_to_change(ino.0, data)
     }
 }
 
@@ -202,12 +203,13 @@ impl Filesystem for Adapter {
             mtime: mtime.map(set_time),
         };
         let timeout = self.options.timeout;
-        self.run(self.is_slow(ino), move |overlay| {
-            match overlay.setattr(&caller, ino.0, &set) {
+        self.run(
+            self.is_slow(ino, size.is_some()),
+            move |overlay| match overlay.setattr(&caller, ino.0, &set) {
                 Ok(now) => reply.attr(&timeout, &attr(&now, now.ino)),
                 Err(error) => reply.error(errno(error)),
-            }
-        });
+            },
+        );
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
@@ -302,7 +304,7 @@ impl Filesystem for Adapter {
     ) {
         let newname = newname.to_owned();
         let timeout = self.options.timeout;
-        self.run(self.is_slow(ino), move |overlay| {
+        self.run(self.is_slow(ino, false), move |overlay| {
             let linked = overlay.link(ino.0, newparent.0, &newname);
             answer_entry(reply, timeout, linked);
         });
@@ -382,7 +384,7 @@ impl Filesystem for Adapter {
             drop_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
             keep_mtime: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
-        if self.is_slow(ino) {
+        if self.is_slow(ino, true) {
             let data = data.to_vec();
             self.run(true, move |overlay| {
                 answer_written(reply, overlay.write(ino.0, offset, &data, mode));
@@ -492,7 +494,7 @@ impl Filesystem for Adapter {
         let caller = caller(request, 0);
         let flags = XattrFlags::from_bits_retain(flags.unsigned_abs());
         let (name, value) = (name.to_owned(), value.to_vec());
-        self.run(self.is_slow(ino), move |overlay| {
+        self.run(self.is_slow(ino, false), move |overlay| {
             let set = overlay.setxattr(&caller, ino.0, &name, &value, flags);
             answer(reply, set);
         });
@@ -520,7 +522,7 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        self.run(self.is_slow(ino), move |overlay| {
+        self.run(self.is_slow(ino, false), move |overlay| {
             answer(reply, overlay.removexattr(ino.0, &name));
         });
     }

@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{
-    Config, Entry, Errno, LowerLayer, Overlay, Patience, Records, Result, Room, UpperLayer,
+    Config, Entry, Errno, LowerLayer, MountError, Overlay, Patience, Records, RedirectDir, Result,
+    Room, UpperLayer,
 };
 
 pub const S_IFREG: u32 = 0o100_000;
@@ -57,6 +58,10 @@ pub struct Stack {
     pub records: Records,
     pub lower_records: Records,
     pub read_only: bool,
+    pub redirect_dir: RedirectDir,
+    pub metacopy: bool,
+    /// How many of the lower layers, from the bottom, hold data only.
+    pub data: usize,
 }
 
 impl Stack {
@@ -78,6 +83,9 @@ impl Stack {
             records: Records::None,
             lower_records: Records::None,
             read_only: false,
+            redirect_dir: RedirectDir::default(),
+            metacopy: false,
+            data: 0,
         }
     }
 
@@ -101,7 +109,10 @@ impl Stack {
             layer
         };
         Config {
-            lowers: (0..self.count).map(lower).collect(),
+            lowers: (0..self.count - self.data).map(lower).collect(),
+            data: (self.count - self.data..self.count).map(lower).collect(),
+            redirect_dir: self.redirect_dir,
+            metacopy: self.metacopy,
             upper: (!self.read_only).then(|| UpperLayer {
                 path: self.upper(""),
                 work: self.tmp.path().join("work"),
@@ -117,7 +128,7 @@ impl Stack {
         if self.before.is_none() {
             self.before = Some(self.lower_facts());
         }
-        self.overlay = Some(Overlay::open(&self.config()).unwrap());
+        self.overlay = Some(open(&self.config()));
     }
 
     pub fn fs(&self) -> &Overlay {
@@ -285,6 +296,21 @@ impl Stack {
     }
 
     /// The names in a directory, sorted, without `.` and `..`.
+    /// The number that a listing shows for a name.
+    pub fn listed_ino(&self, path: &str, name: &str) -> u64 {
+        let mut ino = None;
+        let find = |entry: Entry| {
+            self.fs().readdir(entry.id, 0, |listed| {
+                if *listed.name == *OsStr::new(name) {
+                    ino = Some(listed.ino);
+                }
+                Room::Taken
+            })
+        };
+        self.at(path, find).unwrap().unwrap();
+        ino.unwrap()
+    }
+
     pub fn list(&self, path: &str) -> Vec<String> {
         let mut names = self
             .at(path, |entry| list_node(self.fs(), entry.id))
@@ -328,6 +354,20 @@ pub fn list_node(fs: &Overlay, id: u64) -> Vec<String> {
 pub fn put(path: &Path, data: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, data).unwrap();
+}
+
+/// Opens an overlay. A program that another test starts holds all descriptors of this process, and
+/// with them the lock of a work directory that was just closed, until it is executed.
+fn open(config: &Config) -> Overlay {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    loop {
+        match Overlay::open(config) {
+            Err(MountError::InUse { .. }) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// Makes a whiteout in a layer.

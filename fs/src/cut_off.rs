@@ -1,0 +1,125 @@
+//! Cutting a directory off from the layers below, so that it can be moved without a redirect.
+//!
+//! Everything the directory shows is copied up where it is, from the bottom, and then each directory
+//! is made opaque. Nothing that can be seen changes on the way: whatever stops it in between leaves
+//! the same tree, of which more is in the upper layer than before. The move itself is one rename.
+
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use plyfs_format::names::Record;
+use plyfs_sys::xattr::{self, At};
+
+use crate::Overlay;
+use crate::copy_up::Extent;
+use crate::error::{Errno, Result};
+use crate::inode::{Names, Node};
+use crate::layer::Name;
+use crate::object;
+use crate::remove::Held;
+use crate::whiteout::set_opaque;
+
+/// A directory on the way down.
+struct Level<'o> {
+    /// Keeps the node known until it is done.
+    _held: Option<Held<'o>>,
+    node: Arc<Node>,
+    /// What was not looked at yet.
+    left: Vec<Name>,
+}
+
+impl Overlay {
+    /// Makes a node show nothing but what is in the upper layer.
+    ///
+    /// # Errors
+    /// Those of copying up. What was done before stays.
+    pub(crate) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
+        self.copy_up(node, Extent::Whole)?;
+        if !node.shows_lowers() {
+            return Ok(());
+        }
+        let mut levels = vec![self.level(None, node.clone())?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.left.pop() else {
+                level.left = self.seal(&level.node)?;
+                if level.left.is_empty() {
+                    levels.pop();
+                }
+                continue;
+            };
+            let held = match self.hold(&level.node, &name) {
+                Err(Errno::NOENT) => continue,
+                other => other?,
+            };
+            let child = held.node.clone();
+            self.copy_up(&child, Extent::Whole)?;
+            if is_tied(&child) && child.kind.is_dir() {
+                levels.push(self.level(Some(held), child)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn level<'o>(&'o self, held: Option<Held<'o>>, node: Arc<Node>) -> Result<Level<'o>> {
+        let left = self.names_of(&node)?;
+        Ok(Level {
+            _held: held,
+            node,
+            left,
+        })
+    }
+
+    /// Makes a directory opaque if all it shows is in its upper directory. Returns the names that are
+    /// not: they came, or were changed, after they were looked at.
+    fn seal(&self, node: &Arc<Node>) -> Result<Vec<Name>> {
+        let upper = self.upper()?;
+        let dir = node.dir()?;
+        let mut names = dir.names.write();
+        let mut left = Vec::new();
+        for name in self.names_of_locked(node, &mut names)? {
+            if !self.is_free(node, &names, &name)? {
+                left.push(name);
+            }
+        }
+        if !left.is_empty() || names.removed {
+            return Ok(left);
+        }
+        let fd = self.upper_dir(node)?;
+        let at = At::Fd(fd.as_fd());
+        set_opaque(at, upper.namespace)?;
+        dir.cut_off(&mut names);
+        if node.place.write().redirect.take().is_some() {
+            // An opaque directory's redirect is not followed; another mounter need not know that.
+            match xattr::remove(at, upper.namespace.name(Record::Redirect)) {
+                Ok(()) | Err(Errno::NODATA) => {}
+                Err(error) => log::debug!("an opaque directory keeps a redirect: {error}"),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Whether a name needs nothing of the layers below its directory.
+    fn is_free(&self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<bool> {
+        let node = match self.lookup_locked(parent, names, name) {
+            Err(Errno::NOENT) => return Ok(true),
+            other => Held::new(self, other?.0),
+        };
+        let dir = self.upper_dir(parent)?;
+        let at = At::Name(dir.as_fd(), name.as_bytes());
+        // A hard link may be in the upper layer under another name alone.
+        let is_there = object::stat_of_absent(object::stat(at))?.is_some();
+        Ok(is_there && !is_tied(&node.node))
+    }
+}
+
+/// Whether a node shows something of the layers below that it finds by its name.
+fn is_tied(node: &Node) -> bool {
+    let by_name = || {
+        let redirect = &node.place.read().redirect;
+        !redirect
+            .as_ref()
+            .is_some_and(crate::redirect::Redirect::is_path)
+    };
+    !node.in_upper() || ((node.shows_lowers() || node.is_metacopy()) && by_name())
+}

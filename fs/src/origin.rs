@@ -1,0 +1,215 @@
+//! Origins: the lower files that copies come from.
+//!
+//! A copy remembers its lower file by the file's handle, as the kernel's overlay does, so that its
+//! inode number stays what it was, after a remount too. The kernel decodes a handle to the inode;
+//! that takes privileges in user space, and only the number is wanted. File systems put the inode
+//! number into the handle, so it is read from there, where the handle of a layer's root shows that
+//! this file system does.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use plyfs_format::handle::FileHandle;
+use plyfs_format::names::Record;
+use plyfs_sys::handle::{self, Handle};
+use plyfs_sys::xattr::{self, At};
+use rustix::fs::{Mode, OFlags, Statx, XattrFlags};
+
+use crate::Overlay;
+use crate::attr::Device;
+use crate::error::Errno;
+use crate::inode::Node;
+use crate::layer::Layer;
+use crate::number::{Numbering, ObjectId};
+use crate::object::{device_of, stat_fd};
+use crate::overlay::Upper;
+
+/// What is known of the file systems of the lower layers.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {
+    systems: Vec<System>,
+}
+
+/// A file system whose handles tell inode numbers.
+#[derive(Debug)]
+struct System {
+    device: Device,
+    uuid: [u8; 16],
+    layout: Layout,
+}
+
+/// Where in a handle the inode number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    kind: u8,
+    /// Of the whole handle, in bytes.
+    length: usize,
+    /// Of the number, in bytes.
+    offset: usize,
+    width: usize,
+}
+
+impl Layout {
+    /// The layout of handles on the file system that this one is of.
+    fn find(handle: &Handle, ino: u64) -> Option<Self> {
+        let kind = u8::try_from(handle.kind).ok()?;
+        // ext4 and XFS have the number first, in 4 or 8 bytes; tmpfs has it after a generation.
+        [(0, 8), (4, 8), (0, 4)]
+            .into_iter()
+            .map(|(offset, width)| Self {
+                kind,
+                length: handle.bytes.len(),
+                offset,
+                width,
+            })
+            .find(|layout| layout.read(&handle.bytes) == Some(ino))
+    }
+
+    fn read(&self, bytes: &[u8]) -> Option<u64> {
+        let field = bytes.get(self.offset..self.offset + self.width)?;
+        let mut number = [0; 8];
+        if cfg!(target_endian = "big") {
+            number[8 - self.width..].copy_from_slice(field);
+        } else {
+            number[..self.width].copy_from_slice(field);
+        }
+        Some(u64::from_ne_bytes(number))
+    }
+}
+
+impl Origins {
+    /// Looks at the file systems of the lower layers.
+    pub(crate) fn probe(lowers: &[Layer]) -> Self {
+        let mut origins = Self::default();
+        for layer in lowers {
+            if let Some(system) = System::probe(layer.root.as_fd())
+                && !origins.systems.iter().any(|s| s.device == system.device)
+            {
+                origins.systems.push(system);
+            }
+        }
+        origins
+    }
+
+    fn on(&self, device: Device) -> Option<&System> {
+        self.systems.iter().find(|system| system.device == device)
+    }
+
+    /// The record of a lower file; `None` if its file system has no handles that would help.
+    pub(crate) fn record(&self, at: At<'_>, stat: &Statx) -> Option<Vec<u8>> {
+        let system = self.on(device_of(stat))?;
+        let handle = handle::of(at).ok()?;
+        let handle = FileHandle {
+            upper: false,
+            kind: u8::try_from(handle.kind).ok()?,
+            uuid: system.uuid,
+            bytes: handle.bytes,
+        };
+        handle.encode()
+    }
+
+    /// The object a record names; `None` if it is of no file system here, or of several.
+    pub(crate) fn object(&self, record: &[u8], numbering: &Numbering) -> Option<ObjectId> {
+        let handle = FileHandle::parse(record)?;
+        let fits = |system: &&System| {
+            let layout = system.layout;
+            system.uuid == handle.uuid
+                && layout.kind == handle.kind
+                && layout.length == handle.bytes.len()
+        };
+        let mut systems = self.systems.iter().filter(fits);
+        let (system, None) = (systems.next()?, systems.next()) else {
+            return None;
+        };
+        let ino = system.layout.read(&handle.bytes)?;
+        Some(numbering.object(system.device, ino))
+    }
+}
+
+impl System {
+    fn probe(root: BorrowedFd<'_>) -> Option<Self> {
+        let stat = stat_fd(root).ok()?;
+        let handle = handle::of(At::Fd(root)).ok()?;
+        Some(Self {
+            device: device_of(&stat),
+            uuid: uuid(root),
+            layout: Layout::find(&handle, stat.stx_ino)?,
+        })
+    }
+}
+
+/// The UUID of a directory's file system, as far as it can be learned.
+pub(crate) fn uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(dir, c".", flags, Mode::empty());
+    opened
+        .and_then(|dir| handle::uuid(dir.as_fd()))
+        .unwrap_or_default()
+}
+
+/// Writes the origin of a copy. Without it, which a symbolic link cannot have in the `user.*`
+/// namespace, its number changes with the next mount, and nothing else.
+pub(crate) fn write(upper: &Upper, copy: At<'_>, record: &[u8]) -> bool {
+    let name = upper.namespace.name(Record::Origin);
+    let written = xattr::set(copy, name, record, XattrFlags::empty());
+    if let Err(errno) = written {
+        log::debug!("a copy keeps no origin: {errno}");
+    }
+    written.is_ok()
+}
+
+impl Overlay {
+    /// Whether what is in the upper directory of a node may have records of its own.
+    pub(crate) fn is_impure(&self, node: &Node, dir: BorrowedFd<'_>) -> bool {
+        let Some(known) = node.dir.as_ref().map(|dir| &dir.impure) else {
+            return false;
+        };
+        if let Some(impure) = known.get() {
+            return impure;
+        }
+        let name = self.namespace.name(Record::Impure);
+        let mut value = [0; 2];
+        let read = xattr::get(At::Fd(dir), name, &mut value);
+        let impure = matches!(read, Ok(1) if value[0] == b'y');
+        known.set(impure);
+        impure
+    }
+
+    /// Says that what is in an upper directory may have records of its own from now on.
+    pub(crate) fn make_impure(&self, upper: &Upper, node: &Node, dir: BorrowedFd<'_>) {
+        if self.is_impure(node, dir) {
+            return;
+        }
+        let name = upper.namespace.name(Record::Impure);
+        match xattr::set(At::Fd(dir), name, b"y", XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOSPC | Errno::OPNOTSUPP | Errno::PERM) => {}
+            Err(errno) => log::warn!("a directory is not marked impure: {errno}"),
+        }
+        if let Some(dir) = &node.dir {
+            // Even if it could not be written: as long as this mount lasts it is known.
+            dir.impure.set(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(kind: i32, words: &[u32]) -> Handle {
+        let bytes = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        Handle { kind, bytes }
+    }
+
+    #[test]
+    fn the_number_is_found_in_handles_as_file_systems_make_them() {
+        let ext4 = handle(1, &[10_043_440, 7]);
+        let tmpfs = handle(1, &[99, 10_043_440, 0]);
+        let xfs = handle(0x81, &[10_043_440, 0, 5]);
+        for made in [ext4, tmpfs, xfs] {
+            let layout = Layout::find(&made, 10_043_440).unwrap();
+            assert_eq!(layout.read(&made.bytes), Some(10_043_440), "{made:?}");
+        }
+        assert_eq!(Layout::find(&handle(1, &[3, 4]), 10_043_440), None);
+    }
+}

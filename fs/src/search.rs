@@ -1,0 +1,394 @@
+//! The search through the layers for what a name stands for.
+//!
+//! The layers are searched from the top. A whiteout ends the search with nothing, a file ends it
+//! with that file, and a directory is joined with the directories of the same name below it, down
+//! to the first that is opaque or no directory. A redirect on the way changes the name, or the path,
+//! that is looked for in the layers below it; a file whose data was left below (metacopy) is searched
+//! on for that.
+
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use plyfs_sys::xattr::At;
+use rustix::fs::Statx;
+
+use crate::Overlay;
+use crate::attr::{Attr, FileKind};
+use crate::error::{Errno, Result};
+use crate::inode::{Names, Node, Real};
+use crate::layer::{Layer, LowerDir, LowerFile, Name};
+use crate::marks::{DirMarks, FileMarks, is_attribute_whiteout};
+use crate::number::ObjectId;
+use crate::object::{stat_name, stat_of_absent};
+use crate::redirect::{Redirect, RedirectDir};
+use crate::whiteout::is_whiteout;
+
+/// What the layers hold under a name.
+pub(crate) struct Found {
+    /// Where the topmost object is.
+    pub(crate) real: Real,
+    pub(crate) attr: Attr,
+    /// The topmost object.
+    pub(crate) object: ObjectId,
+    /// The object that the node's number comes from: the topmost lower directory of a merged one,
+    /// which stays when it is copied up; the origin of a copy; otherwise the object itself.
+    pub(crate) number: ObjectId,
+    /// How many names the topmost object has on disk.
+    pub(crate) links: u32,
+    pub(crate) lowers: Vec<Arc<LowerDir>>,
+    /// Where an upper directory or metacopy goes on below, if not under its name.
+    pub(crate) redirect: Option<Redirect>,
+    /// Where the data of a metacopy is.
+    pub(crate) data: Option<LowerFile>,
+}
+
+impl Overlay {
+    /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
+    /// it.
+    pub(crate) fn search(
+        &self,
+        parent: &Arc<Node>,
+        names: &Names,
+        name: &Name,
+    ) -> Result<Option<Found>> {
+        let mut search = Search {
+            overlay: self,
+            way: Redirect::Name(name.clone()),
+            redirected: false,
+            found: None,
+            wants_data: false,
+            stop: false,
+        };
+        search.upper(parent, names, name)?;
+        if !search.stop {
+            search.lowers(&names.lowers)?;
+        }
+        if search.wants_data {
+            // A file without its data would read as zeros.
+            log::error!("the data of {} is in no layer", name.display());
+            return Err(Errno::IO);
+        }
+        Ok(search.found)
+    }
+
+    /// What is under a name just made in the upper directory.
+    pub(crate) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<Found> {
+        let object = self.object_of(stat);
+        Ok(Found {
+            real: Real::Upper,
+            attr: self.attr_of(at, stat, self.upper()?.layer.records)?,
+            object,
+            number: object,
+            links: stat.stx_nlink,
+            lowers: Vec::new(),
+            redirect: None,
+            data: None,
+        })
+    }
+}
+
+struct Search<'o> {
+    overlay: &'o Overlay,
+    /// What is looked for in the next layer.
+    way: Redirect,
+    /// Whether a redirect has led there.
+    redirected: bool,
+    found: Option<Found>,
+    /// What was found is a metacopy, and its data was not found yet.
+    wants_data: bool,
+    stop: bool,
+}
+
+impl Search<'_> {
+    fn upper(&mut self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<()> {
+        let overlay = self.overlay;
+        if overlay.upper.is_none() || !parent.in_upper() {
+            return Ok(());
+        }
+        let dir = overlay.upper_dir(parent)?;
+        let Some(stat) = overlay.upper_stat(dir.as_fd(), name)? else {
+            return Ok(());
+        };
+        self.stop = true;
+        if is_whiteout(&stat) {
+            return Ok(());
+        }
+        let at = At::Name(dir.as_fd(), name.as_bytes());
+        let mut found = overlay.found_upper(at, &stat)?;
+        let is_dir = found.attr.kind.is_dir();
+        if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
+            let marks = DirMarks::read(at, overlay.namespace)?;
+            self.stop = marks.opaque;
+            if !marks.opaque {
+                self.turn(marks.redirect.clone());
+                found.redirect = marks.redirect;
+            }
+        } else if !is_dir && overlay.is_impure(parent, dir.as_fd()) {
+            let marks = FileMarks::read(at, overlay.namespace)?;
+            let origin = marks.origin.as_deref();
+            let origin =
+                origin.and_then(|origin| overlay.origins.object(origin, &overlay.numbering));
+            found.number = origin.unwrap_or(found.object);
+            if marks.metacopy && found.attr.kind == FileKind::Regular {
+                self.stop = false;
+                self.wants_data = true;
+                self.turn(marks.redirect.clone());
+                found.redirect = marks.redirect;
+            }
+        }
+        self.found = Some(found);
+        Ok(())
+    }
+
+    /// Goes on by a redirect in the layers below.
+    fn turn(&mut self, redirect: Option<Redirect>) {
+        if let Some(redirect) = redirect {
+            self.way = redirect;
+            self.redirected = true;
+        }
+    }
+
+    /// Searches the lower layers, beginning in the lower directories of the parent.
+    fn lowers(&mut self, own: &[Arc<LowerDir>]) -> Result<()> {
+        let overlay = self.overlay;
+        let mut next: usize = 0;
+        let mut from_roots = false;
+        while !self.stop {
+            if !from_roots && matches!(self.way, Redirect::Path(_)) {
+                // On in the next layer, from its root.
+                next = match next.checked_sub(1).and_then(|last| own.get(last)) {
+                    Some(last) => usize::from(last.layer) + 1,
+                    None => 0,
+                };
+                from_roots = true;
+            }
+            let bases = if from_roots { &overlay.roots } else { own };
+            let Some(base) = bases.get(next) else { break };
+            self.layer(base)?;
+            next += 1;
+        }
+        if self.wants_data {
+            self.data_layers()?;
+        }
+        Ok(())
+    }
+
+    /// Follows the way from a directory of one layer.
+    fn layer(&mut self, base: &Arc<LowerDir>) -> Result<()> {
+        let names = match &self.way {
+            Redirect::Name(name) => {
+                let name = name.clone();
+                let (_, redirect) = self.look(base, &name, true)?;
+                self.turn(redirect);
+                return Ok(());
+            }
+            Redirect::Path(names) => names.clone(),
+        };
+        let mut dir = base.clone();
+        let mut way = Vec::with_capacity(names.len());
+        let mut turned = false;
+        for (i, name) in names.iter().enumerate() {
+            let is_end = i + 1 == names.len();
+            let (found, redirect) = self.look(&dir, name, is_end)?;
+            turned |= redirect.is_some();
+            match redirect {
+                Some(Redirect::Path(path)) => {
+                    way = path.to_vec();
+                    // An opaque directory above does not hide what a path leads to.
+                    self.stop = false;
+                }
+                Some(Redirect::Name(name)) => way.push(name),
+                None => way.push(name.clone()),
+            }
+            let Some(found) = found else {
+                way.extend_from_slice(&names[i + 1..]);
+                break;
+            };
+            dir = found;
+        }
+        if turned {
+            self.turn(Some(Redirect::Path(way.into())));
+        }
+        Ok(())
+    }
+
+    /// Looks at one name in a lower directory, which `is_end` says is the end of the way. Returns the
+    /// directory of that name, and the redirect of what is there.
+    fn look(
+        &mut self,
+        dir: &Arc<LowerDir>,
+        name: &Name,
+        is_end: bool,
+    ) -> Result<(Option<Arc<LowerDir>>, Option<Redirect>)> {
+        let overlay = self.overlay;
+        let fd = dir.open(&overlay.lowers, &overlay.fds)?;
+        let at = At::Name(fd.as_fd(), name.as_bytes());
+        let Some(stat) = stat_of_absent(stat_name(fd.as_fd(), name.as_bytes()))? else {
+            return Ok((None, None));
+        };
+        if overlay.hides(dir, at, &stat)? {
+            self.stop = true;
+            return Ok((None, None));
+        }
+        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let layer = &overlay.lowers[usize::from(dir.layer)];
+        let unfit = is_end && self.wants_data && kind != FileKind::Regular;
+        if unfit || (!kind.is_dir() && (!is_end || self.is_dir())) {
+            // Below a directory, a file is hidden with everything under it.
+            self.stop = true;
+            return Ok((None, None));
+        }
+        if is_end && self.redirected && overlay.redirect_dir == RedirectDir::NoFollow {
+            return Err(Errno::PERM);
+        }
+        if !kind.is_dir() {
+            let redirect = self.take_file(dir, name, at, &stat, layer)?;
+            return Ok((None, redirect));
+        }
+        let marks = match overlay.reads_marks(dir.layer) {
+            true => DirMarks::read(at, overlay.namespace)?,
+            false => DirMarks::default(),
+        };
+        let child = LowerDir::child(dir, name, &marks);
+        if is_end {
+            self.take_dir(&child, at, &stat, layer)?;
+        }
+        self.stop |= marks.opaque;
+        let redirect = marks.redirect.filter(|_| !marks.opaque);
+        Ok((Some(child), redirect))
+    }
+
+    fn is_dir(&self) -> bool {
+        self.found
+            .as_ref()
+            .is_some_and(|found| found.attr.kind.is_dir())
+    }
+
+    fn take_dir(
+        &mut self,
+        child: &Arc<LowerDir>,
+        at: At<'_>,
+        stat: &Statx,
+        layer: &Layer,
+    ) -> Result<()> {
+        let object = self.overlay.object_of(stat);
+        if let Some(found) = &mut self.found {
+            if found.lowers.is_empty() {
+                found.number = object;
+            }
+            found.lowers.push(child.clone());
+            return Ok(());
+        }
+        self.found = Some(Found {
+            real: Real::Lower(child.clone()),
+            attr: self.overlay.attr_of(at, stat, layer.records)?,
+            object,
+            number: object,
+            links: stat.stx_nlink,
+            lowers: vec![child.clone()],
+            redirect: None,
+            data: None,
+        });
+        Ok(())
+    }
+
+    /// Takes a file as what was looked for, or as the data of it. Returns where to go on.
+    fn take_file(
+        &mut self,
+        dir: &Arc<LowerDir>,
+        name: &Name,
+        at: At<'_>,
+        stat: &Statx,
+        layer: &Layer,
+    ) -> Result<Option<Redirect>> {
+        let overlay = self.overlay;
+        let object = overlay.object_of(stat);
+        if self.found.is_none() {
+            self.found = Some(Found {
+                real: Real::Lower(dir.clone()),
+                attr: overlay.attr_of(at, stat, layer.records)?,
+                object,
+                number: object,
+                links: stat.stx_nlink,
+                lowers: Vec::new(),
+                redirect: None,
+                data: None,
+            });
+        }
+        let is_regular = FileKind::from_mode(u32::from(stat.stx_mode)) == Some(FileKind::Regular);
+        let may_be_metacopy =
+            is_regular && (dir.impure || overlay.metacopy) && overlay.reads_marks(dir.layer);
+        let marks = match may_be_metacopy {
+            true => FileMarks::read(at, overlay.namespace)?,
+            false => FileMarks::default(),
+        };
+        if marks.metacopy {
+            self.wants_data = true;
+            return Ok(marks.redirect);
+        }
+        if self.wants_data
+            && let Some(found) = &mut self.found
+        {
+            found.data = Some(LowerFile {
+                dir: dir.clone(),
+                name: name.clone(),
+            });
+            self.wants_data = false;
+        }
+        self.stop = true;
+        Ok(None)
+    }
+
+    /// Looks for the data of a metacopy in the layers that hold nothing but data.
+    fn data_layers(&mut self) -> Result<()> {
+        let overlay = self.overlay;
+        let Redirect::Path(names) = &self.way else {
+            return Ok(());
+        };
+        let Some((name, above)) = names.split_last() else {
+            return Ok(());
+        };
+        for root in &overlay.data_roots {
+            let none = DirMarks::default();
+            let child = |dir: Arc<LowerDir>, name| LowerDir::child(&dir, name, &none);
+            let dir = above.iter().fold(root.clone(), child);
+            let fd = match dir.open(&overlay.lowers, &overlay.fds) {
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                other => other?,
+            };
+            let stat = stat_of_absent(stat_name(fd.as_fd(), name.as_bytes()))?;
+            let kind = stat.and_then(|stat| FileKind::from_mode(u32::from(stat.stx_mode)));
+            if kind == Some(FileKind::Regular)
+                && let Some(found) = &mut self.found
+            {
+                let name = name.clone();
+                found.data = Some(LowerFile { dir, name });
+                self.wants_data = false;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Overlay {
+    /// Whether an object in a lower directory hides what is below it.
+    pub(crate) fn hides(&self, dir: &LowerDir, at: At<'_>, stat: &Statx) -> Result<bool> {
+        const S_IFREG: u32 = 0o100_000;
+        const S_IFMT: u32 = 0o170_000;
+        if is_whiteout(stat) {
+            return Ok(true);
+        }
+        let may =
+            dir.whiteouts && u32::from(stat.stx_mode) & S_IFMT == S_IFREG && stat.stx_size == 0;
+        Ok(may && is_attribute_whiteout(at, self.namespace)?)
+    }
+
+    /// Whether the records of an overlay are looked for in a layer. Those in the lowest would say
+    /// nothing: there is nothing below to hide or to lead to.
+    fn reads_marks(&self, layer: u16) -> bool {
+        let is_lowest = usize::from(layer) + 1 == self.roots.len() && self.data_roots.is_empty();
+        !is_lowest && self.lowers[usize::from(layer)].marked
+    }
+}
