@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plyfs_fs::{Config, LowerLayer, Records, UpperLayer, fuse};
+use plyfs_fs::{Config, LowerLayer, Marks, Records, UpperLayer, Volatile, fuse};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -112,6 +112,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
             path: absolute(upper)?,
             work: absolute(work)?,
             records: Records::None,
+            marks: Marks::Own,
         }),
         _ => return Err(plyfs_fs::MountError::UpperWithoutWork.into()),
     };
@@ -120,7 +121,10 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         lowers: layers(&options.lowers)?,
         data: layers(&options.data)?,
         upper,
-        volatile: options.volatile,
+        volatile: match options.volatile {
+            true => Volatile::Marked,
+            false => Volatile::No,
+        },
         namespace: options.namespace,
         // What writes these can be misread by who does not know them, and whoever named the upper
         // directory may mount it with anything.

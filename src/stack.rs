@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use plyfs_fs::{Config, LowerLayer, Records, RedirectDir, ShownIds, UpperLayer, fuse};
+use plyfs_fs::{
+    Config, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
+};
 use plyfs_store::{Container, ContainerError, ContainerName, Image, LayerPath, Ownership, Store};
 use rustix::mount::MountFlags;
 
@@ -93,7 +95,7 @@ pub(crate) fn plan(
             let changes = LowerLayer {
                 path: container.upper.clone(),
                 records,
-                marked: true,
+                marks: Marks::Own,
             };
             lowers.insert(0, changes);
         } else {
@@ -101,6 +103,7 @@ pub(crate) fn plan(
                 path: container.upper.clone(),
                 work: container.work.clone(),
                 records,
+                marks: Marks::Own,
             });
         }
     }
@@ -108,7 +111,10 @@ pub(crate) fn plan(
         lowers,
         data: Vec::new(),
         upper,
-        volatile: options.volatile,
+        volatile: match options.volatile {
+            true => Volatile::MarkedWhileOpen,
+            false => Volatile::No,
+        },
         namespace: options.namespace,
         shown_ids: shown_ids(),
         // Nobody but plyfs mounts an upper directory of the store.
@@ -132,7 +138,11 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
                 Ownership::Real if record.facts.overrides > 0 => Records::Devices,
                 Ownership::Real => Records::None,
             },
-            marked: record.facts.opaque > 0,
+            // What images bring under these names is dropped when they are unpacked.
+            marks: match record.facts.opaque {
+                0 => Marks::None,
+                _ => Marks::Any,
+            },
         });
         // The roots of layers are always merged, so what an opaque one hides is left out.
         if record.facts.opaque_root {

@@ -273,3 +273,100 @@ fn usage_is_explained() {
     let output = plyfs(["no-such-command"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_full_disk_is_told_to_the_writer() {
+    inside("a_full_disk_is_told_to_the_writer", || {
+        let mut stack = Stack::new(1);
+        stack.upper_on_tmpfs("1200k");
+        stack.mount();
+        let mut file = fs::File::create(stack.merged("f")).unwrap();
+        let data = vec![7; 3_000_000];
+        let written = file.write_all(&data).and_then(|()| file.sync_all());
+        assert!(written.is_err(), "{:?}", fs::metadata(stack.upper("f")));
+        drop(file);
+        stack.unmount();
+        stack.drop_tmpfs();
+    });
+}
+
+/// The kernel asks for holes without sending what it has gathered.
+#[test]
+fn what_was_just_written_is_no_hole() {
+    inside("what_was_just_written_is_no_hole", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "lower"), "");
+        stack.mount();
+        for name in ["new", "lower"] {
+            let file = fs::File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(stack.merged(name))
+                .unwrap();
+            file.write_all_at(&[7; 300_000], 0).unwrap();
+            let reader = fs::File::open(stack.merged(name)).unwrap();
+            let data = rustix::fs::seek(&reader, rustix::fs::SeekFrom::Data(0));
+            assert_eq!(data, Ok(0), "{name}");
+            let hole = rustix::fs::seek(&reader, rustix::fs::SeekFrom::Hole(0));
+            assert_eq!(hole, Ok(300_000), "{name}");
+        }
+    });
+}
+
+#[test]
+fn set_uid_is_gone_at_once_when_others_write() {
+    inside("set_uid_is_gone_at_once_when_others_write", || {
+        if !rustix::process::geteuid().is_root() {
+            return skip(
+                "set_uid_is_gone_at_once_when_others_write",
+                "only root can be others",
+            );
+        }
+        let mut stack = Stack::new(1);
+        stack.mount();
+        let path = stack.merged("f");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4777)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o4777);
+        let written = std::process::Command::new("setpriv")
+            .args([
+                "--reuid=1000",
+                "--clear-groups",
+                "--bounding-set=-all",
+                "sh",
+                "-c",
+            ])
+            .arg(format!("echo y >>{}", path.display()))
+            .output();
+        match written {
+            Ok(output) if output.status.success() => {}
+            other => {
+                return skip(
+                    "set_uid_is_gone_at_once_when_others_write",
+                    &format!("{other:?}"),
+                );
+            }
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o777);
+    });
+}
+
+#[test]
+fn a_program_that_runs_can_be_read() {
+    inside("a_program_that_runs_can_be_read", || {
+        let mut stack = Stack::new(1);
+        stack.mount();
+        fs::copy("/bin/sleep", stack.merged("program")).unwrap();
+        stack.unmount();
+        let mut running = std::process::Command::new(stack.upper("program"))
+            .arg("60")
+            .spawn()
+            .unwrap();
+        stack.mount();
+        let read = fs::read(stack.merged("program"));
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert_eq!(read.unwrap(), fs::read("/bin/sleep").unwrap());
+    });
+}

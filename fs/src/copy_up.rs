@@ -19,7 +19,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use plyfs_format::names::Record;
-use plyfs_format::override_stat::SECURITY_PREFIX;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{OFlags, RenameFlags, SeekFrom, Statx, Timespec, Timestamps, XattrFlags};
 
@@ -34,8 +33,8 @@ use crate::object::{self, stat_fd};
 use crate::origin;
 use crate::overlay::Upper;
 use crate::readdir::Known;
-use crate::records::Records;
 use crate::stage::{self, Wanted};
+use crate::xattr::Naming;
 
 /// How much is read and written at a time where the kernel cannot copy by itself, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -62,8 +61,8 @@ struct Source {
     stat: Statx,
     /// What it shows, owners as they are recorded.
     attr: Attr,
-    /// Which files of its layer carry records.
-    records: Records,
+    /// How the attributes of its layer are named.
+    naming: Naming,
 }
 
 /// A copy in the work directory.
@@ -170,7 +169,7 @@ impl Overlay {
             data: elsewhere.or(object.lower_file()),
             stat,
             attr,
-            records: object.records,
+            naming: self.naming(&object),
         })
     }
 
@@ -227,7 +226,9 @@ impl Overlay {
             target: target.as_deref().map(OsStr::from_bytes),
         };
         let name = upper.work.temp_name();
-        let made = wanted.make(upper.work.dir(), &name, upper.layer.records)?;
+        let made = self
+            .fds
+            .open(|| wanted.make(upper.work.dir(), &name, upper.layer.records))?;
         let filled = self.fill(upper, &name, made, &wanted, &source, extent);
         if filled.is_err() {
             upper.work.discard(&name);
@@ -266,7 +267,10 @@ impl Overlay {
     ) -> Result<(OwnedFd, Statx)> {
         let fd = match made {
             Some(fd) => fd,
-            None => object::open(At::Name(upper.work.dir(), name.as_bytes()), OFlags::PATH)?,
+            None => {
+                let at = At::Name(upper.work.dir(), name.as_bytes());
+                self.fds.open(|| object::open(at, OFlags::PATH))?
+            }
         };
         let at = At::Fd(fd.as_fd());
         match (wanted.kind, extent) {
@@ -295,7 +299,12 @@ impl Overlay {
             // Before attributes and mode, which changing the owner would take from it.
             object::chown(at, Some(wanted.uid), Some(wanted.gid))?;
         }
-        copy_xattrs(source, at, records)?;
+        let naming = Naming {
+            records,
+            marks: upper.layer.marks,
+            namespace: upper.namespace,
+        };
+        copy_xattrs(source, at, naming)?;
         let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
             let now = stat_fd(fd.as_fd())?;
@@ -461,14 +470,15 @@ fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) 
 }
 
 /// Copies the extended attributes that belong to the file and not to an overlay.
-fn copy_xattrs(source: &Source, to: At<'_>, records: Records) -> Result<()> {
+fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<()> {
     let from = At::Fd(source.fd.as_fd());
     let names = xattr::list(from)?;
     for name in names
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
     {
-        let Some(new_name) = translate(name, source.records, records) else {
+        let new_name = source.naming.shown(name);
+        let Some(new_name) = new_name.and_then(|shown| naming.stored(&shown)) else {
             continue;
         };
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
@@ -484,17 +494,6 @@ fn copy_xattrs(source: &Source, to: At<'_>, records: Records) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The name an attribute has in the upper layer; `None` if it is not copied.
-fn translate(name: &[u8], from_records: Records, to_records: Records) -> Option<CString> {
-    const SECURITY: &[u8] = b"security.";
-    let shown = crate::xattr::shown_name(name, from_records)?;
-    let stored = match shown.strip_prefix(SECURITY) {
-        Some(rest) if to_records.keep_owners() => [SECURITY_PREFIX.as_bytes(), rest].concat(),
-        _ => shown.into_owned(),
-    };
-    CString::new(stored).ok()
 }
 
 /// Whether a copy is complete without this attribute: the file system below does not have such

@@ -185,7 +185,7 @@ impl Overlay {
     /// Makes the data of a metacopy be found from whatever name it is given.
     fn tie_all_names(&self, upper: &Upper, node: &Arc<Node>) -> Result<bool> {
         let object = self.locate(node)?;
-        let fd = object::open(object.at(), OFlags::PATH)?;
+        let fd = self.fds.open(|| object::open(object.at(), OFlags::PATH))?;
         drop(object);
         self.tie(upper, At::Fd(fd.as_fd()), node, true)
     }
@@ -247,7 +247,7 @@ impl Overlay {
     ) -> Result<Option<OwnedFd>> {
         let dir = site.dir.as_fd();
         let records = site.upper.layer.records;
-        let made = wanted.make(dir, name, records)?;
+        let made = self.fds.open(|| wanted.make(dir, name, records))?;
         let at = At::Name(dir, name.as_bytes());
         let owned = object::stat(at).and_then(|stat| {
             if records.rule(wanted.kind) {
@@ -272,7 +272,7 @@ impl Overlay {
         let work = &site.upper.work;
         let nursery = Nursery::open(site)?;
         let staged = work.temp_name();
-        let made = nursery.make(&staged, wanted, site);
+        let made = self.fds.open(|| nursery.make(&staged, wanted, site));
         if made.is_err() {
             work.discard(&staged);
         }
@@ -309,6 +309,7 @@ impl Overlay {
         let found = self.found_upper(at, &stat)?;
         let number = found.number;
         let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
+        node.told_mtime(attr.mtime);
         if let Some(listing) = &mut names.listing {
             listing.insert(name, Known::Object(number, attr.kind));
         }

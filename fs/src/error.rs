@@ -51,10 +51,24 @@ pub enum MountError {
         /// The other.
         other: PathBuf,
     },
-    /// The work directory is held by another mount.
-    #[error("work directory {} is in use by another mount", path.display())]
+    /// A directory is held by another mount.
+    #[error("{role} directory {} is in use by another mount", path.display())]
     InUse {
-        /// The work directory.
+        /// What it was to be: `upper` or `work`.
+        role: &'static str,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// An earlier mount has left a mark that forbids to go on with its upper directory.
+    #[error(
+        "the last mount of these directories had the feature {feature:?}, after which the upper directory \
+         may be damaged; if the machine has not crashed since, remove {} and mount again, else start \
+         with new upper and work directories", path.join("incompat").display()
+    )]
+    Incompatible {
+        /// The feature.
+        feature: String,
+        /// `work` in the work directory.
         path: PathBuf,
     },
     /// The work directory cannot be prepared.
@@ -73,7 +87,10 @@ impl MountError {
     /// The error number mount(2) would have given, for callers that pass one on.
     pub fn errno(&self) -> Errno {
         match self {
-            Self::NoLower | Self::TooManyLowers(_) | Self::UpperWithoutWork => Errno::INVAL,
+            Self::NoLower
+            | Self::TooManyLowers(_)
+            | Self::UpperWithoutWork
+            | Self::Incompatible { .. } => Errno::INVAL,
             Self::WorkElsewhere { .. } => Errno::XDEV,
             Self::Overlap { .. } => Errno::LOOP,
             Self::InUse { .. } => Errno::BUSY,

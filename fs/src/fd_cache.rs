@@ -81,7 +81,7 @@ impl FdCache {
 
     /// Runs an open, and once more after giving back half of the cache if the process has run out
     /// of descriptors.
-    pub(crate) fn open(&self, mut open: impl FnMut() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    pub(crate) fn open<T>(&self, mut open: impl FnMut() -> Result<T>) -> Result<T> {
         match open() {
             Err(Errno::MFILE | Errno::NFILE) => {
                 self.shrink();
@@ -150,7 +150,7 @@ mod tests {
         }
         let before = cache.len();
         let mut calls = 0;
-        let opened = cache.open(|| {
+        let opened: Result<OwnedFd> = cache.open(|| {
             calls += 1;
             match calls {
                 1 => Err(Errno::MFILE),
@@ -160,6 +160,9 @@ mod tests {
         assert!(opened.is_ok());
         assert!(cache.len() <= before.div_ceil(2) + SHARDS);
         assert!(cache.len() < before);
-        assert_eq!(cache.open(|| Err(Errno::ACCESS)).err(), Some(Errno::ACCESS));
+        assert_eq!(
+            cache.open(|| Err::<(), _>(Errno::ACCESS)),
+            Err(Errno::ACCESS)
+        );
     }
 }

@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plyfs_sys::xattr::At;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
@@ -29,15 +30,17 @@ pub enum Seek {
     Hole,
 }
 
+/// The least a disk reads or fails to read, in bytes.
+const SECTOR: usize = 512;
+
 /// What comes with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriteMode {
     /// The writer has no privileges: set-uid and set-gid go.
     pub drop_set_id: bool,
-    /// The writer keeps the time of the last change itself, and sets it by itself if this write
-    /// changes it. So does a kernel that gathers writes: the file was changed when a program wrote,
-    /// not when the data arrives here.
-    pub keep_mtime: bool,
+    /// The program that wrote has gone on already: the kernel has gathered the data and sends it
+    /// now. What is not written whole is lost, so that it must be an error.
+    pub gathered: bool,
 }
 
 impl Overlay {
@@ -52,10 +55,16 @@ impl Overlay {
         while filled < buffer.len() {
             match rustix::io::pread(&file, &mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
-                Ok(read) => filled += read,
+                Ok(read) => {
+                    filled += read;
+                    // A disk fails by sectors: what ends within one ends the file.
+                    if filled < buffer.len() && filled % SECTOR != 0 {
+                        break;
+                    }
+                }
                 Err(Errno::INTR) => {}
-                Err(error) if filled == 0 => return Err(error),
-                Err(_) => break,
+                // Whoever gets less takes it for the end of the file, and the rest for zeros.
+                Err(error) => return Err(error),
             }
         }
         Ok(filled)
@@ -65,23 +74,17 @@ impl Overlay {
     /// how much was written (pwrite(2)).
     ///
     /// # Errors
-    /// Those of copying up, open(2) and pwrite(2). If part was written, that is the answer and the
-    /// error shows at the next write.
+    /// Those of copying up, open(2) and pwrite(2). If part of what was not gathered was written, that
+    /// is the answer, and the error shows at the next write.
     pub fn write(&self, id: u64, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
         let node = self.node(id)?;
         self.copy_up(&node, Extent::Whole)?;
         let file = self.open_for_writing(&node)?;
-        let before = match mode.keep_mtime {
-            true => Some(object::stat_fd(file.as_fd())?),
-            false => None,
+        let written = match mode.gathered {
+            true => write_gathered(&node, file.as_fd(), offset, data)?,
+            false => write_at(file.as_fd(), offset, data, false)?,
         };
-        let written = write_at(file.as_fd(), offset, data)?;
-        if let Some(before) = before {
-            object::set_mtime(file.as_fd(), &before)?;
-        }
-        if mode.drop_set_id {
-            self.drop_set_id(&node)?;
-        }
+        self.after_write(&node, mode.drop_set_id);
         Ok(written)
     }
 
@@ -124,9 +127,7 @@ impl Overlay {
         let file = self.open_for_writing(&node)?;
         let mode = FallocateFlags::from_bits_retain(mode);
         rustix::fs::fallocate(&file, mode, offset, length)?;
-        if caller.uid != 0 {
-            self.drop_set_id(&node)?;
-        }
+        self.after_write(&node, caller.uid != 0);
         Ok(())
     }
 
@@ -152,6 +153,7 @@ impl Overlay {
     /// by itself.
     pub fn copy_range(
         &self,
+        caller: &Caller,
         (from, mut read_at): (u64, u64),
         (to, mut write_at): (u64, u64),
         length: usize,
@@ -161,7 +163,9 @@ impl Overlay {
         let output = self.open_for_writing(&to)?;
         let input = self.open_for_reading(&*self.node(from)?)?;
         let (from_offset, to_offset) = (Some(&mut read_at), Some(&mut write_at));
-        rustix::fs::copy_file_range(&input, from_offset, &output, to_offset, length)
+        let copied = rustix::fs::copy_file_range(&input, from_offset, &output, to_offset, length)?;
+        self.after_write(&to, caller.uid != 0);
+        Ok(copied)
     }
 
     /// The target of a symbolic link (readlink(2)).
@@ -226,23 +230,25 @@ impl Overlay {
 
     pub(crate) fn open_upper_file(&self, object: &Located<'_>, write: bool) -> Result<Handle> {
         let at = object.at();
+        // Not for writing before something is written: a program that is open for writing cannot be
+        // executed, nor one that is executed be opened for writing.
+        if !write {
+            return Ok(Handle {
+                fd: Arc::new(self.open_reading(at, true)?),
+                writable: false,
+            });
+        }
         let open = || self.fds.open(|| object::open(at, OFlags::RDWR));
         let opened = match open() {
             // The file's mode does not let its own owner in, and we have no privileges. Whether the
             // caller may write to it was decided before.
-            Err(Errno::ACCESS) if write => with_permission(at, open),
+            Err(Errno::ACCESS) => with_permission(at, open),
             other => other,
         };
-        match opened {
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if !write => Ok(Handle {
-                fd: Arc::new(self.open_reading(at, true)?),
-                writable: false,
-            }),
-            opened => Ok(Handle {
-                fd: Arc::new(opened?),
-                writable: true,
-            }),
-        }
+        Ok(Handle {
+            fd: Arc::new(opened?),
+            writable: true,
+        })
     }
 
     /// Opens for reading only, and leaves the time of last access alone where that is allowed.
@@ -267,14 +273,33 @@ impl Overlay {
     }
 }
 
-/// Writes as much as possible; an error counts if it comes before anything was written.
-fn write_at(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+/// Writes what the kernel has gathered, and leaves the time of the last change as the kernel was just
+/// told it.
+fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+    /// For how long data may be late.
+    const LATE: Duration = Duration::from_secs(5);
+    let mut times = node.times.lock();
+    let written = write_at(file, offset, data, true)?;
+    if let Some(told) = *times {
+        if told.when.elapsed() > LATE {
+            *times = None;
+        } else if let Err(errno) = object::set_mtime(file, told.mtime) {
+            // The data is there, and that counts.
+            log::debug!("a file keeps the time its data came: {errno}");
+        }
+    }
+    Ok(written)
+}
+
+/// Writes as much as possible. An error counts if nothing was written before, or if it must be
+/// `whole`.
+fn write_at(file: BorrowedFd<'_>, offset: u64, data: &[u8], whole: bool) -> Result<usize> {
     let mut written = 0;
     while written < data.len() {
         match rustix::io::pwrite(file, &data[written..], offset + written as u64) {
             Ok(length) => written += length,
             Err(Errno::INTR) => {}
-            Err(error) if written == 0 => return Err(error),
+            Err(error) if whole || written == 0 => return Err(error),
             Err(_) => break,
         }
     }

@@ -15,7 +15,10 @@
 //! 2. the overlay's rename lock, for a rename from one directory to another;
 //! 3. namespace locks, several only through [`lock_names`], which sorts them by node id;
 //! 4. `Node::place`, a child before its ancestors. Who holds one for writing asks for no other,
-//!    but for rename, which holds those of the two files it moves.
+//!    but for rename, which takes those of the two files it moves in the order of their ids
+//!    ([`lock_places`]).
+//!
+//! `Node::times` is taken by itself, with none of these but the place.
 //!
 //! A lookup reads names under the namespace lock of its directory; whoever changes what a name
 //! stands for (create, unlink, rename, publishing a copy-up) holds it for writing, for the few
@@ -26,9 +29,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use std::time::Instant;
+
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
-use crate::attr::{Attr, FileKind};
+use crate::attr::{Attr, FileKind, Timestamp};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::layer::{LowerDir, LowerFile, Name};
@@ -51,8 +56,24 @@ pub(crate) struct Node {
     pub(crate) place: RwLock<Place>,
     /// Held while the node is copied up.
     pub(crate) copy_up: Mutex<()>,
+    /// Held while its times are set, or data is written that was gathered.
+    pub(crate) times: Mutex<Option<ToldMtime>>,
+    /// Whether it may have capabilities in a record.
+    pub(crate) capability: Maybe,
     /// What a directory has besides.
     pub(crate) dir: Option<Box<Dir>>,
+}
+
+/// The time of last change that whoever made or changed a file was told.
+///
+/// A kernel that gathers writes keeps this time itself: the file was changed when a program wrote, not
+/// when the data arrives. It sends the time before the data or after it, or not at all if its clock
+/// has not moved on from what it was told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToldMtime {
+    pub(crate) mtime: Timestamp,
+    /// When it was told. Data that comes much later is another change's.
+    pub(crate) when: Instant,
 }
 
 /// Where a node is.
@@ -167,6 +188,8 @@ impl Node {
             children: AtomicU64::new(0),
             place: RwLock::new(place),
             copy_up: Mutex::new(()),
+            times: Mutex::new(None),
+            capability: Maybe::default(),
             dir,
         })
     }
@@ -187,6 +210,14 @@ impl Node {
     /// `NOTDIR` if it is no directory.
     pub(crate) fn dir(&self) -> Result<&Dir> {
         self.dir.as_deref().ok_or(Errno::NOTDIR)
+    }
+
+    /// Remembers the time of last change that the answer to a change tells.
+    pub(crate) fn told_mtime(&self, mtime: Timestamp) {
+        *self.times.lock() = Some(ToldMtime {
+            mtime,
+            when: Instant::now(),
+        });
     }
 
     /// Whether its object is in the upper layer.
@@ -264,6 +295,26 @@ impl Drop for Node {
         let mut next = self.place.get_mut().parent.take();
         while let Some(parent) = next {
             next = Arc::into_inner(parent).and_then(|mut node| node.place.get_mut().parent.take());
+        }
+    }
+}
+
+/// Takes the places of two nodes for writing, in the order of their ids.
+pub(crate) fn lock_places<'n>(
+    one: &'n Node,
+    other: Option<&'n Node>,
+) -> (
+    RwLockWriteGuard<'n, Place>,
+    Option<RwLockWriteGuard<'n, Place>>,
+) {
+    match other {
+        Some(other) if other.id < one.id => {
+            let second = other.place.write();
+            (one.place.write(), Some(second))
+        }
+        other => {
+            let first = one.place.write();
+            (first, other.map(|other| other.place.write()))
         }
     }
 }

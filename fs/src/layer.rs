@@ -31,9 +31,23 @@ pub struct LowerLayer {
     pub path: PathBuf,
     /// Which files may carry `override_stat` records.
     pub records: Records,
-    /// Whether there may be records of an overlay: opaque directories, redirects and the like. Asking
+    /// Which records of overlays there may be: opaque directories, redirects and the like. Asking
     /// costs a system call a directory.
-    pub marked: bool,
+    pub marks: Marks,
+}
+
+/// Which records of overlays count in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Marks {
+    /// There are none.
+    None,
+    /// Those in the namespace of the mount, as in the kernel's overlay. Others are attributes like
+    /// any, of an overlay that lies in this one.
+    #[default]
+    Own,
+    /// Those, and opaque markers in every namespace: all of the layer was written by overlays that
+    /// knew nothing of this mount.
+    Any,
 }
 
 impl LowerLayer {
@@ -42,7 +56,7 @@ impl LowerLayer {
         Self {
             path: path.into(),
             records: Records::None,
-            marked: true,
+            marks: Marks::Own,
         }
     }
 }
@@ -54,8 +68,8 @@ pub(crate) struct Layer {
     pub(crate) path: PathBuf,
     /// Which of its files may carry `override_stat` records.
     pub(crate) records: Records,
-    /// Whether there may be records of an overlay in it.
-    pub(crate) marked: bool,
+    /// Which records of overlays count in it.
+    pub(crate) marks: Marks,
 }
 
 impl Layer {
@@ -64,7 +78,7 @@ impl Layer {
             root: Arc::new(open_root("lower", &layer.path)?),
             path: layer.path.clone(),
             records: layer.records,
-            marked: layer.marked,
+            marks: layer.marks,
         })
     }
 }

@@ -55,9 +55,9 @@ mod xattr;
 
 pub use error::{Errno, MountError, Result};
 pub use ids::ShownIds;
-pub use layer::{LowerLayer, MAX_LOWER};
+pub use layer::{LowerLayer, MAX_LOWER, Marks};
 pub use lookup::Entry;
-pub use overlay::{Config, Overlay, UpperLayer};
+pub use overlay::{Config, Overlay, UpperLayer, Volatile};
 pub use readdir::{DirEntry, Room};
 pub use records::Records;
 pub use redirect::RedirectDir;

@@ -1,8 +1,8 @@
 //! Marks: what the records of an overlay say of an object in a layer.
 //!
 //! Nearly every object has no attributes at all, so that one listxattr(2) usually says it all. A
-//! record counts under the name of the mount's own namespace; only `opaque` is taken from whoever
-//! wrote it, since it can hide but not uncover.
+//! record counts in the namespace of the mount. Only `opaque` is taken from whoever wrote it, where a
+//! layer is known to hold nothing else than what overlays wrote: it can hide but not uncover.
 
 use std::ffi::CString;
 
@@ -11,6 +11,7 @@ use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
 use crate::error::{Errno, Result};
+use crate::layer::Marks;
 use crate::redirect::Redirect;
 
 /// The marks of a directory.
@@ -42,14 +43,18 @@ impl DirMarks {
     ///
     /// # Errors
     /// Those of listxattr(2) and getxattr(2).
-    pub(crate) fn read(at: At<'_>, namespace: Namespace) -> Result<Self> {
-        let names = xattr::list(at)?;
+    pub(crate) fn read(at: At<'_>, namespace: Namespace, which: Marks) -> Result<Self> {
         let mut marks = Self::default();
+        if which == Marks::None {
+            return Ok(marks);
+        }
+        let names = xattr::list(at)?;
         if names.is_empty() {
             return Ok(marks);
         }
         for name in OPAQUE_NAMES {
-            if !has(&names, name.as_bytes()) {
+            let counts = which == Marks::Any || name == namespace.opaque();
+            if !counts || !has(&names, name.as_bytes()) {
                 continue;
             }
             let name = CString::new(name).map_err(|_| Errno::INVAL)?;

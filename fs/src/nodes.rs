@@ -160,19 +160,30 @@ impl NodeTable {
                 }
             }
         }
-        let free = |id: &u64| !self.shard(*id).lock().contains_key(id);
-        let (id, identity) = match identity.id().filter(free) {
-            Some(id) => (id, identity),
-            None => {
-                let id = dynamic(self.next_dynamic.fetch_add(1, Ordering::Relaxed));
-                // The number may be in use, which is no reason to confuse the two.
-                let taken = aliases.contains_key(&identity) || self.has(&identity);
-                let identity = if taken { own } else { identity };
-                aliases.insert(identity.clone(), id);
-                self.alias_count.store(aliases.len(), Ordering::Release);
-                (id, identity)
+        if let Some(id) = identity.id() {
+            let mut shard = self.shard(id).lock();
+            match shard.get(&id) {
+                // Whoever found no aliases has just put it in.
+                Some(slot) if slot.is(&identity, object) => return count(&slot.node),
+                Some(_) => {}
+                None => {
+                    let node = make(id);
+                    let slot = Slot {
+                        node: node.clone(),
+                        identity,
+                        object,
+                    };
+                    shard.insert(id, slot);
+                    return count(&node);
+                }
             }
-        };
+        }
+        let id = dynamic(self.next_dynamic.fetch_add(1, Ordering::Relaxed));
+        // The number may be in use, which is no reason to confuse the two.
+        let taken = aliases.contains_key(&identity) || self.has(&identity);
+        let identity = if taken { own } else { identity };
+        aliases.insert(identity.clone(), id);
+        self.alias_count.store(aliases.len(), Ordering::Release);
         let node = make(id);
         let slot = Slot {
             node: node.clone(),

@@ -17,11 +17,11 @@ use rustix::fs::{
 };
 
 use crate::Overlay;
-use crate::attr::{Attr, Device};
+use crate::attr::{Attr, Device, Timestamp};
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::{Node, Place, Real};
-use crate::layer::{LowerFile, open_dir};
+use crate::layer::{LowerFile, Marks, open_dir};
 use crate::records::Records;
 
 /// What of statx(2) an attribute needs.
@@ -37,6 +37,8 @@ pub(crate) struct Located<'n> {
     pub(crate) in_upper: bool,
     /// Which files of its layer may carry records.
     pub(crate) records: Records,
+    /// Which records of overlays count in its layer.
+    pub(crate) marks: Marks,
 }
 
 impl Located<'_> {
@@ -172,16 +174,16 @@ pub(crate) fn set_times(at: At<'_>, times: &Timestamps) -> Result<()> {
     }
 }
 
-/// Sets the time of the last change of an open file to what it was.
-pub(crate) fn set_mtime(fd: BorrowedFd<'_>, stat: &Statx) -> Result<()> {
+/// Sets the time of the last change of an open file.
+pub(crate) fn set_mtime(fd: BorrowedFd<'_>, mtime: Timestamp) -> Result<()> {
     let times = Timestamps {
         last_access: Timespec {
             tv_sec: 0,
             tv_nsec: UTIME_OMIT,
         },
         last_modification: Timespec {
-            tv_sec: stat.stx_mtime.tv_sec,
-            tv_nsec: stat.stx_mtime.tv_nsec.into(),
+            tv_sec: mtime.secs,
+            tv_nsec: mtime.nanos.into(),
         },
     };
     rustix::fs::futimens(fd, &times)
@@ -199,29 +201,29 @@ impl Overlay {
     /// Those of opening the directories that lead to it.
     pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<Located<'n>> {
         let place = node.place.read();
-        let upper_records = self.upper.as_ref().map(|upper| upper.layer.records);
-        let upper_records = upper_records.unwrap_or_default();
-        let (fd, named, in_upper, records) = match (&place.real, &place.parent, &self.upper) {
-            (Real::Upper, None, Some(upper)) => {
-                (upper.layer.root.clone(), false, true, upper_records)
+        let upper = || self.upper.as_ref().ok_or(Errno::STALE);
+        let (fd, named, layer) = match (&place.real, &place.parent) {
+            (Real::Upper, None) if node.is_root() => {
+                let layer = &upper()?.layer;
+                (layer.root.clone(), false, layer)
             }
-            (Real::Upper, Some(parent), Some(_)) => {
-                (self.upper_dir(parent)?, true, true, upper_records)
-            }
-            (Real::Upper, _, None) => return Err(Errno::STALE),
-            (Real::Lower(lower), _, _) => {
-                let records = self.lowers[usize::from(lower.layer)].records;
+            // Forgotten while it was used: where it is was forgotten with it.
+            (Real::Upper, None) => return Err(Errno::STALE),
+            (Real::Upper, Some(parent)) => (self.upper_dir(parent)?, true, &upper()?.layer),
+            (Real::Lower(lower), _) => {
+                let layer = &self.lowers[usize::from(lower.layer)];
                 let fd = lower.open(&self.lowers, &self.fds)?;
-                (fd, !node.kind.is_dir(), false, records)
+                (fd, !node.kind.is_dir(), layer)
             }
-            (Real::Orphan(fd), _, _) => (fd.clone(), false, true, upper_records),
+            (Real::Orphan(fd), _) => (fd.clone(), false, &upper()?.layer),
         };
         Ok(Located {
+            in_upper: !matches!(place.real, Real::Lower(_)),
             place,
             fd,
             named,
-            in_upper,
-            records,
+            records: layer.records,
+            marks: layer.marks,
         })
     }
 

@@ -1,20 +1,20 @@
 //! Opening an overlay, and what does not belong to a single concern.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{StatVfs, XattrFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, StatVfs, XattrFlags};
 use rustix::process::Resource;
 
 use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{FdCache, Key};
 use crate::ids::ShownIds;
 use crate::inode::{Node, Place, Real};
-use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Name, open_root};
+use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name, open_root};
 use crate::marks::DirMarks;
 use crate::nodes::NodeTable;
 use crate::number::{Numbering, ROOT_ID};
@@ -33,6 +33,26 @@ pub struct UpperLayer {
     pub work: PathBuf,
     /// What goes into `override_stat` records, because the process cannot make it as it is to be.
     pub records: Records,
+    /// Which records of overlays count in it.
+    pub marks: Marks,
+}
+
+/// Whether an overlay is volatile, and how the next mount learns of it.
+///
+/// The mark is the directory `incompat/volatile` in `workdir/work`, as in the kernel's overlay: an
+/// upper layer that has it is not mounted, because there may be holes in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Volatile {
+    /// It is not.
+    #[default]
+    No,
+    /// It is, and the mark stays, as in the kernel's overlay: whoever knows that the machine did not
+    /// crash takes it away.
+    Marked,
+    /// It is, and the mark goes when everything was made durable at the end.
+    MarkedWhileOpen,
+    /// It is, and whoever owns the upper layer knows. Marks of others do not count.
+    Unmarked,
 }
 
 /// What an overlay is made of, and how it behaves.
@@ -47,7 +67,7 @@ pub struct Config {
     pub upper: Option<UpperLayer>,
     /// Whether copy-up, fsync and closing may leave data in memory. Faster, and everything since the
     /// mount may be lost with the machine.
-    pub volatile: bool,
+    pub volatile: Volatile,
     /// The namespace of the overlay's records; tried out if not given.
     pub namespace: Option<Namespace>,
     /// The ids that `override_stat` records may be shown with.
@@ -65,6 +85,8 @@ pub(crate) struct Upper {
     pub(crate) layer: Layer,
     pub(crate) work: Work,
     pub(crate) namespace: Namespace,
+    /// Held for its lock: two mounts that share an upper directory would not see each other's changes.
+    _lock: OwnedFd,
 }
 
 /// A stack of layers shown as one tree.
@@ -91,6 +113,19 @@ pub struct Overlay {
     /// Held while something is moved from one directory to another.
     pub(crate) rename: Mutex<()>,
     pub(crate) volatile: bool,
+    /// Whether the mark of a volatile overlay is to go at the end.
+    unmark: bool,
+    /// Told of nodes whose attributes the overlay changed without being asked to.
+    notify: OnceLock<Notify>,
+}
+
+/// See [`Overlay::on_unasked_change`].
+struct Notify(Box<dyn Fn(u64) + Send + Sync>);
+
+impl std::fmt::Debug for Notify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Notify")
+    }
 }
 
 impl Overlay {
@@ -112,7 +147,7 @@ impl Overlay {
             .collect::<std::result::Result<Box<[Layer]>, _>>()?;
         let upper = match &config.upper {
             None => None,
-            Some(upper) => Some(Upper::open(upper, &lowers, config.namespace)?),
+            Some(upper) => Some(Upper::open(upper, &lowers, config)?),
         };
         let namespace = match (&upper, config.namespace) {
             (Some(upper), _) => upper.namespace,
@@ -134,10 +169,38 @@ impl Overlay {
             fds: FdCache::new(fd_capacity()),
             shown_ids: config.shown_ids.clone(),
             rename: Mutex::new(()),
-            volatile: config.volatile,
+            volatile: config.volatile != Volatile::No,
+            unmark: config.volatile == Volatile::MarkedWhileOpen,
+            notify: OnceLock::new(),
         };
+        overlay.number_systems();
         overlay.make_root()?;
         Ok(overlay)
+    }
+
+    /// Gives the layers' file systems their places in inode numbers, in an order that does not depend
+    /// on what is looked up first.
+    fn number_systems(&self) {
+        let upper = self.upper.as_ref().map(|upper| &upper.layer);
+        for layer in self.lowers.iter().chain(upper) {
+            if let Ok(stat) = stat_fd(layer.root.as_fd()) {
+                self.object_of(&stat);
+            }
+        }
+    }
+
+    /// Calls `f` with the id of every node whose attributes change otherwise than by what a caller
+    /// asked for, because a transport may have kept them. May be set once.
+    pub fn on_unasked_change(&self, f: impl Fn(u64) + Send + Sync + 'static) {
+        if self.notify.set(Notify(Box::new(f))).is_err() {
+            log::debug!("somebody is told of changes already");
+        }
+    }
+
+    pub(crate) fn changed_unasked(&self, id: u64) {
+        if let Some(notify) = self.notify.get() {
+            (notify.0)(id);
+        }
     }
 
     /// Puts the root into the table of nodes.
@@ -219,6 +282,20 @@ impl Overlay {
         rustix::fs::fstatvfs(&layer.root)
     }
 
+    /// Does what is to be done at the end, when nothing will be changed any more.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub fn finish(&self) -> Result<()> {
+        match &self.upper {
+            Some(upper) if self.unmark => {
+                rustix::fs::syncfs(upper.work.dir())?;
+                upper.work.unmark()
+            }
+            _ => self.sync(),
+        }
+    }
+
     /// Makes everything that was changed durable, unless the overlay is volatile (syncfs(2)).
     ///
     /// # Errors
@@ -235,22 +312,34 @@ impl Upper {
     fn open(
         upper: &UpperLayer,
         lowers: &[Layer],
-        namespace: Option<Namespace>,
+        config: &Config,
     ) -> std::result::Result<Self, MountError> {
         let root = open_root("upper", &upper.path)?;
         check_work(&upper.path, root.as_fd(), &upper.work)?;
+        // Before anything is done there: the work directory is emptied.
+        let work_root = open_root("work", &upper.work)?;
         for lower in lowers {
             check_overlap(&lower.path, lower.root.as_fd(), &upper.path, root.as_fd())?;
+            check_overlap(
+                &lower.path,
+                lower.root.as_fd(),
+                &upper.work,
+                work_root.as_fd(),
+            )?;
         }
-        let work = Work::open(&upper.work)?;
-        let namespace = namespace.unwrap_or_else(|| probe_namespace(work.dir()));
+        let lock = lock_upper(&upper.path, root.as_fd())?;
+        let work = Work::open(&upper.work, config.volatile)?;
+        let namespace = config
+            .namespace
+            .unwrap_or_else(|| probe_namespace(work.dir()));
         Ok(Self {
             layer: Layer {
                 root: Arc::new(root),
                 path: upper.path.clone(),
                 records: upper.records,
-                marked: true,
+                marks: upper.marks,
             },
+            _lock: lock,
             work,
             namespace,
         })
@@ -265,10 +354,7 @@ fn open_roots(
     namespace: Namespace,
 ) -> std::result::Result<(Box<[Arc<LowerDir>]>, Box<[Arc<LowerDir>]>), MountError> {
     let root = |(index, layer): (usize, &Layer)| {
-        let marks = match layer.marked {
-            true => DirMarks::read(At::Fd(layer.root.as_fd()), namespace),
-            false => Ok(DirMarks::default()),
-        };
+        let marks = DirMarks::read(At::Fd(layer.root.as_fd()), namespace, layer.marks);
         let marks = marks.map_err(|errno| MountError::Open {
             role: "lower",
             path: layer.path.clone(),
@@ -295,6 +381,25 @@ fn readable_namespace() -> Namespace {
     match identity && capable {
         true => Namespace::Trusted,
         false => Namespace::User,
+    }
+}
+
+/// Takes the upper directory for this mount alone (flock(2)).
+fn lock_upper(path: &Path, root: BorrowedFd<'_>) -> std::result::Result<OwnedFd, MountError> {
+    let failed = |errno| MountError::Open {
+        role: "upper",
+        path: path.to_owned(),
+        errno,
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(root, c".", flags, Mode::empty()).map_err(failed)?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(Errno::WOULDBLOCK) => Err(MountError::InUse {
+            role: "upper",
+            path: path.to_owned(),
+        }),
+        Err(errno) => Err(failed(errno)),
     }
 }
 

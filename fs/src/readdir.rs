@@ -268,8 +268,8 @@ impl Overlay {
                 None | Some(Known::Object(..)) => {}
                 Some(Known::Unresolved) => match self.peek(&node, &entry.name) {
                     Ok((ino, kind)) => (entry.ino, entry.kind) = (ino, kind),
-                    // Removed meanwhile.
-                    Err(Errno::NOENT) => return Ok(Room::Taken),
+                    // Removed meanwhile, or a directory that is mounted in a second place.
+                    Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
                     Err(error) => return Err(error),
                 },
             }
@@ -296,7 +296,8 @@ impl Overlay {
             }
             let found = match self.lookup_in(&node, &entry.name) {
                 Ok((_, found)) => found,
-                Err(Errno::NOENT) => return Ok(Room::Taken),
+                // Removed meanwhile, or a directory that is mounted in a second place.
+                Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
                 Err(error) => return Err(error),
             };
             (entry.ino, entry.kind) = (found.attr.ino, found.attr.kind);

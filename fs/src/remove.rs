@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLockWriteGuard;
 use plyfs_sys::xattr::At;
-use rustix::fs::{AtFlags, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags};
 
 use crate::Overlay;
 use crate::attr::FileKind;
@@ -24,6 +24,8 @@ use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Place, Real, lock_names};
 use crate::lookup::check_name;
 use crate::object;
+use crate::tree::for_each_entry;
+use crate::whiteout::is_whiteout;
 
 /// A looked-up node that is forgotten again at the end of an operation.
 pub(crate) struct Held<'o> {
@@ -74,7 +76,8 @@ impl Overlay {
         if held.node.kind.is_dir() {
             return Err(Errno::ISDIR);
         }
-        let leaving = Leaving::prepare(&held.node, &parent, name, &site)?;
+        let place = held.node.place.write();
+        let leaving = self.prepare_to_leave(&held.node, place, &parent, name, &site)?;
         self.remove_name(&site, &names, name)?;
         leaving.leave();
         if let Some(listing) = &mut names.listing {
@@ -100,14 +103,31 @@ impl Overlay {
         if !node.is_at(&parent, name) {
             return Err(Errno::NOENT);
         }
-        if !self.is_empty(node, locks.of(node)?)? {
+        // What is in the upper layer alone tells by itself whether there is something in it.
+        let alone = !node.shows_lowers() && !self.lower_positive(locks.of(&parent)?, name)?;
+        if !alone && !self.is_empty(node, locks.of(node)?)? {
             return Err(Errno::NOTEMPTY);
         }
-        let leaving = Leaving::prepare(node, &parent, name, &site)?;
-        if leaving.in_upper() {
-            self.remove_upper_dir(&site, locks.of(&parent)?, name)?;
-        } else {
-            upper.work.make_whiteout(site.dir.as_fd(), name)?;
+        let place = node.place.write();
+        let leaving = self.prepare_to_leave(node, place, &parent, name, &site)?;
+        let removed = match alone {
+            true => rustix::fs::unlinkat(&site.dir, name, AtFlags::REMOVEDIR),
+            false => Err(Errno::NOTEMPTY),
+        };
+        match removed {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            other => other?,
+        }
+        if removed.is_err() {
+            // There may be whiteouts in it.
+            if alone && !self.is_empty_upper(&site, name)? {
+                return Err(Errno::NOTEMPTY);
+            }
+            if leaving.in_upper() {
+                self.remove_upper_dir(&site, locks.of(&parent)?, name)?;
+            } else {
+                upper.work.make_whiteout(site.dir.as_fd(), name)?;
+            }
         }
         leaving.leave();
         locks.of(node)?.removed = true;
@@ -135,6 +155,20 @@ impl Overlay {
             work.discard(&whiteout);
         }
         moved
+    }
+
+    /// Whether an upper directory that shows no lower ones holds nothing but whiteouts.
+    fn is_empty_upper(&self, site: &Site<'_>, name: &OsStr) -> Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        let dir = self.fds.open(|| object::open(at, flags))?;
+        let mut empty = true;
+        for_each_entry(dir.as_fd(), |name, kind, _| {
+            let may_hide = matches!(kind, FileType::CharacterDevice | FileType::Unknown);
+            empty &= may_hide && is_whiteout(&object::stat_name(dir.as_fd(), name.to_bytes())?);
+            Ok(())
+        })?;
+        Ok(empty)
     }
 
     /// Removes an upper directory that shows nothing, but may hold whiteouts.
@@ -166,18 +200,19 @@ pub(crate) struct Leaving<'n> {
     in_upper: bool,
 }
 
-impl<'n> Leaving<'n> {
-    /// Locks the place of a node and takes a descriptor of its object, if it is known by this name.
-    /// A hard link that is known by another name keeps that.
-    pub(crate) fn prepare(
-        node: &'n Arc<Node>,
+impl Overlay {
+    /// Takes a descriptor of a node's object, if it is known by this name. A hard link that is known
+    /// by another name keeps that. `place` is the node's own.
+    pub(crate) fn prepare_to_leave<'n>(
+        &self,
+        node: &'n Node,
+        place: RwLockWriteGuard<'n, Place>,
         parent: &Arc<Node>,
         name: &OsStr,
         site: &Site<'_>,
-    ) -> Result<Self> {
-        let place = node.place.write();
+    ) -> Result<Leaving<'n>> {
         if !place.is_at(parent, name) {
-            return Ok(Self {
+            return Ok(Leaving {
                 place: None,
                 keep: None,
                 in_upper: true,
@@ -185,16 +220,31 @@ impl<'n> Leaving<'n> {
         }
         let in_upper = matches!(place.real, Real::Upper);
         let keep = match in_upper {
-            true => Some(Arc::new(open_to_keep(site.dir.as_fd(), name, node.kind)?)),
+            true => Some(Arc::new(self.open_to_keep(
+                site.dir.as_fd(),
+                name,
+                node.kind,
+            )?)),
             false => None,
         };
-        Ok(Self {
+        Ok(Leaving {
             place: Some(place),
             keep,
             in_upper,
         })
     }
 
+    fn open_to_keep(&self, dir: BorrowedFd<'_>, name: &OsStr, kind: FileKind) -> Result<OwnedFd> {
+        let flags = match kind {
+            FileKind::Directory => OFlags::PATH | OFlags::DIRECTORY,
+            _ => OFlags::PATH,
+        };
+        self.fds
+            .open(|| object::open(At::Name(dir, name.as_bytes()), flags))
+    }
+}
+
+impl Leaving<'_> {
     pub(crate) fn in_upper(&self) -> bool {
         self.in_upper
     }
@@ -208,12 +258,4 @@ impl<'n> Leaving<'n> {
         // The parent is known besides: its id was just used.
         drop(place.set_parent(None));
     }
-}
-
-fn open_to_keep(dir: BorrowedFd<'_>, name: &OsStr, kind: FileKind) -> Result<OwnedFd> {
-    let flags = match kind {
-        FileKind::Directory => OFlags::PATH | OFlags::DIRECTORY,
-        _ => OFlags::PATH,
-    };
-    object::open(At::Name(dir, name.as_bytes()), flags)
 }

@@ -18,14 +18,14 @@ use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
-use crate::inode::{NameLocks, Names, Node, lock_names};
+use crate::inode::{NameLocks, Names, Node, lock_names, lock_places};
 use crate::layer::Name;
 use crate::lookup::check_name;
 use crate::object;
 use crate::overlay::Upper;
 use crate::readdir::Known;
 use crate::redirect::RedirectDir;
-use crate::remove::{Held, Leaving};
+use crate::remove::Held;
 use crate::whiteout::set_opaque;
 
 /// How often a rename starts anew because the names changed before they were locked.
@@ -218,11 +218,13 @@ impl Overlay {
         {
             self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
         }
-        let leaving = match target {
-            Some(target) => Some(Leaving::prepare(target, to.parent, to.name, &there)?),
-            None => None,
+        let (mut place, target_place) = lock_places(node, target.map(|target| &**target));
+        let leaving = match (target, target_place) {
+            (Some(target), Some(place)) => {
+                Some(self.prepare_to_leave(target, place, to.parent, to.name, &there)?)
+            }
+            _ => None,
         };
-        let mut place = node.place.write();
         move_name(
             &here,
             from.name,
@@ -263,17 +265,19 @@ impl Overlay {
         self.make_opaque_for(&there, to.name, target, locks.of(from.parent)?, from.name)?;
         self.announce(&there, node);
         self.announce(&here, target);
-        let mut place = node.place.write();
-        let mut target_place = target.place.write();
+        let (place, target_place) = lock_places(node, Some(target));
         let flags = RenameFlags::EXCHANGE;
         rustix::fs::renameat_with(&here.dir, from.name, &there.dir, to.name, flags)?;
-        for (place, old, new) in [(&mut place, from, to), (&mut target_place, to, from)] {
-            if place.is_at(old.parent, old.name) {
+        let mut places = [(Some(place), from, to), (target_place, to, from)];
+        for (place, old, new) in &mut places {
+            if let Some(place) = place
+                && place.is_at(old.parent, old.name)
+            {
                 drop(place.set_parent(Some(new.parent.clone())));
                 place.name = Name::from(new.name);
             }
         }
-        drop((place, target_place));
+        drop(places);
         self.list_moved(to, node, locks)?;
         self.list_moved(from, target, locks)
     }
@@ -444,8 +448,11 @@ fn move_name(
     };
     rustix::fs::renameat_with(&here.dir, name, &there.dir, new_name, flags)?;
     if how.over_whiteout && !how.leaves_whiteout {
-        // The whiteout has come here in exchange; with nothing below, it hides nothing.
-        rustix::fs::unlinkat(&here.dir, name, AtFlags::empty())?;
+        // The whiteout has come here in exchange; with nothing below, it hides nothing. The move is
+        // done, whatever becomes of it.
+        if let Err(errno) = rustix::fs::unlinkat(&here.dir, name, AtFlags::empty()) {
+            log::debug!("a whiteout of nothing stays: {errno}");
+        }
     }
     Ok(())
 }

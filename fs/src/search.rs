@@ -17,7 +17,7 @@ use crate::Overlay;
 use crate::attr::{Attr, FileKind};
 use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Real};
-use crate::layer::{Layer, LowerDir, LowerFile, Name};
+use crate::layer::{Layer, LowerDir, LowerFile, Marks, Name};
 use crate::marks::{DirMarks, FileMarks, is_attribute_whiteout};
 use crate::number::ObjectId;
 use crate::object::{stat_name, stat_of_absent};
@@ -103,9 +103,9 @@ struct Search<'o> {
 impl Search<'_> {
     fn upper(&mut self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<()> {
         let overlay = self.overlay;
-        if overlay.upper.is_none() || !parent.in_upper() {
+        let Some(upper) = overlay.upper.as_ref().filter(|_| parent.in_upper()) else {
             return Ok(());
-        }
+        };
         let dir = overlay.upper_dir(parent)?;
         let Some(stat) = overlay.upper_stat(dir.as_fd(), name)? else {
             return Ok(());
@@ -118,7 +118,7 @@ impl Search<'_> {
         let mut found = overlay.found_upper(at, &stat)?;
         let is_dir = found.attr.kind.is_dir();
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
-            let marks = DirMarks::read(at, overlay.namespace)?;
+            let marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
             self.stop = marks.opaque;
             if !marks.opaque {
                 self.turn(marks.redirect.clone());
@@ -247,7 +247,7 @@ impl Search<'_> {
             return Ok((None, redirect));
         }
         let marks = match overlay.reads_marks(dir.layer) {
-            true => DirMarks::read(at, overlay.namespace)?,
+            true => DirMarks::read(at, overlay.namespace, layer.marks)?,
             false => DirMarks::default(),
         };
         let child = LowerDir::child(dir, name, &marks);
@@ -389,6 +389,6 @@ impl Overlay {
     /// nothing: there is nothing below to hide or to lead to.
     fn reads_marks(&self, layer: u16) -> bool {
         let is_lowest = usize::from(layer) + 1 == self.roots.len() && self.data_roots.is_empty();
-        !is_lowest && self.lowers[usize::from(layer)].marked
+        !is_lowest && self.lowers[usize::from(layer)].marks != Marks::None
     }
 }

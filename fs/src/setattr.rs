@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plyfs_sys::xattr::At;
+use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::Overlay;
@@ -54,10 +54,14 @@ impl Overlay {
             self.truncate(caller, &node, size)?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
+            let mut times = node.times.lock();
             let object = self.locate(&node)?;
             object::set_times(object.at(), &timestamps(set))?;
+            *times = None;
         }
-        self.attr(&node)
+        let attr = self.attr(&node)?;
+        node.told_mtime(attr.mtime);
+        Ok(attr)
     }
 
     fn set_owner_and_mode(&self, node: &Node, set: &SetAttr) -> Result<()> {
@@ -84,6 +88,7 @@ impl Overlay {
         let chown = set.uid.is_some() || set.gid.is_some();
         if chown && !node.kind.is_dir() {
             shown.mode = without_set_id(shown.mode);
+            self.drop_capability(node)?;
         }
         let wanted = Wanted {
             kind: shown.kind,
@@ -104,16 +109,25 @@ impl Overlay {
         let file = self.open_for_writing(node)?;
         rustix::fs::ftruncate(&file, size)?;
         // The protocol's mark for this is not carried to us, so that who asks decides.
-        if caller.uid != 0 {
-            self.drop_set_id(node)?;
-        }
+        self.after_write(node, caller.uid != 0);
         Ok(())
     }
 
-    /// Takes set-uid and set-gid from a file that was written by somebody without privileges.
+    /// Takes from a file that was written what its writer could otherwise make use of: set-uid and
+    /// set-gid if it was somebody without privileges, and capabilities in any case.
     ///
-    /// Capabilities go by themselves: the file system below drops them at every write.
-    pub(crate) fn drop_set_id(&self, node: &Node) -> Result<()> {
+    /// What was written stays written if that fails.
+    pub(crate) fn after_write(&self, node: &Node, drop_set_id: bool) {
+        let mut dropped = self.drop_capability(node);
+        if drop_set_id {
+            dropped = dropped.and_then(|()| self.drop_set_id(node));
+        }
+        if let Err(errno) = dropped {
+            log::warn!("privileges of a file that was written stay: {errno}");
+        }
+    }
+
+    fn drop_set_id(&self, node: &Node) -> Result<()> {
         let mode = self.attr(node)?.mode;
         if without_set_id(mode) == mode {
             return Ok(());
@@ -122,7 +136,25 @@ impl Overlay {
             mode: Some(without_set_id(mode)),
             ..SetAttr::default()
         };
-        self.set_owner_and_mode(node, &set)
+        self.set_owner_and_mode(node, &set)?;
+        self.changed_unasked(node.id);
+        Ok(())
+    }
+
+    /// Takes the capabilities from a file whose attributes are in records. From others the file system
+    /// below takes them at every write.
+    fn drop_capability(&self, node: &Node) -> Result<()> {
+        let records = self.upper()?.layer.records;
+        if !records.keep_owners() || node.capability.get() == Some(false) {
+            return Ok(());
+        }
+        let name = c"user.containers.override_security.capability";
+        match xattr::remove(self.locate(node)?.at(), name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+        node.capability.set(false);
+        Ok(())
     }
 }
 

@@ -17,7 +17,11 @@ use parking_lot::RwLock;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 
 use crate::error::{Errno, MountError, Result};
-use crate::tree::remove_below;
+use crate::overlay::Volatile;
+use crate::tree::{for_each_entry, remove_below};
+
+/// The directory in the one that is given.
+const NAME: &str = "work";
 
 /// The opened work directory.
 #[derive(Debug)]
@@ -35,8 +39,9 @@ impl Work {
     /// Locks, empties and probes the work directory.
     ///
     /// # Errors
-    /// `InUse` if another mount holds it; otherwise what could not be done in it.
-    pub(crate) fn open(path: &Path) -> std::result::Result<Self, MountError> {
+    /// `InUse` if another mount holds it; `Incompatible` if another left a mark that this one does not
+    /// know how to go on after; otherwise what could not be done in it.
+    pub(crate) fn open(path: &Path, volatile: Volatile) -> std::result::Result<Self, MountError> {
         let failed = |action| {
             move |errno| MountError::Work {
                 action,
@@ -54,13 +59,25 @@ impl Work {
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => {
                 return Err(MountError::InUse {
+                    role: "work",
                     path: path.to_owned(),
                 });
             }
             other => other.map_err(failed("take the lock"))?,
         }
         let dir = make_dir(lock.as_fd()).map_err(failed("make a directory"))?;
+        if volatile != Volatile::Unmarked
+            && let Some(feature) = incompatible(dir.as_fd()).map_err(failed("look for marks"))?
+        {
+            return Err(MountError::Incompatible {
+                feature,
+                path: path.join(NAME),
+            });
+        }
         remove_below(dir.as_fd()).map_err(failed("remove leftovers"))?;
+        if matches!(volatile, Volatile::Marked | Volatile::MarkedWhileOpen) {
+            mark_volatile(dir.as_fd()).map_err(failed("leave the mark of a volatile mount"))?;
+        }
         let work = Self {
             dir,
             _lock: lock,
@@ -75,6 +92,11 @@ impl Work {
     /// The directory to make things in.
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// Takes the mark of a volatile mount away.
+    pub(crate) fn unmark(&self) -> Result<()> {
+        crate::tree::remove(self.dir(), INCOMPAT.as_ref())
     }
 
     /// A name that was not used before.
@@ -139,9 +161,36 @@ fn mknod_whiteout(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
 }
 
+/// What marks are in, of features that not every mounter knows how to go on after.
+const INCOMPAT: &str = "incompat";
+
+/// The name of such a feature, if a mount has left one.
+fn incompatible(work: BorrowedFd<'_>) -> Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match rustix::fs::openat(work, INCOMPAT, flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        other => other?,
+    };
+    let mut found = None;
+    for_each_entry(dir.as_fd(), |name, _, _| {
+        found = Some(name.to_string_lossy().into_owned());
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Leaves the mark that the kernel's overlay leaves.
+fn mark_volatile(work: BorrowedFd<'_>) -> Result<()> {
+    let mode = Mode::RWXU;
+    rustix::fs::mkdirat(work, INCOMPAT, mode)?;
+    rustix::fs::mkdirat(work, "incompat/volatile", mode)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let dirty = rustix::fs::openat(work, "incompat/volatile/dirty", flags, Mode::RUSR)?;
+    rustix::fs::fsync(dirty)
+}
+
 /// Makes and opens `work`.
 fn make_dir(workdir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    const NAME: &str = "work";
     match rustix::fs::mkdirat(workdir, NAME, Mode::RWXU) {
         Err(Errno::EXIST) => {
             // The kernel makes it with no permissions at all.
@@ -173,19 +222,35 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         fs::create_dir_all(tmp.path().join("work/#0/x")).unwrap();
         fs::write(tmp.path().join("work/#1"), "half a file").unwrap();
-        let work = Work::open(tmp.path()).unwrap();
+        let work = Work::open(tmp.path(), Volatile::No).unwrap();
         assert_eq!(fs::read_dir(tmp.path().join("work")).unwrap().count(), 0);
-        let second = Work::open(tmp.path());
+        let second = Work::open(tmp.path(), Volatile::No);
         assert!(matches!(second, Err(MountError::InUse { .. })));
         drop(work);
-        Work::open(tmp.path()).unwrap();
+        Work::open(tmp.path(), Volatile::No).unwrap();
+    }
+
+    #[test]
+    fn a_volatile_mount_leaves_its_mark() {
+        let tmp = tempfile::tempdir().unwrap();
+        drop(Work::open(tmp.path(), Volatile::Marked).unwrap());
+        for volatile in [Volatile::No, Volatile::Marked] {
+            let refused = Work::open(tmp.path(), volatile).unwrap_err();
+            assert!(refused.to_string().contains("volatile"), "{refused}");
+            assert_eq!(refused.errno(), Errno::INVAL);
+        }
+        drop(Work::open(tmp.path(), Volatile::Unmarked).unwrap());
+        let work = Work::open(tmp.path(), Volatile::MarkedWhileOpen).unwrap();
+        work.unmark().unwrap();
+        drop(work);
+        Work::open(tmp.path(), Volatile::No).unwrap();
     }
 
     #[test]
     fn whiteouts_share_one_inode() {
         let tmp = tempfile::tempdir().unwrap();
         let upper = tempfile::tempdir().unwrap();
-        let work = Work::open(tmp.path()).unwrap();
+        let work = Work::open(tmp.path(), Volatile::No).unwrap();
         let dir = fs::File::open(upper.path()).unwrap();
         let inodes: Vec<u64> = ["a", "b", "c"]
             .iter()

@@ -1,7 +1,7 @@
 //! Extended attributes of files on the mount.
 //!
 //! Attributes are those of the object a node shows, but for the records of overlays, which nobody
-//! sees or sets. In a layer with `override_stat` records, `security.*` attributes are kept under a
+//! sees, and which are stored under an escaped name if somebody sets them. In a layer with `override_stat` records, `security.*` attributes are kept under a
 //! `user.*` name, because the process may not write them.
 
 use std::borrow::Cow;
@@ -9,8 +9,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use plyfs_format::names::CONTAINERS_OVERRIDE_PREFIX;
-use plyfs_format::names::is_overlay_record;
+use plyfs_format::names::{CONTAINERS_OVERRIDE_PREFIX, Namespace, OPAQUE_NAMES};
 use plyfs_format::override_stat::SECURITY_PREFIX;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
@@ -20,48 +19,58 @@ use crate::attr::{Caller, FileKind};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
-use crate::object;
+use crate::layer::Marks;
+use crate::object::{self, Located};
 use crate::records::Records;
 
 const SECURITY: &[u8] = b"security.";
 const ACL: &[u8] = b"system.posix_acl_";
 
-/// The name users of the mount know a stored attribute by; `None` if it is not for them.
-///
-/// `records` says which files of the layer carry records.
-pub(crate) fn shown_name(stored: &[u8], records: Records) -> Option<Cow<'_, [u8]>> {
-    if is_overlay_record(stored) {
-        return None;
-    }
-    if records == Records::None {
-        return Some(Cow::Borrowed(stored));
-    }
-    if records.keep_owners()
-        && let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes())
-    {
-        return Some(Cow::Owned([SECURITY, rest].concat()));
-    }
-    let hidden = stored.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes());
-    (!hidden).then_some(Cow::Borrowed(stored))
+/// How the attributes of a layer are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Naming {
+    /// Which of its files carry `override_stat` records.
+    pub(crate) records: Records,
+    /// Which of its records of overlays count.
+    pub(crate) marks: Marks,
+    /// The namespace of the mount.
+    pub(crate) namespace: Namespace,
 }
 
-/// The name an attribute is stored under; the inverse of [`shown_name`].
-fn stored_name(shown: &[u8], records: Records) -> Option<CString> {
-    if is_overlay_record(shown) {
-        return None;
-    }
-    let stored = match shown.strip_prefix(SECURITY) {
-        Some(rest) if records.keep_owners() => {
-            Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat())
-        }
-        _ if records != Records::None
-            && shown.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes()) =>
-        {
+impl Naming {
+    /// The name users of the mount know a stored attribute by; `None` if it is not for them.
+    pub(crate) fn shown(self, stored: &[u8]) -> Option<Cow<'_, [u8]>> {
+        if self.marks == Marks::Any && OPAQUE_NAMES.iter().any(|name| name.as_bytes() == stored) {
             return None;
         }
-        _ => Cow::Borrowed(shown),
-    };
-    CString::new(stored).ok()
+        let shown = self.namespace.shown(stored)?;
+        if self.records == Records::None {
+            return Some(shown);
+        }
+        if self.records.keep_owners()
+            && let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes())
+        {
+            return Some(Cow::Owned([SECURITY, rest].concat()));
+        }
+        let hidden = stored.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes());
+        (!hidden).then_some(shown)
+    }
+
+    /// The name an attribute is stored under; the inverse of [`shown`](Self::shown).
+    pub(crate) fn stored(self, shown: &[u8]) -> Option<CString> {
+        let stored = match shown.strip_prefix(SECURITY) {
+            Some(rest) if self.records.keep_owners() => {
+                Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat())
+            }
+            _ if self.records != Records::None
+                && shown.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes()) =>
+            {
+                return None;
+            }
+            _ => self.namespace.stored(shown),
+        };
+        CString::new(stored).ok()
+    }
 }
 
 impl Overlay {
@@ -78,24 +87,39 @@ impl Overlay {
         if object.records.keep_owners() && name.as_bytes().starts_with(ACL) {
             return Err(Errno::NODATA);
         }
-        let stored = stored_name(name.as_bytes(), object.records).ok_or(Errno::NODATA)?;
+        let naming = self.naming(&object);
+        let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
         xattr::get_all(object.at(), &stored)?.ok_or(Errno::NODATA)
+    }
+
+    /// How the attributes of an object are named.
+    pub(crate) fn naming(&self, object: &Located<'_>) -> Naming {
+        Naming {
+            records: object.records,
+            marks: object.marks,
+            namespace: self.namespace,
+        }
     }
 
     /// Lists the names of extended attributes, each ended by a NUL (listxattr(2)).
     ///
     /// # Errors
     /// Those of listxattr(2).
-    pub fn listxattr(&self, id: u64) -> Result<Vec<u8>> {
+    pub fn listxattr(&self, caller: &Caller, id: u64) -> Result<Vec<u8>> {
+        const TRUSTED: &[u8] = b"trusted.";
         let node = self.node(id)?;
         let object = self.locate(&node)?;
+        let naming = self.naming(&object);
         let stored = xattr::list(object.at())?;
         let mut shown = Vec::with_capacity(stored.len());
         for name in stored
             .split(|byte| *byte == 0)
             .filter(|name| !name.is_empty())
         {
-            if let Some(name) = shown_name(name, object.records) {
+            if let Some(name) = naming.shown(name)
+                // For the superuser's eyes only (xattr(7)).
+                && (caller.uid == 0 || !name.starts_with(TRUSTED))
+            {
                 shown.extend_from_slice(&name);
                 shown.push(0);
             }
@@ -121,6 +145,7 @@ impl Overlay {
         self.check_flags(&node, name, flags)?;
         self.copy_up(&node, Extent::None)?;
         let object = self.locate(&node)?;
+        node.capability.set(true);
         xattr::set(object.at(), &stored, value, flags)?;
         if is_acl {
             drop_set_gid(caller, object.at())?;
@@ -142,13 +167,18 @@ impl Overlay {
 
     /// The stored name of an attribute that is to be changed, and whether it is an ACL.
     fn writable_name(&self, name: &OsStr) -> Result<(CString, bool)> {
-        let records = self.upper()?.layer.records;
+        let layer = &self.upper()?.layer;
         let is_acl = name.as_bytes().starts_with(ACL);
-        if records.keep_owners() && is_acl {
+        if layer.records.keep_owners() && is_acl {
             // The ids in it would be those of the disk, not those that are shown.
             return Err(Errno::OPNOTSUPP);
         }
-        let stored = stored_name(name.as_bytes(), records).ok_or(Errno::PERM)?;
+        let naming = Naming {
+            records: layer.records,
+            marks: layer.marks,
+            namespace: self.namespace,
+        };
+        let stored = naming.stored(name.as_bytes()).ok_or(Errno::PERM)?;
         Ok((stored, is_acl))
     }
 
@@ -204,16 +234,25 @@ pub(crate) fn is_in_group(caller: &Caller, gid: u32) -> bool {
 mod tests {
     use super::*;
 
+    fn naming(records: Records) -> Naming {
+        Naming {
+            records,
+            marks: Marks::Own,
+            namespace: Namespace::Trusted,
+        }
+    }
+
     fn shown(name: &str, records: Records) -> Option<String> {
-        let name = shown_name(name.as_bytes(), records)?;
-        Some(String::from_utf8(name.into_owned()).unwrap())
+        let name = naming(records).shown(name.as_bytes())?.into_owned();
+        Some(String::from_utf8(name).unwrap())
     }
 
     #[test]
     fn records_are_not_shown_and_security_is_under_its_own_name() {
         assert_eq!(shown("user.a", Records::None).unwrap(), "user.a");
         assert_eq!(shown("trusted.overlay.opaque", Records::None), None);
-        assert_eq!(shown("user.overlay.origin", Records::All), None);
+        let others = "user.overlay.origin";
+        assert_eq!(shown(others, Records::All).unwrap(), others);
         let capability = "user.containers.override_security.capability";
         assert_eq!(
             shown(capability, Records::All).unwrap(),
@@ -225,6 +264,11 @@ mod tests {
             shown("user.containers.override_stat", Records::Devices),
             None
         );
+        let any = Naming {
+            marks: Marks::Any,
+            ..naming(Records::None)
+        };
+        assert_eq!(any.shown(b"user.overlay.opaque"), None);
     }
 
     #[test]
@@ -234,19 +278,15 @@ mod tests {
                 "user.a",
                 "security.capability",
                 "trusted.x",
+                "trusted.overlay.redirect",
+                "user.overlay.redirect",
                 "system.posix_acl_access",
             ] {
-                let stored = stored_name(name.as_bytes(), records).unwrap();
+                let stored = naming(records).stored(name.as_bytes()).unwrap();
                 assert_eq!(shown(stored.to_str().unwrap(), records).unwrap(), name);
             }
         }
-        assert_eq!(
-            stored_name(b"trusted.overlay.redirect", Records::None),
-            None
-        );
-        assert_eq!(
-            stored_name(b"user.containers.override_stat", Records::All),
-            None
-        );
+        let record = b"user.containers.override_stat";
+        assert_eq!(naming(Records::All).stored(record), None);
     }
 }

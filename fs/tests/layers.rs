@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use plyfs_fs::attr::FileKind;
-use plyfs_fs::{Config, Errno, LowerLayer, MountError, Overlay, Records, Room, UpperLayer};
+use plyfs_fs::{Config, Errno, LowerLayer, Marks, MountError, Overlay, Records, Room, UpperLayer};
 
 #[test]
 fn the_topmost_layer_wins_and_directories_are_merged() {
@@ -64,9 +64,10 @@ fn an_opaque_directory_ends_the_merge() {
 }
 
 #[test]
-fn opaque_markers_of_every_mounter_are_read() {
+fn opaque_markers_of_every_mounter_are_read_where_they_count() {
     for name in ["user.overlay.opaque", "user.fuseoverlayfs.opaque"] {
         let mut stack = Stack::new(2);
+        stack.lower_marks = Marks::Any;
         put(&stack.lower(1, "d/below"), "bottom");
         put(&stack.lower(0, "d/in"), "it");
         set_xattr(&stack.lower(0, "d"), name, "y");
@@ -77,8 +78,16 @@ fn opaque_markers_of_every_mounter_are_read() {
     put(&stack.lower(1, "d/below"), "bottom");
     put(&stack.lower(0, "d/in"), "it");
     // "x" promises xattr whiteouts inside; it hides nothing by itself.
-    set_xattr(&stack.lower(0, "d"), "user.overlay.opaque", "x");
+    set_xattr(&stack.lower(0, "d"), &own_record("opaque"), "x");
+    put(&stack.lower(1, "d/hidden"), "bottom");
+    put(&stack.lower(0, "d/hidden"), "");
+    set_xattr(&stack.lower(0, "d/hidden"), &own_record("whiteout"), "");
     stack.open();
+    assert_eq!(stack.list("d"), ["below", "in"]);
+    assert!(!stack.exists("d/hidden"));
+    stack.create("d/hidden", "new").unwrap();
+    stack.unlink("d/hidden").unwrap();
+    stack.remount();
     assert_eq!(stack.list("d"), ["below", "in"]);
 }
 
@@ -244,6 +253,7 @@ fn what_is_no_overlay_is_refused() {
                 path: upper.to_owned(),
                 work: work.to_owned(),
                 records: Records::None,
+                marks: Marks::Own,
             }),
             ..Config::default()
         })
@@ -254,12 +264,23 @@ fn what_is_no_overlay_is_refused() {
     assert!(overlap(open(&lower, &dir("work/upper"), &work)));
     assert!(overlap(open(&dir("upper/lower"), &upper, &work)));
     assert!(overlap(open(&upper, &upper, &work)));
+    // The work directory is emptied: it must not be a layer, nor hold one.
+    let kept = dir("lower/work").join("kept");
+    std::fs::write(&kept, "").unwrap();
+    assert!(overlap(open(&lower, &upper, &lower)));
+    assert!(overlap(open(&dir("work/work/lower"), &upper, &work)));
+    assert!(kept.exists());
     assert!(matches!(
         open(&tmp.path().join("missing"), &upper, &work),
         Err(MountError::Open { role: "lower", .. })
     ));
     let none = Overlay::open(&Config::default());
     assert!(matches!(none, Err(MountError::NoLower)));
-    let open = open(&lower, &upper, &work);
-    assert!(open.is_ok(), "{open:?}");
+    let opened = open(&lower, &upper, &work);
+    assert!(opened.is_ok(), "{opened:?}");
+    let second = open(&lower, &upper, &dir("work2"));
+    assert!(matches!(
+        second,
+        Err(MountError::InUse { role: "upper", .. })
+    ));
 }

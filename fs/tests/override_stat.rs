@@ -194,7 +194,7 @@ fn capabilities_are_kept_under_another_name() {
     let id = stack.hold("f");
     let name = "security.capability".as_ref();
     assert_eq!(fs.getxattr(id, name).unwrap(), b"caps");
-    assert_eq!(fs.listxattr(id).unwrap(), b"security.capability\0");
+    assert_eq!(fs.listxattr(&me(), id).unwrap(), b"security.capability\0");
     stack.chmod("f", 0o700).unwrap();
     assert_eq!(
         get_xattr(&stack.upper("f"), stored).as_deref(),
@@ -266,7 +266,7 @@ fn devices_alone_can_be_records() {
     // A file with content is what it is, and its attributes are under their own names.
     assert_eq!(stack.attr("f").unwrap().uid, me().uid);
     let id = stack.hold("f");
-    assert_eq!(stack.fs().listxattr(id).unwrap(), b"user.note\0");
+    assert_eq!(stack.fs().listxattr(&me(), id).unwrap(), b"user.note\0");
     assert_eq!(stack.chmod("f", 0o640).unwrap().mode, 0o640);
     assert_eq!(record_of(&stack.upper("f")), None);
 }

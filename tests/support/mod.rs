@@ -173,6 +173,26 @@ impl Stack {
         self.mounted = true;
     }
 
+    /// Puts the upper and work directories on a small file system of their own.
+    pub fn upper_on_tmpfs(&self, size: &str) {
+        use rustix::mount::{MountFlags, mount};
+        let data = std::ffi::CString::new(format!("size={size}")).unwrap();
+        let at = self.tmp.path().join("small");
+        fs::create_dir(&at).unwrap();
+        mount("tmpfs", &at, "tmpfs", MountFlags::empty(), &*data).unwrap();
+        for name in ["upper", "work"] {
+            fs::remove_dir(self.tmp.path().join(name)).unwrap();
+            fs::create_dir(at.join(name)).unwrap();
+            std::os::unix::fs::symlink(at.join(name), self.tmp.path().join(name)).unwrap();
+        }
+    }
+
+    /// Takes that file system away, so that the directories can be removed.
+    pub fn drop_tmpfs(&self) {
+        let at = self.tmp.path().join("small");
+        rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+
     pub fn unmount(&mut self) {
         succeed(plyfs(["umount"]).arg(self.merged("")));
         self.mounted = false;

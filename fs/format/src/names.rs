@@ -2,9 +2,12 @@
 //!
 //! The kernel's overlay keeps its records under `trusted.overlay.`, which only the superuser of the
 //! initial user namespace may write, or under `user.overlay.` when it is mounted with `userxattr`.
-//! fuse-overlayfs adds a prefix of its own. Records under any of them are read; only one is written,
-//! the one a [`Namespace`] names.
+//! fuse-overlayfs adds a prefix of its own. What a mount keeps under the prefix of its own
+//! [`Namespace`] is hidden from its users; what they store there themselves, because they mount an
+//! overlay on top of this one, is escaped: `trusted.overlay.opaque` becomes
+//! `trusted.overlay.overlay.opaque`, and so on for more of them.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 
 /// Prefix of the records of a kernel overlay mounted by the superuser.
@@ -48,7 +51,39 @@ pub enum Record {
     Whiteout,
 }
 
+/// What follows the prefix of an attribute that belongs to an overlay above this one.
+const ESCAPE: &[u8] = b"overlay.";
+
 impl Namespace {
+    /// What the names of records begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Trusted => TRUSTED_PREFIX,
+            Self::User => USER_PREFIX,
+        }
+    }
+
+    /// The name that users know a stored attribute by; `None` for a record, which is not for them.
+    pub fn shown(self, stored: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let prefix = self.prefix().as_bytes();
+        match stored.strip_prefix(prefix) {
+            None => Some(Cow::Borrowed(stored)),
+            Some(rest) => {
+                let rest = rest.strip_prefix(ESCAPE)?;
+                Some(Cow::Owned([prefix, rest].concat()))
+            }
+        }
+    }
+
+    /// The name that an attribute of users is stored under; the inverse of [`shown`](Self::shown).
+    pub fn stored(self, shown: &[u8]) -> Cow<'_, [u8]> {
+        let prefix = self.prefix().as_bytes();
+        match shown.strip_prefix(prefix) {
+            None => Cow::Borrowed(shown),
+            Some(rest) => Cow::Owned([prefix, ESCAPE, rest].concat()),
+        }
+    }
+
     /// The attribute that makes a directory opaque.
     pub fn opaque(self) -> &'static str {
         match self {
@@ -109,6 +144,24 @@ mod tests {
         assert!(!is_overlay_record(b"trusted.overlay"));
         assert!(!is_overlay_record(b"user.containers.override_stat"));
         assert!(!is_overlay_record(b"security.capability"));
+    }
+
+    #[test]
+    fn records_of_an_overlay_above_are_escaped() {
+        for namespace in [Namespace::Trusted, Namespace::User] {
+            let name = namespace.opaque().as_bytes();
+            assert_eq!(namespace.shown(name), None);
+            let stored = namespace.stored(name).into_owned();
+            assert_eq!(
+                stored,
+                [namespace.prefix().as_bytes(), b"overlay.opaque"].concat()
+            );
+            assert_eq!(namespace.shown(&stored).unwrap(), name);
+            let twice = namespace.stored(&stored).into_owned();
+            assert_eq!(namespace.shown(&twice).unwrap(), stored);
+            assert_eq!(namespace.shown(b"user.note").unwrap(), &b"user.note"[..]);
+            assert_eq!(namespace.stored(b"user.note"), &b"user.note"[..]);
+        }
     }
 
     #[test]

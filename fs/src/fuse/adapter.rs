@@ -5,12 +5,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
@@ -19,9 +19,10 @@ use rustix::fs::XattrFlags;
 use super::Options;
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::pool::Pool;
-use crate::attr::SetAttr;
+use crate::attr::{Attr, SetAttr};
 use crate::error::{Errno, Result};
 use crate::file::{Seek, WriteMode};
+use crate::number::ROOT_ID;
 use crate::rename::Patience;
 use crate::{Entry, Overlay, Room};
 
@@ -38,8 +39,44 @@ const MAX_WRITE: u32 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Adapter {
     overlay: Arc<Overlay>,
-    pool: Pool,
+    /// For what copies data.
+    copying: Pool,
+    /// For what waits for a disk. It is not to wait for copies besides.
+    syncing: Pool,
     options: Options,
+    notifier: SharedNotifier,
+}
+
+/// The way to tell the kernel something unasked, once there is a session.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedNotifier(Arc<OnceLock<Notifier>>);
+
+impl SharedNotifier {
+    pub(crate) fn set(&self, notifier: Notifier) {
+        if self.0.set(notifier).is_err() {
+            log::debug!("a session has one notifier");
+        }
+    }
+
+    /// Makes the kernel ask for attributes anew.
+    pub(crate) fn forget_attributes(&self, id: u64) {
+        self.invalidate(id, -1);
+    }
+
+    /// Makes the kernel send what it has gathered to be written to a file. Not to be called by a
+    /// thread that reads requests: the data comes as some.
+    fn flush(&self, id: u64) {
+        self.invalidate(id, 0);
+    }
+
+    fn invalidate(&self, id: u64, offset: i64) {
+        if let Some(notifier) = self.0.get()
+            && let Err(error) = notifier.inval_inode(INodeNo(id), offset, 0)
+        {
+            // The kernel does not know it any more.
+            log::debug!("cannot invalidate {id}: {error}");
+        }
+    }
 }
 
 thread_local! {
@@ -51,16 +88,22 @@ impl Adapter {
     pub(crate) fn new(overlay: Arc<Overlay>, options: Options) -> io::Result<Self> {
         Ok(Self {
             overlay,
-            pool: Pool::new(POOL_THREADS)?,
+            copying: Pool::new("copy", POOL_THREADS)?,
+            syncing: Pool::new("sync", POOL_THREADS)?,
             options,
+            notifier: SharedNotifier::default(),
         })
+    }
+
+    pub(crate) fn notifier(&self) -> SharedNotifier {
+        self.notifier.clone()
     }
 
     /// Runs a job here, or in the pool if it may take long.
     fn run(&self, slow: bool, job: impl FnOnce(&Overlay) + Send + 'static) {
         if slow {
             let overlay = self.overlay.clone();
-            self.pool.run(move || job(&overlay));
+            self.copying.run(move || job(&overlay));
         } else {
             job(&self.overlay);
         }
@@ -73,10 +116,11 @@ impl Adapter {
     }
 }
 
-/// How long attributes hold that come with an entry. The library answers with one number for the
-/// node and for `st_ino`; where the two differ, the kernel is to ask for the attributes.
-fn attr_timeout(entry: &Entry, timeout: Duration) -> Duration {
-    match entry.attr.ino == entry.id {
+/// How long the attributes of a node hold. The library answers a lookup with one number for the node
+/// and for `st_ino`; where the two differ, the kernel is to ask for the attributes. So it is with
+/// names of a lower file that only look like one until they are parted by a copy-up.
+fn attr_timeout(attr: &Attr, id: u64, timeout: Duration) -> Duration {
+    match attr.ino == id || id == ROOT_ID {
         true => timeout,
         false => Duration::ZERO,
     }
@@ -86,7 +130,7 @@ fn answer_entry(reply: ReplyEntry, timeout: Duration, result: Result<Entry>) {
     match result {
         Ok(entry) => {
             let (attr, generation) = (attr(&entry.attr, entry.id), Generation(0));
-            let attr_timeout = attr_timeout(&entry, timeout);
+            let attr_timeout = attr_timeout(&entry.attr, entry.id, timeout);
             reply.entry_with_ttls(&attr_timeout, &timeout, &attr, generation);
         }
         Err(error) => reply.error(errno(error)),
@@ -152,7 +196,7 @@ impl Filesystem for Adapter {
     }
 
     fn destroy(&mut self) {
-        if let Err(error) = self.overlay.sync() {
+        if let Err(error) = self.overlay.finish() {
             log::error!("what was written could not be made durable: {error}");
         }
     }
@@ -170,7 +214,10 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         match self.overlay.getattr(ino.0) {
-            Ok(found) => reply.attr(&self.options.timeout, &attr(&found, found.ino)),
+            Ok(found) => {
+                let timeout = attr_timeout(&found, ino.0, self.options.timeout);
+                reply.attr(&timeout, &attr(&found, found.ino));
+            }
             Err(error) => reply.error(errno(error)),
         }
     }
@@ -206,7 +253,7 @@ impl Filesystem for Adapter {
         self.run(
             self.is_slow(ino, size.is_some()),
             move |overlay| match overlay.setattr(&caller, ino.0, &set) {
-                Ok(now) => reply.attr(&timeout, &attr(&now, now.ino)),
+                Ok(now) => reply.attr(&attr_timeout(&now, ino.0, timeout), &attr(&now, now.ino)),
                 Err(error) => reply.error(errno(error)),
             },
         );
@@ -382,7 +429,7 @@ impl Filesystem for Adapter {
     ) {
         let mode = WriteMode {
             drop_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
-            keep_mtime: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+            gathered: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
         if self.is_slow(ino, true) {
             let data = data.to_vec();
@@ -403,7 +450,8 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.run(true, move |overlay| {
+        let overlay = self.overlay.clone();
+        self.syncing.run(move || {
             answer(reply, overlay.fsync(ino.0, datasync));
         });
     }
@@ -452,7 +500,7 @@ impl Filesystem for Adapter {
                 b"." | b".." => entry.ino,
                 _ => found.id,
             };
-            let timeout = attr_timeout(found, self.options.timeout);
+            let timeout = attr_timeout(&found.attr, found.id, self.options.timeout);
             let attr = attr(&found.attr, number);
             let ino = INodeNo(number);
             let name = &*entry.name;
@@ -516,8 +564,9 @@ impl Filesystem for Adapter {
         answer_xattr(reply, size, value);
     }
 
-    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        answer_xattr(reply, size, self.overlay.listxattr(ino.0));
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let caller = caller(request, 0);
+        answer_xattr(reply, size, self.overlay.listxattr(&caller, ino.0));
     }
 
     fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -567,15 +616,23 @@ impl Filesystem for Adapter {
         let Ok(offset) = u64::try_from(offset) else {
             return reply.error(fuser::Errno::EINVAL);
         };
-        match self.overlay.seek(ino.0, offset, what) {
-            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
-            Err(error) => reply.error(errno(error)),
-        }
+        let (overlay, notifier) = (self.overlay.clone(), self.notifier.clone());
+        let gathers = self.options.writeback;
+        self.syncing.run(move || {
+            if gathers {
+                // What a program has written need not have arrived here, and is no hole.
+                notifier.flush(ino.0);
+            }
+            match overlay.seek(ino.0, offset, what) {
+                Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
     }
 
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         ino_in: INodeNo,
         _fh_in: FileHandle,
         offset_in: u64,
@@ -586,11 +643,12 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let caller = caller(request, 0);
         self.run(true, move |overlay| {
             // The answer has 32 bits.
             let length = len.min(1 << 30) as usize;
             let (from, to) = ((ino_in.0, offset_in), (ino_out.0, offset_out));
-            answer_written(reply, overlay.copy_range(from, to, length));
+            answer_written(reply, overlay.copy_range(&caller, from, to, length));
         });
     }
 }

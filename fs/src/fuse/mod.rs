@@ -65,10 +65,13 @@ impl Session {
     pub fn start(overlay: Arc<Overlay>, device: OwnedFd, options: &Options) -> io::Result<Self> {
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads.max(1));
-        let adapter = adapter::Adapter::new(overlay, options.clone())?;
+        let adapter = adapter::Adapter::new(overlay.clone(), options.clone())?;
+        let notifier = adapter.notifier();
         // Who may use the mount is decided by the kernel, from the options it was mounted with.
         let acl = fuser::SessionACL::All;
         let inner = fuser::Session::from_fd(adapter, device, acl, config)?;
+        notifier.set(inner.notifier());
+        overlay.on_unasked_change(move |id| notifier.forget_attributes(id));
         Ok(Self { inner })
     }
 

@@ -17,16 +17,16 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Starts the threads.
+    /// Starts the threads; `name` is for who looks at them.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub(crate) fn new(threads: usize) -> io::Result<Self> {
+    pub(crate) fn new(name: &str, threads: usize) -> io::Result<Self> {
         let (jobs, queue) = unbounded::<Job>();
         let start = |i| {
             let queue = queue.clone();
             std::thread::Builder::new()
-                .name(format!("plyfs-slow-{i}"))
+                .name(format!("plyfs-{name}-{i}"))
                 .spawn(move || queue.iter().for_each(|job| job()))
         };
         Ok(Self {
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn every_job_is_run_before_the_pool_ends() {
         let done = Arc::new(AtomicUsize::new(0));
-        let pool = Pool::new(3).unwrap();
+        let pool = Pool::new("test", 3).unwrap();
         for _ in 0..100 {
             let done = done.clone();
             pool.run(move || {

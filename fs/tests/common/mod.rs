@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{
-    Config, Entry, Errno, LowerLayer, MountError, Overlay, Patience, Records, RedirectDir, Result,
-    Room, UpperLayer,
+    Config, Entry, Errno, LowerLayer, Marks, MountError, Overlay, Patience, Records, RedirectDir,
+    Result, Room, UpperLayer, Volatile,
 };
 
 pub const S_IFREG: u32 = 0o100_000;
@@ -57,6 +57,7 @@ pub struct Stack {
     pub volatile: bool,
     pub records: Records,
     pub lower_records: Records,
+    pub lower_marks: Marks,
     pub read_only: bool,
     pub redirect_dir: RedirectDir,
     pub metacopy: bool,
@@ -82,6 +83,7 @@ impl Stack {
             volatile: false,
             records: Records::None,
             lower_records: Records::None,
+            lower_marks: Marks::Own,
             read_only: false,
             redirect_dir: RedirectDir::default(),
             metacopy: false,
@@ -106,6 +108,7 @@ impl Stack {
         let lower = |i| {
             let mut layer = LowerLayer::new(self.lower(i, ""));
             layer.records = self.lower_records;
+            layer.marks = self.lower_marks;
             layer
         };
         Config {
@@ -117,8 +120,12 @@ impl Stack {
                 path: self.upper(""),
                 work: self.tmp.path().join("work"),
                 records: self.records,
+                marks: Marks::Own,
             }),
-            volatile: self.volatile,
+            volatile: match self.volatile {
+                true => Volatile::Unmarked,
+                false => Volatile::No,
+            },
             ..Config::default()
         }
     }
@@ -402,7 +409,18 @@ pub fn get_xattr(path: &Path, name: &str) -> Option<String> {
 /// Makes a directory in a layer opaque, in the way every mounter reads.
 pub fn make_opaque(path: &Path) {
     fs::create_dir_all(path).unwrap();
-    set_xattr(path, "user.overlay.opaque", "y");
+    set_xattr(path, &own_record("opaque"), "y");
+}
+
+/// The attribute that an overlay opened here keeps a record in.
+pub fn own_record(record: &str) -> String {
+    let tmp = tempfile::tempdir().unwrap();
+    let trusted = format!("trusted.overlay.{record}");
+    let empty = rustix::fs::XattrFlags::empty();
+    match rustix::fs::setxattr(tmp.path(), &trusted, b"y", empty) {
+        Ok(()) => trusted,
+        Err(_) => format!("user.overlay.{record}"),
+    }
 }
 
 pub fn is_opaque(path: &Path) -> bool {
