@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plyfs_fs::{Config, LowerLayer, Marks, Records, UpperLayer, Volatile, fuse};
+use plyfs_fs::{Config, IndexUse, LowerLayer, Marks, Records, UpperLayer, Volatile, fuse};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -130,6 +130,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         // directory may mount it with anything.
         redirect_dir: options.redirect_dir.unwrap_or_default(),
         metacopy: options.metacopy.unwrap_or(false),
+        index: options.index.unwrap_or(IndexUse::Off),
         ..Config::default()
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use plyfs_fs::{
-    Config, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
+    Config, IndexUse, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
 };
 use plyfs_store::{Container, ContainerError, ContainerName, Image, LayerPath, Ownership, Store};
 use rustix::mount::MountFlags;
@@ -120,6 +120,7 @@ pub(crate) fn plan(
         // Nobody but plyfs mounts an upper directory of the store.
         redirect_dir: options.redirect_dir.unwrap_or(RedirectDir::On),
         metacopy: options.metacopy.unwrap_or(true),
+        index: options.index.unwrap_or(IndexUse::Auto),
     };
     let mut plan = with_transport(options, target, overlay, &subject.name());
     plan.hold = hold;

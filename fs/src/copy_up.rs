@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use plyfs_format::handle::index_name;
 use plyfs_format::names::Record;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{OFlags, RenameFlags, SeekFrom, Statx, Timespec, Timestamps, XattrFlags};
@@ -26,8 +27,9 @@ use crate::Overlay;
 use crate::attr::{Attr, FileKind, Timestamp};
 use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
+use crate::index::Index;
 use crate::inode::{Node, Real};
-use crate::layer::LowerFile;
+use crate::layer::{LowerFile, Name};
 use crate::number::ObjectId;
 use crate::object::{self, stat_fd};
 use crate::origin;
@@ -75,6 +77,8 @@ struct Copy {
     has_origin: bool,
     /// Where its data is, if that was not copied.
     data: Option<LowerFile>,
+    /// Its name in the index, and how many names the file has, if they are to stay one.
+    indexed: Option<(Name, u32)>,
 }
 
 impl Overlay {
@@ -234,26 +238,30 @@ impl Overlay {
             upper.work.discard(&name);
         }
         let (fd, disk) = filled?;
-        let has_origin = self.record_origin(upper, At::Fd(fd.as_fd()), &source);
+        let origin = self.record_origin(upper, At::Fd(fd.as_fd()), &source);
+        let links = source.stat.stx_nlink;
+        let entry = |record: &Vec<u8>| Name::from(OsStr::new(&index_name(record)));
+        let indexed = origin.as_ref().filter(|_| links > 1).map(entry);
         Ok(Copy {
             name,
             fd: Arc::new(fd),
             object: self.object_of(&disk),
-            has_origin,
+            has_origin: origin.is_some(),
+            indexed: indexed.map(|name| (name, links)),
             data: source.data.filter(|_| extent == Extent::None),
         })
     }
 
-    /// Lets a copy keep the handle of its source. One of several names of a file gets none: the copy
-    /// is not what the other names show.
-    fn record_origin(&self, upper: &Upper, copy: At<'_>, source: &Source) -> bool {
+    /// Lets a copy keep the handle of its source, and returns it. Without an index one of several names
+    /// of a file gets none: the copy is not what the other names show.
+    fn record_origin(&self, upper: &Upper, copy: At<'_>, source: &Source) -> Option<Vec<u8>> {
         let is_dir = source.attr.kind.is_dir();
-        if is_dir || source.stat.stx_nlink > 1 {
-            return false;
+        if is_dir || (source.stat.stx_nlink > 1 && upper.index.is_none()) {
+            return None;
         }
         let from = At::Fd(source.fd.as_fd());
-        let record = self.origins.record(from, &source.stat);
-        record.is_some_and(|record| origin::write(upper, copy, &record))
+        let record = self.origins.record(from, &source.stat)?;
+        origin::write(upper, copy, &record).then_some(record)
     }
 
     fn fill(
@@ -343,18 +351,23 @@ impl Overlay {
             if copy.has_origin || copy.data.is_some() {
                 self.make_impure(upper, &parent, dir.as_fd());
             }
-            rustix::fs::renameat_with(
+            let indexed = self.enter_index(upper, copy);
+            let renamed = rustix::fs::renameat_with(
                 upper.work.dir(),
                 &copy.name,
                 &dir,
                 &*place.name,
                 RenameFlags::NOREPLACE,
-            )?;
-            if let Some(attr) = Attr::from_statx(&dir_stat)
-                && let Err(errno) = object::set_times(At::Fd(dir.as_fd()), &times_of(&attr))
-            {
-                log::debug!("cannot restore the times of a directory: {errno}");
+            );
+            if let Some((index, entry, links)) = indexed {
+                if renamed.is_err() {
+                    index.remove(entry)?;
+                } else if let Err(errno) = index.count_down(entry, links) {
+                    log::warn!("a file counts a name too many: {errno}");
+                }
             }
+            renamed?;
+            restore_times(dir.as_fd(), &dir_stat);
             if !node.kind.is_dir() {
                 self.nodes.rebind(node, copy.object, copy.has_origin);
                 if let Some(listing) = &mut names.listing
@@ -363,10 +376,30 @@ impl Overlay {
                     listing.insert(&place.name, Known::Object(number, node.kind));
                 }
             }
-            place.real = Real::Upper;
+            place.real = match indexed {
+                Some((_, entry, _)) => Real::Index(entry.clone()),
+                None => Real::Upper,
+            };
             place.data = copy.data.clone();
             self.fds.remove(Key::File(node.id));
             return Ok(());
+        }
+    }
+
+    /// Puts a copy into the index, if it belongs there. Without that it is a file of its own, which is
+    /// what it would be without an index.
+    fn enter_index<'c>(
+        &'c self,
+        upper: &'c Upper,
+        copy: &'c Copy,
+    ) -> Option<(&'c Index, &'c Name, u32)> {
+        let (index, (entry, links)) = (upper.index.as_ref()?, copy.indexed.as_ref()?);
+        match index.insert(upper.work.dir(), &copy.name, entry, *links) {
+            Ok(()) => Some((index, entry, *links)),
+            Err(errno) => {
+                log::warn!("hard links are parted, since one is not in the index: {errno}");
+                None
+            }
         }
     }
 
@@ -382,6 +415,16 @@ impl Overlay {
         place.data = copy.data.clone();
         self.fds.remove(Key::File(node.id));
         true
+    }
+}
+
+/// Sets the times of a directory to what they were before something was put into it that it showed
+/// already.
+pub(crate) fn restore_times(dir: BorrowedFd<'_>, before: &Statx) {
+    if let Some(attr) = Attr::from_statx(before)
+        && let Err(errno) = object::set_times(At::Fd(dir), &times_of(&attr))
+    {
+        log::debug!("cannot restore the times of a directory: {errno}");
     }
 }
 

@@ -179,7 +179,14 @@ impl Overlay {
         if self.nodes.has_origin(node.id) || node.is_metacopy() {
             self.make_impure(upper, &parent, site.dir.as_fd());
         }
-        self.enter(&site, &mut names, &Name::from(name))
+        // By its records, which say that it is the same file.
+        let (node, entry) = self.lookup_locked(&parent, &names, name)?;
+        let known = self.nodes.number(node.id);
+        if let Some(listing) = &mut names.listing {
+            let known = known.map(|number| Known::Object(number, node.kind));
+            listing.insert(&Name::from(name), known.unwrap_or(Known::Unresolved));
+        }
+        Ok(entry)
     }
 
     /// Makes the data of a metacopy be found from whatever name it is given.

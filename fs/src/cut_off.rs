@@ -14,7 +14,7 @@ use plyfs_sys::xattr::{self, At};
 use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
-use crate::inode::{Names, Node};
+use crate::inode::{Names, Node, Real};
 use crate::layer::Name;
 use crate::object;
 use crate::remove::Held;
@@ -54,11 +54,32 @@ impl Overlay {
             };
             let child = held.node.clone();
             self.copy_up(&child, Extent::Whole)?;
+            self.give_name(&level.node, &name, &child)?;
             if is_tied(&child) && child.kind.is_dir() {
                 levels.push(self.level(Some(held), child)?);
             }
         }
         Ok(())
+    }
+
+    /// Gives a file in the index, of which this is a lower name, the name in the upper layer.
+    fn give_name(&self, parent: &Arc<Node>, name: &Name, node: &Arc<Node>) -> Result<()> {
+        if !matches!(node.place.read().real, Real::Index(_)) {
+            return Ok(());
+        }
+        let names = parent.dir()?.names.write();
+        let site = self.site(self.upper()?, parent, &names)?;
+        match self.lookup_locked(parent, &names, name) {
+            Ok((found, _)) => {
+                let held = Held::new(self, found);
+                match Arc::ptr_eq(&held.node, node) {
+                    true => self.link_up(&site, name, node),
+                    false => Ok(()),
+                }
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn level<'o>(&'o self, held: Option<Held<'o>>, node: Arc<Node>) -> Result<Level<'o>> {

@@ -59,6 +59,23 @@ pub enum MountError {
         /// The directory.
         path: PathBuf,
     },
+    /// An upper directory with an index of other lower layers.
+    #[error(
+        "upper directory {} was made on top of other lower directories, so that hard links could not be \
+         told; mount it with those, or with index=off", upper.display()
+    )]
+    OtherLayers {
+        /// The upper directory.
+        upper: PathBuf,
+    },
+    /// An index was asked for and cannot be had.
+    #[error("index=on needs {what}, which a layer's file system does not have: {errno}")]
+    NoIndex {
+        /// What is missing.
+        what: &'static str,
+        /// What the system call said.
+        errno: Errno,
+    },
     /// An earlier mount has left a mark that forbids to go on with its upper directory.
     #[error(
         "the last mount of these directories had the feature {feature:?}, after which the upper directory \
@@ -94,7 +111,10 @@ impl MountError {
             Self::WorkElsewhere { .. } => Errno::XDEV,
             Self::Overlap { .. } => Errno::LOOP,
             Self::InUse { .. } => Errno::BUSY,
-            Self::Open { errno, .. } | Self::Work { errno, .. } => *errno,
+            Self::OtherLayers { .. } => Errno::STALE,
+            Self::Open { errno, .. } | Self::Work { errno, .. } | Self::NoIndex { errno, .. } => {
+                *errno
+            }
         }
     }
 }

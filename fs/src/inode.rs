@@ -97,6 +97,8 @@ pub(crate) enum Real {
     /// In a lower layer: for a file the directory that holds it there under the node's name, for a
     /// directory the topmost of its lower directories.
     Lower(Arc<LowerDir>),
+    /// In the upper layer, under this name in the index: it may have several names in the layers.
+    Index(Name),
     /// In the upper layer without a name we know: removed while in use, kept by a descriptor.
     Orphan(Arc<OwnedFd>),
 }

@@ -31,6 +31,7 @@ mod fd_cache;
 pub mod file;
 pub mod fuse;
 mod ids;
+mod index;
 mod inode;
 mod layer;
 mod lookup;
@@ -55,6 +56,7 @@ mod xattr;
 
 pub use error::{Errno, MountError, Result};
 pub use ids::ShownIds;
+pub use index::IndexUse;
 pub use layer::{LowerLayer, MAX_LOWER, Marks};
 pub use lookup::Entry;
 pub use overlay::{Config, Overlay, UpperLayer, Volatile};

@@ -95,9 +95,13 @@ impl Overlay {
         found: Found,
     ) -> Result<(Arc<Node>, Attr)> {
         let (mut attr, number) = (found.attr, found.number);
-        let in_upper = matches!(found.real, Real::Upper);
+        let in_upper = !matches!(found.real, Real::Lower(_));
         // Whether a copy-up may part this name from others of the same file.
-        let may_part = !in_upper && self.upper.is_some() && !attr.kind.is_dir() && found.links > 1;
+        let may_part = !in_upper
+            && self.upper.is_some()
+            && self.index().is_none()
+            && !attr.kind.is_dir()
+            && found.links > 1;
         let identity = match may_part {
             true => Identity::Link(number, parent.id, name.clone()),
             false => Identity::Object(number),

@@ -21,7 +21,7 @@ use crate::attr::{Attr, Device, Timestamp};
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::{Node, Place, Real};
-use crate::layer::{LowerFile, Marks, open_dir};
+use crate::layer::{LowerFile, Marks, Name, open_dir};
 use crate::records::Records;
 
 /// What of statx(2) an attribute needs.
@@ -31,8 +31,8 @@ const STATX: StatxFlags = StatxFlags::BASIC_STATS;
 pub(crate) struct Located<'n> {
     place: RwLockReadGuard<'n, Place>,
     fd: Arc<OwnedFd>,
-    /// Whether `fd` is the directory that holds the name, and not the object itself.
-    named: bool,
+    /// Its name in the directory `fd`; without one `fd` is the object itself.
+    name: Option<Name>,
     /// Whether the object is in the upper layer.
     pub(crate) in_upper: bool,
     /// Which files of its layer may carry records.
@@ -43,10 +43,9 @@ pub(crate) struct Located<'n> {
 
 impl Located<'_> {
     pub(crate) fn at(&self) -> At<'_> {
-        if self.named {
-            At::Name(self.fd.as_fd(), self.place.name.as_bytes())
-        } else {
-            At::Fd(self.fd.as_fd())
+        match &self.name {
+            Some(name) => At::Name(self.fd.as_fd(), name.as_bytes()),
+            None => At::Fd(self.fd.as_fd()),
         }
     }
 
@@ -59,7 +58,7 @@ impl Located<'_> {
     pub(crate) fn lower_file(&self) -> Option<LowerFile> {
         let name = self.place.name.clone();
         match &self.place.real {
-            Real::Lower(dir) if self.named => Some(LowerFile {
+            Real::Lower(dir) if self.name.is_some() => Some(LowerFile {
                 dir: dir.clone(),
                 name,
             }),
@@ -202,26 +201,34 @@ impl Overlay {
     pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<Located<'n>> {
         let place = node.place.read();
         let upper = || self.upper.as_ref().ok_or(Errno::STALE);
-        let (fd, named, layer) = match (&place.real, &place.parent) {
+        let (fd, name, layer) = match (&place.real, &place.parent) {
             (Real::Upper, None) if node.is_root() => {
                 let layer = &upper()?.layer;
-                (layer.root.clone(), false, layer)
+                (layer.root.clone(), None, layer)
             }
             // Forgotten while it was used: where it is was forgotten with it.
             (Real::Upper, None) => return Err(Errno::STALE),
-            (Real::Upper, Some(parent)) => (self.upper_dir(parent)?, true, &upper()?.layer),
+            (Real::Upper, Some(parent)) => {
+                let name = Some(place.name.clone());
+                (self.upper_dir(parent)?, name, &upper()?.layer)
+            }
+            (Real::Index(name), _) => {
+                let index = self.index().ok_or(Errno::STALE)?;
+                (index.dir().clone(), Some(name.clone()), &upper()?.layer)
+            }
             (Real::Lower(lower), _) => {
                 let layer = &self.lowers[usize::from(lower.layer)];
                 let fd = lower.open(&self.lowers, &self.fds)?;
-                (fd, !node.kind.is_dir(), layer)
+                let name = (!node.kind.is_dir()).then(|| place.name.clone());
+                (fd, name, layer)
             }
-            (Real::Orphan(fd), _) => (fd.clone(), false, &upper()?.layer),
+            (Real::Orphan(fd), _) => (fd.clone(), None, &upper()?.layer),
         };
         Ok(Located {
             in_upper: !matches!(place.real, Real::Lower(_)),
             place,
             fd,
-            named,
+            name,
             records: layer.records,
             marks: layer.marks,
         })
@@ -233,6 +240,9 @@ impl Overlay {
         let stat = stat(object.at())?;
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;
         node.adapt(&mut attr, object.in_upper);
+        if let (Real::Index(name), Some(index)) = (&object.place.real, self.index()) {
+            attr.nlink = index.links(name, &stat, None)?;
+        }
         self.adapt_blocks(&mut attr, object.place.data.as_ref())?;
         Ok(attr)
     }

@@ -13,6 +13,7 @@ use rustix::process::Resource;
 use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{FdCache, Key};
 use crate::ids::ShownIds;
+use crate::index::{Index, IndexUse, NoIndex};
 use crate::inode::{Node, Place, Real};
 use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name, open_root};
 use crate::marks::DirMarks;
@@ -74,6 +75,8 @@ pub struct Config {
     pub shown_ids: ShownIds,
     /// What is done with redirects.
     pub redirect_dir: RedirectDir,
+    /// Whether hard links of a lower file stay one file.
+    pub index: IndexUse,
     /// Whether changes of attributes alone copy no data up, and metacopy files are looked for in all
     /// of the lower layers and not only where a directory is marked impure.
     pub metacopy: bool,
@@ -85,6 +88,7 @@ pub(crate) struct Upper {
     pub(crate) layer: Layer,
     pub(crate) work: Work,
     pub(crate) namespace: Namespace,
+    pub(crate) index: Option<Index>,
     /// Held for its lock: two mounts that share an upper directory would not see each other's changes.
     _lock: OwnedFd,
 }
@@ -145,10 +149,14 @@ impl Overlay {
         let lowers = all
             .map(Layer::open_lower)
             .collect::<std::result::Result<Box<[Layer]>, _>>()?;
-        let upper = match &config.upper {
+        let origins = Origins::probe(&lowers);
+        let mut upper = match &config.upper {
             None => None,
             Some(upper) => Some(Upper::open(upper, &lowers, config)?),
         };
+        if let Some(upper) = &mut upper {
+            upper.open_index(config.index, &lowers, &origins)?;
+        }
         let namespace = match (&upper, config.namespace) {
             (Some(upper), _) => upper.namespace,
             (None, Some(namespace)) => namespace,
@@ -161,7 +169,7 @@ impl Overlay {
             namespace,
             redirect_dir: config.redirect_dir,
             metacopy: config.metacopy,
-            origins: Origins::probe(&lowers),
+            origins,
             lowers,
             upper,
             numbering: Numbering::default(),
@@ -339,6 +347,7 @@ impl Upper {
                 records: upper.records,
                 marks: upper.marks,
             },
+            index: None,
             _lock: lock,
             work,
             namespace,
@@ -381,6 +390,33 @@ fn readable_namespace() -> Namespace {
     match identity && capable {
         true => Namespace::Trusted,
         false => Namespace::User,
+    }
+}
+
+impl Upper {
+    /// Opens the index, if there is to be one.
+    fn open_index(
+        &mut self,
+        wish: IndexUse,
+        lowers: &[Layer],
+        origins: &Origins,
+    ) -> std::result::Result<(), MountError> {
+        let top = lowers.first().filter(|_| wish != IndexUse::Off);
+        let Some(top) = top else { return Ok(()) };
+        let at = At::Fd(top.root.as_fd());
+        let record = stat_fd(top.root.as_fd()).ok();
+        let record = record.and_then(|stat| origins.record(at, &stat));
+        match Index::open(self, record) {
+            Ok(index) => self.index = Some(index),
+            Err(why) if wish == IndexUse::Auto => log::info!("no index: {why:?}"),
+            Err(NoIndex::OtherLayers) => {
+                return Err(MountError::OtherLayers {
+                    upper: self.layer.path.clone(),
+                });
+            }
+            Err(NoIndex::Lacks(what, errno)) => return Err(MountError::NoIndex { what, errno }),
+        }
+        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ use crate::copy_up::Extent;
 use crate::create::Site;
 use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Place, Real, lock_names};
+use crate::layer::Name;
 use crate::lookup::check_name;
 use crate::object;
 use crate::tree::for_each_entry;
@@ -69,13 +70,8 @@ impl Overlay {
             return Err(Errno::ISDIR);
         }
         self.copy_up(&parent, Extent::Whole)?;
-        let mut names = parent.dir()?.names.write();
+        let (mut names, held) = self.find_to_unlink(&parent, name)?;
         let site = self.site(upper, &parent, &names)?;
-        let (node, _) = self.lookup_locked(&parent, &names, name)?;
-        let held = Held::new(self, node);
-        if held.node.kind.is_dir() {
-            return Err(Errno::ISDIR);
-        }
         let place = held.node.place.write();
         let leaving = self.prepare_to_leave(&held.node, place, &parent, name, &site)?;
         self.remove_name(&site, &names, name)?;
@@ -84,6 +80,30 @@ impl Overlay {
             listing.remove(name);
         }
         Ok(())
+    }
+
+    /// The node under a name that is to be removed, and the names of its directory, locked.
+    ///
+    /// One of several names of a lower file is copied up before, so that the index can tell how many
+    /// are left, as in the kernel's overlay.
+    fn find_to_unlink<'n>(
+        &'n self,
+        parent: &'n Arc<Node>,
+        name: &OsStr,
+    ) -> Result<(RwLockWriteGuard<'n, Names>, Held<'n>)> {
+        loop {
+            let names = parent.dir()?.names.write();
+            let (node, entry) = self.lookup_locked(parent, &names, name)?;
+            let held = Held::new(self, node);
+            if held.node.kind.is_dir() {
+                return Err(Errno::ISDIR);
+            }
+            if entry.attr.nlink < 2 || self.index().is_none() || held.node.in_upper() {
+                return Ok((names, held));
+            }
+            drop(names);
+            self.copy_up(&held.node, Extent::None)?;
+        }
     }
 
     /// Removes an empty directory (rmdir(2)).
@@ -195,43 +215,57 @@ impl Overlay {
 
 /// A node that is about to lose its name, with its place locked.
 pub(crate) struct Leaving<'n> {
-    place: Option<RwLockWriteGuard<'n, Place>>,
-    keep: Option<Arc<OwnedFd>>,
+    overlay: &'n Overlay,
+    place: RwLockWriteGuard<'n, Place>,
+    /// Whether it is known by that name, and not by another of a hard link.
+    is_known_here: bool,
     in_upper: bool,
+    keep: Option<Arc<OwnedFd>>,
+    /// Its name in the index, and how many names it shows; and whether the one it loses is lower.
+    indexed: Option<(Name, u32)>,
+    is_lower_name: bool,
 }
 
 impl Overlay {
-    /// Takes a descriptor of a node's object, if it is known by this name. A hard link that is known
-    /// by another name keeps that. `place` is the node's own.
+    /// Takes a descriptor of a node's object, if it is known by this name or in the index. A hard link
+    /// that is known by another name keeps that. `place` is the node's own.
     pub(crate) fn prepare_to_leave<'n>(
-        &self,
+        &'n self,
         node: &'n Node,
         place: RwLockWriteGuard<'n, Place>,
         parent: &Arc<Node>,
         name: &OsStr,
         site: &Site<'_>,
     ) -> Result<Leaving<'n>> {
-        if !place.is_at(parent, name) {
-            return Ok(Leaving {
-                place: None,
-                keep: None,
-                in_upper: true,
-            });
-        }
-        let in_upper = matches!(place.real, Real::Upper);
-        let keep = match in_upper {
-            true => Some(Arc::new(self.open_to_keep(
-                site.dir.as_fd(),
-                name,
-                node.kind,
-            )?)),
-            false => None,
+        let is_known_here = place.is_at(parent, name);
+        let mut leaving = Leaving {
+            overlay: self,
+            is_known_here,
+            in_upper: true,
+            keep: None,
+            indexed: None,
+            is_lower_name: false,
+            place,
         };
-        Ok(Leaving {
-            place: Some(place),
-            keep,
-            in_upper,
-        })
+        match &leaving.place.real {
+            Real::Index(entry) => {
+                let index = self.index().ok_or(Errno::STALE)?;
+                let entry = entry.clone();
+                let fd = self.open_to_keep(index.dir().as_fd(), &entry, node.kind)?;
+                let stat = object::stat_fd(fd.as_fd())?;
+                leaving.indexed = Some((entry.clone(), index.links(&entry, &stat, None)?));
+                leaving.keep = Some(Arc::new(fd));
+                let above = self.upper_stat(site.dir.as_fd(), name)?;
+                leaving.is_lower_name = above.is_none();
+            }
+            Real::Upper if is_known_here => {
+                let fd = self.open_to_keep(site.dir.as_fd(), name, node.kind)?;
+                leaving.keep = Some(Arc::new(fd));
+            }
+            Real::Lower(_) if is_known_here => leaving.in_upper = false,
+            _ => {}
+        }
+        Ok(leaving)
     }
 
     fn open_to_keep(&self, dir: BorrowedFd<'_>, name: &OsStr, kind: FileKind) -> Result<OwnedFd> {
@@ -250,12 +284,33 @@ impl Leaving<'_> {
     }
 
     /// Says that the name is gone.
-    pub(crate) fn leave(self) {
-        let Some(mut place) = self.place else { return };
-        if let Some(fd) = self.keep {
-            place.real = Real::Orphan(fd);
+    pub(crate) fn leave(mut self) {
+        let is_last = match &self.indexed {
+            None => self.is_known_here,
+            Some((entry, links)) => {
+                if let Err(errno) = self.uncount(entry, *links) {
+                    log::warn!("a file counts a name too many: {errno}");
+                }
+                *links <= 1
+            }
+        };
+        if is_last && let Some(fd) = self.keep.take() {
+            self.place.real = Real::Orphan(fd);
         }
-        // The parent is known besides: its id was just used.
-        drop(place.set_parent(None));
+        if is_last || self.is_known_here {
+            // The parent is known besides: its id was just used.
+            drop(self.place.set_parent(None));
+        }
+    }
+
+    /// Takes the name from the count of an indexed file, and the file from the index with its last.
+    fn uncount(&self, entry: &Name, links: u32) -> Result<()> {
+        let index = self.overlay.index().ok_or(Errno::STALE)?;
+        match links {
+            0 | 1 => index.remove(entry),
+            _ if self.is_lower_name => index.count_down(entry, links - 1),
+            // The count is relative to what the file has on disk, which is one less now.
+            _ => Ok(()),
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
-use crate::inode::{NameLocks, Names, Node, lock_names, lock_places};
+use crate::inode::{NameLocks, Names, Node, Real, lock_names, lock_places};
 use crate::layer::Name;
 use crate::lookup::check_name;
 use crate::object;
@@ -145,24 +145,33 @@ impl Overlay {
         check_kinds(from, to, node, target_node, exchange)?;
 
         let mut needed = vec![from.parent, to.parent, node];
-        needed.extend(target_node.filter(|_| exchange));
+        // One of several names of a lower file must be counted in the index before it goes.
+        let is_counted = |target: &&Arc<Node>| exchange || self.is_counted(target);
+        needed.extend(target_node.filter(is_counted));
         let lower = needed.into_iter().filter(|node| !node.in_upper());
         let nodes: Vec<_> = lower.cloned().collect();
         if !nodes.is_empty() {
             let _held = (held, target);
             return Ok(Step::CopyUp { nodes, _held });
         }
-        let absolute = !Arc::ptr_eq(from.parent, to.parent);
+        // A metacopy with several names has one redirect for all of them.
+        let absolute = |node: &Node| {
+            !Arc::ptr_eq(from.parent, to.parent) || matches!(node.place.read().real, Real::Index(_))
+        };
         let upper = self.upper()?;
         let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
         let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
         let at = At::Name(here.dir.as_fd(), from.name.as_bytes());
-        if !self.tie(upper, at, node, absolute)? {
+        self.link_up(&here, from.name, node)?;
+        if !self.tie(upper, at, node, absolute(node))? {
             return Ok(Step::CutOff(held));
         }
         let at = At::Name(there.dir.as_fd(), to.name.as_bytes());
         let target_tied = match &target {
-            Some(target) if exchange => self.tie(upper, at, &target.node, absolute)?,
+            Some(target) if exchange => {
+                self.link_up(&there, to.name, &target.node)?;
+                self.tie(upper, at, &target.node, absolute(&target.node))?
+            }
             _ => true,
         };
         let target = match target {
@@ -189,6 +198,14 @@ impl Overlay {
             }
         }
         Ok(Step::Done)
+    }
+
+    /// Whether a node is a lower file with several names, of which the index keeps count.
+    fn is_counted(&self, node: &Arc<Node>) -> bool {
+        self.index().is_some()
+            && !node.kind.is_dir()
+            && !node.in_upper()
+            && self.attr(node).is_ok_and(|attr| attr.nlink > 1)
     }
 
     fn hold_locked(&self, end: End<'_>, locks: &mut NameLocks<'_>) -> Result<Held<'_>> {
@@ -312,7 +329,7 @@ impl Overlay {
         if !node.shows_lowers() && !node.is_metacopy() {
             return Ok(true);
         }
-        if self.redirect_dir != RedirectDir::On {
+        if self.redirect_dir != RedirectDir::On || node.place.read().parent.is_none() {
             return Ok(false);
         }
         let Some(redirect) = self.redirect_for(node, absolute) else {

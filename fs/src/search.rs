@@ -126,10 +126,13 @@ impl Search<'_> {
             }
         } else if !is_dir && overlay.is_impure(parent, dir.as_fd()) {
             let marks = FileMarks::read(at, overlay.namespace)?;
-            let origin = marks.origin.as_deref();
-            let origin =
-                origin.and_then(|origin| overlay.origins.object(origin, &overlay.numbering));
-            found.number = origin.unwrap_or(found.object);
+            if let Some(origin) = &marks.origin {
+                let number = overlay.origins.object(origin, &overlay.numbering);
+                found.number = number.unwrap_or(found.object);
+                if found.links > 1 {
+                    overlay.find_indexed(&mut found, origin)?;
+                }
+            }
             if marks.metacopy && found.attr.kind == FileKind::Regular {
                 self.stop = false;
                 self.wants_data = true;
@@ -305,7 +308,7 @@ impl Search<'_> {
         let overlay = self.overlay;
         let object = overlay.object_of(stat);
         if self.found.is_none() {
-            self.found = Some(Found {
+            let mut found = Found {
                 real: Real::Lower(dir.clone()),
                 attr: overlay.attr_of(at, stat, layer.records)?,
                 object,
@@ -314,7 +317,11 @@ impl Search<'_> {
                 lowers: Vec::new(),
                 redirect: None,
                 data: None,
-            });
+            };
+            if stat.stx_nlink > 1 {
+                self.wants_data = overlay.replace_by_indexed(&mut found, at, stat)?;
+            }
+            self.found = Some(found);
         }
         let is_regular = FileKind::from_mode(u32::from(stat.stx_mode)) == Some(FileKind::Regular);
         let may_be_metacopy =
@@ -373,6 +380,44 @@ impl Search<'_> {
 }
 
 impl Overlay {
+    /// Makes an upper file with this origin the one in the index, if it is that.
+    fn find_indexed(&self, found: &mut Found, origin: &[u8]) -> Result<()> {
+        let Some(index) = self.index() else {
+            return Ok(());
+        };
+        if let Some(indexed) = index.find(origin)?
+            && self.object_of(&indexed.stat) == found.object
+        {
+            found.attr.nlink = index.links(&indexed.name, &indexed.stat, None)?;
+            found.real = Real::Index(indexed.name);
+        }
+        Ok(())
+    }
+
+    /// Makes a lower file with several names its copy in the index, if there is one. Returns whether
+    /// that is a metacopy.
+    fn replace_by_indexed(&self, found: &mut Found, at: At<'_>, stat: &Statx) -> Result<bool> {
+        let Some(index) = self.index() else {
+            return Ok(false);
+        };
+        let Some(origin) = self.origins.record(at, stat) else {
+            return Ok(false);
+        };
+        let Some(indexed) = index.find(&origin)? else {
+            return Ok(false);
+        };
+        let copy = index.at(&indexed.name);
+        let marks = FileMarks::read(copy, self.namespace)?;
+        let number = found.number;
+        *found = Found {
+            number,
+            ..self.found_upper(copy, &indexed.stat)?
+        };
+        found.attr.nlink = index.links(&indexed.name, &indexed.stat, Some(stat.stx_nlink))?;
+        found.real = Real::Index(indexed.name);
+        Ok(marks.metacopy)
+    }
+
     /// Whether an object in a lower directory hides what is below it.
     pub(crate) fn hides(&self, dir: &LowerDir, at: At<'_>, stat: &Statx) -> Result<bool> {
         const S_IFREG: u32 = 0o100_000;

@@ -28,8 +28,8 @@ const NAME: &str = "work";
 pub(crate) struct Work {
     /// `workdir/work`.
     dir: OwnedFd,
-    /// `workdir` itself, held for its lock.
-    _lock: OwnedFd,
+    /// `workdir` itself, which is locked.
+    outer: OwnedFd,
     next: AtomicU64,
     /// The name of a whiteout that others are linked to, once there is one.
     whiteout: RwLock<Option<OsString>>,
@@ -65,7 +65,7 @@ impl Work {
             }
             other => other.map_err(failed("take the lock"))?,
         }
-        let dir = make_dir(lock.as_fd()).map_err(failed("make a directory"))?;
+        let dir = make_dir(lock.as_fd(), NAME).map_err(failed("make a directory"))?;
         if volatile != Volatile::Unmarked
             && let Some(feature) = incompatible(dir.as_fd()).map_err(failed("look for marks"))?
         {
@@ -80,7 +80,7 @@ impl Work {
         }
         let work = Self {
             dir,
-            _lock: lock,
+            outer: lock,
             next: AtomicU64::new(0),
             whiteout: RwLock::new(None),
         };
@@ -92,6 +92,11 @@ impl Work {
     /// The directory to make things in.
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// The directory that was given, which holds that one.
+    pub(crate) fn outer(&self) -> BorrowedFd<'_> {
+        self.outer.as_fd()
     }
 
     /// Takes the mark of a volatile mount away.
@@ -189,17 +194,17 @@ fn mark_volatile(work: BorrowedFd<'_>) -> Result<()> {
     rustix::fs::fsync(dirty)
 }
 
-/// Makes and opens `work`.
-fn make_dir(workdir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    match rustix::fs::mkdirat(workdir, NAME, Mode::RWXU) {
+/// Makes and opens a directory in the one that was given.
+pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    match rustix::fs::mkdirat(workdir, name, Mode::RWXU) {
         Err(Errno::EXIST) => {
             // The kernel makes it with no permissions at all.
-            rustix::fs::chmodat(workdir, NAME, Mode::RWXU, AtFlags::empty())?;
+            rustix::fs::chmodat(workdir, name, Mode::RWXU, AtFlags::empty())?;
         }
         other => other?,
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(workdir, NAME, flags, Mode::empty())?;
+    let dir = rustix::fs::openat(workdir, name, flags, Mode::empty())?;
     // What is made here must not inherit an ACL that the place it will be moved to does not have.
     for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
         match rustix::fs::fremovexattr(&dir, acl) {

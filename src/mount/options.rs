@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::RedirectDir;
+use plyfs_fs::{IndexUse, RedirectDir};
 use rustix::mount::MountFlags;
 
 use crate::failure::{Failure, Outcome};
@@ -27,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) namespace: Option<Namespace>,
     pub(crate) redirect_dir: Option<RedirectDir>,
     pub(crate) metacopy: Option<bool>,
+    pub(crate) index: Option<IndexUse>,
     /// `nosuid` and the like; `None` where nothing was said.
     pub(crate) flags: Vec<(MountFlags, bool)>,
     pub(crate) allow_other: bool,
@@ -145,7 +146,13 @@ impl Options {
             "xino" => drop(one_of(name, value, &["on", "off", "auto"])?),
             // Only says how the kernel identifies file systems to itself.
             "uuid" => drop(one_of(name, value, &["on", "off", "auto", "null"])?),
-            "index" | "nfs_export" | "verity" => {
+            "index" => {
+                self.index = Some(match switch(name, value)? {
+                    true => IndexUse::On,
+                    false => IndexUse::Off,
+                });
+            }
+            "nfs_export" | "verity" => {
                 if value != "off" {
                     return Err(Failure::new(format_args!(
                         "{name}={value} is not possible here; leave it away or say {name}=off"

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{
-    Config, Entry, Errno, LowerLayer, Marks, MountError, Overlay, Patience, Records, RedirectDir,
-    Result, Room, UpperLayer, Volatile,
+    Config, Entry, Errno, IndexUse, LowerLayer, Marks, MountError, Overlay, Patience, Records,
+    RedirectDir, Result, Room, UpperLayer, Volatile,
 };
 
 pub const S_IFREG: u32 = 0o100_000;
@@ -61,6 +61,7 @@ pub struct Stack {
     pub read_only: bool,
     pub redirect_dir: RedirectDir,
     pub metacopy: bool,
+    pub index: IndexUse,
     /// How many of the lower layers, from the bottom, hold data only.
     pub data: usize,
 }
@@ -87,6 +88,7 @@ impl Stack {
             read_only: false,
             redirect_dir: RedirectDir::default(),
             metacopy: false,
+            index: IndexUse::Auto,
             data: 0,
         }
     }
@@ -116,6 +118,7 @@ impl Stack {
             data: (self.count - self.data..self.count).map(lower).collect(),
             redirect_dir: self.redirect_dir,
             metacopy: self.metacopy,
+            index: self.index,
             upper: (!self.read_only).then(|| UpperLayer {
                 path: self.upper(""),
                 work: self.tmp.path().join("work"),
@@ -136,6 +139,10 @@ impl Stack {
             self.before = Some(self.lower_facts());
         }
         self.overlay = Some(open(&self.config()));
+    }
+
+    pub fn close(&mut self) {
+        self.overlay = None;
     }
 
     pub fn fs(&self) -> &Overlay {
