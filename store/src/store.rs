@@ -246,8 +246,12 @@ impl Store {
         change: impl FnOnce(&mut Index),
     ) -> Result<()> {
         let _lock = self.lock()?;
-        let mut index = self.index()?;
+        let before = self.index()?;
+        let mut index = before.clone();
         change(&mut index);
+        if index == before {
+            return Ok(());
+        }
         staging.publish_file("index.json", &to_json(&index), &self.index_path())
     }
 

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 
+use crate::oci::Descriptor;
 use crate::progress::{Event, Progress};
 use crate::source::{Found, SourceError};
 use crate::staging::{Staging, sync_dir};
@@ -135,10 +136,17 @@ impl Store {
         let manifest = import.publish_documents(&blobs)?;
         let descriptor = import.named(&manifest, &name);
         self.change_index(&staging, |index| {
-            index
+            let named = |one: &Descriptor| one.ref_name() == Some(name.as_str());
+            // Not moved to the end: an image that is there already changes nothing.
+            if index
                 .manifests
-                .retain(|one| one.ref_name() != Some(name.as_str()));
-            index.manifests.push(descriptor);
+                .iter()
+                .filter(|one| named(one))
+                .ne([&descriptor])
+            {
+                index.manifests.retain(|one| !named(one));
+                index.manifests.push(descriptor);
+            }
         })?;
         Ok(Imported {
             name,
