@@ -109,7 +109,9 @@ impl Store {
     /// for layers that were complete. [`Error::Interrupted`] if `progress` asked for it.
     pub fn import(&self, request: &ImportRequest, progress: &dyn Progress) -> Result<Imported> {
         let staging = self.stage()?;
-        let found = request.source.find(request.platform.as_ref(), &staging)?;
+        let interrupted = || progress.interrupted();
+        let platform = request.platform.as_ref();
+        let found = request.source.find(platform, &staging, &interrupted)?;
         let name = request.name.clone().or_else(|| found.name.clone());
         let name = name.ok_or_else(|| SourceError::NoName(request.source.path.clone()))?;
         let import = Import {

@@ -180,15 +180,21 @@ impl Source {
         })
     }
 
-    /// Finds the image: reads and verifies its documents.
-    pub(crate) fn find(&self, wanted: Option<&Platform>, staging: &Staging) -> Result<Found> {
+    /// Finds the image: reads and verifies its documents. An archive that has to be copied first can
+    /// take long, so `interrupted` is asked meanwhile.
+    pub(crate) fn find(
+        &self,
+        wanted: Option<&Platform>,
+        staging: &Staging,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Found> {
         let files = match self.form {
             Form::Oci => {
                 std::fs::read_dir(&self.path).context("open", &self.path)?;
                 Files::Directory(self.path.clone())
             }
             Form::OciArchive | Form::DockerArchive => {
-                Files::Archive(archive::open(&self.path, staging)?)
+                Files::Archive(archive::open(&self.path, staging, interrupted)?)
             }
         };
         match self.form {
