@@ -23,12 +23,12 @@ use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::options::Options;
 use crate::mount::{connection, daemon};
 use crate::stack::{self, Subject};
-use crate::{namespace, storage};
+use crate::{namespace, output, storage};
 use process::Program;
 use rootfs::Rootfs;
 
 /// Exit status when a container could not be started, as Podman has it.
-const NOT_STARTED: u8 = 125;
+pub(crate) const NOT_STARTED: u8 = 125;
 
 /// Signals that are passed on to the container when somebody sends them to this process.
 const PASSED_ON: [Signal; 8] = [
@@ -76,7 +76,8 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     let (container, _) = stack::container(&store, name, Some(&args.image))?;
     let status = run_in_container(args, &store, &image, &container);
     if name.is_none() {
-        eprintln!("plyfs: the container was kept as {}", container.record.name);
+        let name = &container.record.name;
+        output::complain(&format_args!("the container was kept as {name}"));
     }
     status
 }
@@ -120,7 +121,7 @@ fn run_process(program: &Program, root: &Path, writable: bool) -> Outcome<u8> {
         Fork::Parent(pid) => attend(pid),
         Fork::Child => {
             let failure = become_container(program, root, writable);
-            eprintln!("plyfs: {failure}");
+            output::complain(&failure);
             std::process::exit(match failure.status() {
                 1 => NOT_STARTED.into(),
                 status => status.into(),

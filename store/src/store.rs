@@ -152,7 +152,9 @@ impl Store {
             layout |= name == "oci-layout";
             let own = DIRS.iter().any(|dir| name == *dir);
             if !own && name != "oci-layout" && name != "index.json" && name != "lock" {
-                return Err(not_a_store("there is something else in that directory"));
+                return Err(not_a_store(
+                    "there is something else in that directory; choose an empty or a new one",
+                ));
             }
         }
         if layout && !self.root.join("layers").is_dir() {

@@ -527,7 +527,11 @@ fn what_is_no_image_is_refused_with_a_reason() {
             "is not an OCI image layout: it has no file oci-layout",
         ),
         ("oci", "missing", "cannot open "),
-        ("oci", "text", "cannot open "),
+        (
+            "oci",
+            "text",
+            "is not an OCI image layout: it is no directory",
+        ),
         ("oci-archive", "missing", "cannot open "),
         (
             "oci-archive",

@@ -78,7 +78,7 @@ fn open_plain(path: &Path, staging: &Staging, interrupted: &dyn Fn() -> bool) ->
         .context("open", path)?;
     let metadata = file.metadata().context("examine", path)?;
     if metadata.is_dir() {
-        return Err(not_an_archive(path, "it is a directory").into());
+        return Err(not_an_archive(path, "it is a directory; oci: is for those").into());
     }
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = decode::peek(&mut reader).context("read", path)?;

@@ -190,7 +190,7 @@ impl Source {
     ) -> Result<Found> {
         let files = match self.form {
             Form::Oci => {
-                std::fs::read_dir(&self.path).context("open", &self.path)?;
+                self.check_directory()?;
                 Files::Directory(self.path.clone())
             }
             Form::OciArchive | Form::DockerArchive => {
@@ -200,6 +200,22 @@ impl Source {
         match self.form {
             Form::Oci | Form::OciArchive => layout::find(self, files, wanted),
             Form::DockerArchive => docker::find(self, files, wanted),
+        }
+    }
+
+    /// Makes sure that there is a directory and that it can be read.
+    fn check_directory(&self) -> Result<()> {
+        match std::fs::read_dir(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                Err(SourceError::Kind {
+                    path: self.path.clone(),
+                    what: "an OCI image layout",
+                    why: "it is no directory; what is in a file is named by oci-archive: or docker-archive:"
+                        .to_owned(),
+                }
+                .into())
+            }
+            read => read.map(drop).context("open", &self.path),
         }
     }
 
