@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::failure::{Failure, Outcome};
 
 /// Container image stacks, mounted by anyone, without root
 #[derive(Debug, Parser)]
@@ -18,14 +21,9 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Where images and containers are kept [default: $XDG_DATA_HOME/plyfs, for root /var/lib/plyfs]
-    #[arg(
-        long,
-        global = true,
-        env = "PLYFS_STORE",
-        value_name = "DIR",
-        hide_env = true
-    )]
+    /// Where images and containers are kept [default: $PLYFS_STORE, else $XDG_DATA_HOME/plyfs, for root
+    /// /var/lib/plyfs]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
     /// Say more about what is done; twice for every request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -152,4 +150,70 @@ pub(crate) struct UnshareArgs {
     /// The command, and its arguments; $SHELL if none is given
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// Exit status for arguments that cannot be understood.
+const USAGE: u8 = 2;
+
+impl Cli {
+    /// Reads the arguments of this process. What asks for help is answered here.
+    pub(crate) fn read() -> Outcome<Self> {
+        Self::try_parse().map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            _ => not_understood(&error.render().to_string(), subcommand().as_deref()),
+        })
+    }
+}
+
+/// The command that was meant, as far as the arguments can be understood.
+fn subcommand() -> Option<String> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches().ok()?;
+    matches.subcommand_name().map(str::to_owned)
+}
+
+/// What is wrong with the arguments, from the paragraphs that the parser has for it, on one line.
+fn not_understood(said: &str, subcommand: Option<&str>) -> Failure {
+    let (what, rest) = said.split_once("\n\n").unwrap_or((said, ""));
+    let what = what.trim_start_matches("error: ");
+    let what: Vec<&str> = what.split_whitespace().collect();
+    let mut line = what.join(" ");
+    for tip in rest.lines().filter_map(|line| line.split_once("tip: ")) {
+        line.push_str("; ");
+        line.push_str(tip.1.trim());
+    }
+    let command = subcommand.map_or(String::new(), |name| format!(" {name}"));
+    Failure::new(format_args!("{line}; see plyfs{command} --help")).with_status(match subcommand {
+        // What the command that is run ends with must be told from this.
+        Some("run") => crate::run::NOT_STARTED,
+        _ => USAGE,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_one_line() {
+        let said = |arguments: &[&str]| {
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            not_understood(&error.render().to_string(), arguments.get(1).copied()).to_string()
+        };
+        assert_eq!(
+            said(&["plyfs", "images", "--jsn"]),
+            "unexpected argument '--jsn' found; a similar argument exists: '--json'; see plyfs \
+             images --help"
+        );
+        assert_eq!(
+            said(&["plyfs", "import"]),
+            "the following required arguments were not provided: <SOURCE>; see plyfs import --help"
+        );
+    }
 }

@@ -63,6 +63,29 @@ pub(crate) trait Doing<T> {
 
 impl<T, E: fmt::Display> Doing<T> for Result<T, E> {
     fn doing(self, what: impl fmt::Display) -> Outcome<T> {
-        self.map_err(|error| Failure::new(format_args!("cannot {what}: {error}")))
+        self.map_err(|error| Failure::new(format_args!("cannot {what}: {}", reason(&error))))
+    }
+}
+
+/// What an error says, without the number that the standard library adds to the words.
+pub(crate) fn reason(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_no_numbers() {
+        let missing = std::fs::File::open("/no/such/file").doing("open it");
+        assert_eq!(
+            missing.unwrap_err().to_string(),
+            "cannot open it: No such file or directory"
+        );
     }
 }

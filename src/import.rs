@@ -1,12 +1,15 @@
 //! `plyfs import`.
 
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use plyfs_store::{Event, ImportRequest, Ownership, PlannedLayer, Progress, Source};
+use plyfs_store::{
+    BlobError, Event, ImportRequest, Ownership, PlannedLayer, Progress, Source, SourceError,
+};
 use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
 
@@ -19,7 +22,7 @@ const INTERRUPTED: u8 = 130;
 
 /// Imports an image and prints its name.
 pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
-    let source = Source::parse(&args.source).map_err(Failure::new)?;
+    let source = Source::parse(&args.source).map_err(|error| no_source(&args.source, &error))?;
     let name = args.name.as_deref().map(str::parse).transpose();
     let platform = args.platform.as_deref().map(str::parse).transpose();
     // Before the namespace, in which the user would seem to be another.
@@ -40,7 +43,37 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
             "interrupted; the next import goes on from here",
         )
         .with_status(INTERRUPTED)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(not_imported(error, &request.source)),
+    }
+}
+
+/// What was given in place of a source.
+fn no_source(text: &str, error: &SourceError) -> Failure {
+    match text.split_once("://") {
+        Some((transport, _)) => Failure::new(format_args!(
+            "images are read from files, not from {transport}://; fetch it first, as by \"skopeo \
+             copy {text} oci:DIR:TAG\", and import oci:DIR:TAG"
+        )),
+        None => Failure::new(error),
+    }
+}
+
+/// Why an image was not imported, and what can be done about it where the message does not say so.
+fn not_imported(error: plyfs_store::Error, source: &Source) -> Failure {
+    use plyfs_store::Error;
+    let path = source.path.as_os_str().as_bytes();
+    let path = plyfs_store::escaped(path);
+    match error {
+        Error::Blob(
+            BlobError::Missing { .. } | BlobError::Size { .. } | BlobError::Corrupt { .. },
+        ) => Failure::new(format_args!(
+            "{error}; the image in {path} is damaged or not complete: fetch it again"
+        )),
+        // What is no failure of this machine.
+        Error::Layer(_) if error.errno().is_none() => Failure::new(format_args!(
+            "{error}; the image in {path} is refused: fetch or build it again"
+        )),
+        error => error.into(),
     }
 }
 

@@ -11,7 +11,7 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            eprintln!("plyfs: {}", record.args());
+            crate::output::complain(record.args());
         }
     }
 

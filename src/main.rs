@@ -3,12 +3,6 @@
 //! This is the command: it reads arguments and environment, makes namespaces, mounts, and is the
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the part that prints"
-)]
-
 mod cli;
 mod demo;
 mod failure;
@@ -26,30 +20,31 @@ mod unshare;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
+use crate::failure::Outcome;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    logger::install(cli.global.verbose);
-    let store = cli.global.store.as_deref();
-    let outcome = match cli.command {
-        Command::Demo => demo::demo(),
-        Command::Import(args) => import::import(&args, store),
-        Command::Images(args) => images::images(&args, store),
-        Command::Mount(args) => mounting::mount(&args, store),
-        Command::Run(args) => run::run(&args, store),
-        Command::Umount(args) => mounting::umount(&args),
-        Command::Unshare(args) => unshare::unshare(&args),
-    };
-    match outcome {
+    match Cli::read().and_then(|cli| execute(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_silent() {
-                eprintln!("plyfs: {failure}");
+                output::complain(&failure);
             }
             ExitCode::from(failure.status())
         }
+    }
+}
+
+fn execute(cli: &Cli) -> Outcome {
+    logger::install(cli.global.verbose);
+    let store = cli.global.store.as_deref();
+    match &cli.command {
+        Command::Demo => demo::demo(),
+        Command::Import(args) => import::import(args, store),
+        Command::Images(args) => images::images(args, store),
+        Command::Mount(args) => mounting::mount(args, store),
+        Command::Run(args) => run::run(args, store),
+        Command::Umount(args) => mounting::umount(args),
+        Command::Unshare(args) => unshare::unshare(args),
     }
 }

@@ -15,7 +15,7 @@ use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::failure::{Doing, Failure, Outcome, reason};
 
 /// Ids, as ranges.
 pub(crate) type Ranges = Vec<Range<u32>>;
@@ -66,8 +66,9 @@ pub(crate) fn enter() -> Outcome {
     let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
     plyfs_sys::process::unshare(flags).map_err(|error| {
         Failure::new(format_args!(
-            "cannot make a user namespace: {error}; see user.max_user_namespaces in sysctl(8), and \
-             whether a security module restricts user namespaces"
+            "cannot make a user namespace: {}; see user.max_user_namespaces in sysctl(8), and \
+             whether a security module restricts user namespaces",
+            reason(&error)
         ))
     })?;
     match mapper.map(Mapper::finish) {

@@ -1,5 +1,6 @@
 //! What people and programs read: tables, sizes, JSON.
 
+use std::fmt;
 use std::io::Write;
 
 use serde::Serialize;
@@ -43,6 +44,11 @@ pub(crate) fn write(text: &str) -> Outcome {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.doing("write to standard output"),
     }
+}
+
+/// Says something on standard error. If nobody reads it any more, nobody is to be told of that.
+pub(crate) fn complain(what: &dyn fmt::Display) {
+    drop(writeln!(std::io::stderr().lock(), "plyfs: {what}"));
 }
 
 /// A size in bytes for people: three digits and a unit.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use plyfs_fs::{
     Config, IndexUse, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
 };
-use plyfs_store::{Container, ContainerError, ContainerName, Image, LayerPath, Ownership, Store};
+use plyfs_store::{
+    Container, ContainerError, ContainerName, Image, ImageName, LayerPath, Ownership, Store,
+};
 use rustix::mount::MountFlags;
 
 use crate::failure::{Failure, Outcome};
@@ -27,6 +29,14 @@ impl Subject {
         match self {
             Self::Image(image) => &image.layers,
             Self::Container(container) => &container.layers,
+        }
+    }
+
+    /// The name of the image, or that it had when the container was made.
+    fn image(&self) -> &ImageName {
+        match self {
+            Self::Image(image) => &image.name,
+            Self::Container(container) => &container.record.image,
         }
     }
 
@@ -54,6 +64,9 @@ pub(crate) fn container(
             Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) if image.is_some() => {
                 None
             }
+            Err(plyfs_store::Error::Container(error @ ContainerError::Unknown(_))) => {
+                return Err(unknown_container(store, &error));
+            }
             Err(error) => return Err(error.into()),
         },
     };
@@ -70,11 +83,37 @@ pub(crate) fn container(
         }
         (Some(container), _) => Ok((container, false)),
         (None, Some(image)) => {
+            require_layers(&image.name, &image.layers)?;
             let ownership = storage::ownership_here();
             let container = store.create_container(name.as_ref(), &image, ownership)?;
             Ok((container, true))
         }
         (None, None) => Err(Failure::new("an image or a container is needed")),
+    }
+}
+
+/// A container that is not there, with those that are.
+fn unknown_container(store: &Store, error: &ContainerError) -> Failure {
+    const SHOWN: usize = 8;
+    let records = store.containers().unwrap_or_default();
+    let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+    let Some(shown) = names.chunks(SHOWN).next() else {
+        return Failure::new(format_args!("{error}; give an image to make it of"));
+    };
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    Failure::new(format_args!(
+        "{error}, but {}{more}; or give an image to make it of",
+        shown.join(", ")
+    ))
+}
+
+/// An image may consist of its configuration alone.
+fn require_layers(name: &ImageName, layers: &[LayerPath]) -> Outcome {
+    match layers.is_empty() {
+        true => Err(Failure::new(format_args!(
+            "the image {name} has no layers, so there is nothing to mount"
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -85,6 +124,7 @@ pub(crate) fn plan(
     target: PathBuf,
     read_only: bool,
 ) -> Outcome<Plan> {
+    require_layers(subject.image(), subject.layers())?;
     let mut lowers = lowers(subject.layers());
     let mut upper = None;
     let mut hold: Option<Box<dyn std::any::Any>> = None;

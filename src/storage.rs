@@ -10,19 +10,26 @@ use crate::namespace;
 
 impl From<plyfs_store::Error> for Failure {
     fn from(error: plyfs_store::Error) -> Self {
-        Self::new(error)
+        match error {
+            plyfs_store::Error::NoStore { .. } => Self::new(format_args!(
+                "{error}; import an image, or say with --store where one was imported"
+            )),
+            error => Self::new(error),
+        }
     }
 }
 
 /// Where the store is.
 pub(crate) fn location(chosen: Option<&Path>) -> Outcome<PathBuf> {
-    if let Some(chosen) = chosen {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    // An empty variable is as good as none: scripts set one to what they have not got.
+    let by_variable = variable("PLYFS_STORE").filter(|path| !path.as_os_str().is_empty());
+    if let Some(chosen) = chosen.or(by_variable.as_deref()) {
         return std::path::absolute(chosen).doing("resolve the path of the store");
     }
     if namespace::is_real_root() {
         return Ok("/var/lib/plyfs".into());
     }
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
     // A relative path is to be ignored (XDG base directory specification).
     let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
     let data = data.or_else(|| Some(variable("HOME")?.join(".local/share")));

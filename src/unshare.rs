@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::cli::UnshareArgs;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, reason};
 use crate::namespace;
 
 /// Exit status when a command cannot be run, and when it cannot be found, as shells have it.
@@ -28,6 +28,6 @@ pub(crate) fn unshare(args: &UnshareArgs) -> Outcome {
         std::io::ErrorKind::NotFound => NOT_FOUND,
         _ => CANNOT_RUN,
     };
-    let message = format!("cannot run {}: {error}", program.display());
+    let message = format!("cannot run {}: {}", program.display(), reason(&error));
     Err(Failure::new(message).with_status(status))
 }

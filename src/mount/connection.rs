@@ -17,7 +17,7 @@ use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::failure::{Doing, Failure, Outcome, reason};
 use crate::namespace;
 
 const DEVICE: &str = "/dev/fuse";
@@ -85,7 +85,10 @@ fn no_device(error: Errno) -> Failure {
         }
         _ => "FUSE is not available here",
     };
-    Failure::new(format_args!("cannot open {DEVICE}: {error}; {remedy}"))
+    Failure::new(format_args!(
+        "cannot open {DEVICE}: {}; {remedy}",
+        reason(&error)
+    ))
 }
 
 fn mount_by_helper(request: &Request) -> Outcome<OwnedFd> {
@@ -137,7 +140,7 @@ fn helper_options(request: &Request) -> OsString {
 
 fn no_helper(error: &std::io::Error, request: &Request) -> Failure {
     if error.kind() != std::io::ErrorKind::NotFound {
-        return Failure::new(format_args!("cannot run {HELPER}: {error}"));
+        return Failure::new(format_args!("cannot run {HELPER}: {}", reason(&error)));
     }
     Failure::new(format_args!(
         "cannot mount on {} as an ordinary user: install {HELPER} (package fuse3), or mount in a \
@@ -175,8 +178,8 @@ pub(crate) fn unmount(target: &Path, lazily: bool) -> Outcome {
     if namespace::can_mount() {
         let mut flags = UnmountFlags::NOFOLLOW;
         flags.set(UnmountFlags::DETACH, lazily);
-        let doing = format!("unmount {}", target.display());
-        return rustix::mount::unmount(target, flags).doing(doing);
+        let unmounted = rustix::mount::unmount(target, flags);
+        return unmounted.map_err(|error| not_unmounted(target, error));
     }
     let mut helper = Command::new(HELPER);
     helper.arg("-u").stdin(Stdio::null());
@@ -194,8 +197,25 @@ pub(crate) fn unmount(target: &Path, lazily: bool) -> Outcome {
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().next().unwrap_or("it did not say why");
     let line = line.strip_prefix("fusermount3: ").unwrap_or(line);
+    if line.ends_with("Device or resource busy") {
+        return Err(not_unmounted(target, Errno::BUSY));
+    }
     Err(Failure::new(format_args!(
         "cannot unmount {}: {line}",
         target.display()
     )))
+}
+
+fn not_unmounted(target: &Path, error: Errno) -> Failure {
+    let target = target.display();
+    match error {
+        Errno::INVAL => Failure::new(format_args!(
+            "cannot unmount {target}: nothing is mounted on it in this mount namespace"
+        )),
+        Errno::BUSY => Failure::new(format_args!(
+            "cannot unmount {target}: it is busy; end what uses it (fuser -vm {target} tells), or \
+             detach it with --lazy"
+        )),
+        _ => Failure::new(format_args!("cannot unmount {target}: {}", reason(&error))),
+    }
 }

@@ -13,7 +13,7 @@ mod user;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use plyfs_store::{Container, Image, ImageConfiguration, Store};
+use plyfs_store::{Container, ImageConfiguration, Store};
 use plyfs_sys::process::{Fork, SignalQueue, fork, unshare};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 use rustix::thread::UnshareFlags;
@@ -23,12 +23,12 @@ use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::options::Options;
 use crate::mount::{connection, daemon};
 use crate::stack::{self, Subject};
-use crate::{namespace, storage};
-use process::Program;
+use crate::{namespace, output, storage};
+use process::{Bond, Program};
 use rootfs::Rootfs;
 
 /// Exit status when a container could not be started, as Podman has it.
-const NOT_STARTED: u8 = 125;
+pub(crate) const NOT_STARTED: u8 = 125;
 
 /// Signals that are passed on to the container when somebody sends them to this process.
 const PASSED_ON: [Signal; 8] = [
@@ -64,30 +64,27 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     }
     let store = Store::open_existing(location)?;
     let image = store.image(&args.image)?;
+    // Before a container is made, which would be kept though there is nothing to run in it.
+    let program = program(args, &image.config)?;
     if args.ro {
-        let program = program(args, &image.config, "plyfs")?;
         return run_in(&store, &Subject::Image(Box::new(image)), &program, false);
     }
     let name = args.container.as_deref();
     if name.is_none() && !args.keep {
         let container = store.temporary_container(&image, storage::ownership_here())?;
-        return run_in_container(args, &store, &image, &container);
+        return run_in_container(&store, &container, program);
     }
     let (container, _) = stack::container(&store, name, Some(&args.image))?;
-    let status = run_in_container(args, &store, &image, &container);
+    let status = run_in_container(&store, &container, program);
     if name.is_none() {
-        eprintln!("plyfs: the container was kept as {}", container.record.name);
+        let name = &container.record.name;
+        output::complain(&format_args!("the container was kept as {name}"));
     }
     status
 }
 
-fn run_in_container(
-    args: &RunArgs,
-    store: &Store,
-    image: &Image,
-    container: &Container,
-) -> Outcome<u8> {
-    let program = program(args, &image.config, container.record.name.as_str())?;
+fn run_in_container(store: &Store, container: &Container, mut program: Program) -> Outcome<u8> {
+    program.hostname = container.record.name.to_string();
     let subject = Subject::Container(Box::new(container.clone()));
     run_in(store, &subject, &program, true)
 }
@@ -116,11 +113,17 @@ fn run_in(store: &Store, subject: &Subject, program: &Program, writable: bool) -
 fn run_process(program: &Program, root: &Path, writable: bool) -> Outcome<u8> {
     let flags = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     unshare(flags).doing("make namespaces")?;
+    let (bond, end) = Bond::new()?;
     match fork().doing("start the container")? {
-        Fork::Parent(pid) => attend(pid),
+        Fork::Parent(pid) => {
+            let status = attend(pid);
+            drop(end);
+            status
+        }
         Fork::Child => {
-            let failure = become_container(program, root, writable);
-            eprintln!("plyfs: {failure}");
+            drop(end);
+            let failure = become_container(program, &bond, root, writable);
+            output::complain(&failure);
             std::process::exit(match failure.status() {
                 1 => NOT_STARTED.into(),
                 status => status.into(),
@@ -131,11 +134,9 @@ fn run_process(program: &Program, root: &Path, writable: bool) -> Outcome<u8> {
 
 /// In the container's first process: sets everything up and becomes the program. Returns only why it
 /// could not.
-fn become_container(program: &Program, root: &Path, writable: bool) -> Failure {
+fn become_container(program: &Program, bond: &Bond, root: &Path, writable: bool) -> Failure {
     let prepared = || {
-        // Without us nobody would wait for it.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .doing("bind the container to its parent")?;
+        bond.tie()?;
         namespace::enter_mounts_only()?;
         rustix::system::sethostname(program.hostname.as_bytes()).doing("set the host name")?;
         let rootfs = Rootfs::open(root, writable)?;
@@ -143,7 +144,7 @@ fn become_container(program: &Program, root: &Path, writable: bool) -> Failure {
         rootfs.enter()
     };
     match prepared() {
-        Ok(()) => program.execute(),
+        Ok(()) => program.execute(bond),
         Err(failure) => failure,
     }
 }
@@ -181,7 +182,7 @@ fn exit_status(status: WaitStatus) -> u8 {
 }
 
 /// What is to be run: what the image says, with what the arguments replace.
-fn program(args: &RunArgs, config: &ImageConfiguration, hostname: &str) -> Outcome<Program> {
+fn program(args: &RunArgs, config: &ImageConfiguration) -> Outcome<Program> {
     let config = config.config().as_ref();
     let words = |list: Option<&Option<Vec<String>>>| -> Vec<OsString> {
         let list = list.and_then(Option::as_ref);
@@ -225,7 +226,7 @@ fn program(args: &RunArgs, config: &ImageConfiguration, hostname: &str) -> Outco
             Some(user) => user.clone(),
             None => text(config.map(|config| config.user())),
         },
-        hostname: hostname.to_owned(),
+        hostname: "plyfs".to_owned(),
     })
 }
 

@@ -1,18 +1,21 @@
 //! The first process of a container: from a fork to the image's own program.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Access;
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::user::{self, Identity};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::failure::{Doing, Failure, Outcome, reason};
 
 /// Exit status of a program that is there but cannot be run, and of one that is not there.
 const CANNOT_RUN: u8 = 126;
@@ -34,6 +37,37 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SYS_CHROOT);
 
+/// What ends a container's first process with the process that attends to it: without that one,
+/// nobody would wait for it.
+pub(crate) struct Bond {
+    /// Of a pipe the other end of which only the parent has.
+    parent: OwnedFd,
+}
+
+impl Bond {
+    /// A bond for a process to be started, and the end that the parent keeps.
+    pub(crate) fn new() -> Outcome<(Self, OwnedFd)> {
+        let flags = rustix::pipe::PipeFlags::CLOEXEC;
+        let (parent, end) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
+        Ok((Self { parent }, end))
+    }
+
+    /// Has this process killed when its parent ends.
+    pub(crate) fn tie(&self) -> Outcome {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .doing("bind the container to its parent")?;
+        // The parent may have ended before, and the number of a process that has another pid
+        // namespace cannot tell.
+        let mut fds = [PollFd::new(&self.parent, PollFlags::empty())];
+        match poll(&mut fds, Some(&Timespec::default())).doing("look for the parent")? {
+            0 => Ok(()),
+            _ => Err(Failure::new(
+                "the process that started the container is gone",
+            )),
+        }
+    }
+}
+
 /// A program to run in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
@@ -49,27 +83,39 @@ pub(crate) struct Program {
 
 impl Program {
     /// Becomes the program. The present root is the container's. Returns only why it could not.
-    pub(crate) fn execute(&self) -> Failure {
-        match self.prepare() {
-            Ok(mut command) => {
-                let error = command.exec();
-                let name = self.name().display();
-                Failure::new(format_args!("cannot run {name} in the container: {error}"))
-                    .with_status(CANNOT_RUN)
-            }
+    pub(crate) fn execute(&self, bond: &Bond) -> Failure {
+        match self.prepare(bond) {
+            Ok(mut command) => self.not_executed(&command.exec()),
             Err(failure) => failure,
         }
+    }
+
+    /// Why a program that is there could not be executed.
+    fn not_executed(&self, error: &io::Error) -> Failure {
+        let name = self.name().display();
+        if error.kind() == io::ErrorKind::NotFound {
+            return Failure::new(format_args!(
+                "cannot run {name} in the container: what it needs to be started (the interpreter of a \
+                 script, the loader of a program) is not in the image"
+            ))
+            .with_status(NOT_FOUND);
+        }
+        let why = reason(error);
+        Failure::new(format_args!("cannot run {name} in the container: {why}"))
+            .with_status(CANNOT_RUN)
     }
 
     fn name(&self) -> &OsStr {
         self.arguments.first().map_or(OsStr::new(""), |name| name)
     }
 
-    fn prepare(&self) -> Outcome<Command> {
+    fn prepare(&self, bond: &Bond) -> Outcome<Command> {
         let identity = user::look_up(&self.user)?;
         let environment = self.environment(&identity);
         self.enter_directory()?;
         take_identity(&identity)?;
+        // Another user id has undone it (prctl(2), PR_SET_PDEATHSIG).
+        bond.tie()?;
         let path = find(&environment, "PATH").unwrap_or_else(|| DEFAULT_PATH.into());
         let program = search(self.name(), &path)?;
         let mut command = Command::new(program);

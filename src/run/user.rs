@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, reason};
 
 /// Ids of a process, and what goes with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +21,14 @@ pub(crate) struct Identity {
 
 /// Looks up what `User` says in the files of the present root.
 pub(crate) fn look_up(user: &str) -> Outcome<Identity> {
-    let read = |path: &str| match std::fs::read_to_string(path) {
-        Ok(text) => Ok(text),
+    let read = |path: &str| match std::fs::read(path) {
+        // The names of people may be in any encoding.
+        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
         // An image may do without.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Failure::new(format_args!(
-            "cannot read {path} in the container: {error}"
+            "cannot read {path} in the container: {}",
+            reason(&error)
         ))),
     };
     identify(user, &read("/etc/passwd")?, &read("/etc/group")?)

@@ -110,7 +110,7 @@ pub enum LayerFault {
         why: String,
     },
     /// What it unpacks to is not what the configuration names.
-    #[error("it unpacks to {actual}, but the image is made of {expected}")]
+    #[error("it unpacks to {actual}, but the configuration of the image names {expected}")]
     DiffId {
         /// The DiffID in the configuration.
         expected: Digest,

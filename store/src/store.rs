@@ -152,7 +152,9 @@ impl Store {
             layout |= name == "oci-layout";
             let own = DIRS.iter().any(|dir| name == *dir);
             if !own && name != "oci-layout" && name != "index.json" && name != "lock" {
-                return Err(not_a_store("there is something else in that directory"));
+                return Err(not_a_store(
+                    "there is something else in that directory; choose an empty or a new one",
+                ));
             }
         }
         if layout && !self.root.join("layers").is_dir() {
@@ -246,8 +248,12 @@ impl Store {
         change: impl FnOnce(&mut Index),
     ) -> Result<()> {
         let _lock = self.lock()?;
-        let mut index = self.index()?;
+        let before = self.index()?;
+        let mut index = before.clone();
         change(&mut index);
+        if index == before {
+            return Ok(());
+        }
         staging.publish_file("index.json", &to_json(&index), &self.index_path())
     }
 

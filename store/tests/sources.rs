@@ -247,20 +247,29 @@ fn a_single_image_for_another_platform_is_taken_unless_one_was_asked_for() {
     for_platform("x", "linux/s390x")
         .write_oci(&dir, Some("a:1"))
         .unwrap();
+    let taken_unless_asked = || {
+        import(&world.store(), &source("oci", &dir, "")).unwrap();
+        let mut request = request(&source("oci", &dir, ""), Ownership::Override);
+        request.platform = Some("linux/arm64".parse().unwrap());
+        let other = said(world.store().import(&request, &Silent));
+        assert!(
+            other.contains("no image for linux/arm64; there is one for linux/s390x"),
+            "{other}"
+        );
+    };
+    // Whether the index says what it is for or not, and with an attestation beside it or not.
+    taken_unless_asked();
     let mut index = read_json(&dir.join("index.json"));
-    index["manifests"][0]
-        .as_object_mut()
-        .unwrap()
-        .remove("platform");
+    let mut attestation = index["manifests"][0].clone();
+    attestation["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    index["manifests"].as_array_mut().unwrap().push(attestation);
     fs::write(dir.join("index.json"), index.to_string()).unwrap();
-    import(&world.store(), &source("oci", &dir, "")).unwrap();
-    let mut request = request(&source("oci", &dir, ""), Ownership::Override);
-    request.platform = Some("linux/arm64".parse().unwrap());
-    let other = said(world.store().import(&request, &Silent));
-    assert!(
-        other.contains("no image for linux/arm64; there is one for linux/s390x"),
-        "{other}"
-    );
+    taken_unless_asked();
+    let manifests = index["manifests"].as_array_mut().unwrap();
+    manifests.pop();
+    manifests[0].as_object_mut().unwrap().remove("platform");
+    fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    taken_unless_asked();
 }
 
 #[test]
@@ -518,7 +527,11 @@ fn what_is_no_image_is_refused_with_a_reason() {
             "is not an OCI image layout: it has no file oci-layout",
         ),
         ("oci", "missing", "cannot open "),
-        ("oci", "text", "cannot open "),
+        (
+            "oci",
+            "text",
+            "is not an OCI image layout: it is no directory",
+        ),
         ("oci-archive", "missing", "cannot open "),
         (
             "oci-archive",

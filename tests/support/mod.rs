@@ -9,7 +9,9 @@
 )]
 
 pub mod manifest;
+pub mod program;
 pub mod tree;
+pub mod world;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -76,6 +78,25 @@ pub fn inside(name: &str, body: impl FnOnce()) {
         let line = format!("{line}\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
+}
+
+/// An ordinary user without subordinate ids, as root can become one.
+pub const NOBODY: u32 = 65534;
+
+/// Why root cannot run the program as an ordinary user here.
+pub fn cannot_be_run_by_nobody() -> Option<String> {
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let status = plyfs(["--version"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdout(Stdio::null())
+        .status();
+    status
+        .err()
+        .map(|error| format!("an ordinary user cannot run {PLYFS}: {error}"))
 }
 
 pub fn text(bytes: &[u8]) -> String {

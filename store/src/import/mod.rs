@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 
+use crate::oci::Descriptor;
 use crate::progress::{Event, Progress};
 use crate::source::{Found, SourceError};
 use crate::staging::{Staging, sync_dir};
@@ -108,7 +109,9 @@ impl Store {
     /// for layers that were complete. [`Error::Interrupted`] if `progress` asked for it.
     pub fn import(&self, request: &ImportRequest, progress: &dyn Progress) -> Result<Imported> {
         let staging = self.stage()?;
-        let found = request.source.find(request.platform.as_ref(), &staging)?;
+        let interrupted = || progress.interrupted();
+        let platform = request.platform.as_ref();
+        let found = request.source.find(platform, &staging, &interrupted)?;
         let name = request.name.clone().or_else(|| found.name.clone());
         let name = name.ok_or_else(|| SourceError::NoName(request.source.path.clone()))?;
         let import = Import {
@@ -135,10 +138,17 @@ impl Store {
         let manifest = import.publish_documents(&blobs)?;
         let descriptor = import.named(&manifest, &name);
         self.change_index(&staging, |index| {
-            index
+            let named = |one: &Descriptor| one.ref_name() == Some(name.as_str());
+            // Not moved to the end: an image that is there already changes nothing.
+            if index
                 .manifests
-                .retain(|one| one.ref_name() != Some(name.as_str()));
-            index.manifests.push(descriptor);
+                .iter()
+                .filter(|one| named(one))
+                .ne([&descriptor])
+            {
+                index.manifests.retain(|one| !named(one));
+                index.manifests.push(descriptor);
+            }
         })?;
         Ok(Imported {
             name,

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 use super::SourceError;
-use crate::Result;
 use crate::blob::Content;
 use crate::decode::{self, Decoder};
 use crate::error::Context;
@@ -22,6 +21,7 @@ use crate::limits;
 use crate::oci::Compression;
 use crate::staging::Staging;
 use crate::tar::{Input, InputError, Kind, Reader};
+use crate::{Error, Result};
 
 /// How much of an archive is read at a time, in bytes.
 const BUFFER: usize = 64 << 10;
@@ -45,8 +45,12 @@ enum Member {
 }
 
 /// Opens an archive and reads its headers.
-pub(crate) fn open(path: &Path, staging: &Staging) -> Result<Archive> {
-    let file = open_plain(path, staging)?;
+pub(crate) fn open(
+    path: &Path,
+    staging: &Staging,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<Archive> {
+    let file = open_plain(path, staging, interrupted)?;
     let len = file.metadata().context("examine", path)?.len();
     let file = Arc::new(file);
     let content = Content::part(&file, 0, len);
@@ -67,14 +71,14 @@ fn not_an_archive(path: &Path, why: &str) -> SourceError {
 }
 
 /// The archive as an uncompressed regular file.
-fn open_plain(path: &Path, staging: &Staging) -> Result<File> {
+fn open_plain(path: &Path, staging: &Staging, interrupted: &dyn Fn() -> bool) -> Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .open(path)
         .context("open", path)?;
     let metadata = file.metadata().context("examine", path)?;
     if metadata.is_dir() {
-        return Err(not_an_archive(path, "it is a directory").into());
+        return Err(not_an_archive(path, "it is a directory; oci: is for those").into());
     }
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = decode::peek(&mut reader).context("read", path)?;
@@ -92,14 +96,23 @@ fn open_plain(path: &Path, staging: &Staging) -> Result<File> {
         .open(&copied)
         .context("create", &copied)?;
     let mut decoder = Decoder::new(reader, compression).context("decompress", path)?;
-    copy(&mut decoder, &mut out, path, &copied)?;
+    copy(&mut decoder, &mut out, interrupted, path, &copied)?;
     Ok(out)
 }
 
 /// Copies all of it, telling errors of the one side from those of the other.
-fn copy(from: &mut impl Read, to: &mut File, path: &Path, copied: &Path) -> Result<()> {
+fn copy(
+    from: &mut impl Read,
+    to: &mut File,
+    interrupted: &dyn Fn() -> bool,
+    path: &Path,
+    copied: &Path,
+) -> Result<()> {
     let mut buffer = vec![0; 4 * BUFFER];
     loop {
+        if interrupted() {
+            return Err(Error::Interrupted);
+        }
         let count = match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => count,

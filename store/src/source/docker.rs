@@ -36,10 +36,14 @@ impl Item {
 /// Finds the image that the source names.
 pub(super) fn find(source: &Source, files: Files, wanted: Option<&Platform>) -> Result<Found> {
     let Some(list) = files.open("manifest.json")? else {
+        let why = match files.open("oci-layout")? {
+            Some(_) => "it is an OCI image layout; name it by oci-archive:",
+            None => "it has no manifest.json",
+        };
         return Err(SourceError::Kind {
             path: source.path.clone(),
             what: "an archive of docker save",
-            why: "it has no manifest.json".to_owned(),
+            why: why.to_owned(),
         }
         .into());
     };

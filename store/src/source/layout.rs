@@ -45,7 +45,11 @@ fn check_layout(source: &Source, files: &Files) -> Result<()> {
         version: String,
     }
     let Some(marker) = files.open("oci-layout")? else {
-        return Err(not_a_layout(source, "it has no file oci-layout").into());
+        let why = match files.open("manifest.json")? {
+            Some(_) => "it is what docker save writes; name it by docker-archive:",
+            None => "it has no file oci-layout",
+        };
+        return Err(not_a_layout(source, why).into());
     };
     let bytes = marker.read_all("oci-layout", limits::DOCUMENT_BYTES)?;
     match serde_json::from_slice::<Marker>(&bytes) {

@@ -180,20 +180,42 @@ impl Source {
         })
     }
 
-    /// Finds the image: reads and verifies its documents.
-    pub(crate) fn find(&self, wanted: Option<&Platform>, staging: &Staging) -> Result<Found> {
+    /// Finds the image: reads and verifies its documents. An archive that has to be copied first can
+    /// take long, so `interrupted` is asked meanwhile.
+    pub(crate) fn find(
+        &self,
+        wanted: Option<&Platform>,
+        staging: &Staging,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Found> {
         let files = match self.form {
             Form::Oci => {
-                std::fs::read_dir(&self.path).context("open", &self.path)?;
+                self.check_directory()?;
                 Files::Directory(self.path.clone())
             }
             Form::OciArchive | Form::DockerArchive => {
-                Files::Archive(archive::open(&self.path, staging)?)
+                Files::Archive(archive::open(&self.path, staging, interrupted)?)
             }
         };
         match self.form {
             Form::Oci | Form::OciArchive => layout::find(self, files, wanted),
             Form::DockerArchive => docker::find(self, files, wanted),
+        }
+    }
+
+    /// Makes sure that there is a directory and that it can be read.
+    fn check_directory(&self) -> Result<()> {
+        match std::fs::read_dir(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                Err(SourceError::Kind {
+                    path: self.path.clone(),
+                    what: "an OCI image layout",
+                    why: "it is no directory; what is in a file is named by oci-archive: or docker-archive:"
+                        .to_owned(),
+                }
+                .into())
+            }
+            read => read.map(drop).context("open", &self.path),
         }
     }
 

@@ -50,20 +50,22 @@ fn tags(all: &[Descriptor]) -> Vec<String> {
     tags
 }
 
-/// The descriptor for the wanted platform, or for this machine. One that does not say what it is
-/// for is taken if it is the only one.
+/// The descriptor for the wanted platform, or for this machine. The only one there is is taken unless
+/// it says that it is for another platform than the one asked for.
 pub(super) fn by_platform(
     source: &Source,
-    all: Vec<Descriptor>,
+    mut all: Vec<Descriptor>,
     wanted: Option<&Platform>,
 ) -> Result<Descriptor, SourceError> {
-    let host = Platform::host();
-    let wanted = wanted.unwrap_or(&host);
+    // Attestations that go with an image say they are for nothing known.
+    all.retain(|one| one.platform.as_ref().is_none_or(|own| own.os != "unknown"));
     if let [only] = &all[..]
-        && only.platform.is_none()
+        && (only.platform.is_none() || wanted.is_none())
     {
         return Ok(only.clone());
     }
+    let host = Platform::host();
+    let wanted = wanted.unwrap_or(&host);
     let suits = |descriptor: &Descriptor| descriptor.platform.as_ref()?.suits(wanted);
     // Of several that suit equally well the first is taken, as other tools do.
     let best = all.iter().rev().filter_map(|one| Some((suits(one)?, one)));
@@ -71,8 +73,6 @@ pub(super) fn by_platform(
         return Ok(best.clone());
     }
     let mut found: Vec<_> = all.into_iter().filter_map(|one| one.platform).collect();
-    // Attestations that go with an image say they are for nothing known.
-    found.retain(|platform| platform.os != "unknown");
     found.sort_unstable_by_key(Platform::to_string);
     found.dedup();
     if found.is_empty() {

@@ -1,0 +1,677 @@
+//! `plyfs run`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use plyfs_store::Compression;
+use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use rustix::process::{Pid, Signal, kill_process};
+use support::world::World;
+use support::*;
+
+/// How long anything may take that does not depend on a clock.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A store with an image in which there is bash, `box:test`; or a skipped test.
+fn world_with(test: &str, config: Config) -> Option<World> {
+    if let Some(why) = cannot_mount() {
+        skip(test, &why);
+        return None;
+    }
+    let bash = match program::bash() {
+        Ok(bash) => bash,
+        Err(why) => {
+            skip(test, &why);
+            return None;
+        }
+    };
+    let etc = Layer::new([
+        Entry::dir("."),
+        Entry::dir("etc"),
+        Entry::file(
+            "etc/passwd",
+            // As some write J\u{fc}rgen: not everything is UTF-8.
+            b"root:x:0:0:root:/root:/bin/bash\njoe:x:1000:1001:J\xfcrgen:/home/joe:/bin/bash\n",
+        ),
+        Entry::file(
+            "etc/group",
+            "root:x:0:\njoe:x:1001:\nstaff:x:50:joe,ann\naudio:x:29:joe\n",
+        ),
+        Entry::dir("root").mode(0o700),
+        Entry::dir("tmp").mode(0o1777),
+        Entry::dir("proc"),
+        Entry::dir("sys"),
+        Entry::dir("dev"),
+        Entry::file("etc/text", "no program").mode(0o644),
+        Entry::file("bin/orphan", "#!/no/such/interpreter\n").mode(0o755),
+        Entry::file("bin/shapeless", "neither fish nor fowl\n").mode(0o755),
+    ]);
+    let world = World::new();
+    let image = ImageBuilder::new()
+        .layer(bash, Compression::None)
+        .layer(etc, Compression::None)
+        .config(config);
+    world.with_image("box", &image);
+    Some(world)
+}
+
+fn world(test: &str) -> Option<World> {
+    world_with(test, Config::default())
+}
+
+/// Runs a script by the bash of the image.
+fn script(world: &World, options: &[&str], script: &str) -> Command {
+    let mut command = world.plyfs(["run"]);
+    command
+        .args(options)
+        .args(["box:test", "bash", "-c", script]);
+    command
+}
+
+/// What a script says.
+fn said(world: &World, options: &[&str], text: &str) -> String {
+    succeed(&mut script(world, options, text))
+}
+
+/// Whether ids other than root's can be had in a container here.
+fn has_ids() -> bool {
+    let map = succeed(&mut plyfs(["unshare", "cat", "/proc/self/uid_map"]));
+    map.split_whitespace().nth(2) != Some("1") || map.lines().count() > 1
+}
+
+/// Nothing of what was run is left: not in the store, and no mount.
+fn assert_nothing_left(world: &World) {
+    for dir in ["containers", "staging", "mnt"] {
+        assert_eq!(world.names(dir), [""; 0], "{dir}");
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let store = world.path("").display().to_string();
+    assert!(!mounts.contains(&store), "{mounts}");
+}
+
+#[test]
+fn the_exit_status_is_passed_on() {
+    let Some(world) = world("the_exit_status_is_passed_on") else {
+        return;
+    };
+    let before = world.snapshot();
+    for (text, status) in [
+        ("exit 0", 0),
+        ("exit 3", 3),
+        ("exit 255", 255),
+        ("bash -c 'kill -TERM $$'; exit $?", 143),
+        ("bash -c 'kill -KILL $$'; exit $?", 137),
+    ] {
+        let output = script(&world, &[], text).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{text}");
+        if status < 128 {
+            // A command has its own say.
+            assert_eq!(support::text(&output.stderr), "");
+        }
+    }
+    assert_nothing_left(&world);
+    tree::assert_same(&before, &world.snapshot());
+}
+
+#[test]
+fn a_program_ended_by_a_signal_gives_128_and_its_number() {
+    let Some(world) = world("a_program_ended_by_a_signal_gives_128_and_its_number") else {
+        return;
+    };
+    let mut running = Running::start(&world, &[], "echo ready; read");
+    running.wait_for_line("ready");
+    kill_process(running.container(), Signal::KILL).unwrap();
+    assert_eq!(running.end().code(), Some(137));
+    assert_nothing_left(&world);
+}
+
+/// 125, 126 and 127 are as Podman has them.
+#[test]
+fn what_cannot_be_run_has_a_status_of_its_own() {
+    let Some(world) = world("what_cannot_be_run_has_a_status_of_its_own") else {
+        return;
+    };
+    let before = world.snapshot();
+    for (arguments, status, words) in [
+        (vec!["box:test", "nothing"], 127, ["no program", "nothing"]),
+        (
+            vec!["box:test", "/bin/nothing"],
+            127,
+            ["no program", "/bin/nothing"],
+        ),
+        (vec!["box:test", ""], 127, ["no program", ""]),
+        (vec!["box:test", "orphan"], 127, ["orphan", "interpreter"]),
+        (
+            vec!["box:test", "shapeless"],
+            127,
+            ["shapeless", "interpreter"],
+        ),
+        (
+            vec!["box:test", "/etc/text"],
+            126,
+            ["/etc/text", "can be run"],
+        ),
+        (vec!["box:test", "/etc"], 126, ["/etc", "can be run"]),
+        (
+            vec!["--user", "ann", "box:test", "bash"],
+            125,
+            ["\"ann\"", "/etc/passwd"],
+        ),
+        (
+            vec!["--user", "joe:x", "box:test", "bash"],
+            125,
+            ["\"x\"", "/etc/group"],
+        ),
+        (
+            vec!["--workdir", "/etc/text", "box:test", "bash"],
+            125,
+            ["/etc/text", "Not a directory"],
+        ),
+        (vec!["box:test"], 125, ["box:test", "names no command"]),
+        (
+            vec!["--keep", "box:test"],
+            125,
+            ["box:test", "names no command"],
+        ),
+        (
+            vec!["--container", "new", "box:test"],
+            125,
+            ["box:test", "names no command"],
+        ),
+        (
+            vec!["--container", "a b", "box:test", "bash"],
+            125,
+            ["\"a b\"", "letters"],
+        ),
+    ] {
+        let mut command = world.plyfs(["run"]);
+        command.args(&arguments);
+        let (actual, line) = fail(&mut command);
+        assert_eq!(actual, status, "{arguments:?}: {line}");
+        for word in words {
+            assert!(line.contains(word), "{arguments:?}: {line}");
+        }
+    }
+    // Also no container of which nobody would know.
+    assert_nothing_left(&world);
+    tree::assert_same(&before, &world.snapshot());
+}
+
+#[test]
+fn the_environment_is_the_image_s() {
+    let config = Config {
+        env: vec![
+            "PATH=/bin:/opt/bin".into(),
+            "FROM=image".into(),
+            "A=b=c".into(),
+        ],
+        ..Config::default()
+    };
+    let Some(world) = world_with("the_environment_is_the_image_s", config) else {
+        return;
+    };
+    let environment = |options: &[&str]| {
+        let text = "while IFS= read -r -d '' pair; do echo \"$pair\"; done </proc/self/environ";
+        let mut command = script(&world, options, text);
+        let command = command.env("OUTSIDE", "secret").env("TERM", "dumb");
+        let mut lines: Vec<String> = succeed(command).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let with = |options: &[&str], more: &[&str]| {
+        let mut expected = vec!["A=b=c", "HOME=/root", "HOSTNAME=box", "PATH=/bin:/opt/bin"];
+        expected.extend(["FROM=image", "TERM=dumb", "container=plyfs"]);
+        for pair in more {
+            let name = &pair[..=pair.find('=').unwrap()];
+            expected.retain(|other| !other.starts_with(name));
+            expected.push(pair);
+        }
+        expected.sort();
+        let mut all = vec!["--container", "box"];
+        all.extend(options);
+        assert_eq!(environment(&all), expected, "{options:?}");
+    };
+    with(&[], &[]);
+    with(
+        &["-e", "FROM=option", "-e", "NEW=1", "-e", "NEW=2"],
+        &["FROM=option", "NEW=2"],
+    );
+    with(&["-e", "OUTSIDE", "-e", "UNSET"], &["OUTSIDE=secret"]);
+    with(&["-e", "HOME=/tmp"], &["HOME=/tmp"]);
+}
+
+#[test]
+fn programs_start_with_signals_as_they_are_by_default() {
+    let Some(world) = world("programs_start_with_signals_as_they_are_by_default") else {
+        return;
+    };
+    let status = said(&world, &[], "echo \"$(</proc/self/status)\"");
+    let set = |field: &str| {
+        let line = status.lines().find(|line| line.starts_with(field));
+        let value = line.unwrap().split_whitespace().last().unwrap();
+        u64::from_str_radix(value, 16).unwrap()
+    };
+    // Which the runtime of Rust ignores, and which are waited for.
+    for signal in [Signal::PIPE, Signal::TERM, Signal::CHILD, Signal::WINCH] {
+        let bit = 1 << (signal.as_raw() - 1);
+        assert_eq!(set("SigIgn") & bit, 0, "{signal:?} is ignored");
+        assert_eq!(set("SigBlk") & bit, 0, "{signal:?} is blocked");
+    }
+}
+
+#[test]
+fn the_working_directory_is_made_if_need_be() {
+    let config = Config {
+        working_dir: "/srv/app".into(),
+        ..Config::default()
+    };
+    let Some(world) = world_with("the_working_directory_is_made_if_need_be", config) else {
+        return;
+    };
+    for (options, directory) in [
+        (vec![], "/srv/app"),
+        (vec!["--workdir", "/etc"], "/etc"),
+        (vec!["-w", "made/here"], "/made/here"),
+    ] {
+        let said = said(&world, &options, "echo \"$PWD\"; [[ -d . ]]");
+        assert_eq!(said.trim_end(), directory, "{options:?}");
+    }
+    let (status, line) = fail(&mut script(&world, &["--ro"], "true"));
+    assert_eq!(status, 125);
+    assert!(
+        line.contains("/srv/app") && line.contains("Read-only"),
+        "{line}"
+    );
+}
+
+#[test]
+fn entrypoint_and_command_are_put_together() {
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|&word| word.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let config = Config {
+        entrypoint: words(&["bash", "-c", "printf '<%s>' \"$0\" \"$@\""]),
+        cmd: words(&["a b", "c"]),
+        ..Config::default()
+    };
+    let Some(world) = world_with("entrypoint_and_command_are_put_together", config) else {
+        return;
+    };
+    for (arguments, said) in [
+        (vec!["box:test"], "<a b><c>"),
+        (vec!["box:test", "x", "-y", "--ro"], "<x><-y><--ro>"),
+        (
+            vec!["--entrypoint", "", "box:test", "bash", "-c", "echo -n x"],
+            "x",
+        ),
+        (
+            vec!["--entrypoint", "bash", "box:test", "-c", "echo -n y"],
+            "y",
+        ),
+    ] {
+        let mut command = world.plyfs(["run"]);
+        assert_eq!(succeed(command.args(&arguments)), said, "{arguments:?}");
+    }
+    // An entrypoint of one's own makes nothing of the image's command, nor does an empty one.
+    let mut command = world.plyfs(["run", "--entrypoint", "", "box:test"]);
+    assert!(fail(&mut command).1.contains("names no command"));
+}
+
+#[test]
+fn the_user_is_looked_up_in_the_image() {
+    const TEST: &str = "the_user_is_looked_up_in_the_image";
+    let config = Config {
+        user: "joe".into(),
+        ..Config::default()
+    };
+    let Some(world) = world_with(TEST, config) else {
+        return;
+    };
+    let ids = |options: &[&str]| {
+        let status = "mapfile -t lines </proc/self/status; printf '%s\\n' \"${lines[@]}\"";
+        let text = format!("echo \"HOME: $HOME\"; {status}");
+        let said = said(&world, options, &text);
+        let field = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name));
+            let values: Vec<&str> = line.unwrap().split_whitespace().collect();
+            values.join(" ")
+        };
+        let identity = [
+            field("Uid:"),
+            field("Gid:"),
+            field("Groups:"),
+            field("HOME:"),
+        ];
+        (identity.join(", "), field("CapEff:"))
+    };
+    let none = "0000000000000000";
+    if !has_ids() {
+        let (status, line) = fail(&mut script(&world, &[], "true"));
+        assert_eq!(status, 125);
+        assert!(line.contains("1001") && line.contains("subuid"), "{line}");
+        return skip(
+            TEST,
+            "this user has no subordinate ids to be somebody else with",
+        );
+    }
+    for (options, identity) in [
+        (
+            vec![],
+            "1000 1000 1000 1000, 1001 1001 1001 1001, 29 50, /home/joe",
+        ),
+        (
+            vec!["-u", "1000"],
+            "1000 1000 1000 1000, 1001 1001 1001 1001, 29 50, /home/joe",
+        ),
+        (
+            vec!["-u", "joe:staff"],
+            "1000 1000 1000 1000, 50 50 50 50, , /home/joe",
+        ),
+        (vec!["-u", "7:8"], "7 7 7 7, 8 8 8 8, , /"),
+        (vec!["-u", "7"], "7 7 7 7, 0 0 0 0, , /"),
+    ] {
+        let (found, capabilities) = ids(&options);
+        assert_eq!(found, identity, "{options:?}");
+        assert_eq!(capabilities, none, "{options:?}");
+    }
+    let (found, capabilities) = ids(&["--user", "root"]);
+    assert_eq!(found, "0 0 0 0, 0 0 0 0, , /root");
+    assert_ne!(capabilities, none);
+    // Permissions hold for others than root, and what is made belongs to whoever made it.
+    let text = "[[ ! -r /root/. && ! -w /etc ]] && echo mine >/tmp/f && [[ -O /tmp/f ]]";
+    said_nothing(&world, &[], text);
+    assert_nothing_left(&world);
+}
+
+fn said_nothing(world: &World, options: &[&str], text: &str) {
+    assert_eq!(said(world, options, text), "", "{text}");
+}
+
+#[test]
+fn the_file_systems_of_a_container_are_there() {
+    let Some(world) = world("the_file_systems_of_a_container_are_there") else {
+        return;
+    };
+    for options in [vec![], vec!["--ro"]] {
+        for text in [
+            // The first process of its own namespace, which sees only itself.
+            "[[ $$ == 1 && $(</proc/1/comm) == bash ]]",
+            "shopt -s extglob\nprocesses=(/proc/+([0-9])); (( ${#processes[@]} == 1 ))",
+            "for name in null zero full random urandom tty; do [[ -c /dev/$name ]] || exit; done",
+            "echo gone >/dev/null && [[ -z $(</dev/null) ]]",
+            "LC_ALL=C read -r -N 8 bytes </dev/urandom && [[ -n $bytes ]]",
+            "! echo x 2>/dev/null >/dev/full",
+            "[[ -d /dev/pts && -e /dev/ptmx && -c /dev/pts/ptmx ]]",
+            "echo text >/dev/shm/f && [[ $(</dev/shm/f) == text ]]",
+            "[[ -e /dev/fd/0 && -e /dev/stdin && -e /dev/stdout && -e /dev/stderr ]]",
+            "[[ -d /sys/class && -d /sys/kernel ]]",
+            // What belongs to the machine cannot be changed.
+            "! echo x 2>/dev/null >/proc/sys/kernel/hostname",
+            "! echo x 2>/dev/null >/sys/kernel/x",
+            "[[ ! -s /proc/kcore ]]",
+            "[[ ! -e /dev/fuse ]]",
+        ] {
+            said_nothing(&world, &options, text);
+        }
+    }
+    let mounts = said(
+        &world,
+        &[],
+        "mapfile -t lines </proc/mounts; printf '%s\\n' \"${lines[@]}\"",
+    );
+    let types = |path: &str| {
+        let mut all = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
+        let fields = all.find(|fields| fields[1] == path);
+        fields
+            .map(|fields| fields[2].to_owned())
+            .unwrap_or_default()
+    };
+    assert_eq!(types("/"), "fuse.plyfs", "{mounts}");
+    assert_eq!(types("/dev/pts"), "devpts", "{mounts}");
+    assert_eq!(types("/dev/shm"), "tmpfs", "{mounts}");
+    // Nothing of the machine's own tree is to be seen.
+    assert!(
+        !mounts.contains(&world.path("").display().to_string()),
+        "{mounts}"
+    );
+}
+
+#[test]
+fn a_read_only_container_changes_nothing() {
+    let Some(world) = world("a_read_only_container_changes_nothing") else {
+        return;
+    };
+    let before = world.snapshot();
+    let text = "[[ $(</etc/text) == 'no program' ]] && ! echo x 2>/dev/null >/etc/text && \
+                ! echo x 2>/dev/null >/new";
+    said_nothing(&world, &["--ro"], text);
+    assert_nothing_left(&world);
+    tree::assert_same(&before, &world.snapshot());
+}
+
+#[test]
+fn a_container_is_kept_and_found_again() {
+    let Some(world) = world("a_container_is_kept_and_found_again") else {
+        return;
+    };
+    // One that nobody asked to keep is gone.
+    said_nothing(&world, &[], "echo gone >/tmp/f");
+    said_nothing(&world, &[], "[[ ! -e /tmp/f ]]");
+    assert_nothing_left(&world);
+
+    let change = "echo changed >/etc/text; exit 4";
+    let (status, line) = fail(&mut script(&world, &["--keep"], change));
+    assert_eq!(status, 4);
+    let name = line.rsplit(' ').next().unwrap();
+    assert_eq!(world.names("containers"), [name], "{line}");
+    assert_eq!(
+        said(&world, &["--container", name], "echo $(</etc/text)"),
+        "changed\n"
+    );
+    said_nothing(&world, &[], "[[ $(</etc/text) == 'no program' ]]");
+
+    said_nothing(
+        &world,
+        &["--container", "mine"],
+        "[[ $HOSTNAME == mine ]] && echo 1 >/tmp/f",
+    );
+    assert_eq!(
+        said(&world, &["--container", "mine"], "echo $(</tmp/f)"),
+        "1\n"
+    );
+    let mut both = vec![name.to_owned(), "mine".to_owned()];
+    both.sort();
+    assert_eq!(world.names("containers"), both);
+
+    // It stands on its image, whatever has the name of that now.
+    let other = ImageBuilder::new().layer(program::bash().unwrap(), Compression::None);
+    world.with_image("box", &other);
+    let (status, line) = fail(&mut script(&world, &["--container", "mine"], "true"));
+    assert_eq!(status, 125);
+    assert!(line.contains("another image"), "{line}");
+}
+
+#[test]
+fn standard_input_is_passed_on() {
+    let Some(world) = world("standard_input_is_passed_on") else {
+        return;
+    };
+    let text = "while read -r line; do echo \"got $line\"; done; echo end";
+    let mut child = script(&world, &[], text)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\ntwo\n").unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(support::text(&output.stdout), "got one\ngot two\nend\n");
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let Some(world) = world("signals_are_passed_on") else {
+        return;
+    };
+    for (signal, name) in [
+        (Signal::TERM, "TERM"),
+        (Signal::INT, "INT"),
+        (Signal::HUP, "HUP"),
+    ] {
+        let text = format!("trap 'echo got; exit 7' {name}; echo ready; while :; do read; done");
+        let mut running = Running::start(&world, &[], &text);
+        running.wait_for_line("ready");
+        kill_process(running.pid(), signal).unwrap();
+        assert_eq!(running.end().code(), Some(7), "{name}");
+    }
+    assert_nothing_left(&world);
+}
+
+#[test]
+fn what_a_program_left_running_ends_with_it() {
+    let Some(world) = world("what_a_program_left_running_ends_with_it") else {
+        return;
+    };
+    let text = "bash -c 'while :; do read -t 60 <>/dev/ptmx; done' & echo ready; read";
+    let mut running = Running::start(&world, &[], text);
+    running.wait_for_line("ready");
+    drop(running.child.stdin.take());
+    assert!(!running.end().success());
+    running.assert_all_gone();
+    assert_nothing_left(&world);
+}
+
+/// Root in the container, and another user: a change of ids undoes what binds a process to its
+/// parent.
+#[test]
+fn a_killed_run_leaves_nothing_running() {
+    const TEST: &str = "a_killed_run_leaves_nothing_running";
+    let Some(world) = world(TEST) else { return };
+    let mut users = vec!["root"];
+    match has_ids() {
+        true => users.push("joe"),
+        false => skip(
+            &format!("{TEST} (as another user)"),
+            "this user has no subordinate ids",
+        ),
+    }
+    for user in users {
+        let text = "bash -c 'while :; do read -t 60 <>/dev/ptmx; done' & echo ready; read";
+        let mut running = Running::start(&world, &["--user", user], text);
+        running.wait_for_line("ready");
+        assert!(running.processes().len() >= 3, "{:?}", running.processes());
+        // It waits for input that does not come, so that it does not end by itself.
+        let input = running.child.stdin.take();
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+        running.assert_all_gone();
+        drop(input);
+        // The next one cleans up. A process that is ending has no arguments any more, but may still
+        // hold its locks.
+        let start = Instant::now();
+        while !world.names("staging").is_empty() && start.elapsed() < LONG {
+            said_nothing(&world, &[], "true");
+        }
+        assert_nothing_left(&world);
+    }
+}
+
+/// A program in a container that waits for its standard input, which is open until it is dropped.
+struct Running {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+    /// A word that all its processes have among their arguments or in their environment.
+    mark: String,
+}
+
+impl Running {
+    fn start(world: &World, options: &[&str], text: &str) -> Self {
+        // Every store is in a directory of a name of its own.
+        let mark = world.path("").display().to_string();
+        let mut child = script(world, options, &format!(": {mark}; {text}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self {
+            child,
+            output,
+            mark,
+        }
+    }
+
+    fn wait_for_line(&mut self, wanted: &str) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), wanted);
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The first process of the container, as it is numbered outside.
+    fn container(&self) -> Pid {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let is_bash = |child: &&str| {
+            fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "bash\n")
+        };
+        let found = children.split_whitespace().find(is_bash);
+        Pid::from_raw(found.unwrap().parse().unwrap()).unwrap()
+    }
+
+    /// Waits until it has ended.
+    fn end(&mut self) -> std::process::ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < LONG, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// All processes of it that are alive.
+    fn processes(&self) -> Vec<u32> {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let session = |pid: &u32| {
+            let mut arguments = Vec::new();
+            let file = fs::File::open(format!("/proc/{pid}/cmdline"));
+            let read = file.and_then(|mut file| file.read_to_end(&mut arguments));
+            read.is_ok() && support::text(&arguments).contains(&self.mark)
+        };
+        pids.filter(session).collect()
+    }
+
+    fn assert_all_gone(&self) {
+        let start = Instant::now();
+        while !self.processes().is_empty() {
+            assert!(start.elapsed() < LONG, "{:?} live on", self.processes());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already unless the test has failed.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
