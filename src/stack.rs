@@ -147,6 +147,9 @@ pub(crate) fn plan(
             });
         }
     }
+    // Whether the kernel's overlay reads what it needs to go on with such an upper directory. With
+    // `userxattr` it does not: metacopy files would be zeros to it.
+    let readable = namespace::is_real_root();
     let overlay = Config {
         lowers,
         data: Vec::new(),
@@ -157,10 +160,15 @@ pub(crate) fn plan(
         },
         namespace: options.namespace,
         shown_ids: shown_ids(),
-        // Nobody but plyfs mounts an upper directory of the store.
-        redirect_dir: options.redirect_dir.unwrap_or(RedirectDir::On),
-        metacopy: options.metacopy.unwrap_or(true),
-        index: options.index.unwrap_or(IndexUse::Auto),
+        redirect_dir: options.redirect_dir.unwrap_or(match readable {
+            true => RedirectDir::On,
+            false => RedirectDir::Follow,
+        }),
+        metacopy: options.metacopy.unwrap_or(readable),
+        index: options.index.unwrap_or(match readable {
+            true => IndexUse::Auto,
+            false => IndexUse::Off,
+        }),
     };
     let mut plan = with_transport(options, target, overlay, &subject.name());
     plan.hold = hold;
@@ -249,6 +257,7 @@ pub(crate) fn with_transport(
         // ACLs name ids, and records are what ids are kept in; and with ACLs the kernel would check
         // permissions.
         acl: options.acl.unwrap_or(default.acl) && !records,
+        copy_up_at_open: options.copy_up_at_open,
         threads: options.threads.unwrap_or(default.threads),
     };
     Plan {

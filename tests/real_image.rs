@@ -290,9 +290,11 @@ fn mount_kernel(store: &Path, container: &str, merged: &Path) {
         dir.join("upper").display(),
         dir.join("work").display()
     );
-    if !is_initial_namespace() {
-        options.push_str(",userxattr");
-    }
+    options.push_str(match is_initial_namespace() {
+        // What containers of the store are written with.
+        true => ",redirect_dir=on,metacopy=on,index=on",
+        false => ",userxattr",
+    });
     let data = std::ffi::CString::new(options).unwrap();
     let flags = rustix::mount::MountFlags::empty();
     rustix::mount::mount("overlay", merged, "overlay", flags, &*data).unwrap();

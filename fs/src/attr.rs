@@ -175,6 +175,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Last write.
     pub mtime: Option<SetTime>,
+    /// Takes the set-id bits from a file, as a chown(2) does that changes nothing.
+    pub drop_set_id: bool,
 }
 
 /// Who asks.

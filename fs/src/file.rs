@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plyfs_sys::attributes;
 use plyfs_sys::xattr::At;
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom};
 
 use crate::Overlay;
 use crate::attr::{Caller, FileKind};
@@ -86,6 +87,57 @@ impl Overlay {
         };
         self.after_write(&node, mode.drop_set_id);
         Ok(written)
+    }
+
+    /// Makes sure that a file can be written to: copies it up.
+    ///
+    /// # Errors
+    /// Those of copying up.
+    pub fn prepare_to_write(&self, id: u64) -> Result<()> {
+        self.copy_up(&self.node(id)?, Extent::Whole)
+    }
+
+    /// The flags of chattr(1) (ioctl_iflags(2)).
+    ///
+    /// # Errors
+    /// `NOTTY` and `OPNOTSUPP` where the layer's file system has none.
+    pub fn file_flags(&self, id: u64) -> Result<u32> {
+        let fd = self.open_for_flags(&*self.node(id)?)?;
+        Ok(rustix::fs::ioctl_getflags(&fd)?.bits())
+    }
+
+    /// The attributes that file systems know besides, as the bytes of a `struct fsxattr`
+    /// (ioctl_xfs_fsgetxattr(2)).
+    ///
+    /// # Errors
+    /// `NOTTY` and `OPNOTSUPP` where the layer's file system has none.
+    pub fn file_attributes(&self, id: u64) -> Result<[u8; attributes::LENGTH]> {
+        attributes::get(self.open_for_flags(&*self.node(id)?)?.as_fd())
+    }
+
+    /// Changes the flags of chattr(1), copying the file up if need be.
+    ///
+    /// # Errors
+    /// `OPNOTSUPP` for a file that is to be immutable or only appended to: the kernel does not learn of
+    /// it, and would go on with changes that are not made; otherwise those of ioctl_iflags(2).
+    pub fn set_file_flags(&self, id: u64, flags: u32) -> Result<()> {
+        let flags = IFlags::from_bits_retain(flags);
+        if flags.intersects(IFlags::IMMUTABLE | IFlags::APPEND) {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let node = self.node(id)?;
+        self.copy_up(&node, Extent::None)?;
+        rustix::fs::ioctl_setflags(&self.open_for_flags(&node)?, flags)
+    }
+
+    fn open_for_flags(&self, node: &Node) -> Result<OwnedFd> {
+        match node.kind {
+            FileKind::Regular | FileKind::Directory => {
+                let object = self.locate(node)?;
+                self.open_reading(object.at(), object.in_upper)
+            }
+            _ => Err(Errno::NOTTY),
+        }
     }
 
     /// Makes the content of a file, or the names in a directory, durable (fsync(2)). Without effect
@@ -238,7 +290,14 @@ impl Overlay {
                 writable: false,
             });
         }
-        let open = || self.fds.open(|| object::open(at, OFlags::RDWR));
+        let open = || {
+            let open = |flags| self.fds.open(|| object::open(at, flags));
+            match open(OFlags::RDWR | OFlags::NOATIME) {
+                // Not our own file.
+                Err(Errno::PERM) => open(OFlags::RDWR),
+                other => other,
+            }
+        };
         let opened = match open() {
             // The file's mode does not let its own owner in, and we have no privileges. Whether the
             // caller may write to it was decided before.

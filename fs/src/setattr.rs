@@ -47,7 +47,8 @@ impl Overlay {
         let node = self.node(id)?;
         let extent = set.size.map_or(Extent::None, Extent::Before);
         self.copy_up(&node, extent)?;
-        if set.uid.is_some() || set.gid.is_some() || set.mode.is_some() {
+        let owner = set.uid.is_some() || set.gid.is_some();
+        if owner || set.mode.is_some() || set.drop_set_id {
             self.set_owner_and_mode(&node, set)?;
         }
         if let Some(size) = set.size {
@@ -69,7 +70,7 @@ impl Overlay {
         if object.records.rule(node.kind) {
             return self.set_record(node, &object, set);
         }
-        if set.uid.is_some() || set.gid.is_some() {
+        if set.uid.is_some() || set.gid.is_some() || set.drop_set_id {
             // Takes set-id bits and capabilities from a regular file, as it should.
             object::chown(object.at(), set.uid, set.gid)?;
         }
@@ -85,7 +86,7 @@ impl Overlay {
         let at = object.at();
         let disk = object::stat(at)?;
         let mut shown = object::recorded_attr_of(at, &disk, object.records)?;
-        let chown = set.uid.is_some() || set.gid.is_some();
+        let chown = set.uid.is_some() || set.gid.is_some() || set.drop_set_id;
         if chown && !node.kind.is_dir() {
             shown.mode = without_set_id(shown.mode);
             self.drop_capability(node)?;

@@ -212,6 +212,12 @@ pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
             Err(error) => return Err(error),
         }
     }
+    // Nobody else has business in there. Who may pass all the same is told by trying.
+    rustix::fs::fchmod(&dir, Mode::empty())?;
+    let passes = rustix::fs::openat(&dir, ".", flags, Mode::empty()).is_ok();
+    if !passes {
+        rustix::fs::fchmod(&dir, Mode::RWXU)?;
+    }
     Ok(dir)
 }
 

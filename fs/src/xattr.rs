@@ -89,7 +89,7 @@ impl Overlay {
         }
         let naming = self.naming(&object);
         let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
-        xattr::get_all(object.at(), &stored)?.ok_or(Errno::NODATA)
+        xattr::get_long(object.at(), &stored)
     }
 
     /// How the attributes of an object are named.
@@ -189,7 +189,7 @@ impl Overlay {
         }
         match self.getxattr_of(node, name) {
             Ok(_) if flags.contains(XattrFlags::CREATE) => Err(Errno::EXIST),
-            Err(Errno::NODATA) if flags.contains(XattrFlags::REPLACE) => Err(Errno::NODATA),
+            Err(error) if flags.contains(XattrFlags::REPLACE) => Err(error),
             _ => Ok(()),
         }
     }

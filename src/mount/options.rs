@@ -27,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) namespace: Option<Namespace>,
     pub(crate) redirect_dir: Option<RedirectDir>,
     pub(crate) metacopy: Option<bool>,
+    pub(crate) copy_up_at_open: bool,
     pub(crate) index: Option<IndexUse>,
     /// `nosuid` and the like; `None` where nothing was said.
     pub(crate) flags: Vec<(MountFlags, bool)>,
@@ -59,7 +60,7 @@ const FLAGS: [(&str, MountFlags, bool); 12] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
@@ -69,6 +70,7 @@ const NAMES: [&str; 25] = [
     "datadir+=",
     "redirect_dir=",
     "metacopy=",
+    "copy_up=",
     "index=",
     "xino=",
     "uuid=",
@@ -140,6 +142,9 @@ impl Options {
                     "nofollow" => RedirectDir::NoFollow,
                     _ => return Err(bad_value(name, value, "on, off, follow or nofollow")),
                 });
+            }
+            "copy_up" => {
+                self.copy_up_at_open = one_of(name, value, &["write", "open"])? == 1;
             }
             "metacopy" => self.metacopy = Some(switch(name, value)?),
             // Numbers are always made so that those of different file systems differ.

@@ -9,10 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use rustix::fs::XattrFlags;
 
@@ -29,6 +30,12 @@ use crate::{Entry, Overlay, Room};
 /// An attribute of the root directory whose value is the process id of the daemon, as the daemon
 /// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
 pub const DAEMON_PID: &str = "plyfs.daemon_pid";
+
+/// The requests of chattr(1) (`linux/fs.h`), with flags of 32 bits.
+const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+/// Asked before flags are set.
+const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 
 /// How many threads wait for disks.
 const POOL_THREADS: usize = 4;
@@ -169,7 +176,6 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_ASYNC_DIO,
             InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_NO_OPEN_SUPPORT,
             InitFlags::FUSE_NO_OPENDIR_SUPPORT,
             // Data changes only through this mount, so there is nothing to guess from times.
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
@@ -178,6 +184,9 @@ impl Filesystem for Adapter {
             // Without it every write asks for capabilities first.
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
         ];
+        if !self.options.copy_up_at_open {
+            wanted.push(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        }
         if self.options.acl {
             wanted.push(InitFlags::FUSE_POSIX_ACL);
         }
@@ -232,7 +241,7 @@ impl Filesystem for Adapter {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         _fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
@@ -248,6 +257,12 @@ impl Filesystem for Adapter {
             size,
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
+            ..SetAttr::default()
+        };
+        let set = SetAttr {
+            // So the kernel sends a chown(2) that changes nothing.
+            drop_set_id: ctime.is_none() && set == SetAttr::default(),
+            ..set
         };
         let timeout = self.options.timeout;
         self.run(
@@ -357,9 +372,35 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // Asked once: the kernel opens by itself from now on.
-        reply.error(fuser::Errno::ENOSYS);
+    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if !self.options.copy_up_at_open {
+            // Asked once: the kernel opens by itself from now on.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        self.run(writes && self.is_slow(ino, true), move |overlay| {
+            let opened = match writes {
+                true => overlay.prepare_to_write(ino.0),
+                false => Ok(()),
+            };
+            match opened {
+                Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
     }
 
     fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -573,6 +614,41 @@ impl Filesystem for Adapter {
         let name = name.to_owned();
         self.run(self.is_slow(ino, false), move |overlay| {
             answer(reply, overlay.removexattr(ino.0, &name));
+        });
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        command: u32,
+        input: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        let given = input.first_chunk().map(|flags| u32::from_ne_bytes(*flags));
+        let overlay = self.overlay.clone();
+        self.copying.run(move || {
+            let result = match (command, given) {
+                (FS_IOC_GETFLAGS, _) => {
+                    let flags = overlay.file_flags(ino.0);
+                    flags.map(|flags| flags.to_ne_bytes().to_vec())
+                }
+                (FS_IOC_FSGETXATTR, _) => {
+                    let attributes = overlay.file_attributes(ino.0);
+                    attributes.map(|attributes| attributes.to_vec())
+                }
+                (FS_IOC_SETFLAGS, Some(flags)) => {
+                    overlay.set_file_flags(ino.0, flags).map(|()| Vec::new())
+                }
+                _ => Err(Errno::NOTTY),
+            };
+            match result {
+                Ok(answer) => reply.ioctl(0, &answer),
+                Err(error) => reply.error(errno(error)),
+            }
         });
     }
 

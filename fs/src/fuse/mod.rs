@@ -35,6 +35,9 @@ pub struct Options {
     pub writeback: bool,
     /// Whether POSIX ACLs are supported. The kernel then checks them itself.
     pub acl: bool,
+    /// Whether opening a file for writing copies it up, as in the kernel's overlay, and not the first
+    /// change. Every open is a request then.
+    pub copy_up_at_open: bool,
     /// How many threads read requests.
     pub threads: usize,
 }
@@ -45,6 +48,7 @@ impl Default for Options {
             timeout: Duration::from_secs(1_000_000_000),
             writeback: true,
             acl: true,
+            copy_up_at_open: false,
             threads: 2,
         }
     }

@@ -4,6 +4,7 @@
 //! call has a condition that the type system cannot hold (a process must have one thread before it
 //! forks), the function checks it and fails.
 //!
+//! - [`attributes`]: what chattr(1) and xfs_io(8) show of a file.
 //! - [`handle`]: file handles, and the UUIDs of file systems.
 //! - [`mount`]: attributes of mounts.
 //! - [`process`]: fork, namespaces, and waiting for signals.
@@ -11,6 +12,7 @@
 //! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
 //!   descriptor.
 
+pub mod attributes;
 pub mod handle;
 pub mod mount;
 pub mod process;

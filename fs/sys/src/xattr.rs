@@ -41,12 +41,20 @@ pub fn get(at: At<'_>, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
     })
 }
 
+/// Reads an attribute of any length.
+///
+/// # Errors
+/// Those of getxattr(2).
+pub fn get_long(at: At<'_>, name: &CStr) -> Result<Vec<u8>> {
+    grow(|buffer| get(at, name, buffer))
+}
+
 /// Reads an attribute of any length; `None` if there is none, or the file system has none at all.
 ///
 /// # Errors
 /// Those of getxattr(2) but for `NODATA` and `OPNOTSUPP`.
 pub fn get_all(at: At<'_>, name: &CStr) -> Result<Option<Vec<u8>>> {
-    match grow(|buffer| get(at, name, buffer)) {
+    match get_long(at, name) {
         Ok(value) => Ok(Some(value)),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
         Err(error) => Err(error),
