@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plyfs_fs::{Config, IndexUse, LowerLayer, Marks, Records, UpperLayer, Volatile, fuse};
+use plyfs_fs::{Config, IndexUse, LowerLayer, Marks, UpperLayer, Volatile, fuse};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -100,10 +100,18 @@ fn absolute_directory(path: &Path) -> Outcome<PathBuf> {
 /// The mount of plain directories.
 fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     let absolute = |path: &PathBuf| std::path::absolute(path).doing("resolve a path");
+    let records = options.records;
     let layers = |paths: &[PathBuf]| -> Outcome<Vec<LowerLayer>> {
         paths
             .iter()
-            .map(|path| Ok(LowerLayer::new(absolute(path)?)))
+            .map(|path| {
+                let layer = LowerLayer::new(absolute(path)?);
+                Ok(LowerLayer {
+                    records,
+                    archive_names: options.archive_names,
+                    ..layer
+                })
+            })
             .collect()
     };
     let upper = match (&options.upper, &options.work) {
@@ -111,8 +119,9 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         (Some(upper), Some(work)) => Some(UpperLayer {
             path: absolute(upper)?,
             work: absolute(work)?,
-            records: Records::None,
+            records,
             marks: Marks::Own,
+            archive_names: options.archive_names,
         }),
         _ => return Err(plyfs_fs::MountError::UpperWithoutWork.into()),
     };
@@ -131,7 +140,8 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         redirect_dir: options.redirect_dir.unwrap_or_default(),
         metacopy: options.metacopy.unwrap_or(false),
         index: options.index.unwrap_or(IndexUse::Off),
-        ..Config::default()
+        shown_ids: stack::shown_ids(),
+        owners: options.owners.clone(),
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }

@@ -136,6 +136,7 @@ pub(crate) fn plan(
                 path: container.upper.clone(),
                 records,
                 marks: Marks::Own,
+                archive_names: false,
             };
             lowers.insert(0, changes);
         } else {
@@ -144,6 +145,7 @@ pub(crate) fn plan(
                 work: container.work.clone(),
                 records,
                 marks: Marks::Own,
+                archive_names: false,
             });
         }
     }
@@ -160,6 +162,7 @@ pub(crate) fn plan(
         },
         namespace: options.namespace,
         shown_ids: shown_ids(),
+        owners: options.owners.clone(),
         redirect_dir: options.redirect_dir.unwrap_or(match readable {
             true => RedirectDir::On,
             false => RedirectDir::Follow,
@@ -192,6 +195,7 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
                 0 => Marks::None,
                 _ => Marks::Any,
             },
+            archive_names: false,
         });
         // The roots of layers are always merged, so what an opaque one hides is left out.
         if record.facts.opaque_root {
@@ -211,7 +215,7 @@ fn records_of_upper(ownership: Ownership) -> Records {
     }
 }
 
-fn shown_ids() -> ShownIds {
+pub(crate) fn shown_ids() -> ShownIds {
     ShownIds {
         uids: namespace::mapped_ids("/proc/self/uid_map"),
         gids: namespace::mapped_ids("/proc/self/gid_map"),

@@ -37,6 +37,8 @@ pub(crate) enum Ground {
     Bare,
     /// Nothing, because of a whiteout in the upper directory.
     Whiteout,
+    /// Nothing, because of a whiteout in the form of a file of another name there.
+    ArchiveWhiteout,
     /// Something.
     Taken,
 }
@@ -115,6 +117,10 @@ impl Overlay {
         let mut names = parent.dir()?.names.write();
         let site = self.site(upper, &parent, &names)?;
         let ground = self.ground(&site, &names, name)?;
+        if upper.layer.is_archive_name(name) {
+            // It would be a whiteout.
+            return Err(Errno::INVAL);
+        }
         let mut wanted = Wanted {
             kind,
             mode,
@@ -123,6 +129,12 @@ impl Overlay {
             rdev,
             target,
         };
+        if !upper.layer.records.rule(kind) {
+            // Where all owners are shown as one, files belong to whoever makes them on disk: us.
+            let (uids, gids) = (&self.owners.uids, &self.owners.gids);
+            wanted.uid = uids.stored(caller.uid).unwrap_or_else(own_uid);
+            wanted.gid = gids.stored(caller.gid).unwrap_or_else(own_gid);
+        }
         if upper.layer.records.keep_owners() {
             self.inherit_by_record(&site, caller, &mut wanted)?;
             plyfs_sys::thread::set_umask(0)?;
@@ -132,7 +144,9 @@ impl Overlay {
         let made = match ground {
             Ground::Taken => return Err(Errno::EXIST),
             Ground::Bare => self.make_in_place(&site, name, &wanted)?,
-            Ground::Whiteout => self.make_over_whiteout(&site, name, &wanted)?,
+            Ground::Whiteout | Ground::ArchiveWhiteout => {
+                self.make_over_whiteout(&site, name, &wanted, ground)?
+            }
         };
         let name = Name::from(name);
         let entry = self.enter(&site, &mut names, &name)?;
@@ -160,6 +174,9 @@ impl Overlay {
         if node.kind.is_dir() {
             return Err(Errno::PERM);
         }
+        if upper.layer.is_archive_name(name) {
+            return Err(Errno::INVAL);
+        }
         self.copy_up(&parent, Extent::Whole)?;
         self.copy_up(&node, Extent::None)?;
         if node.is_metacopy() && !self.tie_all_names(upper, &node)? {
@@ -170,10 +187,10 @@ impl Overlay {
         match self.ground(&site, &names, name)? {
             Ground::Taken => return Err(Errno::EXIST),
             Ground::Bare => self.link_to(&node, site.dir.as_fd(), name)?,
-            Ground::Whiteout => {
+            ground => {
                 let staged = upper.work.temp_name();
                 self.link_to(&node, upper.work.dir(), &staged)?;
-                publish_over(&site, &staged, name, FileKind::Regular)?;
+                publish_over(&site, &staged, name, FileKind::Regular, ground)?;
             }
         }
         if self.nodes.has_origin(node.id) || node.is_metacopy() {
@@ -242,6 +259,13 @@ impl Overlay {
         Ok(match self.upper_stat(site.dir.as_fd(), name)? {
             Some(stat) if is_whiteout(&stat) => Ground::Whiteout,
             Some(_) => Ground::Taken,
+            None if site
+                .upper
+                .layer
+                .has_archive_whiteout(site.dir.as_fd(), name)? =>
+            {
+                Ground::ArchiveWhiteout
+            }
             None => Ground::Bare,
         })
     }
@@ -275,6 +299,7 @@ impl Overlay {
         site: &Site<'_>,
         name: &OsStr,
         wanted: &Wanted<'_>,
+        ground: Ground,
     ) -> Result<Option<OwnedFd>> {
         let work = &site.upper.work;
         let nursery = Nursery::open(site)?;
@@ -285,7 +310,7 @@ impl Overlay {
         }
         nursery.close();
         let made = made?;
-        publish_over(site, &staged, name, wanted.kind)?;
+        publish_over(site, &staged, name, wanted.kind, ground)?;
         Ok(made)
     }
 
@@ -344,13 +369,36 @@ fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Resul
     Ok(())
 }
 
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn own_gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
 fn has_set_gid(dir: BorrowedFd<'_>) -> Result<bool> {
     Ok(u32::from(object::stat_fd(dir)?.stx_mode) & S_ISGID != 0)
 }
 
 /// Moves a staged object to where a whiteout is.
-fn publish_over(site: &Site<'_>, staged: &OsStr, name: &OsStr, kind: FileKind) -> Result<()> {
+fn publish_over(
+    site: &Site<'_>,
+    staged: &OsStr,
+    name: &OsStr,
+    kind: FileKind,
+    ground: Ground,
+) -> Result<()> {
     let work = &site.upper.work;
+    if ground == Ground::ArchiveWhiteout {
+        let flags = RenameFlags::NOREPLACE;
+        let moved = rustix::fs::renameat_with(work.dir(), staged, &site.dir, name, flags);
+        match moved {
+            Ok(()) => remove_archive_whiteout(site, name),
+            Err(_) => work.discard(staged),
+        }
+        return moved;
+    }
     // A directory cannot be renamed over a file, but the two can change places.
     let flags = if kind.is_dir() {
         RenameFlags::EXCHANGE
@@ -363,6 +411,14 @@ fn publish_over(site: &Site<'_>, staged: &OsStr, name: &OsStr, kind: FileKind) -
         work.discard(staged);
     }
     moved
+}
+
+/// Removes a whiteout in the form of a file. One that stays hides nothing of a name that is there.
+fn remove_archive_whiteout(site: &Site<'_>, name: &OsStr) {
+    let whiteout = [plyfs_format::whiteout::PREFIX, name.as_bytes()].concat();
+    if let Err(errno) = rustix::fs::unlinkat(&site.dir, &*whiteout, AtFlags::empty()) {
+        log::debug!("a whiteout of {} stays: {errno}", name.display());
+    }
 }
 
 /// Where an object that is to replace a whiteout is made: the work directory, or a directory in it

@@ -34,6 +34,9 @@ pub struct LowerLayer {
     /// Which records of overlays there may be: opaque directories, redirects and the like. Asking
     /// costs a system call a directory.
     pub marks: Marks,
+    /// Whether whiteouts and opaque markers may be files, as in an OCI layer archive: `.wh.NAME` and
+    /// `.wh..wh..opq`. No name that begins so is shown then.
+    pub archive_names: bool,
 }
 
 /// Which records of overlays count in a layer.
@@ -57,6 +60,7 @@ impl LowerLayer {
             path: path.into(),
             records: Records::None,
             marks: Marks::Own,
+            archive_names: false,
         }
     }
 }
@@ -70,6 +74,8 @@ pub(crate) struct Layer {
     pub(crate) records: Records,
     /// Which records of overlays count in it.
     pub(crate) marks: Marks,
+    /// Whether whiteouts may be files in it.
+    pub(crate) archive_names: bool,
 }
 
 impl Layer {
@@ -79,6 +85,7 @@ impl Layer {
             path: layer.path.clone(),
             records: layer.records,
             marks: layer.marks,
+            archive_names: layer.archive_names,
         })
     }
 }

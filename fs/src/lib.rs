@@ -55,7 +55,7 @@ mod work;
 mod xattr;
 
 pub use error::{Errno, MountError, Result};
-pub use ids::ShownIds;
+pub use ids::{IdRange, Ids, Owners, ShownIds};
 pub use index::IndexUse;
 pub use layer::{LowerLayer, MAX_LOWER, Marks};
 pub use lookup::Entry;

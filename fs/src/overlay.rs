@@ -12,7 +12,7 @@ use rustix::process::Resource;
 
 use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{FdCache, Key};
-use crate::ids::ShownIds;
+use crate::ids::{Owners, ShownIds};
 use crate::index::{Index, IndexUse, NoIndex};
 use crate::inode::{Node, Place, Real};
 use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name, open_root};
@@ -36,6 +36,8 @@ pub struct UpperLayer {
     pub records: Records,
     /// Which records of overlays count in it.
     pub marks: Marks,
+    /// Whether whiteouts may be files in it. See [`LowerLayer::archive_names`].
+    pub archive_names: bool,
 }
 
 /// Whether an overlay is volatile, and how the next mount learns of it.
@@ -73,6 +75,8 @@ pub struct Config {
     pub namespace: Option<Namespace>,
     /// The ids that `override_stat` records may be shown with.
     pub shown_ids: ShownIds,
+    /// How owners on disk are shown.
+    pub owners: Owners,
     /// What is done with redirects.
     pub redirect_dir: RedirectDir,
     /// Whether hard links of a lower file stay one file.
@@ -114,6 +118,7 @@ pub struct Overlay {
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
     pub(crate) shown_ids: ShownIds,
+    pub(crate) owners: Owners,
     /// Held while something is moved from one directory to another.
     pub(crate) rename: Mutex<()>,
     pub(crate) volatile: bool,
@@ -176,6 +181,7 @@ impl Overlay {
             nodes: NodeTable::default(),
             fds: FdCache::new(fd_capacity()),
             shown_ids: config.shown_ids.clone(),
+            owners: config.owners.clone(),
             rename: Mutex::new(()),
             volatile: config.volatile != Volatile::No,
             unmark: config.volatile == Volatile::MarkedWhileOpen,
@@ -346,6 +352,7 @@ impl Upper {
                 path: upper.path.clone(),
                 records: upper.records,
                 marks: upper.marks,
+                archive_names: upper.archive_names,
             },
             index: None,
             _lock: lock,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLockUpgradableReadGuard;
 use plyfs_format::names::Namespace;
+use plyfs_format::whiteout::{self, ArchiveName};
 use plyfs_sys::xattr::At;
 use rustix::fs::{FileType, Mode, OFlags};
 
@@ -176,8 +177,16 @@ impl Merge<'_> {
         let dir: OwnedFd = fds.open(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?;
         let stat = crate::object::stat_fd(dir.as_fd())?;
         let device = crate::object::device_of(&stat);
+        // Hidden below this directory, and not in it.
+        let mut hidden_below = Vec::new();
         for_each_entry(dir.as_fd(), |name, kind, ino| {
             let os_name = OsStr::from_bytes(name.to_bytes());
+            if from.archive_names && name.to_bytes().starts_with(whiteout::PREFIX) {
+                if let ArchiveName::Whiteout(hidden) = ArchiveName::parse(name.to_bytes()) {
+                    hidden_below.push(Name::from(OsStr::from_bytes(hidden)));
+                }
+                return Ok(());
+            }
             if self.hidden.contains(os_name) {
                 return Ok(());
             }
@@ -205,7 +214,9 @@ impl Merge<'_> {
                 }
             }
             Ok(())
-        })
+        })?;
+        self.hidden.extend(hidden_below);
+        Ok(())
     }
 }
 
@@ -214,6 +225,8 @@ struct Source {
     records: Records,
     /// What is in it may have an origin or a redirect.
     impure: bool,
+    /// Whiteouts may be files.
+    archive_names: bool,
     /// The namespace of the attribute that makes an empty file a whiteout, if there may be some.
     whiteouts: Option<Namespace>,
 }
@@ -451,15 +464,18 @@ impl Overlay {
             let from = Source {
                 records: upper.layer.records,
                 impure: self.is_impure(node, dir.as_fd()),
+                archive_names: upper.layer.archive_names,
                 whiteouts: None,
             };
             merge.add(dir.as_fd(), from)?;
         }
         for lower in &names.lowers {
             let dir = lower.open(&self.lowers, &self.fds)?;
+            let layer = &self.lowers[usize::from(lower.layer)];
             let from = Source {
-                records: self.lowers[usize::from(lower.layer)].records,
+                records: layer.records,
                 impure: false,
+                archive_names: layer.archive_names,
                 whiteouts: lower.whiteouts.then_some(self.namespace),
             };
             merge.add(dir.as_fd(), from)?;

@@ -184,6 +184,10 @@ impl Overlay {
         let dir = self.fds.open(|| object::open(at, flags))?;
         let mut empty = true;
         for_each_entry(dir.as_fd(), |name, kind, _| {
+            let layer = &site.upper.layer;
+            if layer.is_archive_name(OsStr::from_bytes(name.to_bytes())) {
+                return Ok(());
+            }
             let may_hide = matches!(kind, FileType::CharacterDevice | FileType::Unknown);
             empty &= may_hide && is_whiteout(&object::stat_name(dir.as_fd(), name.to_bytes())?);
             Ok(())

@@ -80,7 +80,9 @@ impl Overlay {
         if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) {
             return Err(Errno::INVAL);
         }
-        self.upper()?;
+        if self.upper()?.layer.is_archive_name(new_name) {
+            return Err(Errno::INVAL);
+        }
         let (parent, new_parent) = (&self.node(parent)?, &self.node(new_parent)?);
         let from = End { parent, name };
         let to = End {

@@ -107,7 +107,12 @@ impl Search<'_> {
             return Ok(());
         };
         let dir = overlay.upper_dir(parent)?;
+        if upper.layer.is_archive_name(name) {
+            self.stop = true;
+            return Ok(());
+        }
         let Some(stat) = overlay.upper_stat(dir.as_fd(), name)? else {
+            self.stop = upper.layer.has_archive_whiteout(dir.as_fd(), name)?;
             return Ok(());
         };
         self.stop = true;
@@ -118,7 +123,8 @@ impl Search<'_> {
         let mut found = overlay.found_upper(at, &stat)?;
         let is_dir = found.attr.kind.is_dir();
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
-            let marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
+            let mut marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
+            marks.opaque |= upper.layer.is_archive_opaque(dir.as_fd(), name)?;
             self.stop = marks.opaque;
             if !marks.opaque {
                 self.turn(marks.redirect.clone());
@@ -226,8 +232,13 @@ impl Search<'_> {
     ) -> Result<(Option<Arc<LowerDir>>, Option<Redirect>)> {
         let overlay = self.overlay;
         let fd = dir.open(&overlay.lowers, &overlay.fds)?;
+        let layer = &overlay.lowers[usize::from(dir.layer)];
+        if layer.is_archive_name(name) {
+            return Ok((None, None));
+        }
         let at = At::Name(fd.as_fd(), name.as_bytes());
         let Some(stat) = stat_of_absent(stat_name(fd.as_fd(), name.as_bytes()))? else {
+            self.stop |= layer.has_archive_whiteout(fd.as_fd(), name)?;
             return Ok((None, None));
         };
         if overlay.hides(dir, at, &stat)? {
@@ -235,7 +246,6 @@ impl Search<'_> {
             return Ok((None, None));
         }
         let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
-        let layer = &overlay.lowers[usize::from(dir.layer)];
         let unfit = is_end && self.wants_data && kind != FileKind::Regular;
         if unfit || (!kind.is_dir() && (!is_end || self.is_dir())) {
             // Below a directory, a file is hidden with everything under it.
@@ -249,10 +259,11 @@ impl Search<'_> {
             let redirect = self.take_file(dir, name, at, &stat, layer)?;
             return Ok((None, redirect));
         }
-        let marks = match overlay.reads_marks(dir.layer) {
+        let mut marks = match overlay.reads_marks(dir.layer) {
             true => DirMarks::read(at, overlay.namespace, layer.marks)?,
             false => DirMarks::default(),
         };
+        marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
         let child = LowerDir::child(dir, name, &marks);
         if is_end {
             self.take_dir(&child, at, &stat, layer)?;

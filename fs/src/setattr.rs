@@ -71,8 +71,10 @@ impl Overlay {
             return self.set_record(node, &object, set);
         }
         if set.uid.is_some() || set.gid.is_some() || set.drop_set_id {
+            let uid = set.uid.and_then(|uid| self.owners.uids.stored(uid));
+            let gid = set.gid.and_then(|gid| self.owners.gids.stored(gid));
             // Takes set-id bits and capabilities from a regular file, as it should.
-            object::chown(object.at(), set.uid, set.gid)?;
+            object::chown(object.at(), uid, gid)?;
         }
         match set.mode {
             Some(_) if node.kind == FileKind::Symlink => Err(Errno::OPNOTSUPP),

@@ -1,7 +1,7 @@
 //! Whiteouts and opaque directories, as they are found in a layer and made in the upper one.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use plyfs_format::names::{Namespace, Record};
@@ -10,8 +10,9 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, XattrFlags};
 
 use crate::Overlay;
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::inode::Names;
+use crate::layer::Layer;
 use crate::object::{stat_name, stat_of_absent};
 
 /// Whether an object is a whiteout.
@@ -36,6 +37,34 @@ pub(crate) fn set_opaque(at: At<'_>, namespace: Namespace) -> Result<()> {
     )
 }
 
+impl Layer {
+    /// Whether a name is one of those that whiteouts in the form of files have.
+    pub(crate) fn is_archive_name(&self, name: &OsStr) -> bool {
+        self.archive_names && name.as_bytes().starts_with(whiteout::PREFIX)
+    }
+
+    /// Whether a directory holds a whiteout, in the form of a file, of a name that it does not hold.
+    pub(crate) fn has_archive_whiteout(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
+        if !self.archive_names {
+            return Ok(false);
+        }
+        let whiteout = [whiteout::PREFIX, name.as_bytes()].concat();
+        match stat_of_absent(stat_name(dir, &whiteout)) {
+            Err(Errno::NAMETOOLONG) => Ok(false),
+            found => Ok(found?.is_some()),
+        }
+    }
+
+    /// Whether a directory below another is opaque by a file in it.
+    pub(crate) fn is_archive_opaque(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
+        if !self.archive_names {
+            return Ok(false);
+        }
+        let marker = [name.as_bytes(), b"/", whiteout::OPAQUE].concat();
+        Ok(stat_of_absent(stat_name(dir, &marker))?.is_some())
+    }
+}
+
 impl Overlay {
     /// Whether the lower directories of a directory, whose names the caller has locked, show something
     /// under a name, which a whiteout then has to hide.
@@ -45,10 +74,14 @@ impl Overlay {
     pub(crate) fn lower_positive(&self, names: &Names, name: &OsStr) -> Result<bool> {
         for lower in &names.lowers {
             let dir = lower.open(&self.lowers, &self.fds)?;
+            let layer = &self.lowers[usize::from(lower.layer)];
             let found = stat_of_absent(stat_name(dir.as_fd(), name.as_bytes()))?;
             if let Some(stat) = found {
                 let at = At::Name(dir.as_fd(), name.as_bytes());
                 return Ok(!self.hides(lower, at, &stat)?);
+            }
+            if layer.has_archive_whiteout(dir.as_fd(), name)? {
+                return Ok(false);
             }
         }
         Ok(false)

@@ -4,9 +4,14 @@
 
 mod common;
 
+use std::os::unix::fs::MetadataExt;
+
 use common::*;
-use plyfs_fs::attr::FileKind;
-use plyfs_fs::{Config, Errno, LowerLayer, Marks, MountError, Overlay, Records, Room, UpperLayer};
+use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
+use plyfs_fs::{
+    Config, Errno, IdRange, Ids, LowerLayer, Marks, MountError, Overlay, Owners, Records, Room,
+    UpperLayer,
+};
 
 #[test]
 fn the_topmost_layer_wins_and_directories_are_merged() {
@@ -254,6 +259,7 @@ fn what_is_no_overlay_is_refused() {
                 work: work.to_owned(),
                 records: Records::None,
                 marks: Marks::Own,
+                archive_names: false,
             }),
             ..Config::default()
         })
@@ -283,4 +289,102 @@ fn what_is_no_overlay_is_refused() {
         second,
         Err(MountError::InUse { role: "upper", .. })
     ));
+}
+
+/// Whiteouts as containers-storage unpacks them.
+#[test]
+fn whiteouts_in_the_form_of_files_hide_what_is_below() {
+    let mut stack = Stack::new(3);
+    for name in ["d/a", "d/b", "d/q", "e/below", "gone/x"] {
+        put(&stack.lower(2, name), "bottom");
+    }
+    for name in ["d/.wh.a", "d/.wh.q", "e/.wh..wh..opq", ".wh.gone"] {
+        put(&stack.lower(1, name), "");
+    }
+    put(&stack.lower(1, "d/q"), "its own");
+    put(&stack.lower(0, "d/top"), "");
+    stack.archive_names = true;
+    stack.open();
+    for _ in 0..2 {
+        assert_eq!(stack.list(""), ["d", "e"]);
+        assert_eq!(stack.list("d"), ["b", "q", "top"]);
+        assert!(stack.list("e").is_empty());
+        assert_eq!(stack.read("d/q"), "its own");
+        for hidden in ["d/a", "gone", "d/.wh.a", "e/below"] {
+            assert!(!stack.exists(hidden), "{hidden}");
+        }
+        stack.remount();
+    }
+    assert_eq!(stack.create("d/.wh.b", ""), Err(Errno::INVAL));
+    assert_eq!(stack.rename("d/b", "d/.wh.b"), Err(Errno::INVAL));
+    stack.unlink("d/q").unwrap();
+    stack.mkdir("gone").unwrap();
+    stack.remount();
+    assert_eq!(stack.list("d"), ["b", "top"]);
+    assert!(stack.list("gone").is_empty());
+    stack.rmdir("e").unwrap();
+    stack.remove_all("d");
+    assert_eq!(stack.list(""), ["gone"]);
+}
+
+/// As fuse-overlayfs leaves them where it cannot make devices.
+#[test]
+fn whiteouts_in_the_form_of_files_are_read_in_the_upper_layer() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "d/a"), "");
+    put(&stack.lower(0, "dir/below"), "");
+    put(&stack.upper("d/.wh.a"), "");
+    put(&stack.upper(".wh.dir"), "");
+    stack.archive_names = true;
+    stack.open();
+    assert!(stack.list("d").is_empty());
+    assert_eq!(stack.list(""), ["d"]);
+    stack.create("d/a", "new").unwrap();
+    stack.mkdir("dir").unwrap();
+    stack.remount();
+    assert_eq!(stack.read("d/a"), "new");
+    assert!(stack.list("dir").is_empty());
+    assert!(!stack.upper("d/.wh.a").exists());
+}
+
+#[test]
+fn owners_are_shown_as_others() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "f"), "");
+    let range = |shown, stored| IdRange {
+        shown,
+        stored,
+        count: 1,
+    };
+    let (uid, gid) = (me().uid, me().gid);
+    stack.owners = Owners {
+        uids: Ids::Mapped(vec![range(7, uid)]),
+        gids: Ids::Squashed(9),
+    };
+    stack.open();
+    let owner = |stack: &Stack, name: &str| {
+        let attr = stack.attr(name).unwrap();
+        (attr.uid, attr.gid)
+    };
+    assert_eq!(owner(&stack, "f"), (7, 9));
+    let caller = Caller {
+        uid: 7,
+        gid: 9,
+        ..me()
+    };
+    let fs = stack.fs();
+    let mode = S_IFREG | 0o600;
+    let made = fs.mknod(&caller, fs.root(), "new".as_ref(), mode, Device::default());
+    assert_eq!((made.unwrap().attr.uid, made.unwrap().attr.gid), (7, 9));
+    let chown = SetAttr {
+        uid: Some(7),
+        gid: Some(4),
+        ..SetAttr::default()
+    };
+    stack.setattr("f", chown).unwrap();
+    for name in ["new", "f"] {
+        assert_eq!(owner(&stack, name), (7, 9), "{name}");
+        let meta = std::fs::metadata(stack.upper(name)).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (uid, gid), "{name}");
+    }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::{IndexUse, RedirectDir};
+use plyfs_fs::{IdRange, Ids, IndexUse, Owners, Records, RedirectDir};
 use rustix::mount::MountFlags;
 
 use crate::failure::{Failure, Outcome};
@@ -28,6 +28,11 @@ pub(crate) struct Options {
     pub(crate) redirect_dir: Option<RedirectDir>,
     pub(crate) metacopy: Option<bool>,
     pub(crate) copy_up_at_open: bool,
+    pub(crate) owners: Owners,
+    /// Whether owners and modes are in `override_stat` records.
+    pub(crate) records: Records,
+    /// Whether whiteouts may be files called `.wh.NAME`.
+    pub(crate) archive_names: bool,
     pub(crate) index: Option<IndexUse>,
     /// `nosuid` and the like; `None` where nothing was said.
     pub(crate) flags: Vec<(MountFlags, bool)>,
@@ -60,7 +65,7 @@ const FLAGS: [(&str, MountFlags, bool); 12] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 33] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
@@ -71,6 +76,13 @@ const NAMES: [&str; 26] = [
     "redirect_dir=",
     "metacopy=",
     "copy_up=",
+    "uidmapping=",
+    "gidmapping=",
+    "squash_to_root",
+    "squash_to_uid=",
+    "squash_to_gid=",
+    "xattr_permissions=",
+    "whiteouts=",
     "index=",
     "xino=",
     "uuid=",
@@ -123,6 +135,12 @@ impl Options {
             "userxattr" => self.namespace = Some(Namespace::User),
             "allow_other" => self.allow_other = true,
             "default_permissions" => self.default_permissions = true,
+            "squash_to_root" => {
+                self.owners = Owners {
+                    uids: Ids::Squashed(0),
+                    gids: Ids::Squashed(0),
+                };
+            }
             "acl" => self.acl = Some(true),
             "noacl" => self.acl = Some(false),
             _ => return Err(unknown(word)),
@@ -142,6 +160,19 @@ impl Options {
                     "nofollow" => RedirectDir::NoFollow,
                     _ => return Err(bad_value(name, value, "on, off, follow or nofollow")),
                 });
+            }
+            "uidmapping" => self.owners.uids = Ids::Mapped(id_ranges(name, value)?),
+            "gidmapping" => self.owners.gids = Ids::Mapped(id_ranges(name, value)?),
+            "squash_to_uid" => self.owners.uids = Ids::Squashed(number(name, value)?),
+            "squash_to_gid" => self.owners.gids = Ids::Squashed(number(name, value)?),
+            "xattr_permissions" => {
+                self.records = match one_of(name, value, &["0", "2"])? {
+                    0 => Records::None,
+                    _ => Records::All,
+                };
+            }
+            "whiteouts" => {
+                self.archive_names = one_of(name, value, &["device", "file"])? == 1;
             }
             "copy_up" => {
                 self.copy_up_at_open = one_of(name, value, &["write", "open"])? == 1;
@@ -259,6 +290,24 @@ fn number<T: std::str::FromStr>(name: &str, value: &str) -> Outcome<T> {
         .map_err(|_| Failure::new(format_args!("{name}= takes a number, not {value:?}")))
 }
 
+/// Triples of first id shown, first id on disk, and count, all separated by colons, as the container
+/// tools write them: they may put one more colon before the first.
+fn id_ranges(name: &str, value: &str) -> Outcome<Vec<IdRange>> {
+    let numbers = value.trim_start_matches(':').split(':');
+    let numbers: Vec<u32> = numbers
+        .map(|text| number(name, text))
+        .collect::<Outcome<_>>()?;
+    let (triples, []) = numbers.as_chunks() else {
+        return Err(bad_value(name, value, "triples of SHOWN:STORED:COUNT"));
+    };
+    let range = |&[shown, stored, count]: &[u32; 3]| IdRange {
+        shown,
+        stored,
+        count,
+    };
+    Ok(triples.iter().map(range).collect())
+}
+
 fn seconds(value: &str) -> Outcome<Duration> {
     let seconds: f64 = number("timeout", value)?;
     Duration::try_from_secs_f64(seconds)
@@ -344,6 +393,22 @@ mod tests {
         assert!(message("lowerdir=/a::/b:/c").contains("::"));
         assert!(message("redirect_dir=maybe").contains("nofollow"));
         assert!(message("metacopy=1").contains("\"1\""));
+    }
+
+    #[test]
+    fn ids_are_mapped_by_triples() {
+        let options = Options::parse(&["uidmapping=:0:1000:1:1:100000:5,squash_to_gid=7"]).unwrap();
+        let range = |shown, stored, count| IdRange {
+            shown,
+            stored,
+            count,
+        };
+        let expected = vec![range(0, 1000, 1), range(1, 100_000, 5)];
+        assert_eq!(options.owners.uids, Ids::Mapped(expected));
+        assert_eq!(options.owners.gids, Ids::Squashed(7));
+        for text in ["uidmapping=0:1", "gidmapping=", "uidmapping=a:b:c"] {
+            assert!(Options::parse(&[text]).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{
-    Config, Entry, Errno, IndexUse, LowerLayer, Marks, MountError, Overlay, Patience, Records,
-    RedirectDir, Result, Room, UpperLayer, Volatile,
+    Config, Entry, Errno, IndexUse, LowerLayer, Marks, MountError, Overlay, Owners, Patience,
+    Records, RedirectDir, Result, Room, UpperLayer, Volatile,
 };
 
 pub const S_IFREG: u32 = 0o100_000;
@@ -62,6 +62,8 @@ pub struct Stack {
     pub redirect_dir: RedirectDir,
     pub metacopy: bool,
     pub index: IndexUse,
+    pub archive_names: bool,
+    pub owners: Owners,
     /// How many of the lower layers, from the bottom, hold data only.
     pub data: usize,
 }
@@ -89,6 +91,8 @@ impl Stack {
             redirect_dir: RedirectDir::default(),
             metacopy: false,
             index: IndexUse::Auto,
+            archive_names: false,
+            owners: Owners::default(),
             data: 0,
         }
     }
@@ -111,6 +115,7 @@ impl Stack {
             let mut layer = LowerLayer::new(self.lower(i, ""));
             layer.records = self.lower_records;
             layer.marks = self.lower_marks;
+            layer.archive_names = self.archive_names;
             layer
         };
         Config {
@@ -119,11 +124,13 @@ impl Stack {
             redirect_dir: self.redirect_dir,
             metacopy: self.metacopy,
             index: self.index,
+            owners: self.owners.clone(),
             upper: (!self.read_only).then(|| UpperLayer {
                 path: self.upper(""),
                 work: self.tmp.path().join("work"),
                 records: self.records,
                 marks: Marks::Own,
+                archive_names: self.archive_names,
             }),
             volatile: match self.volatile {
                 true => Volatile::Unmarked,
