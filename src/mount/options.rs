@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) upper: Option<PathBuf>,
     pub(crate) work: Option<PathBuf>,
     pub(crate) read_only: bool,
+    /// Change the flags of what is mounted instead of mounting.
+    pub(crate) remount: bool,
     pub(crate) volatile: bool,
     pub(crate) namespace: Option<Namespace>,
     /// `nosuid` and the like; `None` where nothing was said.
@@ -52,12 +54,13 @@ const FLAGS: [(&str, MountFlags, bool); 12] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
     "ro",
     "rw",
+    "remount",
     "volatile",
     "userxattr",
     "allow_other",
@@ -101,6 +104,7 @@ impl Options {
             "" | "defaults" => {}
             "ro" => self.read_only = true,
             "rw" => self.read_only = false,
+            "remount" => self.remount = true,
             "volatile" => self.volatile = true,
             "userxattr" => self.namespace = Some(Namespace::User),
             "allow_other" => self.allow_other = true,
