@@ -38,7 +38,7 @@ pub(crate) struct Options {
 }
 
 /// Options that set or clear a flag of mount(2), with the value of the flag.
-const FLAGS: [(&str, MountFlags, bool); 12] = [
+const FLAGS: [(&str, MountFlags, bool); 16] = [
     ("nosuid", MountFlags::NOSUID, true),
     ("suid", MountFlags::NOSUID, false),
     ("nodev", MountFlags::NODEV, true),
@@ -47,6 +47,10 @@ const FLAGS: [(&str, MountFlags, bool); 12] = [
     ("exec", MountFlags::NOEXEC, false),
     ("noatime", MountFlags::NOATIME, true),
     ("atime", MountFlags::NOATIME, false),
+    ("relatime", MountFlags::RELATIME, true),
+    ("norelatime", MountFlags::RELATIME, false),
+    ("strictatime", MountFlags::STRICTATIME, true),
+    ("nostrictatime", MountFlags::STRICTATIME, false),
     ("nodiratime", MountFlags::NODIRATIME, true),
     ("diratime", MountFlags::NODIRATIME, false),
     ("sync", MountFlags::SYNCHRONOUS, true),
@@ -90,6 +94,10 @@ impl Options {
         if let Some((_, flag, value)) = FLAGS.iter().find(|(name, ..)| *name == option) {
             self.flags.retain(|(known, _)| known != flag);
             self.flags.push((*flag, *value));
+            if *value && (MountFlags::RELATIME | MountFlags::STRICTATIME).contains(*flag) {
+                // One of three, of which `noatime` may be the default.
+                self.set("atime")?;
+            }
             return Ok(());
         }
         match option.split_once('=') {
@@ -246,6 +254,9 @@ mod tests {
         let flags = options.mount_flags(MountFlags::NOSUID | MountFlags::NOATIME);
         assert_eq!(flags, MountFlags::NODEV | MountFlags::NOATIME);
         assert_eq!(options.flag_words(), ["suid", "nodev"]);
+        let options = Options::parse(&["relatime"]).unwrap();
+        let flags = options.mount_flags(MountFlags::NOATIME);
+        assert_eq!(flags, MountFlags::RELATIME);
     }
 
     #[test]
