@@ -24,6 +24,9 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
     };
     let target = absolute_directory(Path::new(mountpoint))?;
     let container = args.container.as_deref();
+    if options.remount {
+        return connection::remount(&target, &options);
+    }
     if options.lowers.is_empty() {
         return mount_from_store(args, &options, what.as_deref(), target, store);
     }
@@ -125,7 +128,6 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         }),
         _ => return Err(plyfs_fs::MountError::UpperWithoutWork.into()),
     };
-    let upper = upper.filter(|_| !options.read_only);
     let overlay = Config {
         lowers: layers(&options.lowers)?,
         data: layers(&options.data)?,

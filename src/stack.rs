@@ -239,7 +239,10 @@ pub(crate) fn with_transport(
     let records = all.any(|records| records == Records::All);
     let trusted = namespace::can_mount();
     let mut flags = options.mount_flags(MountFlags::NOATIME);
-    flags.set(MountFlags::RDONLY, overlay.upper.is_none());
+    flags.set(
+        MountFlags::RDONLY,
+        options.read_only || overlay.upper.is_none(),
+    );
     let connection = Request {
         target,
         source: options.source.clone().unwrap_or_else(|| source.to_owned()),

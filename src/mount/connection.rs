@@ -17,6 +17,7 @@ use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use super::options::Options;
 use crate::failure::{Doing, Failure, Outcome, reason};
 use crate::namespace;
 
@@ -171,6 +172,43 @@ fn receive(socket: &UnixStream) -> Option<OwnedFd> {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     })
+}
+
+/// Changes the flags of a mount; those that are not named stay as they are.
+pub(crate) fn remount(target: &Path, options: &Options) -> Outcome {
+    let doing = format!("remount {}", target.display());
+    let before = current_flags(target).doing(&doing)?;
+    let change = |flags| rustix::mount::mount_remount(target, flags, "").doing(&doing);
+    change(options.mount_flags(before))?;
+    // The kernel lets a FUSE file system become writable unasked. Removing what is not there asks.
+    let asked = rustix::fs::removexattr(target, "user.plyfs.none");
+    if asked != Err(Errno::ROFS) || options.read_only {
+        return Ok(());
+    }
+    change(before)?;
+    Err(Failure::new(format_args!(
+        "cannot remount {} writable: it has no upper directory",
+        target.display()
+    )))
+}
+
+fn current_flags(target: &Path) -> rustix::io::Result<MountFlags> {
+    use rustix::fs::StatVfsMountFlags as Shown;
+    let shown = rustix::fs::statvfs(target)?.f_flag;
+    let mut flags = MountFlags::empty();
+    for (flag, is_shown_as) in [
+        (MountFlags::RDONLY, Shown::RDONLY),
+        (MountFlags::NOSUID, Shown::NOSUID),
+        (MountFlags::NODEV, Shown::NODEV),
+        (MountFlags::NOEXEC, Shown::NOEXEC),
+        (MountFlags::SYNCHRONOUS, Shown::SYNCHRONOUS),
+        (MountFlags::NOATIME, Shown::NOATIME),
+        (MountFlags::NODIRATIME, Shown::NODIRATIME),
+        (MountFlags::RELATIME, Shown::RELATIME),
+    ] {
+        flags.set(flag, shown.contains(is_shown_as));
+    }
+    Ok(flags)
 }
 
 /// Unmounts what is mounted on a path. `lazily` also if it is in use.

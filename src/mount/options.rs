@@ -23,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) upper: Option<PathBuf>,
     pub(crate) work: Option<PathBuf>,
     pub(crate) read_only: bool,
+    /// Change the flags of what is mounted instead of mounting.
+    pub(crate) remount: bool,
     pub(crate) volatile: bool,
     pub(crate) namespace: Option<Namespace>,
     pub(crate) redirect_dir: Option<RedirectDir>,
@@ -49,7 +51,7 @@ pub(crate) struct Options {
 }
 
 /// Options that set or clear a flag of mount(2), with the value of the flag.
-const FLAGS: [(&str, MountFlags, bool); 12] = [
+const FLAGS: [(&str, MountFlags, bool); 16] = [
     ("nosuid", MountFlags::NOSUID, true),
     ("suid", MountFlags::NOSUID, false),
     ("nodev", MountFlags::NODEV, true),
@@ -58,6 +60,10 @@ const FLAGS: [(&str, MountFlags, bool); 12] = [
     ("exec", MountFlags::NOEXEC, false),
     ("noatime", MountFlags::NOATIME, true),
     ("atime", MountFlags::NOATIME, false),
+    ("relatime", MountFlags::RELATIME, true),
+    ("norelatime", MountFlags::RELATIME, false),
+    ("strictatime", MountFlags::STRICTATIME, true),
+    ("nostrictatime", MountFlags::STRICTATIME, false),
     ("nodiratime", MountFlags::NODIRATIME, true),
     ("diratime", MountFlags::NODIRATIME, false),
     ("sync", MountFlags::SYNCHRONOUS, true),
@@ -65,7 +71,7 @@ const FLAGS: [(&str, MountFlags, bool); 12] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 34] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
@@ -88,6 +94,7 @@ const NAMES: [&str; 33] = [
     "uuid=",
     "nfs_export=",
     "verity=",
+    "remount",
     "volatile",
     "userxattr",
     "allow_other",
@@ -117,6 +124,10 @@ impl Options {
         if let Some((_, flag, value)) = FLAGS.iter().find(|(name, ..)| *name == option) {
             self.flags.retain(|(known, _)| known != flag);
             self.flags.push((*flag, *value));
+            if *value && (MountFlags::RELATIME | MountFlags::STRICTATIME).contains(*flag) {
+                // One of three, of which `noatime` may be the default.
+                self.set("atime")?;
+            }
             return Ok(());
         }
         match option.split_once('=') {
@@ -131,6 +142,7 @@ impl Options {
             "" | "defaults" => {}
             "ro" => self.read_only = true,
             "rw" => self.read_only = false,
+            "remount" => self.remount = true,
             "volatile" => self.volatile = true,
             "userxattr" => self.namespace = Some(Namespace::User),
             "allow_other" => self.allow_other = true,
@@ -372,6 +384,9 @@ mod tests {
         let flags = options.mount_flags(MountFlags::NOSUID | MountFlags::NOATIME);
         assert_eq!(flags, MountFlags::NODEV | MountFlags::NOATIME);
         assert_eq!(options.flag_words(), ["suid", "nodev"]);
+        let options = Options::parse(&["relatime"]).unwrap();
+        let flags = options.mount_flags(MountFlags::NOATIME);
+        assert_eq!(flags, MountFlags::RELATIME);
     }
 
     #[test]

@@ -264,12 +264,22 @@ pub fn is_mounted(path: &Path) -> bool {
 
 /// The name of the file system type on a path.
 pub fn mount_type(path: &Path) -> String {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let path = path.to_str().unwrap().trim_end_matches('/');
-    let line = mounts
-        .lines()
-        .find(|line| line.split(' ').nth(4) == Some(path))
-        .unwrap();
+    let line = mount_line(path);
     let (_, kind) = line.split_once(" - ").unwrap();
     kind.split(' ').next().unwrap().to_owned()
+}
+
+/// The options of the mount on a path, as `rw,nosuid`.
+pub fn mount_options(path: &Path) -> String {
+    mount_line(path).split(' ').nth(5).unwrap().to_owned()
+}
+
+fn mount_line(path: &Path) -> String {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let path = path.to_str().unwrap().trim_end_matches('/');
+    mounts
+        .lines()
+        .find(|line| line.split(' ').nth(4) == Some(path))
+        .unwrap()
+        .to_owned()
 }
