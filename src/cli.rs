@@ -98,6 +98,9 @@ pub(crate) struct MountArgs {
     /// Stay in the foreground and serve the mount until it is unmounted
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Do not print the name of the container
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// The image, unless layers or a container are given, and the directory to mount on
     #[arg(required = true, num_args = 1..=2, value_names = ["IMAGE", "MOUNTPOINT"])]
     pub(crate) what_and_where: Vec<OsString>,

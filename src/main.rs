@@ -13,6 +13,7 @@ mod mount;
 mod mounting;
 mod namespace;
 mod output;
+mod personality;
 mod run;
 mod stack;
 mod storage;
@@ -22,9 +23,16 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Outcome;
+use crate::personality::Personality;
 
 fn main() -> ExitCode {
-    match Cli::read().and_then(|cli| execute(&cli)) {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let done = match Personality::of(&program) {
+        Some(personality) => personality.run(arguments),
+        None => Cli::read().and_then(|cli| execute(&cli)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_silent() {

@@ -1,8 +1,9 @@
 //! `plyfs mount` and `plyfs umount`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use plyfs_fs::{Config, IndexUse, LowerLayer, Marks, UpperLayer, Volatile, fuse};
+use plyfs_fs::{Config, IndexUse, LowerLayer, UpperLayer, fuse};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -38,6 +39,30 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
     serve(plan_directories(&options, target)?, args.foreground)
 }
 
+/// Mounts plain directories on a path, or serves a connection that was mounted already and comes as
+/// `/dev/fd/N`.
+pub(crate) fn mount_directories(
+    options: &Options,
+    mountpoint: &OsStr,
+    foreground: bool,
+) -> Outcome {
+    if options.lowers.is_empty() {
+        return Err(Failure::new("no layers were given: lowerdir= is missing"));
+    }
+    let number = mountpoint
+        .to_str()
+        .and_then(|path| path.strip_prefix("/dev/fd/"));
+    let plan = match number.and_then(|number| number.parse().ok()) {
+        None => plan_directories(options, absolute_directory(Path::new(mountpoint))?)?,
+        Some(number) => {
+            let mut plan = plan_directories(options, PathBuf::from(mountpoint))?;
+            plan.connection.device = Some(number);
+            plan
+        }
+    };
+    serve(plan, foreground)
+}
+
 /// Mounts an image, or a container, which is made if need be.
 fn mount_from_store(
     args: &MountArgs,
@@ -63,12 +88,12 @@ fn mount_from_store(
     let (container, made) = stack::container(&store, name, image)?;
     let name = container.record.name.clone();
     let subject = Subject::Container(Box::new(container));
-    if args.foreground {
+    if args.foreground && !args.quiet {
         output::write(&format!("{name}\n"))?;
     }
     let plan = stack::plan(&subject, options, target, options.read_only);
     match plan.and_then(|plan| serve(plan, args.foreground)) {
-        Ok(()) if args.foreground => Ok(()),
+        Ok(()) if args.foreground || args.quiet => Ok(()),
         Ok(()) => output::write(&format!("{name}\n")),
         Err(failure) => {
             if made && let Err(error) = store.remove_container(&name) {
@@ -111,6 +136,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
                 let layer = LowerLayer::new(absolute(path)?);
                 Ok(LowerLayer {
                     records,
+                    marks: options.marks,
                     archive_names: options.archive_names,
                     ..layer
                 })
@@ -123,7 +149,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
             path: absolute(upper)?,
             work: absolute(work)?,
             records,
-            marks: Marks::Own,
+            marks: options.marks,
             archive_names: options.archive_names,
         }),
         _ => return Err(plyfs_fs::MountError::UpperWithoutWork.into()),
@@ -132,10 +158,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         lowers: layers(&options.lowers)?,
         data: layers(&options.data)?,
         upper,
-        volatile: match options.volatile {
-            true => Volatile::Marked,
-            false => Volatile::No,
-        },
+        volatile: options.volatile,
         namespace: options.namespace,
         // What writes these can be misread by who does not know them, and whoever named the upper
         // directory may mount it with anything.

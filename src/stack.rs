@@ -157,8 +157,8 @@ pub(crate) fn plan(
         data: Vec::new(),
         upper,
         volatile: match options.volatile {
-            true => Volatile::MarkedWhileOpen,
-            false => Volatile::No,
+            Volatile::No => Volatile::No,
+            _ => Volatile::MarkedWhileOpen,
         },
         namespace: options.namespace,
         shown_ids: shown_ids(),
@@ -245,6 +245,7 @@ pub(crate) fn with_transport(
     );
     let connection = Request {
         target,
+        device: None,
         source: options.source.clone().unwrap_or_else(|| source.to_owned()),
         subtype: options
             .subtype

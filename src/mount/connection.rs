@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use super::options::Options;
 use crate::failure::{Doing, Failure, Outcome, reason};
@@ -29,6 +30,8 @@ const HELPER: &str = "fusermount3";
 pub(crate) struct Request {
     /// An absolute path.
     pub(crate) target: PathBuf,
+    /// The number of a descriptor on which this is mounted already, by somebody else.
+    pub(crate) device: Option<RawFd>,
     pub(crate) source: String,
     /// The part of the file system type after `fuse.`.
     pub(crate) subtype: String,
@@ -41,11 +44,22 @@ pub(crate) struct Request {
 
 /// Mounts a FUSE file system and returns the descriptor to serve it on.
 pub(crate) fn mount(request: &Request) -> Outcome<OwnedFd> {
+    if let Some(number) = request.device {
+        return take_over(number);
+    }
     if namespace::can_mount() {
         mount_directly(request)
     } else {
         mount_by_helper(request)
     }
+}
+
+/// A descriptor of our own of one that this process was started with.
+fn take_over(number: RawFd) -> Outcome<OwnedFd> {
+    let doing = format!("take over descriptor {number}");
+    let itself = rustix::process::getpid();
+    let itself = rustix::process::pidfd_open(itself, PidfdFlags::empty()).doing(&doing)?;
+    rustix::process::pidfd_getfd(itself, number, PidfdGetfdFlags::empty()).doing(&doing)
 }
 
 fn mount_directly(request: &Request) -> Outcome<OwnedFd> {

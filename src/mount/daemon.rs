@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use plyfs_fs::{Config, Overlay, fuse};
@@ -99,7 +99,9 @@ fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     let signals =
         SignalQueue::block(&[Signal::TERM, Signal::INT, Signal::HUP]).doing("wait for signals")?;
     let device = connection::mount(&plan.connection)?;
-    let target = plan.connection.target.clone();
+    // What somebody else has mounted is theirs to unmount.
+    let is_ours = plan.connection.device.is_none();
+    let target = is_ours.then(|| plan.connection.target.clone());
     let session = fuse::Session::start(overlay, device, &plan.transport);
     let started = session.doing("start the FUSE session").and_then(|session| {
         unmount_on_signal(signals, target.clone())?;
@@ -109,7 +111,9 @@ fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     let served = match started {
         Ok(session) => session.run().doing("serve the mount"),
         Err(failure) => {
-            unmount_after_failure(&target);
+            if let Some(target) = &target {
+                unmount_after_failure(target);
+            }
             Err(failure)
         }
     };
@@ -118,12 +122,13 @@ fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
 }
 
 /// Unmounts when the daemon is asked to end; the session ends by that.
-fn unmount_on_signal(signals: SignalQueue, target: std::path::PathBuf) -> Outcome {
+fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>) -> Outcome {
     let wait = move || {
         loop {
-            match signals.wait() {
-                Ok(_) => unmount_after_failure(&target),
-                Err(error) => return log::error!("cannot wait for signals: {error}"),
+            match (signals.wait(), &target) {
+                (Ok(_), Some(target)) => unmount_after_failure(target),
+                (Ok(_), None) => log::warn!("a mount of somebody else's is not unmounted here"),
+                (Err(error), _) => return log::error!("cannot wait for signals: {error}"),
             }
         }
     };

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::{IdRange, Ids, IndexUse, Owners, Records, RedirectDir};
+use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
 use rustix::mount::MountFlags;
 
 use crate::failure::{Failure, Outcome};
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) read_only: bool,
     /// Change the flags of what is mounted instead of mounting.
     pub(crate) remount: bool,
-    pub(crate) volatile: bool,
+    pub(crate) volatile: Volatile,
     pub(crate) namespace: Option<Namespace>,
     pub(crate) redirect_dir: Option<RedirectDir>,
     pub(crate) metacopy: Option<bool>,
@@ -35,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) records: Records,
     /// Whether whiteouts may be files called `.wh.NAME`.
     pub(crate) archive_names: bool,
+    pub(crate) marks: Marks,
     pub(crate) index: Option<IndexUse>,
     /// `nosuid` and the like; `None` where nothing was said.
     pub(crate) flags: Vec<(MountFlags, bool)>,
@@ -120,6 +121,35 @@ impl Options {
         Ok(options)
     }
 
+    /// What holds under the name fuse-overlayfs before any option.
+    pub(crate) fn for_fuse_overlayfs() -> Self {
+        let name = || Some("fuse-overlayfs".to_owned());
+        Self {
+            allow_other: rustix::process::geteuid().is_root(),
+            default_permissions: true,
+            archive_names: true,
+            marks: Marks::Any,
+            source: name(),
+            subtype: name(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether an option is one of ours.
+    pub(crate) fn knows(option: &str) -> bool {
+        let name = option.find('=').map_or(option, |at| &option[..=at]);
+        let mut flags = FLAGS.iter().map(|(name, ..)| *name);
+        name == "defaults" || NAMES.contains(&name) || flags.any(|flag| flag == name)
+    }
+
+    /// Adds one option to those that were read.
+    pub(crate) fn add(&mut self, option: &str) -> Outcome {
+        for option in split(option, ',') {
+            self.set(&option)?;
+        }
+        Ok(())
+    }
+
     fn set(&mut self, option: &str) -> Outcome {
         if let Some((_, flag, value)) = FLAGS.iter().find(|(name, ..)| *name == option) {
             self.flags.retain(|(known, _)| known != flag);
@@ -143,7 +173,7 @@ impl Options {
             "ro" => self.read_only = true,
             "rw" => self.read_only = false,
             "remount" => self.remount = true,
-            "volatile" => self.volatile = true,
+            "volatile" => self.volatile = Volatile::Marked,
             "userxattr" => self.namespace = Some(Namespace::User),
             "allow_other" => self.allow_other = true,
             "default_permissions" => self.default_permissions = true,

@@ -194,6 +194,11 @@ impl Stack {
         self.mounted = true;
     }
 
+    /// Says that something else than [`Stack::mount`] has mounted it.
+    pub fn mounted_by_other(&mut self) {
+        self.mounted = true;
+    }
+
     /// Puts the upper and work directories on a small file system of their own.
     pub fn upper_on_tmpfs(&self, size: &str) {
         use rustix::mount::{MountFlags, mount};

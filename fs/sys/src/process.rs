@@ -17,6 +17,34 @@ pub enum Fork {
     Child,
 }
 
+/// Closes the descriptors this process was started with, but for standard input, output and error and
+/// the one to `keep` (close_range(2)).
+///
+/// To be called before anything else is opened: what is open then belongs to nobody in this program.
+///
+/// # Errors
+/// `BUSY` if the process has more than one thread, which might have opened something; otherwise those
+/// of close_range(2).
+pub fn close_inherited(keep: Option<RawFd>) -> Result<()> {
+    if thread_count()? != 1 {
+        return Err(Errno::BUSY);
+    }
+    let keep = keep.and_then(|fd| libc::c_uint::try_from(fd).ok());
+    let ranges = match keep.filter(|fd| *fd > 2) {
+        Some(fd) => [(3, fd - 1), (fd + 1, libc::c_uint::MAX)],
+        None => [(3, libc::c_uint::MAX), (1, 0)],
+    };
+    for (first, last) in ranges.into_iter().filter(|(first, last)| first <= last) {
+        // SAFETY: the caller says that nothing in this program owns these descriptors, and there is
+        // no other thread to open one.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        if result != 0 {
+            return Err(last_error());
+        }
+    }
+    Ok(())
+}
+
 /// Makes a copy of this process (fork(2)).
 ///
 /// # Errors

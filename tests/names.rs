@@ -1,0 +1,125 @@
+//! plyfs under other names: in the place of fuse-overlayfs, and as a helper of mount(8).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::*;
+
+/// A link to plyfs under another name.
+fn link(stack: &Stack, name: &str) -> PathBuf {
+    let path = stack.merged("..").join(name);
+    symlink(PLYFS, &path).unwrap();
+    path
+}
+
+#[test]
+fn the_version_is_one_that_tools_read() {
+    let stack = Stack::new(1);
+    let program = link(&stack, "fuse-overlayfs");
+    let said = succeed(Command::new(&program).arg("--version"));
+    assert!(said.starts_with("fuse-overlayfs: version 1."), "{said}");
+    let (status, said) = fail(&mut Command::new(program));
+    assert_eq!(status, 1, "{said}");
+}
+
+/// As Podman calls its mount program, with layers as containers-storage unpacks them.
+#[test]
+fn layers_of_containers_storage_are_mounted() {
+    inside("layers_of_containers_storage_are_mounted", || {
+        let mut stack = Stack::new(2);
+        put(&stack.lower(1, "d/gone"), "");
+        put(&stack.lower(1, "d/kept"), "kept");
+        put(&stack.lower(1, "opaque/gone"), "");
+        put(&stack.lower(0, "d/.wh.gone"), "");
+        put(&stack.lower(0, "opaque/.wh..wh..opq"), "");
+        let program = link(&stack, "fuse-overlayfs");
+        let own = fs::metadata(stack.upper("")).unwrap().uid();
+        let options = format!(
+            "{},volatile,uidmapping=:0:{own}:1,gidmapping=0:0:1,context=\"a,b\",xino=off",
+            stack.options()
+        );
+        let mut command = Command::new(program);
+        let output = command
+            .args(["--strange", "overlay", "-o", &options])
+            .arg(stack.merged(""))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(
+            text(&output.stderr),
+            "plyfs: unknown argument ignored: --strange\n"
+        );
+        stack.mounted_by_other();
+        assert_eq!(mount_type(&stack.merged("")), "fuse.fuse-overlayfs");
+        let names = |path: &str| -> Vec<_> {
+            let entries = fs::read_dir(stack.merged(path)).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!(names("d"), ["kept"]);
+        assert!(names("opaque").is_empty());
+        assert_eq!(fs::metadata(stack.merged("d/kept")).unwrap().uid(), 0);
+        fs::write(stack.merged("d/gone"), "back").unwrap();
+        fs::remove_file(stack.merged("d/kept")).unwrap();
+        stack.unmount();
+        assert_eq!(fs::read_to_string(stack.upper("d/gone")).unwrap(), "back");
+        // The tools use an upper directory again that was mounted with `volatile`.
+        stack.mount();
+    });
+}
+
+#[test]
+fn mount_calls_its_helper() {
+    inside("mount_calls_its_helper", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        let program = link(&stack, "mount.plyfs");
+        let options = format!("rw,nofail,x-systemd.automount,{}", stack.options());
+        let mut command = Command::new(program);
+        let said = succeed(
+            command
+                .arg("none")
+                .arg(stack.merged(""))
+                .args(["-o", &options]),
+        );
+        assert_eq!(said, "");
+        stack.mounted_by_other();
+        assert_eq!(fs::read_to_string(stack.merged("f")).unwrap(), "text");
+        stack.unmount();
+    });
+}
+
+/// As set-uid helpers do it: they mount, and hand the connection on.
+#[test]
+fn a_connection_that_is_mounted_is_served() {
+    inside("a_connection_that_is_mounted_is_served", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        let program = link(&stack, "fuse-overlayfs");
+        let mounter = "import ctypes, os, sys\n\
+            fd = os.open('/dev/fuse', os.O_RDWR)\n\
+            os.set_inheritable(fd, True)\n\
+            data = f'fd={fd},rootmode=40000,user_id=0,group_id=0'.encode()\n\
+            libc = ctypes.CDLL(None, use_errno=True)\n\
+            result = libc.mount(b'x', sys.argv[1].encode(), b'fuse.x', 0, data)\n\
+            assert result == 0, os.strerror(ctypes.get_errno())\n\
+            os.execv(sys.argv[2], ['fuse-overlayfs', '-o', sys.argv[3], f'/dev/fd/{fd}'])\n";
+        let mut command = Command::new("python3");
+        command.args(["-c", mounter]).arg(stack.merged(""));
+        command.arg(&program).arg(stack.options());
+        match command.output() {
+            Err(error) => {
+                return skip("a_connection_that_is_mounted_is_served", &error.to_string());
+            }
+            Ok(output) => assert!(output.status.success(), "{}", text(&output.stderr)),
+        }
+        stack.mounted_by_other();
+        assert_eq!(fs::read_to_string(stack.merged("f")).unwrap(), "text");
+        stack.unmount();
+    });
+}
