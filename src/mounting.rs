@@ -105,6 +105,8 @@ fn mount_from_store(
 }
 
 fn serve(plan: Plan, foreground: bool) -> Outcome {
+    // A pipe that somebody waits at the other end of is not to be held as long as the mount lives.
+    plyfs_sys::process::close_inherited(plan.connection.device).doing("close descriptors")?;
     if foreground {
         daemon::serve_here(plan)
     } else {

@@ -323,6 +323,23 @@ fn usage_is_explained() {
 }
 
 #[test]
+fn the_daemon_holds_no_pipe_of_its_caller() {
+    inside("the_daemon_holds_no_pipe_of_its_caller", || {
+        let stack = Stack::new(1);
+        let script = r#"
+            exec 3>&1
+            "$0" mount -o "$1" "$2" && echo mounted >&3
+        "#;
+        let mut command = std::process::Command::new("timeout");
+        command.args(["20", "sh", "-c", script, PLYFS, &stack.options()]);
+        // Reads until everybody has closed the pipe.
+        let said = succeed(command.arg(stack.merged("")));
+        assert_eq!(said, "mounted\n");
+        succeed(plyfs(["umount"]).arg(stack.merged("")));
+    });
+}
+
+#[test]
 fn a_full_disk_is_told_to_the_writer() {
     inside("a_full_disk_is_told_to_the_writer", || {
         let mut stack = Stack::new(1);

@@ -1,6 +1,7 @@
 //! Fork, namespaces, and waiting for signals.
 
 use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -18,28 +19,23 @@ pub enum Fork {
 }
 
 /// Closes the descriptors this process was started with, but for standard input, output and error and
-/// the one to `keep` (close_range(2)).
+/// the one to `keep`.
 ///
-/// To be called before anything else is opened: what is open then belongs to nobody in this program.
+/// They are told by not being marked close-on-exec: one that is cannot have come through execve(2),
+/// and whatever this program opens itself is marked so.
 ///
 /// # Errors
-/// `BUSY` if the process has more than one thread, which might have opened something; otherwise those
-/// of close_range(2).
+/// Those of reading `/proc/self/fd`.
 pub fn close_inherited(keep: Option<RawFd>) -> Result<()> {
-    if thread_count()? != 1 {
-        return Err(Errno::BUSY);
-    }
-    let keep = keep.and_then(|fd| libc::c_uint::try_from(fd).ok());
-    let ranges = match keep.filter(|fd| *fd > 2) {
-        Some(fd) => [(3, fd - 1), (fd + 1, libc::c_uint::MAX)],
-        None => [(3, libc::c_uint::MAX), (1, 0)],
-    };
-    for (first, last) in ranges.into_iter().filter(|(first, last)| first <= last) {
-        // SAFETY: the caller says that nothing in this program owns these descriptors, and there is
-        // no other thread to open one.
-        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        if result != 0 {
-            return Err(last_error());
+    let entries = std::fs::read_dir("/proc/self/fd").map_err(|_| Errno::NOENT)?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let numbers: Vec<RawFd> = numbers.collect();
+    for fd in numbers {
+        // SAFETY: asks for the flags of a number, whatever it stands for.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if fd > 2 && Some(fd) != keep && flags != -1 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: nothing in this program owns a descriptor without that mark.
+            unsafe { libc::close(fd) };
         }
     }
     Ok(())
