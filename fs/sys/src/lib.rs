@@ -4,12 +4,14 @@
 //! call has a condition that the type system cannot hold (a process must have one thread before it
 //! forks), the function checks it and fails.
 //!
+//! - [`mapping`]: shared mappings of files.
 //! - [`mount`]: attributes of mounts.
 //! - [`process`]: fork, namespaces, and waiting for signals.
 //! - [`thread`]: file creation mask of one thread.
 //! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
 //!   descriptor.
 
+pub mod mapping;
 pub mod mount;
 pub mod process;
 pub mod thread;

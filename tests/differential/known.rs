@@ -1,0 +1,115 @@
+//! What is not compared, and why. Everything else that a program can see is.
+
+use rustix::fs::OFlags;
+
+use super::program::Op;
+use super::show::Shown;
+use super::text::{Object, Text, Time};
+
+/// Size and link count of directories: those of a merged directory are made up by either side, and
+/// POSIX gives them no meaning.
+pub const DIRECTORY_SIZE_AND_LINKS: bool = true;
+
+/// Times after this one were set by the passing of time, which is not the same on both sides, and
+/// are shown as `now`. Times before were set by a program or in a layer. The time of last access and
+/// of last change of attributes are not shown at all: the first depends on mount options, the other
+/// cannot be set.
+pub const SET_TIMES_END: i64 = 1_500_000_000;
+
+/// What of an attribute is shown; `None` for none of it.
+pub fn attribute(name: &[u8], value: &[u8], shown: Shown) -> Option<Vec<u8>> {
+    if shown == Shown::Layer {
+        // Where a copy came from, as a file handle, and hints for the kernel that follow from it.
+        let unlike = ["origin", "impure", "uuid"];
+        let unlike = |rest: &[u8]| unlike.iter().any(|name| name.as_bytes() == rest);
+        let own = [b"trusted.overlay.".as_slice(), b"user.overlay."];
+        if own
+            .iter()
+            .any(|prefix| name.strip_prefix(*prefix).is_some_and(unlike))
+        {
+            return None;
+        }
+    }
+    Some(value.to_vec())
+}
+
+/// Whether file numbers are to be the same after a remount. plyfs does not write down yet where a
+/// copy came from, so a file that was copied up has another number then.
+pub const NUMBERS_STAY: bool = false;
+
+/// Whether a record of plyfs in its upper layer is to be there as the kernel would have made it. Of
+/// directories that are moved, the kernel makes some opaque where nothing is below.
+pub fn records_agree() -> bool {
+    pending_counts()
+}
+
+// What programs are not made to do:
+//
+// - Ask for the names of attributes with less room than there may be: the kernel's overlay reads them
+//   into it before it takes out its own, and says how many those were.
+// - Set a position in a directory but the start: FUSE's directories take every position, and the
+//   overlay's only those it gave out (`ovl_dir_llseek`).
+// - Allocate space in ways that the file system below cannot do: FUSE sets the time of change before
+//   it asks, and the overlay drops set-id bits before it asks.
+// - Find whiteouts in a directory that one layer alone has: the kernel lists them there, as names
+//   that do not exist (`ovl_dir_is_real`).
+
+/// What a difference between two answers means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// plyfs is wrong.
+    Bug,
+    /// It is as well as the kernel's.
+    Fine,
+    /// So is it, but what comes after cannot be compared any more.
+    FineAndOver,
+}
+
+/// Judges two answers to an operation that differ.
+pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
+    match op {
+        // The kernel cannot copy up a device, fifo or link that was removed while it was open.
+        _ if kernel == "EIO" && on_slot(op) => Verdict::FineAndOver,
+        // The kernel shows the link count that a removed file has in its lower layer.
+        Op::Stat {
+            what: Object::Slot(_),
+        } if same_but_links(kernel, plyfs) => Verdict::Fine,
+        _ => Verdict::Bug,
+    }
+}
+
+fn on_slot(op: &Op) -> bool {
+    op.show().split(' ').any(|word| word.starts_with('%'))
+}
+
+fn same_but_links(kernel: &str, plyfs: &str) -> bool {
+    let mut words = kernel.split(' ').zip(plyfs.split(' '));
+    words.all(|(k, p)| k == p || k.starts_with("nlink=") && p == "nlink=0")
+}
+
+/// Whether what plyfs does not do yet counts, too.
+pub fn pending_counts() -> bool {
+    std::env::var_os("PLYFS_DIFF_PENDING").is_some()
+}
+
+/// Operations that random programs leave out, because plyfs is known to do them differently and is to
+/// be changed: those of the cases in `cases/pending`. With `PLYFS_DIFF_PENDING` they are in.
+pub fn is_pending(op: &Op) -> bool {
+    let private = |name: &[u8]| {
+        let prefixes = [b"trusted.overlay".as_slice(), b"user.overlay", b"unknown."];
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
+    if pending_counts() {
+        return false;
+    }
+    match op {
+        Op::Open { flags, .. } => flags.bits & OFlags::TMPFILE.bits() == OFlags::TMPFILE.bits(),
+        Op::Setxattr { name, .. } | Op::Removexattr { name, .. } | Op::Getxattr { name, .. } => {
+            private(&name.0)
+        }
+        Op::Utimens { atime, mtime, .. } => [atime, mtime]
+            .iter()
+            .any(|time| matches!(time, Time::At(..0, 1..))),
+        _ => false,
+    }
+}
