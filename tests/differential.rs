@@ -7,6 +7,7 @@
 //! - `PLYFS_DIFF_STEPS`: how many operations each has.
 //! - `PLYFS_DIFF_OPTIONS`: names of option sets (`tests/differential/options.rs`), with commas.
 //! - `PLYFS_DIFF_PENDING`: runs the cases in `tests/differential/cases/pending`, too.
+//! - `PLYFS_DIFF_CASE`: a file with a program, to be run instead of the saved ones, and made smaller if it fails.
 //! - `PLYFS_DIFF_KEEP`: a directory for failures; programs go on after them, and each kind is kept once.
 
 #![allow(
@@ -76,6 +77,9 @@ fn saved_programs_see_what_the_kernel_shows() {
         if std::env::var_os("PLYFS_DIFF_PENDING").is_some() {
             paths.extend(texts_in(&cases.join("pending")));
         }
+        let asked = std::env::var_os("PLYFS_DIFF_CASE").map(PathBuf::from);
+        paths = asked.clone().map_or(paths, |path| vec![path]);
+        let asked = asked.is_some();
         let mut bench = Bench::new(WORKER);
         let mut failures = Vec::new();
         for path in paths {
@@ -83,6 +87,10 @@ fn saved_programs_see_what_the_kernel_shows() {
             let program = Program::read(&text);
             let program = program.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             if let Err(failure) = bench.run(&program) {
+                let (program, failure) = match asked {
+                    true => shrink::shrink(&mut bench, program, failure),
+                    false => (program, failure),
+                };
                 failures.push(format!(
                     "{}:\n{}",
                     path.display(),

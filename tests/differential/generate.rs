@@ -18,6 +18,7 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
     let mut generator = Generator {
         rng: Rng::with_seed(seed),
         base: Base::Memory,
+        linked: false,
         known: vec![b"/".to_vec()],
         lowers: 1,
         entries: Vec::new(),
@@ -28,6 +29,7 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
     if generator.chance(12) {
         generator.base = Base::Disk;
     }
+    generator.linked = generator.chance(25);
     generator.layers();
     let mut program = Program {
         options: options.to_owned(),
@@ -38,7 +40,10 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
     };
     while program.steps.len() < steps {
         let step = generator.step();
-        if !super::known::is_pending(&step.op) {
+        // The numbers that names of one lower file are listed with are pending.
+        let lists = matches!(step.op, Op::List { .. } | Op::ListTwice { .. });
+        let pending = generator.linked && lists && !super::known::pending_counts();
+        if !pending && !super::known::is_pending(&step) {
             program.steps.push(step);
         }
     }
@@ -48,6 +53,8 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
 struct Generator {
     rng: Rng,
     base: Base,
+    /// Whether lower layers have hard links.
+    linked: bool,
     /// Paths that have been there at some time.
     known: Vec<Vec<u8>>,
     lowers: u8,
@@ -222,9 +229,12 @@ impl Generator {
             },
             66..74 => What::Symlink(self.target()),
             74..82 => {
-                let files = |entry: &&Entry| entry.layer == layer && !entry.is_dir();
+                let files = |entry: &&Entry| {
+                    let hard = !entry.is_dir() && entry.what != What::Whiteout;
+                    entry.layer == layer && hard
+                };
                 let files: Vec<_> = self.entries.iter().filter(files).collect();
-                match files.is_empty() {
+                match files.is_empty() || (layer.is_some() && !self.linked) {
                     true => What::Dir,
                     false => What::Hard(files[self.rng.usize(..files.len())].path.clone()),
                 }
@@ -232,7 +242,7 @@ impl Generator {
             82..85 => What::Fifo,
             85 => What::Socket,
             86..88 => What::Char(1, 3),
-            88 => What::Block(7, 201),
+            88 => What::Block(240, 5),
             _ => What::Whiteout,
         }
     }
@@ -443,6 +453,9 @@ impl Generator {
         if self.chance(4) {
             flags = OFlags::TMPFILE | *self.one(&[OFlags::RDWR, OFlags::WRONLY]);
         }
+        if self.linked && flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+            flags |= OFlags::TRUNC;
+        }
         let path = match flags.contains(OFlags::CREATE) {
             true => self.new_path(),
             false => self.path(),
@@ -617,7 +630,7 @@ impl Generator {
             }
             18..20 => {
                 let kind = *self.one(NodeKind::ALL);
-                let (major, minor) = *self.one(&[(1, 3), (7, 202), (0, 0)]);
+                let (major, minor) = *self.one(&[(1, 3), (240, 6), (0, 0)]);
                 let path = self.new_path();
                 Op::Mknod {
                     path,

@@ -2,8 +2,9 @@
 
 use rustix::fs::OFlags;
 
-use super::program::Op;
+use super::program::{Op, Step, Whence};
 use super::show::Shown;
+use super::snapshot::SEPARATOR;
 use super::text::{Object, Text, Time};
 
 /// Size and link count of directories: those of a merged directory are made up by either side, and
@@ -15,6 +16,19 @@ pub const DIRECTORY_SIZE_AND_LINKS: bool = true;
 /// of last change of attributes are not shown at all: the first depends on mount options, the other
 /// cannot be set.
 pub const SET_TIMES_END: i64 = 1_500_000_000;
+
+/// Takes the times of directories from an answer about layers on a disk: a rename that fails there may
+/// have made a whiteout before, and removed it again, in a directory that nothing happened to.
+pub fn without_directory_times(answer: &str) -> String {
+    let lines = answer.split(SEPARATOR).map(|line| {
+        let is_dir = line.starts_with("dir ") || line.contains(" dir mode=");
+        let words = line
+            .split(' ')
+            .filter(|word| !is_dir || !word.starts_with("mtime="));
+        words.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join(&SEPARATOR.to_string())
+}
 
 /// What of an attribute is shown; `None` for none of it.
 pub fn attribute(name: &[u8], value: &[u8], shown: Shown) -> Option<Vec<u8>> {
@@ -33,9 +47,11 @@ pub fn attribute(name: &[u8], value: &[u8], shown: Shown) -> Option<Vec<u8>> {
     Some(value.to_vec())
 }
 
-/// Whether file numbers are to be the same after a remount. plyfs does not write down yet where a
-/// copy came from, so a file that was copied up has another number then.
-pub const NUMBERS_STAY: bool = false;
+/// Whether the number of a file is to stay. plyfs does not write down yet where a copy came from, so
+/// a file that was copied up has another number after a remount, or after the kernel forgot it.
+pub fn numbers_stay() -> bool {
+    pending_counts()
+}
 
 /// Whether a record of plyfs in its upper layer is to be there as the kernel would have made it. Of
 /// directories that are moved, the kernel makes some opaque where nothing is below.
@@ -53,6 +69,8 @@ pub fn records_agree() -> bool {
 //   it asks, and the overlay drops set-id bits before it asks.
 // - Find whiteouts in a directory that one layer alone has: the kernel lists them there, as names
 //   that do not exist (`ovl_dir_is_real`).
+// - Open a file for writing without truncating it, where lower layers have hard links: the kernel
+//   copies up, and breaks the link, when it is opened, and plyfs when it is written to.
 
 /// What a difference between two answers means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +86,18 @@ pub enum Verdict {
 /// Judges two answers to an operation that differ.
 pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
     match op {
-        // The kernel cannot copy up a device, fifo or link that was removed while it was open.
-        _ if kernel == "EIO" && on_slot(op) => Verdict::FineAndOver,
         // The kernel shows the link count that a removed file has in its lower layer.
         Op::Stat {
             what: Object::Slot(_),
         } if same_but_links(kernel, plyfs) => Verdict::Fine,
+        // The kernel cannot copy up a device, fifo or link that was removed while it was open.
+        _ if kernel == "EIO" && on_slot(op) => Verdict::FineAndOver,
+        // Nor any removed file for the sake of an attribute, if another has its name.
+        Op::Setxattr { flags, .. } if flags.bits != 0 => Verdict::Bug,
+        Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
+        _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
+        // Or it does, and takes a link from the one that has the name.
+        Op::Tree {} | Op::Stat { .. } if kernel.contains(" nlink=0 ") => Verdict::FineAndOver,
         _ => Verdict::Bug,
     }
 }
@@ -94,7 +118,7 @@ pub fn pending_counts() -> bool {
 
 /// Operations that random programs leave out, because plyfs is known to do them differently and is to
 /// be changed: those of the cases in `cases/pending`. With `PLYFS_DIFF_PENDING` they are in.
-pub fn is_pending(op: &Op) -> bool {
+pub fn is_pending(step: &Step) -> bool {
     let private = |name: &[u8]| {
         let prefixes = [b"trusted.overlay".as_slice(), b"user.overlay", b"unknown."];
         prefixes.iter().any(|prefix| name.starts_with(prefix))
@@ -102,7 +126,11 @@ pub fn is_pending(op: &Op) -> bool {
     if pending_counts() {
         return false;
     }
-    match op {
+    match &step.op {
+        Op::Listxattr { .. } => step.actor != 0,
+        Op::Seek { whence, .. } => matches!(whence, Whence::Data | Whence::Hole),
+        Op::Removexattr { name, .. } if name.0 == b"user." => true,
+        Op::Chown { uid, gid, .. } => *uid < 0 && *gid < 0,
         Op::Open { flags, .. } => flags.bits & OFlags::TMPFILE.bits() == OFlags::TMPFILE.bits(),
         Op::Setxattr { name, .. } | Op::Removexattr { name, .. } | Op::Getxattr { name, .. } => {
             private(&name.0)

@@ -107,6 +107,8 @@ impl Dirs {
     pub fn mount(&self, who: Who, set: &OptionSet) -> Result<Mount, String> {
         let user = set.userxattr(is_initial_namespace());
         let more = match who {
+            // Even `off` is refused together with userxattr.
+            Who::Kernel if user => &set.kernel.replace("redirect_dir=off,", ""),
             Who::Kernel => set.kernel,
             Who::Plyfs => set.plyfs,
         };

@@ -56,7 +56,7 @@ pub const SETS: &[OptionSet] = &[
     },
     OptionSet {
         name: "userxattr",
-        kernel: "redirect_dir=off,index=off,metacopy=off,xino=off,userxattr",
+        kernel: "index=off,metacopy=off,xino=off,userxattr",
         plyfs: "userxattr",
         ready: true,
     },

@@ -7,7 +7,7 @@ use super::run::{Bench, Difference};
 use super::text::Flags;
 
 /// How long making one program smaller may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Removes steps, layers and entries that do not matter, and returns how the smaller one fails.
 pub fn shrink(bench: &mut Bench, program: Program, failure: Difference) -> (Program, Difference) {
