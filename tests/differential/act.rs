@@ -70,11 +70,36 @@ impl Session {
     }
 
     pub fn act(&mut self, op: &Op) -> String {
+        if self.changes_special(op) {
+            return "not done".to_owned();
+        }
         match self.attempt(op) {
             Ok(text) if text.is_empty() => "ok".to_owned(),
             Ok(text) => text,
             Err(error) => show::error(error),
         }
+    }
+
+    /// Whether an operation changes a file by a descriptor that is neither a regular one nor a
+    /// directory (`known.rs` says why that is not done).
+    fn changes_special(&self, op: &Op) -> bool {
+        let (Op::Chmod { what, .. }
+        | Op::Chown { what, .. }
+        | Op::Utimens { what, .. }
+        | Op::Setxattr { what, .. }
+        | Op::Removexattr { what, .. }
+        | Op::Setacl { what, .. }) = op
+        else {
+            return false;
+        };
+        let Object::Slot(slot) = what else {
+            return false;
+        };
+        let kind = self.fd(*slot).and_then(show::kind_of);
+        !matches!(
+            kind,
+            Ok(FileType::RegularFile | FileType::Directory) | Err(_)
+        )
     }
 
     /// A path as the system calls take it.
@@ -395,7 +420,13 @@ impl Session {
             Op::List { what } => {
                 let (base, path, _) = self.at(what)?;
                 return match what {
-                    Object::Slot(_) => show::list(base),
+                    // What is listed of changes since the first reading is left open by POSIX.
+                    Object::Slot(_) => {
+                        rustix::fs::seek(base, SeekFrom::Start(0))?;
+                        let listed = show::list(base);
+                        rustix::fs::seek(base, SeekFrom::Start(0))?;
+                        listed
+                    }
                     _ => show::list(open_directory(&path)?.as_fd()),
                 };
             }

@@ -69,6 +69,10 @@ pub fn records_agree() -> bool {
 //   it asks, and the overlay drops set-id bits before it asks.
 // - Find whiteouts in a directory that one layer alone has: the kernel lists them there, as names
 //   that do not exist (`ovl_dir_is_real`).
+// - Change a device, fifo or socket by a descriptor: if it was removed in a lower layer, the kernel
+//   fails with EIO, or gives it its name back.
+// - Link symbolic links with userxattr: they cannot say where they came from, and two names of one
+//   have two numbers in the kernel.
 // - Open a file for writing without truncating it, where lower layers have hard links: the kernel
 //   copies up, and breaks the link, when it is opened, and plyfs when it is written to.
 
@@ -90,9 +94,7 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         Op::Stat {
             what: Object::Slot(_),
         } if same_but_links(kernel, plyfs) => Verdict::Fine,
-        // The kernel cannot copy up a device, fifo or link that was removed while it was open.
-        _ if kernel == "EIO" && on_slot(op) => Verdict::FineAndOver,
-        // Nor any removed file for the sake of an attribute, if another has its name.
+        // The kernel cannot copy up a removed file for the sake of an attribute, if another has its name.
         Op::Setxattr { flags, .. } if flags.bits != 0 => Verdict::Bug,
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
@@ -130,6 +132,15 @@ pub fn is_pending(step: &Step) -> bool {
         Op::Listxattr { .. } => step.actor != 0,
         Op::Seek { whence, .. } => matches!(whence, Whence::Data | Whence::Hole),
         Op::Removexattr { name, .. } if name.0 == b"user." => true,
+        Op::CopyRange { .. } => step.actor != 0,
+        Op::Setxattr { name, .. } if name.0 == b"security.capability" => true,
+        // Set-group-ID of files that others than the group change.
+        Op::Chmod { mode, .. } | Op::Mknod { mode, .. } | Op::Open { mode, .. }
+            if mode.0 & 0o2000 != 0 =>
+        {
+            true
+        }
+        Op::Setacl { .. } => step.actor != 0,
         Op::Chown { uid, gid, .. } => *uid < 0 && *gid < 0,
         Op::Open { flags, .. } => flags.bits & OFlags::TMPFILE.bits() == OFlags::TMPFILE.bits(),
         Op::Setxattr { name, .. } | Op::Removexattr { name, .. } | Op::Getxattr { name, .. } => {

@@ -170,7 +170,7 @@ operations! {
     Setacl "setacl" { what: Object, kind: AclKind, acl: Acl }
     Stat "stat" { what: Object }
     Access "access" { path: Path, rights: Flags<AccessNames> }
-    /// Reads a directory as a whole, by a descriptor from where that stands.
+    /// Reads a directory as a whole, by a descriptor from its start.
     List "list" { what: Object }
     /// Reads some entries, then the others, goes back and reads the others again.
     ListTwice "list_twice" { path: Path, first: u32 }
