@@ -41,12 +41,13 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
         entries: std::mem::take(&mut generator.entries),
         steps: Vec::new(),
     };
+    let user = options == "userxattr" || !crate::support::is_initial_namespace();
     while program.steps.len() < steps {
         let step = generator.step();
         // The numbers that names of one lower file are listed with are pending.
         let lists = matches!(step.op, Op::List { .. } | Op::ListTwice { .. });
         let pending = generator.linked && lists && !super::known::pending_counts();
-        let link = matches!(step.op, Op::Link { .. }) && options == "userxattr";
+        let link = matches!(step.op, Op::Link { .. }) && user;
         // The kernel copies a file up, and breaks its links, even if nothing is set then.
         let fails = matches!(step.op, Op::Setxattr { flags, .. } if flags.bits != 0);
         let link = link || generator.linked && fails;

@@ -71,8 +71,8 @@ pub fn records_agree() -> bool {
 //   that do not exist (`ovl_dir_is_real`).
 // - Change a device, fifo or socket by a descriptor: if it was removed in a lower layer, the kernel
 //   fails with EIO, or gives it its name back.
-// - Link symbolic links with userxattr: they cannot say where they came from, and two names of one
-//   have two numbers in the kernel.
+// - Link files with userxattr, or in a user namespace: where a copy came from cannot always be written
+//   down there, and two names of one file then have two numbers in the kernel.
 // - Open a file for writing without truncating it, where lower layers have hard links: the kernel
 //   copies up, and breaks the link, when it is opened, and plyfs when it is written to.
 
@@ -94,10 +94,25 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         Op::Stat {
             what: Object::Slot(_),
         } if same_but_links(kernel, plyfs) => Verdict::Fine,
+        // Both refuse, and ask in another order: may it be set at all, and is there one to replace.
+        Op::Setxattr { flags, .. }
+            if flags.bits != 0 && [kernel, plyfs] == ["EPERM", "ENODATA"] =>
+        {
+            Verdict::Fine
+        }
         // The kernel cannot copy up a removed file for the sake of an attribute, if another has its name.
         Op::Setxattr { flags, .. } if flags.bits != 0 => Verdict::Bug,
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
+        // Nor a removed directory, for an ACL.
+        Op::Setacl { .. } if kernel == "ENOTDIR" && on_slot(op) => Verdict::FineAndOver,
+        // A file without an ACL that was opened for writing: the kernel asks the copy, where removing
+        // none is fine, and plyfs the file in the lower layer.
+        Op::Removexattr { name, .. }
+            if name.0.starts_with(b"system.") && [kernel, plyfs] == ["ok", "ENODATA"] =>
+        {
+            Verdict::Fine
+        }
         // Or it does, and takes a link from the one that has the name.
         Op::Tree {} | Op::Stat { .. } if kernel.contains(" nlink=0 ") => Verdict::FineAndOver,
         _ => Verdict::Bug,
