@@ -74,7 +74,8 @@ pub fn inside(name: &str, body: impl FnOnce()) {
         output.status.success() && stdout.contains("1 passed"),
         "inside the namespace:\n{stdout}\n{stderr}"
     );
-    for line in stderr.lines().filter(|line| line.starts_with("SKIPPED")) {
+    let told = |line: &&str| line.starts_with("SKIPPED") || line.starts_with("REPORT");
+    for line in stderr.lines().filter(told) {
         let line = format!("{line}\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     }

@@ -6,6 +6,7 @@
 //!
 //! - [`attributes`]: what chattr(1) and xfs_io(8) show of a file.
 //! - [`handle`]: file handles, and the UUIDs of file systems.
+//! - [`mapping`]: shared mappings of files.
 //! - [`mount`]: attributes of mounts.
 //! - [`process`]: fork, namespaces, and waiting for signals.
 //! - [`thread`]: file creation mask of one thread.
@@ -14,6 +15,7 @@
 
 pub mod attributes;
 pub mod handle;
+pub mod mapping;
 pub mod mount;
 pub mod process;
 pub mod thread;

@@ -1,0 +1,92 @@
+//! What two results that differ have in common with others that differ in the same way.
+
+use std::collections::BTreeMap;
+
+/// The lines that differ between two trees, at most a few.
+pub fn differing_lines(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
+    let named = |text: &'_ str| -> BTreeMap<String, String> {
+        let pair = |line: &str| {
+            let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+            (name.to_owned(), rest.to_owned())
+        };
+        text.split(separator).map(pair).collect()
+    };
+    let (kernel, plyfs) = (named(kernel), named(plyfs));
+    let mut sides = [Vec::new(), Vec::new()];
+    let mut names: Vec<_> = kernel.keys().chain(plyfs.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let pair = [kernel.get(name), plyfs.get(name)];
+        if pair[0] == pair[1] || sides[0].len() >= 4 {
+            continue;
+        }
+        for (side, line) in sides.iter_mut().zip(pair) {
+            side.push(match line {
+                Some(line) => format!("{name} {line}"),
+                None => format!("{name} is missing"),
+            });
+        }
+    }
+    sides.map(|lines| lines.join("\n    "))
+}
+
+/// What plyfs left in its upper layer, and what the kernel left of the same names: types and records.
+///
+/// The kernel copies a file up when it is opened for writing, and plyfs, which is not told of opening,
+/// when it is written to; so the kernel may have more, but not less.
+pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
+    let brief = |line: &str| {
+        let mut words = line.split(' ');
+        let name_and_kind: Vec<_> = words.by_ref().take(2).collect();
+        let records =
+            words.filter(|word| word.contains(".overlay.") && super::known::records_agree());
+        let all: Vec<_> = name_and_kind.into_iter().chain(records).collect();
+        all.join(" ")
+    };
+    let plyfs: Vec<_> = plyfs.split(separator).map(brief).collect();
+    let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let names: std::collections::BTreeSet<_> = plyfs.iter().map(|line| name(line)).collect();
+    let kernel: Vec<_> = kernel
+        .split(separator)
+        .filter(|line| names.contains(&name(line)))
+        .map(brief)
+        .collect();
+    [kernel, plyfs].map(|lines| lines.join(&separator.to_string()))
+}
+
+/// In what two results differ, without their values: fields of the first line that differs, or error
+/// numbers.
+pub fn signature(kernel: &str, plyfs: &str) -> String {
+    let first = |text: &'_ str| text.lines().next().unwrap_or_default().to_owned();
+    let (kernel, plyfs) = (first(kernel), first(plyfs));
+    if is_error(&kernel) || is_error(&plyfs) {
+        let class = |text: &str| match is_error(text) {
+            true => text.to_owned(),
+            false => "done".to_owned(),
+        };
+        return format!("{} {}", class(&kernel), class(&plyfs));
+    }
+    let fields = |text: &str| -> BTreeMap<String, String> {
+        let field = |(index, word): (usize, &str)| match word.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (index.to_string(), word.to_owned()),
+        };
+        text.split(' ').enumerate().map(field).collect()
+    };
+    let (kernel, plyfs) = (fields(&kernel), fields(&plyfs));
+    let mut differing: Vec<_> = kernel
+        .keys()
+        .chain(plyfs.keys())
+        .filter(|name| kernel.get(*name) != plyfs.get(*name))
+        .cloned()
+        .collect();
+    differing.sort();
+    differing.dedup();
+    differing.join(" ")
+}
+
+fn is_error(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next() == Some('E') && chars.all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+}

@@ -1,0 +1,203 @@
+//! A side of the comparison: directories, and the kernel or plyfs mounted over them.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::layers;
+use super::options::OptionSet;
+use super::program::Program;
+use crate::support::{is_initial_namespace, plyfs, text};
+
+/// Who shows the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Kernel,
+    Plyfs,
+}
+
+/// Where the mount is in the cell, which is what its actors have for a root directory: deep enough
+/// that `..` leads to directories of the cell for a while.
+pub const MERGED: &str = "/zz/zz/zz/zz/m";
+
+/// The directories of one side.
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    /// What the actors cannot leave. There is nothing in it but the mount and `/proc`, so that no
+    /// program reaches the layers, the other side, or the machine it runs on.
+    cell: PathBuf,
+    layers: PathBuf,
+    lowers: u8,
+}
+
+impl Dirs {
+    /// Makes the directories below `base`.
+    pub fn make(base: &Path, name: &str, program: &Program, opaque: &str) -> Self {
+        let dirs = Self {
+            cell: base.join(name).join("cell"),
+            layers: base.join(name).join("layers"),
+            lowers: program.lowers.max(1),
+        };
+        let proc = dirs.cell.join("proc");
+        for below in [dirs.merged(), dirs.upper(), dirs.work(), proc.clone()] {
+            fs::create_dir_all(below).unwrap();
+        }
+        rustix::mount::mount_bind("/proc", &proc).unwrap();
+        for number in 0..dirs.lowers {
+            fs::create_dir(dirs.lower(number)).unwrap();
+            layers::build(&dirs.lower(number), Some(number), &program.entries, opaque);
+        }
+        layers::build(&dirs.upper(), None, &program.entries, opaque);
+        dirs
+    }
+
+    /// Unmounts what is not the mount itself.
+    pub fn leave(&self) {
+        rustix::mount::unmount(self.cell.join("proc"), UnmountFlags::DETACH).unwrap();
+    }
+
+    pub fn cell(&self) -> &Path {
+        &self.cell
+    }
+
+    pub fn lower(&self, number: u8) -> PathBuf {
+        self.layers.join(format!("l{number}"))
+    }
+
+    pub fn lowers(&self) -> impl Iterator<Item = PathBuf> {
+        (0..self.lowers).map(|number| self.lower(number))
+    }
+
+    pub fn upper(&self) -> PathBuf {
+        self.layers.join("u")
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.layers.join("w")
+    }
+
+    pub fn merged(&self) -> PathBuf {
+        self.cell.join(&MERGED[1..])
+    }
+
+    fn options(&self, more: &str) -> String {
+        let lowers: Vec<_> = self
+            .lowers()
+            .map(|path| path.display().to_string())
+            .collect();
+        let mut options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lowers.join(":"),
+            self.upper().display(),
+            self.work().display()
+        );
+        if !more.is_empty() {
+            options.push(',');
+            options.push_str(more);
+        }
+        options
+    }
+
+    /// Mounts; an error is what the one who should have mounted says.
+    pub fn mount(&self, who: Who, set: &OptionSet) -> Result<Mount, String> {
+        let user = set.userxattr(is_initial_namespace());
+        let more = match who {
+            // Even `off` is refused together with userxattr.
+            Who::Kernel if user => &set.kernel.replace("redirect_dir=off,", ""),
+            Who::Kernel => set.kernel,
+            Who::Plyfs => set.plyfs,
+        };
+        let mut options = self.options(more);
+        if user && !more.contains("userxattr") {
+            options.push_str(",userxattr");
+        }
+        let mut mount = Mount {
+            target: self.merged(),
+            daemon: None,
+            mounted: true,
+        };
+        match who {
+            Who::Kernel => {
+                // What a volatile mount leaves keeps it from being mounted again.
+                fs::remove_dir_all(self.work().join("work/incompat")).ok();
+                let data = CString::new(options).unwrap();
+                let flags = MountFlags::empty();
+                rustix::mount::mount("overlay", &mount.target, "overlay", flags, &*data)
+                    .map_err(|error| format!("the kernel cannot mount: {error}"))?;
+            }
+            Who::Plyfs => {
+                let mut command = plyfs(["mount", "-o", &options]);
+                let output = command.arg(&mount.target).output().unwrap();
+                if !output.status.success() {
+                    return Err(format!("plyfs cannot mount: {}", text(&output.stderr)));
+                }
+                mount.daemon = Some(daemon_of(&mount.target)?);
+            }
+        }
+        Ok(mount)
+    }
+}
+
+/// The process that serves a mount.
+fn daemon_of(target: &Path) -> Result<OwnedFd, String> {
+    let mut pid = [0; 16];
+    let length = rustix::fs::lgetxattr(target, "plyfs.daemon_pid", &mut pid[..]);
+    let length = length.map_err(|error| format!("plyfs mounted, and does not answer: {error}"))?;
+    let pid: i32 = text(&pid[..length]).parse().unwrap();
+    let pid = Pid::from_raw(pid).unwrap();
+    rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|error| format!("plyfs mounted, and is gone: {error}"))
+}
+
+/// Something mounted. It is unmounted when it is dropped.
+pub struct Mount {
+    target: PathBuf,
+    daemon: Option<OwnedFd>,
+    mounted: bool,
+}
+
+impl Mount {
+    /// Unmounts, and waits until the layers are free. After a kill nothing is left to wait for.
+    pub fn unmount(mut self, killed: bool) -> Result<(), String> {
+        let mut flags = UnmountFlags::empty();
+        flags.set(UnmountFlags::DETACH, killed);
+        rustix::mount::unmount(&self.target, flags)
+            .map_err(|error| format!("{} cannot be unmounted: {error}", self.target.display()))?;
+        self.mounted = false;
+        self.wait()
+    }
+
+    /// Kills the daemon, if there is one.
+    pub fn kill(&self) -> Result<(), String> {
+        if let Some(daemon) = &self.daemon {
+            rustix::process::pidfd_send_signal(daemon, Signal::KILL).ok();
+        }
+        self.wait()
+    }
+
+    fn wait(&self) -> Result<(), String> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let Some(daemon) = &self.daemon else {
+            return Ok(());
+        };
+        let patience = Timespec::try_from(Duration::from_secs(20)).unwrap();
+        match poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&patience)) {
+            Ok(0) => Err("the daemon does not end".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.mounted {
+            self.kill().ok();
+            rustix::mount::unmount(&self.target, UnmountFlags::DETACH).ok();
+        }
+    }
+}

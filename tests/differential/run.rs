@@ -1,0 +1,422 @@
+//! Running a program on both sides, and comparing what comes of it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::known::{self, Verdict};
+use super::mounts::{Dirs, Mount, Who};
+use super::options::OptionSet;
+use super::program::{ACTORS, Base, Op, Program, Step};
+use super::show::Shown;
+use super::snapshot::{SEPARATOR, tree};
+use super::text::Text;
+use super::worker::Worker;
+use crate::support::is_initial_namespace;
+
+/// Where the sides differ.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    /// The step, or what was compared after all of them.
+    pub at: String,
+    /// How many steps were done before.
+    pub step: usize,
+    pub kernel: String,
+    pub plyfs: String,
+    /// What it is about, to tell this failure from others while a program is made smaller.
+    pub signature: String,
+}
+
+/// Runs programs. Workers live as long as it does.
+pub struct Bench {
+    entry: &'static str,
+    base: tempfile::TempDir,
+    /// For each actor, the worker of the kernel's side and that of plyfs.
+    workers: Vec<[Worker; 2]>,
+    /// Whether there are other ids than 0.
+    ids: bool,
+    /// Operations done so far, on each side.
+    pub operations: u64,
+}
+
+/// File numbers as they are compared: in the order in which they are first seen.
+#[derive(Default)]
+struct Numbers(HashMap<u64, usize>);
+
+impl Numbers {
+    fn canonical(&mut self, text: &str) -> String {
+        let mut parts = text.split('#');
+        let mut shown = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(part.len());
+            let (number, rest) = part.split_at(end);
+            match number.parse() {
+                Ok(number) => {
+                    let next = self.0.len();
+                    let index = self.0.entry(number).or_insert(next);
+                    shown.push_str(&format!("#{index}{rest}"));
+                }
+                Err(_) => shown.push_str(part),
+            }
+        }
+        shown
+    }
+}
+
+/// Both sides of a running program.
+struct Running<'p> {
+    program: &'p Program,
+    set: &'static OptionSet,
+    dirs: [Dirs; 2],
+    mounts: Option<[Mount; 2]>,
+    numbers: [Numbers; 2],
+    /// The actors that have begun.
+    begun: [bool; ACTORS.len()],
+    step: usize,
+    /// Whether what comes next cannot be compared.
+    over: bool,
+}
+
+const SIDES: [Who; 2] = [Who::Kernel, Who::Plyfs];
+
+impl Bench {
+    pub fn new(entry: &'static str) -> Self {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let ids = map.lines().any(|line| {
+            let count = line.split_whitespace().nth(2);
+            count
+                .and_then(|count| count.parse().ok())
+                .is_some_and(|count: u64| count > 5000)
+        });
+        let start = |_| [Worker::start(entry), Worker::start(entry)];
+        Self {
+            entry,
+            base: tempfile::tempdir().unwrap(),
+            workers: (0..ACTORS.len()).map(start).collect(),
+            ids,
+            operations: 0,
+        }
+    }
+
+    /// Runs a program; an error is where plyfs differs from the kernel.
+    pub fn run(&mut self, program: &Program) -> Result<(), Difference> {
+        let base = self.base.path().to_owned();
+        if program.base == Base::Memory {
+            let flags = MountFlags::empty();
+            rustix::mount::mount("tmpfs", &base, "tmpfs", flags, None).unwrap();
+        }
+        let result = self.run_in(&base, program);
+        if result.is_err() {
+            // Somebody may hang, or hold what is to be unmounted.
+            let start = |_| [Worker::start(self.entry), Worker::start(self.entry)];
+            self.workers = (0..ACTORS.len()).map(start).collect();
+        }
+        match program.base {
+            Base::Memory => rustix::mount::unmount(&base, UnmountFlags::DETACH).unwrap(),
+            Base::Disk => ["k", "p"].iter().for_each(|side| {
+                std::fs::remove_dir_all(base.join(side)).unwrap();
+            }),
+        }
+        result
+    }
+
+    fn run_in(&mut self, base: &Path, program: &Program) -> Result<(), Difference> {
+        let set = OptionSet::named(&program.options).expect("an option set of this name");
+        let opaque = match set.userxattr(is_initial_namespace()) {
+            true => "user.overlay.opaque",
+            false => "trusted.overlay.opaque",
+        };
+        let dirs = ["k", "p"].map(|name| Dirs::make(base, name, program, opaque));
+        let leave = dirs.clone();
+        let result = self.run_with(program, set, dirs);
+        leave.iter().for_each(Dirs::leave);
+        result
+    }
+
+    fn run_with(
+        &mut self,
+        program: &Program,
+        set: &'static OptionSet,
+        dirs: [Dirs; 2],
+    ) -> Result<(), Difference> {
+        let lowers_before = dirs.each_ref().map(layer_trees);
+        let mut running = Running {
+            program,
+            set,
+            dirs,
+            mounts: None,
+            numbers: Default::default(),
+            begun: Default::default(),
+            step: 0,
+            over: false,
+        };
+        running.mount(SIDES)?;
+        self.steps(&mut running)?;
+        let mut last = String::new();
+        if !running.over {
+            running.step = program.steps.len();
+            last = self.tree(&mut running, "the tree at the end")?;
+        }
+        if running.over {
+            self.tell(&mut running, "release")?;
+            return running.unmount(false);
+        }
+        self.tell(&mut running, "release")?;
+        running.unmount(false)?;
+        let lowers_after = running.dirs.each_ref().map(layer_trees);
+        for (before, after) in lowers_before.iter().zip(&lowers_after) {
+            running.same_trees("lower layers before and after", [before, after])?;
+        }
+        let uppers = running
+            .dirs
+            .each_ref()
+            .map(|dirs| layer_tree(&dirs.upper()));
+        let [kernels, plyfs] = super::compare::leftovers(&uppers[0], &uppers[1], SEPARATOR);
+        running.same_trees("what is left in the upper layer", [&kernels, &plyfs])?;
+        // Each reads what the other wrote.
+        running.mount([Who::Plyfs, Who::Kernel])?;
+        let crossed = running
+            .dirs
+            .each_ref()
+            .map(|dirs| tree(path(&dirs.merged()), Shown::Merged));
+        running.unmount(false)?;
+        let [kernels, _] = running.fresh([&last, &last]);
+        let [by_plyfs, by_kernel] = running.fresh([&crossed[0], &crossed[1]]);
+        let at = "what plyfs shows of the kernel's upper layer";
+        running.same_trees(at, [&kernels, &by_plyfs])?;
+        let at = "what the kernel shows of plyfs' upper layer";
+        running.same_trees(at, [&kernels, &by_kernel])
+    }
+
+    fn steps(&mut self, running: &mut Running<'_>) -> Result<(), Difference> {
+        let steps = &running.program.steps;
+        let mut start = 0;
+        while let Some(step) = steps.get(start).filter(|_| !running.over) {
+            running.step = start;
+            match step.op {
+                Op::Tree {} => {
+                    self.tree(running, "tree")?;
+                    start += 1;
+                }
+                Op::Remount {} | Op::Crash {} => {
+                    self.remount(running, step.op == Op::Crash {})?;
+                    start += 1;
+                }
+                _ => {
+                    // Those of one actor in one go: waiting for each would take longer than doing it.
+                    let alike = |next: &&Step| {
+                        let op = &next.op;
+                        let alone = matches!(op, Op::Tree {} | Op::Remount {} | Op::Crash {});
+                        next.actor == step.actor && !alone
+                    };
+                    let count = steps[start..].iter().take_while(alike).count();
+                    self.batch(running, &steps[start..start + count])?;
+                    start += count;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, running: &mut Running<'_>, steps: &[Step]) -> Result<(), Difference> {
+        let actor = steps[0].actor;
+        self.begin(running, actor)?;
+        let workers = &mut self.workers[usize::from(actor)];
+        for worker in &mut *workers {
+            for step in steps {
+                worker.send(&step.op.show());
+            }
+            worker.flush();
+        }
+        let mut answers = [Vec::new(), Vec::new()];
+        for (side, worker) in workers.iter_mut().enumerate() {
+            for step in steps {
+                let answer = worker.receive().map_err(|error| {
+                    let mut sides = ["ok".to_owned(), "ok".to_owned()];
+                    sides[side] = format!("no answer: {error}");
+                    running.difference(&step.op.show(), step.op.name(), sides)
+                })?;
+                answers[side].push(answer);
+            }
+        }
+        self.operations += steps.len() as u64;
+        let [kernels, plyfs] = &answers;
+        for (step, (kernel, plyfs)) in steps.iter().zip(kernels.iter().zip(plyfs)) {
+            let sides = running.canonical([kernel, plyfs]);
+            let verdict = match sides[0] == sides[1] {
+                true => Verdict::Fine,
+                false => known::judge(&step.op, &sides[0], &sides[1]),
+            };
+            match verdict {
+                Verdict::Fine => running.step += 1,
+                Verdict::FineAndOver => {
+                    running.over = true;
+                    return Ok(());
+                }
+                Verdict::Bug => {
+                    let at = format!("{} {}", step.actor, step.op.show());
+                    return Err(running.difference(&at, step.op.name(), sides));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has an actor start, if it did not yet.
+    fn begin(&mut self, running: &mut Running<'_>, actor: u8) -> Result<(), Difference> {
+        let number = usize::from(actor);
+        if running.begun[number] {
+            return Ok(());
+        }
+        running.begun[number] = true;
+        let ids = if self.ids { "ids" } else { "single" };
+        for (worker, dirs) in self.workers[number].iter_mut().zip(&running.dirs) {
+            let line = format!("begin {actor} {ids} {}", path(dirs.cell()));
+            worker
+                .ask(&line)
+                .map_err(|error| running.failed(&error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Tells everybody who has begun something that takes an empty answer.
+    fn tell(&mut self, running: &mut Running<'_>, what: &str) -> Result<(), Difference> {
+        for (workers, begun) in self.workers.iter_mut().zip(running.begun) {
+            for worker in workers.iter_mut().filter(|_| begun) {
+                let told = worker.ask(what);
+                told.map_err(|error| running.failed(&format!("{what}: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remount(&mut self, running: &mut Running<'_>, crash: bool) -> Result<(), Difference> {
+        if crash {
+            self.tell(running, "settle")?;
+            running.kill()?;
+        }
+        self.tell(running, "release")?;
+        running.unmount(crash)?;
+        running.mount(SIDES)?;
+        self.tell(running, "enter")
+    }
+
+    /// Compares all there is, and returns what the kernel shows.
+    fn tree(&mut self, running: &mut Running<'_>, at: &str) -> Result<String, Difference> {
+        self.begin(running, 0)?;
+        let op = Op::Tree {}.show();
+        let mut trees = Vec::new();
+        for worker in &mut self.workers[0] {
+            worker.send(&op);
+            worker.flush();
+        }
+        for worker in &mut self.workers[0] {
+            let tree = worker.receive();
+            trees.push(tree.map_err(|error| running.failed(&format!("tree: {error}")))?);
+        }
+        self.operations += 1;
+        let sides = running.canonical([&trees[0], &trees[1]]);
+        match known::judge(&Op::Tree {}, &sides[0], &sides[1]) {
+            Verdict::FineAndOver => running.over = true,
+            _ => running.same_trees(at, [&sides[0], &sides[1]])?,
+        }
+        Ok(trees.swap_remove(0))
+    }
+}
+
+impl Running<'_> {
+    fn mount(&mut self, who: [Who; 2]) -> Result<(), Difference> {
+        let [one, two] = [0, 1].map(|side| self.dirs[side].mount(who[side], self.set));
+        let one = one.map_err(|said| self.failed(&said))?;
+        let two = two.map_err(|said| self.failed(&said))?;
+        self.mounts = Some([one, two]);
+        Ok(())
+    }
+
+    /// Two answers with their file numbers as they can be compared.
+    fn canonical(&mut self, answers: [&str; 2]) -> [String; 2] {
+        // On a disk the numbers of removed files are used again, at either side's pleasure.
+        if self.program.base == Base::Disk || !known::numbers_stay() {
+            return self.fresh(answers);
+        }
+        let mut numbers = self.numbers.iter_mut();
+        answers.map(|answer| {
+            numbers
+                .next()
+                .map_or_else(String::new, |n| n.canonical(answer))
+        })
+    }
+
+    /// The same, for answers that share no numbers with those before.
+    fn fresh(&self, answers: [&str; 2]) -> [String; 2] {
+        answers.map(|answer| {
+            let answer = Numbers::default().canonical(answer);
+            match self.program.base {
+                Base::Disk => known::without_directory_times(&answer),
+                Base::Memory => answer,
+            }
+        })
+    }
+
+    /// Kills the daemon. What is mounted stays, and answers nothing any more.
+    fn kill(&mut self) -> Result<(), Difference> {
+        for mount in self.mounts.iter().flatten() {
+            mount.kill().map_err(|said| self.failed(&said))?;
+        }
+        Ok(())
+    }
+
+    fn unmount(&mut self, killed: bool) -> Result<(), Difference> {
+        for mount in self.mounts.take().into_iter().flatten() {
+            mount.unmount(killed).map_err(|said| self.failed(&said))?;
+        }
+        Ok(())
+    }
+
+    fn difference(&self, at: &str, what: &str, [kernel, plyfs]: [String; 2]) -> Difference {
+        let signature = format!("{what}: {}", super::compare::signature(&kernel, &plyfs));
+        Difference {
+            at: at.to_owned(),
+            step: self.step,
+            kernel,
+            plyfs,
+            signature,
+        }
+    }
+
+    /// A failure of the comparison itself.
+    fn failed(&self, said: &str) -> Difference {
+        let signature: String = said.chars().filter(|c| !c.is_ascii_digit()).collect();
+        Difference {
+            at: "running the program".to_owned(),
+            step: self.step,
+            kernel: String::new(),
+            plyfs: said.to_owned(),
+            signature,
+        }
+    }
+
+    fn same_trees(&self, at: &str, [kernel, plyfs]: [&str; 2]) -> Result<(), Difference> {
+        if kernel == plyfs {
+            return Ok(());
+        }
+        let sides = super::compare::differing_lines(kernel, plyfs, SEPARATOR);
+        Err(self.difference(at, at, sides))
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+fn layer_tree(root: &Path) -> String {
+    tree(path(root), Shown::Layer)
+}
+
+fn layer_trees(dirs: &Dirs) -> String {
+    let trees: Vec<_> = dirs.lowers().map(|lower| layer_tree(&lower)).collect();
+    trees.join(&SEPARATOR.to_string())
+}
