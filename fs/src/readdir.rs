@@ -136,6 +136,21 @@ impl Listing {
         }
     }
 
+    /// Gives an entry another name, in its place: whoever renames what a listing tells would be told of
+    /// it again and again otherwise.
+    pub(crate) fn rename(&mut self, from: &OsStr, to: &Name) {
+        self.remove(to);
+        let Some(cookie) = self.cookies.remove(from) else {
+            return;
+        };
+        self.cookies.insert(to.clone(), cookie);
+        if let Ok(at) = self.position(cookie)
+            && let Some(item) = &mut self.items[at].1
+        {
+            item.name = to.clone();
+        }
+    }
+
     fn item_mut(&mut self, name: &OsStr) -> Option<&mut Item> {
         let cookie = *self.cookies.get(name)?;
         let at = self.position(cookie).ok()?;
@@ -538,6 +553,21 @@ mod tests {
         }
         assert!(listing.items.len() <= BATCH + 1);
         assert!(listing.after(0).is_empty());
+    }
+
+    #[test]
+    fn a_renamed_entry_keeps_its_place() {
+        let mut listing = Listing::new();
+        for (i, text) in ["a", "b", "c"].iter().enumerate() {
+            listing.insert(&name(text), known(i as u64));
+        }
+        let first = listing.after(0)[0].cookie;
+        listing.rename(OsStr::new("a"), &name("z"));
+        assert_eq!(names(&listing.after(0)), ["z", "b", "c"]);
+        assert_eq!(names(&listing.after(first)), ["b", "c"]);
+        listing.rename(OsStr::new("z"), &name("c"));
+        assert_eq!(names(&listing.after(0)), ["c", "b"]);
+        assert!(!listing.contains(OsStr::new("z")));
     }
 
     #[test]

@@ -263,7 +263,10 @@ impl Overlay {
             leaving.leave();
         }
         if let Some(listing) = &mut locks.of(from.parent)?.listing {
-            listing.remove(from.name);
+            match Arc::ptr_eq(from.parent, to.parent) {
+                true => listing.rename(from.name, &Name::from(to.name)),
+                false => listing.remove(from.name),
+            }
         }
         self.list_moved(to, node, locks)
     }

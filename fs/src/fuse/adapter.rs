@@ -174,7 +174,8 @@ impl Filesystem for Adapter {
             // The file system below applies the mask or the default ACL, whichever holds.
             InitFlags::FUSE_DONT_MASK,
             InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_ASYNC_DIO,
+            // File handles of a mount (name_to_handle_at(2)) would be numbers that it forgets.
+            InitFlags::FUSE_NO_EXPORT_SUPPORT,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_NO_OPENDIR_SUPPORT,
             // Data changes only through this mount, so there is nothing to guess from times.
