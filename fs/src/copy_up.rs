@@ -368,6 +368,9 @@ impl Overlay {
             }
             renamed?;
             restore_times(dir.as_fd(), &dir_stat);
+            if let Some(listing) = &mut names.listing {
+                listing.raise(&place.name);
+            }
             if !node.kind.is_dir() {
                 self.nodes.rebind(node, copy.object, copy.has_origin);
                 if let Some(listing) = &mut names.listing
@@ -449,7 +452,12 @@ fn copy_data(from: BorrowedFd<'_>, size: u64, to: BorrowedFd<'_>, extent: Extent
         Extent::Before(end) => size.min(end),
     };
     if size > 0 && rustix::fs::ioctl_ficlone(to, from).is_err() {
-        copy_segments(from, to, size)?;
+        let disk = stat_fd(from)?;
+        let has_holes = disk.stx_blocks.saturating_mul(512) < disk.stx_size;
+        match has_holes {
+            true => copy_segments(from, to, size)?,
+            false => copy_segment(from, to, 0, size)?,
+        }
     }
     // Ends a trailing hole, or what is to be shorter.
     rustix::fs::ftruncate(to, size)

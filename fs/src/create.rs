@@ -23,7 +23,7 @@ use crate::layer::Name;
 use crate::lookup::{Entry, check_name};
 use crate::object;
 use crate::overlay::Upper;
-use crate::readdir::Known;
+use crate::readdir::{Known, Listing};
 use crate::stage::{self, Wanted};
 use crate::whiteout::{is_whiteout, set_opaque};
 
@@ -42,6 +42,9 @@ pub(crate) enum Ground {
     /// Something.
     Taken,
 }
+
+/// What was made: a regular file opened, and the attributes of the object if they are known.
+type Made = (Option<OwnedFd>, Option<Statx>);
 
 /// A directory in which something is being made.
 pub(crate) struct Site<'s> {
@@ -116,7 +119,6 @@ impl Overlay {
         self.copy_up(&parent, Extent::Whole)?;
         let mut names = parent.dir()?.names.write();
         let site = self.site(upper, &parent, &names)?;
-        let ground = self.ground(&site, &names, name)?;
         if upper.layer.is_archive_name(name) {
             // It would be a whiteout.
             return Err(Errno::INVAL);
@@ -141,15 +143,9 @@ impl Overlay {
         } else {
             plyfs_sys::thread::set_umask(caller.umask)?;
         }
-        let made = match ground {
-            Ground::Taken => return Err(Errno::EXIST),
-            Ground::Bare => self.make_in_place(&site, name, &wanted)?,
-            Ground::Whiteout | Ground::ArchiveWhiteout => {
-                self.make_over_whiteout(&site, name, &wanted, ground)?
-            }
-        };
+        let (made, stat) = self.make(&site, &names, name, &wanted)?;
         let name = Name::from(name);
-        let entry = self.enter(&site, &mut names, &name)?;
+        let entry = self.enter(&site, &mut names, &name, stat)?;
         if kind == FileKind::Regular
             && let Some(fd) = made
         {
@@ -160,6 +156,31 @@ impl Overlay {
             self.fds.insert(Key::File(entry.id), handle);
         }
         Ok(entry)
+    }
+
+    /// Makes an object under a name, where there is nothing, or a whiteout.
+    fn make(
+        &self,
+        site: &Site<'_>,
+        names: &Names,
+        name: &OsStr,
+        wanted: &Wanted<'_>,
+    ) -> Result<Made> {
+        if !site.upper.layer.archive_names && !self.shows(names, name)? {
+            // What the upper directory has, making it tells.
+            match self.make_in_place(site, name, wanted) {
+                Err(Errno::EXIST) => {}
+                made => return made,
+            }
+        }
+        match self.ground(site, names, name)? {
+            Ground::Taken => Err(Errno::EXIST),
+            Ground::Bare => self.make_in_place(site, name, wanted),
+            ground @ (Ground::Whiteout | Ground::ArchiveWhiteout) => {
+                let made = self.make_over_whiteout(site, name, wanted, ground)?;
+                Ok((made, None))
+            }
+        }
     }
 
     /// Makes another name for a file that is no directory (link(2)).
@@ -247,11 +268,16 @@ impl Overlay {
         if above != Ground::Bare {
             return Ok(above);
         }
-        let taken = match &names.listing {
-            Some(listing) => listing.contains(name),
-            None => self.lower_positive(names, name)?,
-        };
+        let taken = self.shows(names, name)?;
         Ok(if taken { Ground::Taken } else { Ground::Bare })
+    }
+
+    /// Whether a directory shows a name that the upper directory does not have.
+    fn shows(&self, names: &Names, name: &OsStr) -> Result<bool> {
+        match &names.listing {
+            Some(listing) => Ok(listing.contains(name)),
+            None => self.lower_positive(names, name),
+        }
     }
 
     /// What the upper directory has under a name.
@@ -270,28 +296,30 @@ impl Overlay {
         })
     }
 
-    fn make_in_place(
-        &self,
-        site: &Site<'_>,
-        name: &OsStr,
-        wanted: &Wanted<'_>,
-    ) -> Result<Option<OwnedFd>> {
+    fn make_in_place(&self, site: &Site<'_>, name: &OsStr, wanted: &Wanted<'_>) -> Result<Made> {
         let dir = site.dir.as_fd();
         let records = site.upper.layer.records;
         let made = self.fds.open(|| wanted.make(dir, name, records))?;
-        let at = At::Name(dir, name.as_bytes());
+        let at = match &made {
+            Some(fd) => At::Fd(fd.as_fd()),
+            None => At::Name(dir, name.as_bytes()),
+        };
         let owned = object::stat(at).and_then(|stat| {
             if records.rule(wanted.kind) {
-                return stage::write_record_of_new(at, wanted.record(&stat, records));
+                stage::write_record_of_new(at, wanted.record(&stat, records))?;
+                return Ok(Some(stat));
             }
             let keep_group = stat.stx_gid != wanted.gid && has_set_gid(dir)?;
-            own(at, &stat, wanted, keep_group)
+            let changed = own(at, &stat, wanted, keep_group)?;
+            Ok((!changed).then_some(stat))
         });
-        if let Err(error) = owned {
-            stage::undo(dir, name, wanted.kind);
-            return Err(error);
+        match owned {
+            Ok(stat) => Ok((made, stat)),
+            Err(error) => {
+                stage::undo(dir, name, wanted.kind);
+                Err(error)
+            }
         }
-        Ok(made)
     }
 
     fn make_over_whiteout(
@@ -334,14 +362,30 @@ impl Overlay {
         Ok(())
     }
 
-    /// The node for a name just made in the upper directory.
-    fn enter(&self, site: &Site<'_>, names: &mut Names, name: &Name) -> Result<Entry> {
+    /// The node for a name just made in the upper directory, with its attributes if they are known.
+    fn enter(
+        &self,
+        site: &Site<'_>,
+        names: &mut Names,
+        name: &Name,
+        stat: Option<Statx>,
+    ) -> Result<Entry> {
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        let stat = object::stat(at)?;
+        let stat = match stat {
+            Some(stat) => stat,
+            None => object::stat(at)?,
+        };
         let found = self.found_upper(at, &stat)?;
         let number = found.number;
         let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
         node.told_mtime(attr.mtime);
+        node.capability.set(false);
+        // Nobody else knows the directory yet.
+        if let Some(dir) = &node.dir
+            && let Some(mut names) = dir.names.try_write()
+        {
+            names.listing = Some(Listing::new());
+        }
         if let Some(listing) = &mut names.listing {
             listing.insert(name, Known::Object(number, attr.kind));
         }
@@ -350,23 +394,25 @@ impl Overlay {
 }
 
 /// Gives a new object to its owner, unless it is already theirs.
-fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Result<()> {
+///
+/// Returns whether something was to be changed.
+fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Result<bool> {
     let uid = (stat.stx_uid != wanted.uid).then_some(wanted.uid);
     let gid = (stat.stx_gid != wanted.gid && !keep_group).then_some(wanted.gid);
     if uid.is_none() && gid.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     match object::chown(at, uid, gid) {
         // An ordinary user's daemon cannot give its files to a group of the caller that it is not
         // in itself; they are the user's own all the same.
-        Err(Errno::PERM) if uid.is_none() => return Ok(()),
+        Err(Errno::PERM) if uid.is_none() => return Ok(false),
         other => other?,
     }
     let mode = u32::from(stat.stx_mode) & 0o7777;
     if mode & 0o6000 != 0 && wanted.kind != FileKind::Symlink {
         object::chmod(at, mode)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn own_uid() -> u32 {
@@ -485,7 +531,7 @@ impl<'s> Nursery<'s> {
 fn adopt(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, parent: BorrowedFd<'_>) -> Result<()> {
     let parent = object::stat_fd(parent)?;
     if u32::from(parent.stx_mode) & S_ISGID == 0 {
-        return own(at, stat, wanted, false);
+        return own(at, stat, wanted, false).map(drop);
     }
     let wanted = Wanted {
         gid: parent.stx_gid,

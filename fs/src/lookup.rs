@@ -75,8 +75,14 @@ impl Overlay {
         if names.removed {
             return Err(Errno::NOENT);
         }
+        let first = match &names.listing {
+            None => None,
+            // All names are known, and this is none of them.
+            Some(listing) => Some(listing.source(name).ok_or(Errno::NOENT)?),
+        };
         let name = Name::from(name);
-        let found = self.search(parent, names, &name)?.ok_or(Errno::NOENT)?;
+        let found = self.search(parent, names, &name, first.unwrap_or_default())?;
+        let found = found.ok_or(Errno::NOENT)?;
         let (node, attr) = self.node_of(parent, name, found)?;
         let entry = Entry { id: node.id, attr };
         Ok((node, entry))

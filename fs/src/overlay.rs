@@ -93,6 +93,8 @@ pub(crate) struct Upper {
     pub(crate) work: Work,
     pub(crate) namespace: Namespace,
     pub(crate) index: Option<Index>,
+    /// Whether its file system keeps everything in memory.
+    pub(crate) in_memory: bool,
     /// Held for its lock: two mounts that share an upper directory would not see each other's changes.
     _lock: OwnedFd,
 }
@@ -346,6 +348,7 @@ impl Upper {
         let namespace = config
             .namespace
             .unwrap_or_else(|| probe_namespace(work.dir()));
+        let in_memory = is_in_memory(root.as_fd());
         Ok(Self {
             layer: Layer {
                 root: Arc::new(root),
@@ -355,6 +358,7 @@ impl Upper {
                 archive_names: upper.archive_names,
             },
             index: None,
+            in_memory,
             _lock: lock,
             work,
             namespace,
@@ -425,6 +429,11 @@ impl Upper {
         }
         Ok(())
     }
+}
+
+fn is_in_memory(dir: BorrowedFd<'_>) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    rustix::fs::fstatfs(dir).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
 }
 
 /// Takes the upper directory for this mount alone (flock(2)).

@@ -67,11 +67,22 @@ pub(crate) enum Known {
     Unresolved,
 }
 
+/// Where a name is found first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Source {
+    /// Perhaps in the upper layer: it is looked for in all of them.
+    #[default]
+    Unknown,
+    /// In this lower layer, and in none above it.
+    Lower(u16),
+}
+
 #[derive(Debug, Clone)]
 struct Item {
     cookie: u64,
     name: Name,
     known: Known,
+    source: Source,
 }
 
 /// The names of one directory.
@@ -84,7 +95,8 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    fn new() -> Self {
+    /// Of a directory with nothing in it.
+    pub(crate) fn new() -> Self {
         Self {
             items: Vec::new(),
             cookies: HashMap::new(),
@@ -107,10 +119,27 @@ impl Listing {
         self.cookies.contains_key(name)
     }
 
-    /// Adds a name, or says anew what is behind it.
+    /// Adds a name, or says anew what is behind it, of which something is in the upper layer.
     pub(crate) fn insert(&mut self, name: &Name, known: Known) {
+        self.insert_from(name, known, Source::Unknown);
+    }
+
+    /// Says that something of a name is in the upper layer now.
+    pub(crate) fn raise(&mut self, name: &OsStr) {
         if let Some(item) = self.item_mut(name) {
-            item.known = known;
+            item.source = Source::Unknown;
+        }
+    }
+
+    /// Where a name is found first; `None` if there is no such name.
+    pub(crate) fn source(&self, name: &OsStr) -> Option<Source> {
+        let at = self.position(*self.cookies.get(name)?).ok()?;
+        Some(self.items[at].1.as_ref()?.source)
+    }
+
+    fn insert_from(&mut self, name: &Name, known: Known, source: Source) {
+        if let Some(item) = self.item_mut(name) {
+            (item.known, item.source) = (known, source);
             return;
         }
         let cookie = self.next;
@@ -119,6 +148,7 @@ impl Listing {
             cookie,
             name: name.clone(),
             known,
+            source,
         };
         self.cookies.insert(name.clone(), cookie);
         self.items.push((cookie, Some(item)));
@@ -186,7 +216,7 @@ struct Merge<'o> {
 
 impl Merge<'_> {
     /// Adds the names of a directory below those already read.
-    fn add(&mut self, dir: BorrowedFd<'_>, from: Source) -> Result<()> {
+    fn add(&mut self, dir: BorrowedFd<'_>, from: From) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fds = &self.overlay.fds;
         let dir: OwnedFd = fds.open(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?;
@@ -219,13 +249,15 @@ impl Merge<'_> {
                 }
                 // A record may say that a regular file is something else.
                 Some(FileKind::Regular) if from.records != Records::None => {
-                    self.listing.insert(&shared, Known::Unresolved);
+                    self.listing
+                        .insert_from(&shared, Known::Unresolved, from.source);
                 }
                 // It may have an origin, or show a directory that is under another name below.
                 Some(_) if from.impure => self.listing.insert(&shared, Known::Unresolved),
                 Some(kind) => {
                     let object = self.overlay.numbering.object(device, ino);
-                    self.listing.insert(&shared, Known::Object(object, kind));
+                    let known = Known::Object(object, kind);
+                    self.listing.insert_from(&shared, known, from.source);
                 }
             }
             Ok(())
@@ -236,8 +268,9 @@ impl Merge<'_> {
 }
 
 /// What is known of a directory that is added to a listing.
-struct Source {
+struct From {
     records: Records,
+    source: Source,
     /// What is in it may have an origin or a redirect.
     impure: bool,
     /// Whiteouts may be files.
@@ -476,8 +509,9 @@ impl Overlay {
         let in_upper = matches!(node.place.read().real, Real::Upper);
         if in_upper && let Some(upper) = &self.upper {
             let dir = self.upper_dir(node)?;
-            let from = Source {
+            let from = From {
                 records: upper.layer.records,
+                source: Source::Unknown,
                 impure: self.is_impure(node, dir.as_fd()),
                 archive_names: upper.layer.archive_names,
                 whiteouts: None,
@@ -487,8 +521,9 @@ impl Overlay {
         for lower in &names.lowers {
             let dir = lower.open(&self.lowers, &self.fds)?;
             let layer = &self.lowers[usize::from(lower.layer)];
-            let from = Source {
+            let from = From {
                 records: layer.records,
+                source: Source::Lower(lower.layer),
                 impure: false,
                 archive_names: layer.archive_names,
                 whiteouts: lower.whiteouts.then_some(self.namespace),

@@ -21,6 +21,7 @@ use crate::attr::FileKind;
 use crate::copy_up::Extent;
 use crate::create::Site;
 use crate::error::{Errno, Result};
+use crate::fd_cache::Key;
 use crate::inode::{Names, Node, Place, Real, lock_names};
 use crate::layer::Name;
 use crate::lookup::check_name;
@@ -263,8 +264,10 @@ impl Overlay {
                 leaving.is_lower_name = above.is_none();
             }
             Real::Upper if is_known_here => {
-                let fd = self.open_to_keep(site.dir.as_fd(), name, node.kind)?;
-                leaving.keep = Some(Arc::new(fd));
+                leaving.keep = Some(match self.fds.get(Key::File(node.id)) {
+                    Some(handle) if leaving.place.data.is_none() => handle.fd,
+                    _ => Arc::new(self.open_to_keep(site.dir.as_fd(), name, node.kind)?),
+                });
             }
             Real::Lower(_) if is_known_here => leaving.in_upper = false,
             _ => {}

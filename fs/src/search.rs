@@ -21,6 +21,7 @@ use crate::layer::{Layer, LowerDir, LowerFile, Marks, Name};
 use crate::marks::{DirMarks, FileMarks, is_attribute_whiteout};
 use crate::number::ObjectId;
 use crate::object::{stat_name, stat_of_absent};
+use crate::readdir::Source;
 use crate::redirect::{Redirect, RedirectDir};
 use crate::whiteout::is_whiteout;
 
@@ -45,12 +46,13 @@ pub(crate) struct Found {
 
 impl Overlay {
     /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
-    /// it.
+    /// it. `first` says where it is known to be found first.
     pub(crate) fn search(
         &self,
         parent: &Arc<Node>,
         names: &Names,
         name: &Name,
+        first: Source,
     ) -> Result<Option<Found>> {
         let mut search = Search {
             overlay: self,
@@ -60,9 +62,18 @@ impl Overlay {
             wants_data: false,
             stop: false,
         };
-        search.upper(parent, names, name)?;
+        let skipped = match first {
+            Source::Unknown => {
+                search.upper(parent, names, name)?;
+                0
+            }
+            Source::Lower(first) => {
+                let is_above = |lower: &Arc<LowerDir>| lower.layer < first;
+                names.lowers.partition_point(is_above)
+            }
+        };
         if !search.stop {
-            search.lowers(&names.lowers)?;
+            search.lowers(&names.lowers, skipped)?;
         }
         if search.wants_data {
             // A file without its data would read as zeros.
@@ -158,10 +169,10 @@ impl Search<'_> {
         }
     }
 
-    /// Searches the lower layers, beginning in the lower directories of the parent.
-    fn lowers(&mut self, own: &[Arc<LowerDir>]) -> Result<()> {
+    /// Searches the lower layers, beginning in one of the lower directories of the parent.
+    fn lowers(&mut self, own: &[Arc<LowerDir>], first: usize) -> Result<()> {
         let overlay = self.overlay;
-        let mut next: usize = 0;
+        let mut next = first;
         let mut from_roots = false;
         while !self.stop {
             if !from_roots && matches!(self.way, Redirect::Path(_)) {

@@ -45,6 +45,9 @@ impl Overlay {
     /// changed and one fails, those before it stay changed: owner, mode, size, times.
     pub fn setattr(&self, caller: &Caller, id: u64, set: &SetAttr) -> Result<Attr> {
         let node = self.node(id)?;
+        if let Some(attr) = self.has_already(&node, set)? {
+            return Ok(attr);
+        }
         let extent = set.size.map_or(Extent::None, Extent::Before);
         self.copy_up(&node, extent)?;
         let owner = set.uid.is_some() || set.gid.is_some();
@@ -63,6 +66,33 @@ impl Overlay {
         let attr = self.attr(&node)?;
         node.told_mtime(attr.mtime);
         Ok(attr)
+    }
+
+    /// The attributes of a node, if all that is to be set is the time of last change, to what it is.
+    ///
+    /// So a kernel that gathers writes asks whenever a name of a file changes. Nothing is to be copied
+    /// up for that, least of all a file that was just removed.
+    fn has_already(&self, node: &Node, set: &SetAttr) -> Result<Option<Attr>> {
+        let only_mtime = SetAttr {
+            mtime: set.mtime,
+            ..SetAttr::default()
+        };
+        let Some(SetTime::At(mtime)) = set.mtime.filter(|_| *set == only_mtime) else {
+            return Ok(None);
+        };
+        let attr = self.attr(node)?;
+        Ok((attr.mtime == mtime).then(|| {
+            node.told_mtime(mtime);
+            attr
+        }))
+    }
+
+    /// As [`setattr`](Self::setattr), if nothing is to be done for it. `None` if something is.
+    ///
+    /// # Errors
+    /// As [`getattr`](Self::getattr).
+    pub fn setattr_of_nothing(&self, id: u64, set: &SetAttr) -> Result<Option<Attr>> {
+        self.has_already(&*self.node(id)?, set)
     }
 
     fn set_owner_and_mode(&self, node: &Node, set: &SetAttr) -> Result<()> {

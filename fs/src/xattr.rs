@@ -24,6 +24,7 @@ use crate::object::{self, Located};
 use crate::records::Records;
 
 const SECURITY: &[u8] = b"security.";
+const CAPABILITY: &str = "security.capability";
 const ACL: &[u8] = b"system.posix_acl_";
 
 /// How the attributes of a layer are named.
@@ -83,6 +84,10 @@ impl Overlay {
     }
 
     fn getxattr_of(&self, node: &Node, name: &OsStr) -> Result<Vec<u8>> {
+        // Asked at the first write to every file.
+        if name == CAPABILITY && node.capability.get() == Some(false) {
+            return Err(Errno::NODATA);
+        }
         let object = self.locate(node)?;
         if object.records.keep_owners() && name.as_bytes().starts_with(ACL) {
             return Err(Errno::NODATA);
@@ -145,7 +150,9 @@ impl Overlay {
         self.check_flags(&node, name, flags)?;
         self.copy_up(&node, Extent::None)?;
         let object = self.locate(&node)?;
-        node.capability.set(true);
+        if name == CAPABILITY {
+            node.capability.set(true);
+        }
         xattr::set(object.at(), &stored, value, flags)?;
         if is_acl {
             drop_set_gid(caller, object.at())?;

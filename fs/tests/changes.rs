@@ -747,3 +747,24 @@ fn records_of_an_overlay_above_are_kept_apart() {
     stack.remount();
     assert_eq!(stack.list("d"), ["f"]);
 }
+
+/// A kernel that gathers writes sends the time of the last change when a name goes, as it was.
+#[test]
+fn a_removed_lower_file_is_not_copied_up_for_its_time() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "f"), "text");
+    stack.open();
+    let id = stack.hold("f");
+    let before = stack.fs().getattr(id).unwrap();
+    stack.unlink("f").unwrap();
+    let set = SetAttr {
+        mtime: Some(SetTime::At(before.mtime)),
+        ..SetAttr::default()
+    };
+    assert_eq!(
+        stack.fs().setattr(&me(), id, &set).unwrap().mtime,
+        before.mtime
+    );
+    assert!(stack.fs().is_slow_to_change(id, true), "it was copied up");
+    assert_eq!(read_node(stack.fs(), id), b"text");
+}

@@ -92,6 +92,7 @@ fn leave_terminal() -> Outcome {
 
 fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     raise_descriptor_limit();
+    plyfs_sys::memory::use_one_heap();
     // A directory somebody may want to unmount is not to be held by the daemon.
     rustix::process::chdir("/").doing("change to /")?;
     let overlay = Arc::new(Overlay::open(&plan.overlay)?);

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +38,8 @@ const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 /// Asked before flags are set.
 const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 
+/// After how many forgotten nodes memory is given back to the system.
+const GIVE_BACK_AFTER: u64 = 16 * 1024;
 /// How many threads wait for disks.
 const POOL_THREADS: usize = 4;
 /// The largest write the kernel is to send at once, in bytes. It has a limit of its own.
@@ -52,6 +55,8 @@ pub(crate) struct Adapter {
     syncing: Pool,
     options: Options,
     notifier: SharedNotifier,
+    /// How often the kernel has forgotten something.
+    forgotten: AtomicU64,
 }
 
 /// The way to tell the kernel something unasked, once there is a session.
@@ -99,6 +104,7 @@ impl Adapter {
             syncing: Pool::new("sync", POOL_THREADS)?,
             options,
             notifier: SharedNotifier::default(),
+            forgotten: AtomicU64::new(0),
         })
     }
 
@@ -220,6 +226,10 @@ impl Filesystem for Adapter {
 
     fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
         self.overlay.forget(ino.0, nlookup);
+        let count = self.forgotten.fetch_add(1, Ordering::Relaxed);
+        if count % GIVE_BACK_AFTER == GIVE_BACK_AFTER - 1 {
+            self.syncing.run(plyfs_sys::memory::give_back);
+        }
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -266,13 +276,16 @@ impl Filesystem for Adapter {
             ..set
         };
         let timeout = self.options.timeout;
-        self.run(
-            self.is_slow(ino, size.is_some()),
-            move |overlay| match overlay.setattr(&caller, ino.0, &set) {
+        let slow = self.is_slow(ino, size.is_some());
+        if slow && let Ok(Some(now)) = self.overlay.setattr_of_nothing(ino.0, &set) {
+            return reply.attr(&attr_timeout(&now, ino.0, timeout), &attr(&now, now.ino));
+        }
+        self.run(slow, move |overlay| {
+            match overlay.setattr(&caller, ino.0, &set) {
                 Ok(now) => reply.attr(&attr_timeout(&now, ino.0, timeout), &attr(&now, now.ino)),
                 Err(error) => reply.error(errno(error)),
-            },
-        );
+            }
+        });
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
@@ -492,6 +505,9 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
+        if self.overlay.syncs_at_once(ino.0) {
+            return answer(reply, self.overlay.fsync(ino.0, datasync));
+        }
         let overlay = self.overlay.clone();
         self.syncing.run(move || {
             answer(reply, overlay.fsync(ino.0, datasync));

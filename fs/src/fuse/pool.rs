@@ -1,19 +1,41 @@
 //! Threads for what takes long.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, unbounded};
+use parking_lot::{Condvar, Mutex};
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A few threads that run jobs in the order they come.
 ///
+/// A thread without a job sleeps at once: on few processors, one that looks for work keeps whoever
+/// would bring it from running.
+///
 /// Dropping the pool waits for the jobs it was given.
-#[derive(Debug)]
 pub(crate) struct Pool {
-    jobs: Option<Sender<Job>>,
+    shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pool({} threads)", self.threads.len())
+    }
 }
 
 impl Pool {
@@ -22,33 +44,47 @@ impl Pool {
     /// # Errors
     /// If no thread can be started.
     pub(crate) fn new(name: &str, threads: usize) -> io::Result<Self> {
-        let (jobs, queue) = unbounded::<Job>();
+        let shared = Arc::new(Shared::default());
         let start = |i| {
-            let queue = queue.clone();
+            let shared = shared.clone();
             std::thread::Builder::new()
                 .name(format!("plyfs-{name}-{i}"))
-                .spawn(move || queue.iter().for_each(|job| job()))
+                .spawn(move || shared.work())
         };
         Ok(Self {
-            jobs: Some(jobs),
             threads: (0..threads).map(start).collect::<io::Result<_>>()?,
+            shared,
         })
     }
 
     /// Runs a job in one of the threads.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
-        if let Some(jobs) = &self.jobs
-            && let Err(unsent) = jobs.send(Box::new(job))
-        {
-            // The threads live as long as the pool; were they gone, late is better than never.
-            (unsent.0)();
+        self.shared.queue.lock().jobs.push_back(Box::new(job));
+        self.shared.arrived.notify_one();
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.jobs.pop_front() {
+                Some(job) => {
+                    drop(queue);
+                    job();
+                    queue = self.queue.lock();
+                }
+                None if queue.closed => return,
+                None => self.arrived.wait(&mut queue),
+            }
         }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.shared.queue.lock().closed = true;
+        self.shared.arrived.notify_all();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("a thread of the pool has panicked");

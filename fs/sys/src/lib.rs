@@ -7,6 +7,7 @@
 //! - [`attributes`]: what chattr(1) and xfs_io(8) show of a file.
 //! - [`handle`]: file handles, and the UUIDs of file systems.
 //! - [`mapping`]: shared mappings of files.
+//! - [`memory`]: how memory is allocated.
 //! - [`mount`]: attributes of mounts.
 //! - [`process`]: fork, namespaces, and waiting for signals.
 //! - [`thread`]: file creation mask of one thread.
@@ -16,6 +17,7 @@
 pub mod attributes;
 pub mod handle;
 pub mod mapping;
+pub mod memory;
 pub mod mount;
 pub mod process;
 pub mod thread;
