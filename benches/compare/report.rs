@@ -1,0 +1,210 @@
+//! The results as a table and as JSON.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use serde::Serialize;
+
+use super::measure::Row;
+use super::peers::Peer;
+
+/// Everything a run has found, as it is written to JSON.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub date: String,
+    pub machine: Machine,
+    pub quick: bool,
+    pub rounds: usize,
+    /// The peers and what they say of themselves.
+    pub peers: Vec<(String, String)>,
+    /// What was not measured, and why.
+    pub skipped: Vec<String>,
+    pub rows: Vec<Line>,
+}
+
+/// Where it was measured.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    pub kernel: String,
+    pub processor: String,
+    pub processors: usize,
+    pub memory_mib: u64,
+}
+
+/// A row with what is calculated from it.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    #[serde(flatten)]
+    pub row: Row,
+    pub medians: Vec<(String, f64)>,
+    pub ratio_to_kernel: Option<f64>,
+}
+
+impl Machine {
+    pub fn here() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+        let memory: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
+        Self {
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+            processors: std::thread::available_parallelism().map_or(0, Into::into),
+            memory_mib: memory / 1024,
+        }
+    }
+}
+
+/// Today, as `YYYY-MM-DD`.
+pub fn today() -> String {
+    let output = Command::new("date").args(["-u", "+%F"]).output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+impl Report {
+    pub fn new(
+        quick: bool,
+        rounds: usize,
+        peers: &[Peer],
+        skipped: Vec<String>,
+        rows: Vec<Row>,
+    ) -> Self {
+        let line = |row: Row| Line {
+            medians: peers
+                .iter()
+                .filter_map(|peer| Some((peer.name.to_owned(), row.median(peer.name)?)))
+                .collect(),
+            ratio_to_kernel: row.ratio("plyfs", "kernel"),
+            row,
+        };
+        Self {
+            date: today(),
+            machine: Machine::here(),
+            quick,
+            rounds,
+            peers: peers
+                .iter()
+                .map(|peer| (peer.name.to_owned(), peer.version.clone()))
+                .collect(),
+            skipped,
+            rows: rows.into_iter().map(line).collect(),
+        }
+    }
+
+    /// The table, as Markdown: medians, and in brackets how often the kernel's.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let machine = &self.machine;
+        let quick = if self.quick { ", quick" } else { "" };
+        line(
+            &mut text,
+            format_args!(
+                "{}: Linux {}, {} x {}, {} MiB; medians of {} rounds{quick}",
+                self.date,
+                machine.kernel,
+                machine.processors,
+                machine.processor,
+                machine.memory_mib,
+                self.rounds
+            ),
+        );
+        for (name, version) in &self.peers {
+            line(&mut text, format_args!("- {name}: {version}"));
+        }
+        for what in &self.skipped {
+            line(&mut text, format_args!("- SKIPPED {what}"));
+        }
+        let mut last = (String::new(), String::new());
+        for found in &self.rows {
+            let row = &found.row;
+            let section = (row.file_system.clone(), row.user.clone());
+            if section != last {
+                self.head(&mut text, &section);
+                last = section;
+            }
+            self.row(&mut text, row);
+        }
+        self.missing(&mut text);
+        text
+    }
+
+    fn head(&self, text: &mut String, (file_system, user): &(String, String)) {
+        line(text, format_args!("\n## {file_system}, {user}\n"));
+        let names: Vec<&str> = self.peers.iter().map(|(name, _)| name.as_str()).collect();
+        line(
+            text,
+            format_args!(
+                "| workload | one operation | {} | plyfs / kernel | at most |",
+                names.join(" | ")
+            ),
+        );
+        line(
+            text,
+            format_args!("|---|---|{}---|---|", "---:|".repeat(names.len())),
+        );
+    }
+
+    fn row(&self, text: &mut String, row: &Row) {
+        let cells: Vec<String> = self
+            .peers
+            .iter()
+            .map(|(name, _)| match row.median(name) {
+                Some(median) => format!("{} {}", figure(median), row.unit),
+                None => "-".to_owned(),
+            })
+            .collect();
+        let ratio = row.ratio("plyfs", "kernel");
+        let missed = matches!((ratio, row.mark), (Some(ratio), Some(mark)) if ratio > mark);
+        line(
+            text,
+            format_args!(
+                "| {} | {} | {} | {}{} | {} |",
+                row.workload,
+                row.about,
+                cells.join(" | "),
+                ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+                if missed { " **missed**" } else { "" },
+                row.mark.map_or_else(String::new, |mark| mark.to_string())
+            ),
+        );
+    }
+
+    fn missing(&self, text: &mut String) {
+        let mut said = Vec::new();
+        for Line { row, .. } in &self.rows {
+            for (peer, why) in &row.missing {
+                said.push(format!(
+                    "- {} ({}, {}) on {peer}: {}",
+                    row.workload,
+                    row.file_system,
+                    row.user,
+                    why.trim()
+                ));
+            }
+        }
+        if !said.is_empty() {
+            line(text, format_args!("\nNot measured:\n{}", said.join("\n")));
+        }
+    }
+}
+
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let written = writeln!(text, "{what}");
+    debug_assert!(written.is_ok());
+}
+
+/// Three digits that count.
+pub fn figure(value: f64) -> String {
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
