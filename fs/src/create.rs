@@ -217,12 +217,15 @@ impl Overlay {
         if self.nodes.has_origin(node.id) || node.is_metacopy() {
             self.make_impure(upper, &parent, site.dir.as_fd());
         }
+        if let Some(listing) = &mut names.listing {
+            listing.insert(&Name::from(name), Known::Unresolved);
+        }
         // By its records, which say that it is the same file.
         let (node, entry) = self.lookup_locked(&parent, &names, name)?;
-        let known = self.nodes.number(node.id);
-        if let Some(listing) = &mut names.listing {
-            let known = known.map(|number| Known::Object(number, node.kind));
-            listing.insert(&Name::from(name), known.unwrap_or(Known::Unresolved));
+        if let Some(listing) = &mut names.listing
+            && let Some(number) = self.nodes.number(node.id)
+        {
+            listing.insert(&Name::from(name), Known::Object(number, node.kind));
         }
         Ok(entry)
     }

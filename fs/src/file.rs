@@ -3,6 +3,7 @@
 //! The transport opens nothing: reads and writes name a node, and go to where its data is at that
 //! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
 
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use plyfs_sys::attributes;
 use plyfs_sys::xattr::At;
 use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom};
+
+use rustix::io::ReadWriteFlags;
 
 use crate::Overlay;
 use crate::attr::{Caller, FileKind};
@@ -69,6 +72,24 @@ impl Overlay {
             }
         }
         Ok(filled)
+    }
+
+    /// As [`read`](Self::read), of what is in memory.
+    ///
+    /// # Errors
+    /// `AGAIN` if it is not all there and a disk would have to be waited for.
+    pub fn read_now(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let file = self.open_for_reading(&*self.node(id)?)?;
+        let wanted = buffer.len();
+        let mut buffers = [IoSliceMut::new(buffer)];
+        match rustix::io::preadv2(&file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read == wanted || read % SECTOR != 0 => Ok(read),
+            // The end of the file, or of what is in memory.
+            Ok(_) => Err(Errno::AGAIN),
+            // A file system that cannot tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.read(id, offset, buffer),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes to a regular file at an offset in bytes, copying it up before if need be, and returns

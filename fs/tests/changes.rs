@@ -358,7 +358,9 @@ fn hard_links_are_one_file() {
     put(&stack.lower(0, "a"), "text");
     stack.open();
     stack.mkdir("d").unwrap();
+    assert!(stack.list("d").is_empty());
     stack.link("a", "d/b").unwrap();
+    assert_eq!(stack.list("d"), ["b"]);
     stack.write("d/b", 0, "T").unwrap();
     assert_eq!(stack.read("a"), "Text");
     let (a, b) = (stack.attr("a").unwrap(), stack.attr("d/b").unwrap());

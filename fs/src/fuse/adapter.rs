@@ -463,10 +463,20 @@ impl Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match self.overlay.read(ino.0, offset, &mut buffer[..size]) {
-                Ok(length) => reply.data(&buffer[..length]),
-                Err(error) => reply.error(errno(error)),
+            match self.overlay.read_now(ino.0, offset, &mut buffer[..size]) {
+                Ok(length) => return reply.data(&buffer[..length]),
+                Err(Errno::AGAIN) => {}
+                Err(error) => return reply.error(errno(error)),
             }
+            // From a disk: that is not to keep others waiting.
+            let overlay = self.overlay.clone();
+            self.syncing.run(move || {
+                let mut buffer = vec![0; size];
+                match overlay.read(ino.0, offset, &mut buffer) {
+                    Ok(length) => reply.data(&buffer[..length]),
+                    Err(error) => reply.error(errno(error)),
+                }
+            });
         });
     }
 

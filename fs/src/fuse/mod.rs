@@ -11,7 +11,8 @@
 //!   errors reach the writer.
 //!
 //! One thread reads requests and answers what takes a few system calls; what may take long (copying
-//! data up, fsync) goes to a [`pool`](pool::Pool), so that it never holds up a lookup.
+//! data up, reading from a disk, fsync) goes to a [`pool`](pool::Pool), so that it never holds up a
+//! lookup. More readers scatter requests over processors that have to be woken for each.
 
 mod adapter;
 mod convert;
@@ -49,7 +50,7 @@ impl Default for Options {
             writeback: true,
             acl: true,
             copy_up_at_open: false,
-            threads: 2,
+            threads: 1,
         }
     }
 }
