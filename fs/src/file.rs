@@ -110,6 +110,18 @@ impl Overlay {
         Ok(written)
     }
 
+    /// Makes sure that a file can be read: its data may be missing.
+    ///
+    /// # Errors
+    /// `NOENT` if the data of a metacopy is in no layer, and those of open(2).
+    pub fn prepare_to_read(&self, id: u64) -> Result<()> {
+        let node = self.node(id)?;
+        match node.is_metacopy() {
+            true => self.open_for_reading(&node).map(drop),
+            false => Ok(()),
+        }
+    }
+
     /// Makes sure that a file can be written to: copies it up.
     ///
     /// # Errors

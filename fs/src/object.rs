@@ -249,10 +249,15 @@ impl Overlay {
 
     /// Shows the blocks of a metacopy where its data is.
     pub(crate) fn adapt_blocks(&self, attr: &mut Attr, data: Option<&LowerFile>) -> Result<()> {
-        if let Some(data) = data {
-            let dir = data.dir.open(&self.lowers, &self.fds)?;
-            attr.blocks = stat_name(dir.as_fd(), data.name.as_bytes())?.stx_blocks;
-        }
+        let Some(data) = data else { return Ok(()) };
+        let dir = data.dir.open(&self.lowers, &self.fds);
+        let stat = dir.and_then(|dir| stat_name(dir.as_fd(), data.name.as_bytes()));
+        attr.blocks = match stat {
+            Ok(stat) => stat.stx_blocks,
+            // What it would take, as the kernel's overlay says of data it has not looked for.
+            Err(Errno::NOENT | Errno::NOTDIR) => attr.size.div_ceil(u64::from(attr.blksize.max(1))),
+            Err(error) => return Err(error),
+        };
         Ok(())
     }
 

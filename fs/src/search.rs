@@ -397,6 +397,16 @@ impl Search<'_> {
                 return Ok(());
             }
         }
+        // What is said of the file holds all the same; reading it will fail.
+        if let (Some(root), Some(found)) = (overlay.data_roots.first(), &mut self.found) {
+            let none = DirMarks::default();
+            let child = |dir: Arc<LowerDir>, name| LowerDir::child(&dir, name, &none);
+            found.data = Some(LowerFile {
+                dir: above.iter().fold(root.clone(), child),
+                name: name.clone(),
+            });
+            self.wants_data = false;
+        }
         Ok(())
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) lowers: Vec<PathBuf>,
     /// Lower directories that only hold data, below the others.
     pub(crate) data: Vec<PathBuf>,
+    /// Whether they are given one by one.
+    adds_layers: bool,
     pub(crate) upper: Option<PathBuf>,
     pub(crate) work: Option<PathBuf>,
     pub(crate) read_only: bool,
@@ -192,9 +194,20 @@ impl Options {
 
     fn set_value(&mut self, name: &str, value: &str) -> Outcome {
         match name {
+            "lowerdir" if self.adds_layers => return Err(mixed_layers()),
             "lowerdir" => (self.lowers, self.data) = layers(value)?,
-            "lowerdir+" => self.lowers.push(unescape(value).into()),
-            "datadir+" => self.data.push(unescape(value).into()),
+            // One path, in which a colon is a colon.
+            "lowerdir+" | "datadir+" => {
+                if !self.adds_layers && !self.lowers.is_empty() {
+                    return Err(mixed_layers());
+                }
+                self.adds_layers = true;
+                match name {
+                    "datadir+" => self.data.push(value.into()),
+                    _ if self.data.is_empty() => self.lowers.push(value.into()),
+                    _ => return Err(Failure::new("lowerdir+= comes before datadir+=")),
+                }
+            }
             "redirect_dir" => {
                 self.redirect_dir = Some(match value {
                     "on" => RedirectDir::On,
@@ -294,6 +307,12 @@ fn layers(value: &str) -> Outcome<(Vec<PathBuf>, Vec<PathBuf>)> {
         }
     }
     Ok((lowers, data))
+}
+
+fn mixed_layers() -> Failure {
+    Failure::new(
+        "layers are given by lowerdir= or one by one by lowerdir+= and datadir+=, not both",
+    )
 }
 
 fn switch(name: &str, value: &str) -> Outcome<bool> {
@@ -436,6 +455,10 @@ mod tests {
             assert!(message(text).contains("empty path"), "{text}");
         }
         assert!(message("lowerdir=/a::/b:/c").contains("::"));
+        assert!(message("datadir+=/a,lowerdir+=/b").contains("before"));
+        for text in ["lowerdir=/a,lowerdir+=/b", "lowerdir+=/a,lowerdir=/b"] {
+            assert!(message(text).contains("not both"), "{text}");
+        }
         assert!(message("redirect_dir=maybe").contains("nofollow"));
         assert!(message("metacopy=1").contains("\"1\""));
     }
@@ -461,8 +484,8 @@ mod tests {
         let options = Options::parse(&["lowerdir=/a:/b::/c::/d"]).unwrap();
         assert_eq!(options.lowers, ["/a", "/b"].map(PathBuf::from));
         assert_eq!(options.data, ["/c", "/d"].map(PathBuf::from));
-        let options = Options::parse(&["lowerdir+=/a,datadir+=/c,lowerdir+=/b"]).unwrap();
-        assert_eq!(options.lowers, ["/a", "/b"].map(PathBuf::from));
+        let options = Options::parse(&["lowerdir+=/a,lowerdir+=/b:b,datadir+=/c"]).unwrap();
+        assert_eq!(options.lowers, ["/a", "/b:b"].map(PathBuf::from));
         assert_eq!(options.data, [PathBuf::from("/c")]);
     }
 

@@ -395,7 +395,7 @@ impl Filesystem for Adapter {
         self.run(writes && self.is_slow(ino, true), move |overlay| {
             let opened = match writes {
                 true => overlay.prepare_to_write(ino.0),
-                false => Ok(()),
+                false => overlay.prepare_to_read(ino.0),
             };
             match opened {
                 Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
