@@ -38,6 +38,7 @@ pub(crate) enum Command {
     /// List the images in the store
     Images(ImagesArgs),
     Mount(MountArgs),
+    Diff(DiffArgs),
     /// Unmount, and wait until everything is written
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
@@ -134,6 +135,16 @@ pub(crate) struct RunArgs {
     /// The command, and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// List what was changed in a container: A for added, C for changed, D for deleted
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The container
+    pub(crate) container: String,
 }
 
 #[derive(Debug, Args)]

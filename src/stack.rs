@@ -94,17 +94,41 @@ pub(crate) fn container(
 
 /// A container that is not there, with those that are.
 fn unknown_container(store: &Store, error: &ContainerError) -> Failure {
+    match others(store) {
+        None => Failure::new(format_args!("{error}; give an image to make it of")),
+        Some(others) => Failure::new(format_args!(
+            "{error}, but {others}; or give an image to make it of"
+        )),
+    }
+}
+
+/// The containers there are, as far as a message should name them.
+fn others(store: &Store) -> Option<String> {
     const SHOWN: usize = 8;
     let records = store.containers().unwrap_or_default();
     let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
-    let Some(shown) = names.chunks(SHOWN).next() else {
-        return Failure::new(format_args!("{error}; give an image to make it of"));
-    };
     let more = if names.len() > SHOWN { ", ..." } else { "" };
-    Failure::new(format_args!(
-        "{error}, but {}{more}; or give an image to make it of",
-        shown.join(", ")
-    ))
+    let shown = names.chunks(SHOWN).next()?.join(", ");
+    Some(format!("{shown}{more}"))
+}
+
+/// A container that must be there.
+pub(crate) fn existing_container(store: &Store, name: &str) -> Outcome<Container> {
+    let name: ContainerName = name.parse().map_err(Failure::new)?;
+    store.container(&name).map_err(|error| match error {
+        plyfs_store::Error::Container(error @ ContainerError::Unknown(_)) => {
+            no_container(store, &error)
+        }
+        error => error.into(),
+    })
+}
+
+/// As [`unknown_container`], where none can be made.
+pub(crate) fn no_container(store: &Store, error: &ContainerError) -> Failure {
+    match others(store) {
+        None => Failure::new(format_args!("{error}; there are none")),
+        Some(others) => Failure::new(format_args!("{error}, but {others}")),
+    }
 }
 
 /// An image may consist of its configuration alone.
@@ -125,11 +149,34 @@ pub(crate) fn plan(
     read_only: bool,
 ) -> Outcome<Plan> {
     require_layers(subject.image(), subject.layers())?;
-    let mut lowers = lowers(subject.layers());
-    let mut upper = None;
     let mut hold: Option<Box<dyn std::any::Any>> = None;
     if let Subject::Container(container) = subject {
         hold = Some(Box::new(container.lock()?));
+    }
+    let overlay = Config {
+        volatile: match options.volatile {
+            true => Volatile::MarkedWhileOpen,
+            false => Volatile::No,
+        },
+        namespace: options.namespace,
+        shown_ids: shown_ids(),
+        // Nobody but plyfs mounts an upper directory of the store.
+        redirect_dir: options.redirect_dir.unwrap_or(RedirectDir::On),
+        metacopy: options.metacopy.unwrap_or(true),
+        index: options.index.unwrap_or(IndexUse::Auto),
+        ..overlay(subject, read_only)
+    };
+    let mut plan = with_transport(options, target, overlay, &subject.name());
+    plan.hold = hold;
+    Ok(plan)
+}
+
+/// The overlay that shows an image or a container, with owners as they are recorded. `read_only`
+/// leaves a container's changes as they are.
+pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
+    let mut lowers = lowers(subject.layers());
+    let mut upper = None;
+    if let Subject::Container(container) = subject {
         let records = records_of_upper(container.record.ownership);
         if read_only {
             let changes = LowerLayer {
@@ -147,24 +194,14 @@ pub(crate) fn plan(
             });
         }
     }
-    let overlay = Config {
+    Config {
         lowers,
-        data: Vec::new(),
         upper,
-        volatile: match options.volatile {
-            true => Volatile::MarkedWhileOpen,
-            false => Volatile::No,
-        },
-        namespace: options.namespace,
-        shown_ids: shown_ids(),
-        // Nobody but plyfs mounts an upper directory of the store.
-        redirect_dir: options.redirect_dir.unwrap_or(RedirectDir::On),
-        metacopy: options.metacopy.unwrap_or(true),
-        index: options.index.unwrap_or(IndexUse::Auto),
-    };
-    let mut plan = with_transport(options, target, overlay, &subject.name());
-    plan.hold = hold;
-    Ok(plan)
+        redirect_dir: RedirectDir::On,
+        metacopy: true,
+        index: IndexUse::Auto,
+        ..Config::default()
+    }
 }
 
 /// The layers of a stack, topmost first.
