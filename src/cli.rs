@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Images(ImagesArgs),
     Mount(MountArgs),
     Diff(DiffArgs),
+    Commit(CommitArgs),
     /// Unmount, and wait until everything is written
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
@@ -145,6 +146,40 @@ pub(crate) struct DiffArgs {
     pub(crate) json: bool,
     /// The container
     pub(crate) container: String,
+}
+
+/// Make an image of a container: its changes become a layer on top of its image
+///
+/// The same changes make the same layer. With SOURCE_DATE_EPOCH in the environment, the image is said
+/// to be made then.
+#[derive(Debug, Args)]
+pub(crate) struct CommitArgs {
+    /// What the image is for
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Who made it
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    /// Change what the image says of running it, as a Dockerfile does: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// How to compress the layer
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub(crate) compression: CompressionArg,
+    /// The container; it must not be mounted
+    pub(crate) container: String,
+    /// The name of the new image
+    #[arg(value_name = "IMAGE[:TAG]")]
+    pub(crate) image: String,
+}
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CompressionArg {
+    Gzip,
+    Zstd,
+    None,
 }
 
 #[derive(Debug, Args)]

@@ -3,9 +3,9 @@
 //! This is the command: it reads arguments and environment, makes namespaces, mounts, and is the
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
-#[expect(dead_code, reason = "plyfs commit, which comes next, uses the rest")]
 mod changes;
 mod cli;
+mod commit;
 mod demo;
 mod diff;
 mod failure;
@@ -45,6 +45,7 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Demo => demo::demo(),
         Command::Import(args) => import::import(args, store),
         Command::Images(args) => images::images(args, store),
+        Command::Commit(args) => commit::commit(args, store),
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),

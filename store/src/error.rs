@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::blob::BlobError;
+use crate::commit::CommitError;
 use crate::container::ContainerError;
 use crate::errno::{errno_of, reason};
 use crate::escape::escaped_path;
@@ -82,6 +83,9 @@ pub enum Error {
     /// What is wrong with a container.
     #[error(transparent)]
     Container(#[from] ContainerError),
+    /// What cannot be committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// The progress listener asked for an end.
     #[error("the import was interrupted")]
     Interrupted,

@@ -27,6 +27,7 @@
 
 mod blob;
 pub mod build;
+mod commit;
 mod container;
 mod decode;
 mod digest;
@@ -49,6 +50,7 @@ mod time;
 mod unpack;
 
 pub use blob::BlobError;
+pub use commit::{CommitError, CommitRequest, ConfigChange, EntryContent, LayerEntry, LayerWriter};
 pub use container::{
     Container, ContainerError, ContainerLock, ContainerRecord, TemporaryContainer,
 };
