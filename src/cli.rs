@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Mount(MountArgs),
     Diff(DiffArgs),
     Commit(CommitArgs),
+    /// Write an image to a directory or a file, for other tools and other machines
+    #[command(visible_alias = "export")]
+    Save(SaveArgs),
     /// Unmount, and wait until everything is written
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
@@ -180,6 +183,14 @@ pub(crate) enum CompressionArg {
     Gzip,
     Zstd,
     None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveArgs {
+    /// The image
+    pub(crate) image: String,
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]
+    pub(crate) target: String,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod mounting;
 mod namespace;
 mod output;
 mod run;
+mod save;
 mod stack;
 mod storage;
 mod unshare;
@@ -49,6 +50,7 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),
+        Command::Save(args) => save::save(args, store),
         Command::Umount(args) => mounting::umount(args),
         Command::Unshare(args) => unshare::unshare(args),
     }

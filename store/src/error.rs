@@ -16,6 +16,7 @@ use crate::escape::escaped_path;
 use crate::layer::LayerError;
 use crate::name::NameError;
 use crate::oci::DocumentError;
+use crate::save::SaveError;
 use crate::source::SourceError;
 
 /// The result of most functions here.
@@ -86,6 +87,9 @@ pub enum Error {
     /// What cannot be committed.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// A place where an image cannot be saved.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// The progress listener asked for an end.
     #[error("the import was interrupted")]
     Interrupted,
