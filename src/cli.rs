@@ -47,6 +47,10 @@ pub(crate) enum Command {
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
     Run(RunArgs),
+    /// Remove containers with all that was changed in them
+    Rm(RmArgs),
+    /// Remove images, and the layers that nothing else needs
+    Rmi(RmiArgs),
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(UnshareArgs),
 }
@@ -191,6 +195,23 @@ pub(crate) struct SaveArgs {
     pub(crate) image: String,
     /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]
     pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// Even if containers stand on it: they keep their layers, and only the name goes
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// The images
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod mount;
 mod mounting;
 mod namespace;
 mod output;
+mod remove;
 mod run;
 mod save;
 mod stack;
@@ -50,6 +51,8 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),
+        Command::Rm(args) => remove::rm(args, store),
+        Command::Rmi(args) => remove::rmi(args, store),
         Command::Save(args) => save::save(args, store),
         Command::Umount(args) => mounting::umount(args),
         Command::Unshare(args) => unshare::unshare(args),

@@ -1,12 +1,14 @@
 //! From an image or a container in the store to a mount.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use plyfs_fs::{
     Config, IndexUse, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
 };
 use plyfs_store::{
-    Container, ContainerError, ContainerName, Image, ImageName, LayerPath, Ownership, Store,
+    Container, ContainerError, ContainerName, Image, ImageHold, ImageName, LayerPath, Ownership,
+    Store,
 };
 use rustix::mount::MountFlags;
 
@@ -19,15 +21,21 @@ use crate::{namespace, storage};
 /// What of the store is to be mounted.
 pub(crate) enum Subject {
     /// The layers of an image, read-only.
-    Image(Box<Image>),
+    Image(Box<Image>, Arc<ImageHold>),
     /// A container, with its changes.
     Container(Box<Container>),
 }
 
 impl Subject {
+    /// An image, which is kept from being removed as long as it is mounted.
+    pub(crate) fn image_of(store: &Store, image: Image) -> Outcome<Self> {
+        let hold = store.hold(&image.manifest_digest)?;
+        Ok(Self::Image(Box::new(image), Arc::new(hold)))
+    }
+
     fn layers(&self) -> &[LayerPath] {
         match self {
-            Self::Image(image) => &image.layers,
+            Self::Image(image, _) => &image.layers,
             Self::Container(container) => &container.layers,
         }
     }
@@ -35,7 +43,7 @@ impl Subject {
     /// The name of the image, or that it had when the container was made.
     fn image(&self) -> &ImageName {
         match self {
-            Self::Image(image) => &image.name,
+            Self::Image(image, _) => &image.name,
             Self::Container(container) => &container.record.image,
         }
     }
@@ -43,7 +51,7 @@ impl Subject {
     /// The name shown as the source of the mount.
     fn name(&self) -> String {
         match self {
-            Self::Image(image) => image.name.to_string(),
+            Self::Image(image, _) => image.name.to_string(),
             Self::Container(container) => container.record.name.to_string(),
         }
     }
@@ -149,10 +157,10 @@ pub(crate) fn plan(
     read_only: bool,
 ) -> Outcome<Plan> {
     require_layers(subject.image(), subject.layers())?;
-    let mut hold: Option<Box<dyn std::any::Any>> = None;
-    if let Subject::Container(container) = subject {
-        hold = Some(Box::new(container.lock()?));
-    }
+    let hold: Box<dyn std::any::Any> = match subject {
+        Subject::Image(_, hold) => Box::new(Arc::clone(hold)),
+        Subject::Container(container) => Box::new(container.lock()?),
+    };
     let overlay = Config {
         volatile: match options.volatile {
             true => Volatile::MarkedWhileOpen,
@@ -167,7 +175,7 @@ pub(crate) fn plan(
         ..overlay(subject, read_only)
     };
     let mut plan = with_transport(options, target, overlay, &subject.name());
-    plan.hold = hold;
+    plan.hold = Some(hold);
     Ok(plan)
 }
 

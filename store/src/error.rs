@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::blob::BlobError;
+use crate::collect::RemoveError;
 use crate::commit::CommitError;
 use crate::container::ContainerError;
 use crate::errno::{errno_of, reason};
@@ -90,6 +91,9 @@ pub enum Error {
     /// A place where an image cannot be saved.
     #[error(transparent)]
     Save(#[from] SaveError),
+    /// Why an image is not removed.
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
     /// The progress listener asked for an end.
     #[error("the import was interrupted")]
     Interrupted,

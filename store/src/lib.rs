@@ -27,6 +27,7 @@
 
 mod blob;
 pub mod build;
+mod collect;
 mod commit;
 mod container;
 mod decode;
@@ -52,6 +53,7 @@ mod time;
 mod unpack;
 
 pub use blob::BlobError;
+pub use collect::{Collected, RemoveError, Unneeded};
 pub use commit::{CommitError, CommitRequest, ConfigChange, EntryContent, LayerEntry, LayerWriter};
 pub use container::{
     Container, ContainerError, ContainerLock, ContainerRecord, TemporaryContainer,

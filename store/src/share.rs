@@ -39,6 +39,18 @@ impl Store {
         Ok(StoreShare { _layers: layers })
     }
 
+    /// The store for oneself; nothing if others share it.
+    pub(crate) fn alone(&self) -> Result<Option<StoreShare>> {
+        let layers = self.open_layers()?;
+        match lock(&layers, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            locked => {
+                locked.context("lock", &self.layers_dir())?;
+                Ok(Some(StoreShare { _layers: layers }))
+            }
+        }
+    }
+
     fn open_layers(&self) -> Result<OwnedFd> {
         let dir = self.layers_dir();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -66,6 +78,20 @@ impl Store {
                 Ok(ImageHold { _manifest: file })
             }
             _ => Err(missing().into()),
+        }
+    }
+
+    /// Makes sure that nobody holds an image, as long as what is returned is kept; nothing if
+    /// somebody does.
+    pub(crate) fn unheld(&self, manifest: &Digest) -> Result<Option<ImageHold>> {
+        let path = self.blob_path(manifest);
+        let file = open(&path).context("open", &path)?;
+        match lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            locked => {
+                locked.context("lock", &path)?;
+                Ok(Some(ImageHold { _manifest: file }))
+            }
         }
     }
 }

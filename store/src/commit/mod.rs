@@ -94,6 +94,7 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Imported> {
         let (staging, layer) = layer.finish()?;
+        let _shared = self.share()?;
         let (base, config) = self.base_of(container)?;
         let config = config::configuration(&config, &layer, request)?;
         let manifest = config::manifest(&base, &config, &layer);

@@ -109,6 +109,8 @@ impl Store {
     /// for layers that were complete. [`Error::Interrupted`] if `progress` asked for it.
     pub fn import(&self, request: &ImportRequest, progress: &dyn Progress) -> Result<Imported> {
         let staging = self.stage()?;
+        // From before it is looked what is there, until an index leads to it.
+        let _shared = self.share()?;
         let interrupted = || progress.interrupted();
         let platform = request.platform.as_ref();
         let found = request.source.find(platform, &staging, &interrupted)?;
