@@ -36,7 +36,16 @@ pub(crate) enum Command {
     Demo,
     Import(ImportArgs),
     /// List the images in the store
-    Images(ImagesArgs),
+    Images(ListArgs),
+    /// List the containers in the store
+    #[command(visible_alias = "containers")]
+    Ps(ListArgs),
+    /// Say how an image was made, the last step first
+    History(ImageListArgs),
+    /// Say all that is known of an image or a container, as JSON
+    Inspect(InspectArgs),
+    /// Say how much room images and containers take; with -v, each of them
+    Df(ListArgs),
     Mount(MountArgs),
     Diff(DiffArgs),
     Commit(CommitArgs),
@@ -77,13 +86,6 @@ pub(crate) enum OwnershipArg {
     Auto,
     Real,
     Override,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImagesArgs {
-    /// As JSON, for programs
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Mount an image, or a stack of directories
@@ -212,6 +214,29 @@ pub(crate) struct RmiArgs {
     /// The images
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageListArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The image
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The container, or the image
+    #[arg(value_name = "CONTAINER|IMAGE")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

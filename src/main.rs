@@ -6,11 +6,15 @@
 mod changes;
 mod cli;
 mod commit;
+mod containers;
 mod demo;
+mod df;
 mod diff;
 mod failure;
+mod history;
 mod images;
 mod import;
+mod inspect;
 mod logger;
 mod mount;
 mod mounting;
@@ -53,6 +57,10 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Run(args) => run::run(args, store),
         Command::Rm(args) => remove::rm(args, store),
         Command::Rmi(args) => remove::rmi(args, store),
+        Command::Ps(args) => containers::containers(args, store),
+        Command::History(args) => history::history(args, store),
+        Command::Inspect(args) => inspect::inspect(args, store),
+        Command::Df(args) => df::df(args, cli.global.verbose > 0, store),
         Command::Save(args) => save::save(args, store),
         Command::Umount(args) => mounting::umount(args),
         Command::Unshare(args) => unshare::unshare(args),

@@ -180,7 +180,7 @@ impl Store {
     }
 
     /// What is in a directory under a digest. Other names belong to others.
-    fn entries(&self, dir: &Path) -> Result<Vec<(Digest, Metadata)>> {
+    pub(crate) fn entries(&self, dir: &Path) -> Result<Vec<(Digest, Metadata)>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(dir).context("list", dir)? {
             let entry = entry.context("list", dir)?;

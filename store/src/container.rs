@@ -7,6 +7,7 @@
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use plyfs_format::override_stat;
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
@@ -22,6 +23,10 @@ use crate::staging::{Staging, lock, sync_dir};
 use crate::store::{parse_json, read_document, to_json};
 use crate::time::Timestamp;
 use crate::{ContainerName, Digest, Image, ImageName, Ownership, Result, Store, limits};
+
+/// How often a container that seems to be in use is looked at again, and after how long.
+const LOOKS: usize = 4;
+const LOOK: Duration = Duration::from_millis(15);
 
 /// What is wrong with a container.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -125,6 +130,19 @@ impl Container {
     /// [`ContainerError::Busy`] if somebody has it in use, [`ContainerError::Unknown`] if it was
     /// removed meanwhile.
     pub fn lock(&self) -> Result<ContainerLock> {
+        // Who only looks whether it is in use has the lock for a moment, too.
+        for _ in 0..LOOKS {
+            match self.try_lock() {
+                Err(crate::Error::Container(ContainerError::Busy(_))) => {
+                    std::thread::sleep(LOOK);
+                }
+                other => return other,
+            }
+        }
+        self.try_lock()
+    }
+
+    fn try_lock(&self) -> Result<ContainerLock> {
         let name = || self.record.name.clone();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = match rustix::fs::open(&self.dir, flags, Mode::empty()) {
@@ -281,7 +299,7 @@ impl Store {
     /// # Errors
     /// If that cannot be found out.
     pub fn is_in_use(&self, name: &ContainerName) -> Result<bool> {
-        match self.container_dir(name)?.lock() {
+        match self.container_dir(name)?.try_lock() {
             Ok(_) => Ok(false),
             Err(crate::Error::Container(ContainerError::Busy(_))) => Ok(true),
             Err(error) => Err(error),

@@ -51,6 +51,7 @@ mod store;
 mod tar;
 mod time;
 mod unpack;
+mod usage;
 
 pub use blob::BlobError;
 pub use collect::{Collected, RemoveError, Unneeded};
@@ -74,6 +75,7 @@ pub use source::{Form, Source, SourceError};
 pub use store::Store;
 pub use tar::{Fault, InputError, TarError};
 pub use time::Timestamp;
+pub use usage::{ContainerUsage, ImageUsage, Room, Usage};
 
 /// The configuration of an image, as [`Image::config`] has it.
 pub use oci_spec::image::ImageConfiguration;
