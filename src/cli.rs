@@ -36,12 +36,30 @@ pub(crate) enum Command {
     Demo,
     Import(ImportArgs),
     /// List the images in the store
-    Images(ImagesArgs),
+    Images(ListArgs),
+    /// List the containers in the store
+    #[command(visible_alias = "containers")]
+    Ps(ListArgs),
+    /// Say how an image was made, the last step first
+    History(ImageListArgs),
+    /// Say all that is known of an image or a container, as JSON
+    Inspect(InspectArgs),
+    /// Say how much room images and containers take; with -v, each of them
+    Df(ListArgs),
     Mount(MountArgs),
+    Diff(DiffArgs),
+    Commit(CommitArgs),
+    /// Write an image to a directory or a file, for other tools and other machines
+    #[command(visible_alias = "export")]
+    Save(SaveArgs),
     /// Unmount, and wait until everything is written
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
     Run(RunArgs),
+    /// Remove containers with all that was changed in them
+    Rm(RmArgs),
+    /// Remove images, and the layers that nothing else needs
+    Rmi(RmiArgs),
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(UnshareArgs),
 }
@@ -68,13 +86,6 @@ pub(crate) enum OwnershipArg {
     Auto,
     Real,
     Override,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImagesArgs {
-    /// As JSON, for programs
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Mount an image, or a stack of directories
@@ -137,6 +148,98 @@ pub(crate) struct RunArgs {
     /// The command, and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// List what was changed in a container: A for added, C for changed, D for deleted
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The container
+    pub(crate) container: String,
+}
+
+/// Make an image of a container: its changes become a layer on top of its image
+///
+/// The same changes make the same layer. With SOURCE_DATE_EPOCH in the environment, the image is said
+/// to be made then.
+#[derive(Debug, Args)]
+pub(crate) struct CommitArgs {
+    /// What the image is for
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Who made it
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    /// Change what the image says of running it, as a Dockerfile does: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// How to compress the layer
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub(crate) compression: CompressionArg,
+    /// The container; it must not be mounted
+    pub(crate) container: String,
+    /// The name of the new image
+    #[arg(value_name = "IMAGE[:TAG]")]
+    pub(crate) image: String,
+}
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CompressionArg {
+    Gzip,
+    Zstd,
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveArgs {
+    /// The image
+    pub(crate) image: String,
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// Even if containers stand on it: they keep their layers, and only the name goes
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// The images
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageListArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The image
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The container, or the image
+    #[arg(value_name = "CONTAINER|IMAGE")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use plyfs_store::ImageRecord;
 use serde::Serialize;
 
-use crate::cli::ImagesArgs;
+use crate::cli::ListArgs;
 use crate::failure::Outcome;
 use crate::{output, storage};
 
@@ -26,7 +26,7 @@ struct Listed {
 }
 
 /// Lists the images in the store.
-pub(crate) fn images(args: &ImagesArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn images(args: &ListArgs, store: Option<&Path>) -> Outcome {
     let location = storage::location(store)?;
     let records = match plyfs_store::Store::open_existing(location) {
         // Where nothing was imported yet there are no images, and that is no failure.

@@ -3,18 +3,27 @@
 //! This is the command: it reads arguments and environment, makes namespaces, mounts, and is the
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
+mod changes;
 mod cli;
+mod commit;
+mod containers;
 mod demo;
+mod df;
+mod diff;
 mod failure;
+mod history;
 mod images;
 mod import;
+mod inspect;
 mod logger;
 mod mount;
 mod mounting;
 mod namespace;
 mod output;
 mod personality;
+mod remove;
 mod run;
+mod save;
 mod stack;
 mod storage;
 mod unshare;
@@ -50,8 +59,17 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Demo => demo::demo(),
         Command::Import(args) => import::import(args, store),
         Command::Images(args) => images::images(args, store),
+        Command::Commit(args) => commit::commit(args, store),
+        Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),
+        Command::Rm(args) => remove::rm(args, store),
+        Command::Rmi(args) => remove::rmi(args, store),
+        Command::Ps(args) => containers::containers(args, store),
+        Command::History(args) => history::history(args, store),
+        Command::Inspect(args) => inspect::inspect(args, store),
+        Command::Df(args) => df::df(args, cli.global.verbose > 0, store),
+        Command::Save(args) => save::save(args, store),
         Command::Umount(args) => mounting::umount(args),
         Command::Unshare(args) => unshare::unshare(args),
     }

@@ -79,7 +79,7 @@ fn mount_from_store(
     }
     let store = storage::open_existing(store)?;
     if let (Some(image), None, true) = (image, name, options.read_only) {
-        let subject = Subject::Image(Box::new(store.image(image)?));
+        let subject = Subject::image_of(&store, store.image(image)?)?;
         return serve(
             stack::plan(&subject, options, target, true)?,
             args.foreground,

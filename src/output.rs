@@ -51,6 +51,18 @@ pub(crate) fn complain(what: &dyn fmt::Display) {
     drop(writeln!(std::io::stderr().lock(), "plyfs: {what}"));
 }
 
+/// A name as it is, but for characters that could command a terminal or end the line.
+pub(crate) fn plain(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character.is_control() {
+            true => out.extend(character.escape_default()),
+            false => out.push(character),
+        }
+    }
+    out
+}
+
 /// A size in bytes for people: three digits and a unit.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];

@@ -1,12 +1,14 @@
 //! From an image or a container in the store to a mount.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use plyfs_fs::{
     Config, IndexUse, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
 };
 use plyfs_store::{
-    Container, ContainerError, ContainerName, Image, ImageName, LayerPath, Ownership, Store,
+    Container, ContainerError, ContainerName, Image, ImageHold, ImageName, LayerPath, Ownership,
+    Store,
 };
 use rustix::mount::MountFlags;
 
@@ -19,15 +21,21 @@ use crate::{namespace, storage};
 /// What of the store is to be mounted.
 pub(crate) enum Subject {
     /// The layers of an image, read-only.
-    Image(Box<Image>),
+    Image(Box<Image>, Arc<ImageHold>),
     /// A container, with its changes.
     Container(Box<Container>),
 }
 
 impl Subject {
+    /// An image, which is kept from being removed as long as it is mounted.
+    pub(crate) fn image_of(store: &Store, image: Image) -> Outcome<Self> {
+        let hold = store.hold(&image.manifest_digest)?;
+        Ok(Self::Image(Box::new(image), Arc::new(hold)))
+    }
+
     fn layers(&self) -> &[LayerPath] {
         match self {
-            Self::Image(image) => &image.layers,
+            Self::Image(image, _) => &image.layers,
             Self::Container(container) => &container.layers,
         }
     }
@@ -35,7 +43,7 @@ impl Subject {
     /// The name of the image, or that it had when the container was made.
     fn image(&self) -> &ImageName {
         match self {
-            Self::Image(image) => &image.name,
+            Self::Image(image, _) => &image.name,
             Self::Container(container) => &container.record.image,
         }
     }
@@ -43,7 +51,7 @@ impl Subject {
     /// The name shown as the source of the mount.
     fn name(&self) -> String {
         match self {
-            Self::Image(image) => image.name.to_string(),
+            Self::Image(image, _) => image.name.to_string(),
             Self::Container(container) => container.record.name.to_string(),
         }
     }
@@ -94,17 +102,41 @@ pub(crate) fn container(
 
 /// A container that is not there, with those that are.
 fn unknown_container(store: &Store, error: &ContainerError) -> Failure {
+    match others(store) {
+        None => Failure::new(format_args!("{error}; give an image to make it of")),
+        Some(others) => Failure::new(format_args!(
+            "{error}, but {others}; or give an image to make it of"
+        )),
+    }
+}
+
+/// The containers there are, as far as a message should name them.
+fn others(store: &Store) -> Option<String> {
     const SHOWN: usize = 8;
     let records = store.containers().unwrap_or_default();
     let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
-    let Some(shown) = names.chunks(SHOWN).next() else {
-        return Failure::new(format_args!("{error}; give an image to make it of"));
-    };
     let more = if names.len() > SHOWN { ", ..." } else { "" };
-    Failure::new(format_args!(
-        "{error}, but {}{more}; or give an image to make it of",
-        shown.join(", ")
-    ))
+    let shown = names.chunks(SHOWN).next()?.join(", ");
+    Some(format!("{shown}{more}"))
+}
+
+/// A container that must be there.
+pub(crate) fn existing_container(store: &Store, name: &str) -> Outcome<Container> {
+    let name: ContainerName = name.parse().map_err(Failure::new)?;
+    store.container(&name).map_err(|error| match error {
+        plyfs_store::Error::Container(error @ ContainerError::Unknown(_)) => {
+            no_container(store, &error)
+        }
+        error => error.into(),
+    })
+}
+
+/// As [`unknown_container`], where none can be made.
+pub(crate) fn no_container(store: &Store, error: &ContainerError) -> Failure {
+    match others(store) {
+        None => Failure::new(format_args!("{error}; there are none")),
+        Some(others) => Failure::new(format_args!("{error}, but {others}")),
+    }
 }
 
 /// An image may consist of its configuration alone.
@@ -125,11 +157,35 @@ pub(crate) fn plan(
     read_only: bool,
 ) -> Outcome<Plan> {
     require_layers(subject.image(), subject.layers())?;
+    let hold: Box<dyn std::any::Any> = match subject {
+        Subject::Image(_, hold) => Box::new(Arc::clone(hold)),
+        Subject::Container(container) => Box::new(container.lock()?),
+    };
+    let default = overlay(subject, read_only);
+    let overlay = Config {
+        volatile: match options.volatile {
+            Volatile::No => Volatile::No,
+            _ => Volatile::MarkedWhileOpen,
+        },
+        namespace: options.namespace,
+        shown_ids: shown_ids(),
+        owners: options.owners.clone(),
+        redirect_dir: options.redirect_dir.unwrap_or(default.redirect_dir),
+        metacopy: options.metacopy.unwrap_or(default.metacopy),
+        index: options.index.unwrap_or(default.index),
+        ..default
+    };
+    let mut plan = with_transport(options, target, overlay, &subject.name());
+    plan.hold = Some(hold);
+    Ok(plan)
+}
+
+/// The overlay that shows an image or a container, with owners as they are recorded. `read_only`
+/// leaves a container's changes as they are.
+pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
     let mut lowers = lowers(subject.layers());
     let mut upper = None;
-    let mut hold: Option<Box<dyn std::any::Any>> = None;
     if let Subject::Container(container) = subject {
-        hold = Some(Box::new(container.lock()?));
         let records = records_of_upper(container.record.ownership);
         if read_only {
             let changes = LowerLayer {
@@ -152,30 +208,20 @@ pub(crate) fn plan(
     // Whether the kernel's overlay reads what it needs to go on with such an upper directory. With
     // `userxattr` it does not: metacopy files would be zeros to it.
     let readable = namespace::is_real_root();
-    let overlay = Config {
+    Config {
         lowers,
-        data: Vec::new(),
         upper,
-        volatile: match options.volatile {
-            Volatile::No => Volatile::No,
-            _ => Volatile::MarkedWhileOpen,
-        },
-        namespace: options.namespace,
-        shown_ids: shown_ids(),
-        owners: options.owners.clone(),
-        redirect_dir: options.redirect_dir.unwrap_or(match readable {
+        redirect_dir: match readable {
             true => RedirectDir::On,
             false => RedirectDir::Follow,
-        }),
-        metacopy: options.metacopy.unwrap_or(readable),
-        index: options.index.unwrap_or(match readable {
+        },
+        metacopy: readable,
+        index: match readable {
             true => IndexUse::Auto,
             false => IndexUse::Off,
-        }),
-    };
-    let mut plan = with_transport(options, target, overlay, &subject.name());
-    plan.hold = hold;
-    Ok(plan)
+        },
+        ..Config::default()
+    }
 }
 
 /// The layers of a stack, topmost first.

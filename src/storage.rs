@@ -44,6 +44,17 @@ pub(crate) fn open_existing(chosen: Option<&Path>) -> Outcome<Store> {
     Ok(Store::open_existing(location(chosen)?)?)
 }
 
+/// Enters the user namespace in which files of the store belong to whom they should, if this user
+/// has one. Without, all of them are the user's own.
+///
+/// The location of the store is to be asked for before: inside, the user seems to be another.
+pub(crate) fn enter_for_owners() -> Outcome {
+    match !namespace::can_mount() && namespace::has_subordinate_ids() {
+        true => namespace::enter(),
+        false => Ok(()),
+    }
+}
+
 /// How this process keeps owners of what it makes: as they are if it may give files to others.
 pub(crate) fn ownership_here() -> Ownership {
     let may_chown = rustix::thread::capabilities(None)

@@ -252,6 +252,11 @@ impl Overlay {
         ROOT_ID
     }
 
+    /// Where records of overlays are read, and written if there is an upper layer.
+    pub fn namespace(&self) -> Namespace {
+        self.namespace
+    }
+
     /// Whether nothing can be changed.
     pub fn is_read_only(&self) -> bool {
         self.upper.is_none()

@@ -67,7 +67,8 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     // Before a container is made, which would be kept though there is nothing to run in it.
     let program = program(args, &image.config)?;
     if args.ro {
-        return run_in(&store, &Subject::Image(Box::new(image)), &program, false);
+        let subject = Subject::image_of(&store, image)?;
+        return run_in(&store, &subject, &program, false);
     }
     let name = args.container.as_deref();
     if name.is_none() && !args.keep {

@@ -7,6 +7,7 @@
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use plyfs_format::override_stat;
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
@@ -14,12 +15,18 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::collect::Unneeded;
 use crate::error::Context;
 use crate::image::{LayerPath, root_layer};
+use crate::share::ImageHold;
 use crate::staging::{Staging, lock, sync_dir};
 use crate::store::{parse_json, read_document, to_json};
 use crate::time::Timestamp;
 use crate::{ContainerName, Digest, Image, ImageName, Ownership, Result, Store, limits};
+
+/// How often a container that seems to be in use is looked at again, and after how long.
+const LOOKS: usize = 4;
+const LOOK: Duration = Duration::from_millis(15);
 
 /// What is wrong with a container.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -75,6 +82,7 @@ pub struct Container {
 pub struct TemporaryContainer {
     container: Container,
     _staging: Staging,
+    _image: ImageHold,
 }
 
 impl std::ops::Deref for TemporaryContainer {
@@ -122,6 +130,19 @@ impl Container {
     /// [`ContainerError::Busy`] if somebody has it in use, [`ContainerError::Unknown`] if it was
     /// removed meanwhile.
     pub fn lock(&self) -> Result<ContainerLock> {
+        // Who only looks whether it is in use has the lock for a moment, too.
+        for _ in 0..LOOKS {
+            match self.try_lock() {
+                Err(crate::Error::Container(ContainerError::Busy(_))) => {
+                    std::thread::sleep(LOOK);
+                }
+                other => return other,
+            }
+        }
+        self.try_lock()
+    }
+
+    fn try_lock(&self) -> Result<ContainerLock> {
         let name = || self.record.name.clone();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = match rustix::fs::open(&self.dir, flags, Mode::empty()) {
@@ -159,6 +180,9 @@ impl Store {
         ownership: Ownership,
     ) -> Result<Container> {
         let staging = self.stage()?;
+        let _shared = self.share()?;
+        // It may have been removed since it was looked up; while it is held that cannot happen.
+        let _image = self.hold(&image.manifest_digest)?;
         let named = name.is_some();
         let mut record = ContainerRecord::new(image, ownership);
         let made = make_dirs(&staging, image, ownership)?;
@@ -196,12 +220,14 @@ impl Store {
         ownership: Ownership,
     ) -> Result<TemporaryContainer> {
         let staging = self.stage()?;
+        let hold = self.hold(&image.manifest_digest)?;
         let record = ContainerRecord::new(image, ownership);
         let dir = make_dirs(&staging, image, ownership)?;
         write_record(&staging, &dir, &record)?;
         Ok(TemporaryContainer {
             container: Container::at(dir, record, image.layers.clone()),
             _staging: staging,
+            _image: hold,
         })
     }
 
@@ -247,18 +273,37 @@ impl Store {
         Ok(containers)
     }
 
-    /// Removes a container with all that was changed in it.
+    /// Removes a container with all that was changed in it. What it needed of its image stays until
+    /// it is collected.
     ///
     /// # Errors
     /// [`ContainerError::Busy`] while it is in use, [`ContainerError::Unknown`] if there is none.
-    pub fn remove_container(&self, name: &ContainerName) -> Result<()> {
+    pub fn remove_container(&self, name: &ContainerName) -> Result<Unneeded> {
         let container = self.container_dir(name)?;
         let _lock = container.lock()?;
+        let unneeded = self.needed_by(&container.record).unwrap_or_else(|error| {
+            // No reason to keep the container.
+            log::warn!("{error}");
+            Unneeded::default()
+        });
         // From here on it is work in progress: if it cannot be removed now, it is a leftover.
         let staging = self.stage()?;
         let place = staging.path().join("removed");
         std::fs::rename(&container.dir, &place).context("remove", &container.dir)?;
-        sync_dir(&self.containers_dir())
+        sync_dir(&self.containers_dir())?;
+        Ok(unneeded)
+    }
+
+    /// Whether somebody has a container in use.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub fn is_in_use(&self, name: &ContainerName) -> Result<bool> {
+        match self.container_dir(name)?.try_lock() {
+            Ok(_) => Ok(false),
+            Err(crate::Error::Container(ContainerError::Busy(_))) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// A container of which only the place matters: it can be removed without its layers.

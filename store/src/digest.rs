@@ -5,6 +5,7 @@
 //! "Digests"). A [`Digest`] holds the 32 bytes, and what is made of it again cannot hold a slash.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,42 @@ impl Hasher {
 
     pub(crate) fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
+    }
+}
+
+/// A sink with the digest and the length of what was written to it.
+pub(crate) struct Hashed<W> {
+    inner: W,
+    hasher: Hasher,
+    /// In bytes.
+    len: u64,
+}
+
+impl<W> Hashed<W> {
+    pub(crate) fn new(inner: W) -> Self {
+        Self {
+            inner,
+            hasher: Hasher::new(),
+            len: 0,
+        }
+    }
+
+    /// The sink, with digest and length.
+    pub(crate) fn finish(self) -> (W, Digest, u64) {
+        (self.inner, self.hasher.finish(), self.len)
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        self.len += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

@@ -9,12 +9,15 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::blob::BlobError;
+use crate::collect::RemoveError;
+use crate::commit::CommitError;
 use crate::container::ContainerError;
 use crate::errno::{errno_of, reason};
 use crate::escape::escaped_path;
 use crate::layer::LayerError;
 use crate::name::NameError;
 use crate::oci::DocumentError;
+use crate::save::SaveError;
 use crate::source::SourceError;
 
 /// The result of most functions here.
@@ -82,6 +85,15 @@ pub enum Error {
     /// What is wrong with a container.
     #[error(transparent)]
     Container(#[from] ContainerError),
+    /// What cannot be committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A place where an image cannot be saved.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// Why an image is not removed.
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
     /// The progress listener asked for an end.
     #[error("the import was interrupted")]
     Interrupted,

@@ -129,10 +129,16 @@ impl Store {
     /// [`NameError::UnknownImage`] with names like it; [`BlobError::Missing`] if a layer is not
     /// unpacked, since the image was not imported but written into the layout by another tool.
     pub fn image(&self, name: &str) -> Result<Image> {
+        let (name, descriptor) = self.find_image(name)?;
+        self.load_image(name, &descriptor)
+    }
+
+    /// The name that an image has in the index, by that or a shorter one, and its descriptor.
+    pub(crate) fn find_image(&self, name: &str) -> Result<(ImageName, Descriptor)> {
         let name: ImageName = name.parse()?;
         let descriptor = find(&self.index()?, &name)?;
         let found = descriptor.ref_name().and_then(|name| name.parse().ok());
-        self.load_image(found.unwrap_or(name), &descriptor)
+        Ok((found.unwrap_or(name), descriptor))
     }
 
     /// The image that a container was made on, whatever has its name now.
@@ -146,6 +152,18 @@ impl Store {
         })?;
         let descriptor = Descriptor::new("", digest, manifest.len());
         self.load_image(container.image.clone(), &descriptor)
+    }
+
+    /// Manifest and configuration, as it is, of the image that a container was made on.
+    pub(crate) fn base_of(&self, container: &ContainerRecord) -> Result<(Manifest, Vec<u8>)> {
+        let digest = container.manifest_digest;
+        let bytes = self.blob(&digest)?.ok_or_else(|| BlobError::Missing {
+            blob: blob_label(&digest),
+        })?;
+        let bytes = bytes.read_verified(&digest, bytes.len(), limits::DOCUMENT_BYTES)?;
+        let manifest = manifest_of(&bytes, &format!("manifest {digest}"))?;
+        let config = self.document(&manifest.config, limits::CONFIG_BYTES)?;
+        Ok((manifest, config))
     }
 
     fn load_image(&self, name: ImageName, descriptor: &Descriptor) -> Result<Image> {
@@ -178,7 +196,10 @@ impl Store {
     }
 
     /// Manifest and configuration of an image in the store.
-    fn documents(&self, descriptor: &Descriptor) -> Result<(Manifest, ImageConfiguration)> {
+    pub(crate) fn documents(
+        &self,
+        descriptor: &Descriptor,
+    ) -> Result<(Manifest, ImageConfiguration)> {
         let bytes = self.document(descriptor, limits::DOCUMENT_BYTES)?;
         let name = format!("manifest {}", descriptor.digest);
         if kind_of(&bytes, &descriptor.media_type, &name)? != DocumentType::Manifest {
@@ -194,7 +215,7 @@ impl Store {
     }
 
     /// A document from the blobs of the store, verified.
-    fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
         match self.blob(&descriptor.digest)? {
             Some(content) => content.read_verified(&descriptor.digest, descriptor.size, limit),
             None => Err(Error::Blob(BlobError::Missing {

@@ -27,6 +27,8 @@
 
 mod blob;
 pub mod build;
+mod collect;
+mod commit;
 mod container;
 mod decode;
 mod digest;
@@ -41,14 +43,19 @@ mod name;
 mod oci;
 mod progress;
 mod remove;
+mod save;
+mod share;
 mod source;
 mod staging;
 mod store;
 mod tar;
 mod time;
 mod unpack;
+mod usage;
 
 pub use blob::BlobError;
+pub use collect::{Collected, RemoveError, Unneeded};
+pub use commit::{CommitError, CommitRequest, ConfigChange, EntryContent, LayerEntry, LayerWriter};
 pub use container::{
     Container, ContainerError, ContainerLock, ContainerRecord, TemporaryContainer,
 };
@@ -62,10 +69,13 @@ pub use limits::Limits;
 pub use name::{ContainerName, ImageName, NameError};
 pub use oci::{Compression, DocumentError, Platform, PlatformError};
 pub use progress::{Event, PlannedLayer, Progress, Silent};
+pub use save::{SaveError, Saved};
+pub use share::ImageHold;
 pub use source::{Form, Source, SourceError};
 pub use store::Store;
 pub use tar::{Fault, InputError, TarError};
 pub use time::Timestamp;
+pub use usage::{ContainerUsage, ImageUsage, Room, Usage};
 
 /// The configuration of an image, as [`Image::config`] has it.
 pub use oci_spec::image::ImageConfiguration;

@@ -5,12 +5,12 @@
 //! the room and, on two cores, less time than writing them out.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use super::LayerBlob;
 use crate::Result;
-use crate::digest::Hasher;
+use crate::digest::Hashed;
 use crate::error::Context;
 use crate::oci::Compression;
 
@@ -36,7 +36,7 @@ pub(super) struct Keeper<'a> {
 
 enum Form {
     AsIs(File),
-    Compressed(zstd::stream::write::Encoder<'static, Hashing>),
+    Compressed(zstd::stream::write::Encoder<'static, Hashed<File>>),
 }
 
 impl<'a> Keeper<'a> {
@@ -48,12 +48,7 @@ impl<'a> Keeper<'a> {
     }
 
     pub(super) fn compressed(file: File, path: &'a Path) -> Result<Self> {
-        let sink = Hashing {
-            file,
-            hasher: Hasher::new(),
-            size: 0,
-        };
-        let encoder = zstd::stream::write::Encoder::new(sink, LEVEL);
+        let encoder = zstd::stream::write::Encoder::new(Hashed::new(file), LEVEL);
         Ok(Self {
             path,
             form: Form::Compressed(encoder.context("compress to", path)?),
@@ -74,31 +69,11 @@ impl<'a> Keeper<'a> {
             return Ok(None);
         };
         let sink = encoder.finish().context("write", self.path)?;
+        let (_, digest, size) = sink.finish();
         Ok(Some(LayerBlob {
-            digest: sink.hasher.finish(),
-            size: sink.size,
+            digest,
+            size,
             compression: Compression::Zstd,
         }))
-    }
-}
-
-/// A file with the digest of what was written to it.
-struct Hashing {
-    file: File,
-    hasher: Hasher,
-    /// In bytes.
-    size: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hasher.update(bytes.get(..count).unwrap_or_default());
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }

@@ -109,16 +109,30 @@ impl Store {
     /// for layers that were complete. [`Error::Interrupted`] if `progress` asked for it.
     pub fn import(&self, request: &ImportRequest, progress: &dyn Progress) -> Result<Imported> {
         let staging = self.stage()?;
+        // From before it is looked what is there, until an index leads to it.
+        let _shared = self.share()?;
         let interrupted = || progress.interrupted();
         let platform = request.platform.as_ref();
         let found = request.source.find(platform, &staging, &interrupted)?;
         let name = request.name.clone().or_else(|| found.name.clone());
         let name = name.ok_or_else(|| SourceError::NoName(request.source.path.clone()))?;
+        self.import_found(&staging, request, &found, name, progress)
+    }
+
+    /// Imports an image that was found. Of the request only ownership and limits count.
+    pub(crate) fn import_found(
+        &self,
+        staging: &Staging,
+        request: &ImportRequest,
+        found: &Found,
+        name: ImageName,
+        progress: &dyn Progress,
+    ) -> Result<Imported> {
         let import = Import {
             store: self,
-            staging: &staging,
+            staging,
             request,
-            found: &found,
+            found,
             progress,
             namespace: match can_set_trusted(staging.dir()) {
                 true => Namespace::Trusted,
@@ -137,7 +151,7 @@ impl Store {
         sync_dir(&self.blobs_dir())?;
         let manifest = import.publish_documents(&blobs)?;
         let descriptor = import.named(&manifest, &name);
-        self.change_index(&staging, |index| {
+        self.change_index(staging, |index| {
             let named = |one: &Descriptor| one.ref_name() == Some(name.as_str());
             // Not moved to the end: an image that is there already changes nothing.
             if index

@@ -122,7 +122,8 @@ fn image(
     })
 }
 
-fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<FoundLayer> {
+/// The layers of a manifest, in a layout.
+pub(crate) fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<FoundLayer> {
     let pairs = manifest.layers.iter().zip(diff_ids);
     pairs
         .map(|(descriptor, diff_id)| FoundLayer {

@@ -24,6 +24,7 @@ use crate::staging::Staging;
 use crate::{Digest, ImageName, Platform, Result};
 
 pub(crate) use files::{Files, open_regular};
+pub(crate) use layout::layers as found_layers;
 
 /// Names an image outside the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

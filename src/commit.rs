@@ -1,0 +1,291 @@
+//! `plyfs commit`: the changes of a container become a layer.
+//!
+//! The overlay of the container is opened in this process, so that what is written to the layer is
+//! what a mount shows: renamed directories with all that is in them, files whose data is still in a
+//! lower layer, owners and devices that are kept in attributes. Times of files are theirs;
+//! `SOURCE_DATE_EPOCH` bounds those that the image has of its own making.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use plyfs_fs::attr::{Attr, Caller, FileKind};
+use plyfs_fs::{Errno, Overlay};
+use plyfs_store::{
+    CommitRequest, Compression, Container, EntryContent, ImageName, LayerEntry, LayerWriter,
+    Silent, Store, Timestamp,
+};
+
+use crate::changes::{self, Change, Comparison, Names, cannot};
+use crate::cli::{CommitArgs, CompressionArg};
+use crate::failure::{Failure, Outcome};
+use crate::{output, stack, storage};
+
+/// Attributes that say something about this machine, and nothing to another.
+const OF_THIS_MACHINE: [&[u8]; 3] = [b"security.selinux", b"security.evm", b"security.ima"];
+
+/// Names and values.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Makes an image of a container and prints its name.
+pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
+    let request = CommitRequest {
+        author: args.author.clone(),
+        message: args.message.clone(),
+        created: now()?,
+        changes: args
+            .change
+            .iter()
+            .map(|change| change.parse().map_err(Failure::new))
+            .collect::<Outcome<_>>()?,
+        ..CommitRequest::new(tagged(&args.image)?, storage::ownership_here())
+    };
+    let location = storage::location(store)?;
+    storage::enter_for_owners()?;
+    let store = Store::open_existing(location)?;
+    let container = stack::existing_container(&store, &args.container)?;
+    let _lock = container.lock().map_err(busy)?;
+    let request = CommitRequest {
+        // In the namespace, more may be possible than outside.
+        ownership: storage::ownership_here(),
+        ..request
+    };
+    let compression = match args.compression {
+        CompressionArg::Gzip => Compression::Gzip,
+        CompressionArg::Zstd => Compression::Zstd,
+        CompressionArg::None => Compression::None,
+    };
+    let layer = layer(&store, &container, compression)?;
+    let committed = store.commit(&container.record, layer, &request, &Silent)?;
+    output::write(&format!("{}\n", committed.name))
+}
+
+/// A container that is mounted changes while it is read.
+fn busy(error: plyfs_store::Error) -> Failure {
+    use plyfs_store::{ContainerError, Error};
+    match error {
+        Error::Container(error @ ContainerError::Busy(_)) => {
+            Failure::new(format_args!("{error}; unmount it first"))
+        }
+        error => error.into(),
+    }
+}
+
+/// The name of an image, with the tag that is meant where none is given.
+fn tagged(name: &str) -> Outcome<ImageName> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let name = match last.contains(':') {
+        true => name.to_owned(),
+        false => format!("{name}:latest"),
+    };
+    name.parse().map_err(Failure::new)
+}
+
+/// The present, or `SOURCE_DATE_EPOCH` if that is earlier.
+fn now() -> Outcome<Timestamp> {
+    let Some(epoch) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
+        return Ok(Timestamp::now());
+    };
+    let epoch = epoch.to_str().and_then(|text| text.parse().ok());
+    let epoch = epoch
+        .ok_or_else(|| Failure::new("SOURCE_DATE_EPOCH is not a number of seconds since 1970"))?;
+    Ok(Timestamp::now().min(Timestamp::from_seconds(epoch)))
+}
+
+/// Writes the layer of a container.
+fn layer(store: &Store, container: &Container, compression: Compression) -> Outcome<LayerWriter> {
+    let (merged, mut changes) = Comparison::open(container, true)?.changes()?;
+    changes::add_links(&merged, &mut changes)?;
+    let mut layer = Layer {
+        writer: store.layer_writer(compression)?,
+        merged: &merged,
+        links: HashMap::new(),
+    };
+    layer.present(&Names::new(), merged.root(), false)?;
+    layer.write(&changes)?;
+    Ok(layer.writer)
+}
+
+/// A layer in the making.
+struct Layer<'o> {
+    writer: LayerWriter,
+    merged: &'o Overlay,
+    /// By inode number, the first path of each file with several names.
+    links: HashMap<u64, Vec<u8>>,
+}
+
+impl Layer<'_> {
+    fn write(&mut self, changes: &BTreeMap<Names, Change>) -> Outcome {
+        for (names, change) in changes {
+            match change.entry {
+                Some(entry) => self.present(names, entry.id, change.hides)?,
+                // Its directory says so.
+                None if change.hidden => {}
+                None => self.mark(names, EntryContent::Whiteout)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an entry that says something of the layers below.
+    fn mark(&mut self, names: &Names, content: EntryContent) -> Outcome {
+        let entry = LayerEntry {
+            path: path(names),
+            content,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            xattrs: Vec::new(),
+        };
+        Ok(self.writer.append(&entry, &mut io::empty())?)
+    }
+
+    /// Writes what the container shows under a name; `hides` says that it is a directory without
+    /// anything of the image's.
+    fn present(&mut self, names: &Names, id: u64, hides: bool) -> Outcome {
+        let attr = self.merged.getattr(id);
+        let attr = attr.map_err(|errno| cannot("examine", names, errno))?;
+        let Some(content) = self.content(names, id, &attr)? else {
+            log::info!("left out of the image: {}, a socket", names_shown(names));
+            return Ok(());
+        };
+        let xattrs = match content {
+            // They are those of the first name.
+            EntryContent::Link(_) => Vec::new(),
+            _ => self
+                .xattrs(id)
+                .map_err(|errno| cannot("read attributes of", names, errno))?,
+        };
+        let entry = LayerEntry {
+            path: path(names),
+            content,
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            mtime: Timestamp {
+                seconds: attr.mtime.secs,
+                nanoseconds: attr.mtime.nanos,
+            },
+            xattrs,
+        };
+        let mut data = Data {
+            merged: self.merged,
+            id,
+            offset: 0,
+            fault: None,
+        };
+        let appended = self.writer.append(&entry, &mut data);
+        if let Some(errno) = data.fault {
+            return Err(cannot("read", names, errno));
+        }
+        appended?;
+        match hides {
+            true => self.mark(names, EntryContent::Opaque),
+            false => Ok(()),
+        }
+    }
+
+    /// What an entry is; nothing for what no archive holds.
+    fn content(&mut self, names: &Names, id: u64, attr: &Attr) -> Outcome<Option<EntryContent>> {
+        if !attr.kind.is_dir() && attr.nlink > 1 {
+            match self.links.get(&attr.ino) {
+                Some(first) => return Ok(Some(EntryContent::Link(first.clone()))),
+                None => drop(self.links.insert(attr.ino, path(names))),
+            }
+        }
+        let (major, minor) = (attr.rdev.major, attr.rdev.minor);
+        Ok(Some(match attr.kind {
+            FileKind::Regular => EntryContent::File(attr.size),
+            FileKind::Directory => EntryContent::Dir,
+            FileKind::Symlink => {
+                let target = self.merged.readlink(id);
+                let target = target.map_err(|errno| cannot("read", names, errno))?;
+                EntryContent::Symlink(target)
+            }
+            FileKind::Fifo => EntryContent::Fifo,
+            FileKind::Char => EntryContent::Char(major, minor),
+            FileKind::Block => EntryContent::Block(major, minor),
+            FileKind::Socket => return Ok(None),
+        }))
+    }
+
+    fn xattrs(&self, id: u64) -> Result<Xattrs, Errno> {
+        // Shown all of them, as the superuser is.
+        let superuser = Caller {
+            uid: 0,
+            gid: 0,
+            pid: 0,
+            umask: 0,
+        };
+        let names = match self.merged.listxattr(&superuser, id) {
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            names => names?,
+        };
+        let mut xattrs = Vec::new();
+        for name in names.split(|byte| *byte == 0) {
+            if name.is_empty() || OF_THIS_MACHINE.contains(&name) {
+                continue;
+            }
+            match self.merged.getxattr(id, OsStr::from_bytes(name)) {
+                Err(Errno::NODATA) => {}
+                value => xattrs.push((name.to_vec(), value?)),
+            }
+        }
+        Ok(xattrs)
+    }
+}
+
+/// The data of a file, as the container shows it.
+struct Data<'o> {
+    merged: &'o Overlay,
+    id: u64,
+    offset: u64,
+    /// Why it cannot be read, to be told from why the layer cannot be written.
+    fault: Option<Errno>,
+}
+
+impl Read for Data<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.merged.read(self.id, self.offset, buffer) {
+            Ok(count) => {
+                self.offset += count as u64;
+                Ok(count)
+            }
+            Err(errno) => {
+                self.fault = Some(errno);
+                Err(errno.into())
+            }
+        }
+    }
+}
+
+/// The path of an entry in the archive.
+fn path(names: &Names) -> Vec<u8> {
+    let mut path = changes::path_of(names);
+    path.drain(..path.len().min(1));
+    path
+}
+
+fn names_shown(names: &Names) -> String {
+    output::plain(&String::from_utf8_lossy(&changes::path_of(names)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_tag_is_the_latest() {
+        for (given, name) in [
+            ("a", "a:latest"),
+            ("a:1", "a:1"),
+            ("host:5000/a", "host:5000/a:latest"),
+        ] {
+            assert_eq!(tagged(given).unwrap().as_str(), name);
+        }
+        assert!(tagged("-").is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! `plyfs df`.
+
+use std::path::Path;
+
+use plyfs_store::{Room, Store, Usage};
+use serde_json::{Value, json};
+
+use crate::cli::ListArgs;
+use crate::failure::Outcome;
+use crate::{output, storage};
+
+/// Says how much room images and containers take; with `detail`, each of them.
+pub(crate) fn df(args: &ListArgs, detail: bool, store: Option<&Path>) -> Outcome {
+    let location = storage::location(store)?;
+    storage::enter_for_owners()?;
+    let usage = match Store::open_existing(location) {
+        Err(plyfs_store::Error::NoStore { .. }) => Usage::default(),
+        opened => opened?.usage()?,
+    };
+    if args.json {
+        return output::json(&listed(&usage));
+    }
+    let row = |kind: &str, room: Room| {
+        [
+            kind.to_owned(),
+            room.count.to_string(),
+            output::size(room.bytes),
+        ]
+    };
+    let containers = Room {
+        count: usage.containers.len(),
+        bytes: usage.containers.iter().map(|one| one.size).sum(),
+    };
+    let rows = [
+        row("unpacked layers", usage.layers),
+        row("blobs", usage.blobs),
+        row("containers", containers),
+    ];
+    output::table(["WHAT", "COUNT", "SIZE"], &rows)?;
+    if !detail {
+        return Ok(());
+    }
+    let image = |one: &plyfs_store::ImageUsage| {
+        [
+            one.name.to_string(),
+            output::size(one.size),
+            output::size(one.shared),
+            output::size(one.unique),
+        ]
+    };
+    let images: Vec<[String; 4]> = usage.images.iter().map(image).collect();
+    output::write("\n")?;
+    output::table(["IMAGE", "SIZE", "SHARED", "UNIQUE"], &images)?;
+    let container =
+        |one: &plyfs_store::ContainerUsage| [one.name.to_string(), output::size(one.size)];
+    let containers: Vec<[String; 2]> = usage.containers.iter().map(container).collect();
+    output::write("\n")?;
+    output::table(["CONTAINER", "SIZE"], &containers)
+}
+
+/// The same for programs, all of it, in bytes.
+fn listed(usage: &Usage) -> Value {
+    let room = |room: Room| json!({"count": room.count, "size": room.bytes});
+    let image = |one: &plyfs_store::ImageUsage| {
+        json!({
+            "name": one.name.as_str(),
+            "size": one.size,
+            "shared": one.shared,
+            "unique": one.unique,
+        })
+    };
+    let container =
+        |one: &plyfs_store::ContainerUsage| json!({"name": one.name.as_str(), "size": one.size});
+    json!({
+        "layers": room(usage.layers),
+        "blobs": room(usage.blobs),
+        "images": usage.images.iter().map(image).collect::<Vec<_>>(),
+        "containers": usage.containers.iter().map(container).collect::<Vec<_>>(),
+    })
+}

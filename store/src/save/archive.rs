@@ -1,0 +1,137 @@
+//! Saving to archives: an OCI image layout in one, and what `docker save` writes.
+
+use std::fs::File;
+use std::io::{BufWriter, Read};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::target::Unnamed;
+use super::{Parts, SaveError, copy_archive, copy_blob, layout};
+use crate::error::Context;
+use crate::oci::{Index, parse_config};
+use crate::source::{Source, diff_ids};
+use crate::store::{MARKER, to_json};
+use crate::tar::{Entry, Kind, Writer};
+use crate::time::Timestamp;
+use crate::{Digest, Result};
+
+type Archive<'a> = Writer<&'a mut BufWriter<File>>;
+
+/// Writes an image layout as an archive.
+pub(super) fn save_oci(parts: &Parts<'_>, target: &Source) -> Result<()> {
+    let index = Index {
+        manifests: vec![layout::named(parts, target)],
+        ..Index::empty()
+    };
+    archive(&target.path, |out| {
+        // skopeo, as an ordinary user, cannot make directories that have no entry.
+        for name in ["blobs/", "blobs/sha256/"] {
+            let dir = Entry {
+                kind: Kind::Dir,
+                mode: 0o755,
+                ..entry(name, 0)
+            };
+            append(out, &target.path, &dir, &mut std::io::empty())?;
+        }
+        add(out, &target.path, "oci-layout", MARKER)?;
+        add(out, &target.path, "index.json", &to_json(&index))?;
+        let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+        for (digest, bytes) in parts.documents() {
+            add(out, &target.path, &blob(&digest), bytes)?;
+        }
+        for layer in parts.layers() {
+            let entry = entry(&blob(&layer.digest), layer.size);
+            copy_blob(parts, layer, |data| append(out, &target.path, &entry, data))?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes what `docker save` writes: layers uncompressed, a configuration, and a list of both.
+pub(super) fn save_docker(parts: &Parts<'_>, target: &Source) -> Result<()> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Item {
+        config: String,
+        repo_tags: Option<Vec<String>>,
+        layers: Vec<String>,
+    }
+    let config = parse_config(&parts.config_bytes, "the configuration of the image")?;
+    let diff_ids = diff_ids(&config, "the configuration of the image")?;
+    let name = |diff_id: &Digest| format!("{}.tar", diff_id.hex());
+    let item = Item {
+        config: format!("{}.json", parts.manifest.config.digest.hex()),
+        repo_tags: repository(parts, target).map(|name| vec![name]),
+        layers: diff_ids.iter().map(name).collect(),
+    };
+    archive(&target.path, |out| {
+        for (at, (layer, diff_id)) in parts.manifest.layers.iter().zip(&diff_ids).enumerate() {
+            // The same layer twice is one member.
+            if diff_ids.iter().take(at).any(|earlier| earlier == diff_id) {
+                continue;
+            }
+            let record = parts.store.layer_record(diff_id)?;
+            let record = record.ok_or_else(|| SaveError::NotUnpacked(parts.name.clone()))?;
+            let entry = entry(&name(diff_id), record.size);
+            copy_archive(parts, layer, diff_id, |data| {
+                append(out, &target.path, &entry, data)
+            })?;
+        }
+        add(out, &target.path, &item.config, &parts.config_bytes)?;
+        add(out, &target.path, "manifest.json", &to_json(&[&item]))
+    })
+}
+
+/// The name that `docker load` is to give the image; none if it is not one for Docker.
+fn repository(parts: &Parts<'_>, target: &Source) -> Option<String> {
+    let name = target.tag.as_deref().unwrap_or(parts.name.as_str());
+    let start = name.rfind('/').map_or(0, |slash| slash + 1);
+    let (repository, tag) = match name.get(start..)?.rfind(':') {
+        Some(colon) => (name.get(..start + colon)?, name.get(start + colon + 1..)?),
+        None => (name, "latest"),
+    };
+    let in_repository =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/:".contains(&byte);
+    let in_tag = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let fits = !repository.is_empty()
+        && !tag.is_empty()
+        && repository.bytes().all(in_repository)
+        && tag.bytes().all(in_tag);
+    fits.then(|| format!("{repository}:{tag}"))
+}
+
+/// Makes an archive file, which is there when it is complete.
+fn archive(place: &Path, fill: impl FnOnce(&mut Archive<'_>) -> Result<()>) -> Result<()> {
+    let mut file = Unnamed::create(place)?;
+    file.write(|out| {
+        let mut archive = Writer::new(out);
+        fill(&mut archive)?;
+        archive.finish().map(drop).context("write", place)
+    })?;
+    file.publish()
+}
+
+fn add(out: &mut Archive<'_>, place: &Path, name: &str, mut data: &[u8]) -> Result<()> {
+    append(out, place, &entry(name, data.len() as u64), &mut data)
+}
+
+fn append(out: &mut Archive<'_>, place: &Path, entry: &Entry, data: &mut dyn Read) -> Result<()> {
+    out.append(entry, data).context("write", place)
+}
+
+/// A file of nobody and of no time, so that the same image makes the same archive.
+fn entry(name: &str, size: u64) -> Entry {
+    Entry {
+        path: name.as_bytes().to_vec(),
+        kind: Kind::File,
+        link: Vec::new(),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp::default(),
+        size,
+        sparse: false,
+        xattrs: Vec::new(),
+    }
+}

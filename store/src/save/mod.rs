@@ -1,0 +1,285 @@
+//! Saving: an image out of the store, as a layout or an archive that other tools read.
+//!
+//! # Invariants
+//!
+//! - What is written has been compared with its digest on the way: a damaged store makes no damaged
+//!   copies.
+//! - A layout names an image after all of it is there, and an archive gets its name when it is
+//!   complete. No file that exists is replaced, but for the index of a layout.
+//! - The same image makes the same bytes.
+
+mod archive;
+mod layout;
+mod target;
+
+use std::io::{self, BufReader, Read, Write};
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::blob::{BlobError, Content, blob_label, read_error, size_error};
+use crate::decode::Decoder;
+use crate::digest::Hashed;
+use crate::error::Context;
+use crate::escape::escaped_path;
+use crate::oci::{Descriptor, Manifest, layer_type};
+use crate::source::{Form, Source};
+use crate::{Digest, Error, ImageName, Result, Store, limits};
+
+/// How much is read at a time, in bytes.
+const BUFFER: usize = 256 << 10;
+
+/// A place where an image cannot be saved.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// There is a file already.
+    #[error("{} is there already; remove it or choose another name", escaped_path(.0))]
+    Exists(PathBuf),
+    /// A directory with something else in it.
+    #[error(
+        "{} is no OCI image layout, and not empty; choose an empty or a new directory",
+        escaped_path(.0)
+    )]
+    NotALayout(PathBuf),
+    /// A name with which an image cannot be saved.
+    #[error("the image is in the store as {0} only; import it again, which unpacks its layers")]
+    NotUnpacked(ImageName),
+}
+
+/// What was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The name of the image in the store.
+    pub name: ImageName,
+    /// The digest of its manifest.
+    pub manifest_digest: Digest,
+}
+
+/// An image that is to be saved: its documents, verified.
+struct Parts<'s> {
+    store: &'s Store,
+    name: ImageName,
+    descriptor: Descriptor,
+    manifest: Manifest,
+    manifest_bytes: Vec<u8>,
+    config_bytes: Vec<u8>,
+}
+
+impl Store {
+    /// Writes an image to a layout or an archive. `target` names it as a source of an import does.
+    ///
+    /// # Errors
+    /// [`SaveError`] if there is something in the way, [`BlobError`] if the image in the store is
+    /// damaged.
+    pub fn save(&self, name: &str, target: &Source) -> Result<Saved> {
+        // Nothing of the image goes meanwhile.
+        let _shared = self.share()?;
+        let parts = self.parts(name)?;
+        match target.form {
+            Form::Oci => layout::save(&parts, target)?,
+            Form::OciArchive => archive::save_oci(&parts, target)?,
+            Form::DockerArchive => archive::save_docker(&parts, target)?,
+        }
+        Ok(Saved {
+            name: parts.name,
+            manifest_digest: parts.descriptor.digest,
+        })
+    }
+
+    fn parts(&self, name: &str) -> Result<Parts<'_>> {
+        let (name, descriptor) = self.find_image(name)?;
+        let manifest_bytes = self.document(&descriptor, limits::DOCUMENT_BYTES)?;
+        let (manifest, _) = self.documents(&descriptor)?;
+        let config_bytes = self.document(&manifest.config, limits::CONFIG_BYTES)?;
+        Ok(Parts {
+            store: self,
+            name,
+            descriptor,
+            manifest,
+            manifest_bytes,
+            config_bytes,
+        })
+    }
+}
+
+impl Parts<'_> {
+    /// The name in a layout: what was asked for, else the tag.
+    fn ref_name(&self, target: &Source) -> String {
+        let tag = || self.name.as_str().rsplit_once(':').map(|(_, tag)| tag);
+        let wanted = target.tag.as_deref().or_else(tag);
+        wanted.unwrap_or("latest").to_owned()
+    }
+
+    /// The documents with their digests.
+    fn documents(&self) -> [(Digest, &[u8]); 2] {
+        [
+            (self.descriptor.digest, &self.manifest_bytes),
+            (self.manifest.config.digest, &self.config_bytes),
+        ]
+    }
+
+    /// The layers, each once.
+    fn layers(&self) -> Vec<&Descriptor> {
+        let mut layers: Vec<&Descriptor> = Vec::new();
+        for layer in &self.manifest.layers {
+            if !layers.iter().any(|known| known.digest == layer.digest) {
+                layers.push(layer);
+            }
+        }
+        layers
+    }
+
+    /// The blob of a layer.
+    fn open(&self, layer: &Descriptor) -> Result<Content> {
+        let label = blob_label(&layer.digest);
+        let content = self.store.blob(&layer.digest)?;
+        let content = content.ok_or_else(|| BlobError::Missing {
+            blob: label.clone(),
+        })?;
+        match content.len() == layer.size {
+            true => Ok(content),
+            false => Err(size_error(&label, layer.size, content.len()).into()),
+        }
+    }
+}
+
+/// A blob, or what it decompresses to, as a stream that knows what went through it.
+struct Stream {
+    reader: ContentReader,
+    sum: Hashed<io::Sink>,
+}
+
+struct ContentReader {
+    content: Content,
+    position: u64,
+    fault: Option<Error>,
+    label: String,
+}
+
+impl Read for ContentReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.content.read_at(self.position, buffer) {
+            Ok(count) => {
+                self.position += count as u64;
+                Ok(count)
+            }
+            Err(errno) => {
+                self.fault = Some(read_error(&self.label, errno).into());
+                Err(errno.into())
+            }
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.sum
+            .write_all(buffer.get(..count).unwrap_or_default())?;
+        Ok(count)
+    }
+}
+
+impl Stream {
+    fn new(content: Content, digest: &Digest) -> Self {
+        Self {
+            reader: ContentReader {
+                content,
+                position: 0,
+                fault: None,
+                label: blob_label(digest),
+            },
+            sum: Hashed::new(io::sink()),
+        }
+    }
+
+    /// Reads what is left, and compares all of it with its digest.
+    fn verify(mut self, digest: &Digest) -> Result<()> {
+        let rest = io::copy(&mut self, &mut io::sink());
+        if let Some(fault) = self.reader.fault {
+            return Err(fault);
+        }
+        rest.context("read", &PathBuf::from(&self.reader.label))?;
+        let (_, actual, _) = self.sum.finish();
+        compare(&self.reader.label, digest, actual)
+    }
+}
+
+fn compare(label: &str, expected: &Digest, actual: Digest) -> Result<()> {
+    match actual == *expected {
+        true => Ok(()),
+        false => Err(BlobError::Corrupt {
+            blob: label.to_owned(),
+            actual,
+        }
+        .into()),
+    }
+}
+
+/// Hands the blob of a layer to `write`, and makes sure that it was what its digest says.
+fn copy_blob(
+    parts: &Parts<'_>,
+    layer: &Descriptor,
+    write: impl FnOnce(&mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let mut stream = Stream::new(parts.open(layer)?, &layer.digest);
+    let written = write(&mut stream);
+    match stream.reader.fault.take() {
+        Some(fault) => Err(fault),
+        None => {
+            written?;
+            stream.verify(&layer.digest)
+        }
+    }
+}
+
+/// Hands the archive of a layer, decompressed, to `write`, and makes sure that both the blob and what
+/// came out of it were what their digests say.
+fn copy_archive(
+    parts: &Parts<'_>,
+    layer: &Descriptor,
+    diff_id: &Digest,
+    write: impl FnOnce(&mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let label = blob_label(&layer.digest);
+    let compression = layer_type(&layer.media_type).unwrap_or_default();
+    let stream = Stream::new(parts.open(layer)?, &layer.digest);
+    let input = BufReader::with_capacity(BUFFER, stream);
+    let decoder = Decoder::new(input, compression);
+    let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
+    let mut archive = Archive {
+        decoder,
+        sum: Hashed::new(io::sink()),
+    };
+    let mut written = write(&mut archive);
+    if written.is_ok() {
+        let rest = io::copy(&mut archive, &mut io::sink());
+        written = rest.map(drop).context("decompress", &PathBuf::from(&label));
+    }
+    let mut stream = archive.decoder.into_inner().into_inner();
+    if let Some(fault) = stream.reader.fault.take() {
+        return Err(fault);
+    }
+    // First: what is damaged cannot be decompressed either.
+    if let Err(error @ Error::Blob(_)) = stream.verify(&layer.digest) {
+        return Err(error);
+    }
+    written?;
+    let (_, actual, _) = archive.sum.finish();
+    compare(&label, diff_id, actual)
+}
+
+struct Archive {
+    decoder: Decoder<BufReader<Stream>>,
+    sum: Hashed<io::Sink>,
+}
+
+impl Read for Archive {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.decoder.read(buffer)?;
+        self.sum
+            .write_all(buffer.get(..count).unwrap_or_default())?;
+        Ok(count)
+    }
+}
