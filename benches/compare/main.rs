@@ -46,7 +46,7 @@ use rustix::process::{Pid, Signal};
 
 use layers::Scale;
 use measure::{Course, Row};
-use report::Report;
+use report::{Circumstances, Report};
 use scratch::FileSystem;
 use workloads::{Workload, clients};
 
@@ -206,6 +206,7 @@ fn is_real_root() -> bool {
 fn plan(args: &Args, scratch: &Path) {
     let (peers, mut skipped) = peers::find();
     let root = is_real_root();
+    let (load_before, drops) = (report::load(), measure::cache_drops());
     let mut rows = Vec::new();
     let users = [(true, args.user), (false, args.root)];
     for kind in &args.upper {
@@ -236,7 +237,14 @@ fn plan(args: &Args, scratch: &Path) {
             });
         }
     }
-    let report = Report::new(args.quick, args.rounds, &peers, skipped, rows);
+    let circumstances = Circumstances {
+        quick: args.quick,
+        rounds: args.rounds,
+        load_before,
+        cache_drops: measure::cache_drops() - drops,
+        skipped,
+    };
+    let report = Report::new(circumstances, &peers, rows);
     print!("{}", report.table());
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report).unwrap();
@@ -257,6 +265,7 @@ fn run(args: &Args, kind: &str, at: &Path, is_root: bool, peers: &[peers::Peer])
         peers,
         workloads: &chosen(args),
         rounds: args.rounds,
+        long_rounds: if args.quick { 3 } else { args.rounds },
         scale: Scale::new(args.quick),
     };
     course.run().unwrap()

@@ -17,6 +17,10 @@ pub struct Report {
     pub rounds: usize,
     /// The peers and what they say of themselves.
     pub peers: Vec<(String, String)>,
+    /// The load average before it began, and at its end.
+    pub load: (f64, f64),
+    /// How often the caches of the machine were emptied meanwhile; the memory workload does so, too.
+    pub cache_drops: u64,
     /// What was not measured, and why.
     pub skipped: Vec<String>,
     pub rows: Vec<Line>,
@@ -58,6 +62,23 @@ impl Machine {
     }
 }
 
+/// How many processes wanted a processor in the last minute.
+pub fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split_whitespace().next();
+    first.and_then(|load| load.parse().ok()).unwrap_or(0.0)
+}
+
+/// What else there is to know of a run.
+#[derive(Debug)]
+pub struct Circumstances {
+    pub quick: bool,
+    pub rounds: usize,
+    pub load_before: f64,
+    pub cache_drops: u64,
+    pub skipped: Vec<String>,
+}
+
 /// Today, as `YYYY-MM-DD`.
 pub fn today() -> String {
     let output = Command::new("date").args(["-u", "+%F"]).output();
@@ -68,32 +89,37 @@ pub fn today() -> String {
 }
 
 impl Report {
-    pub fn new(
-        quick: bool,
-        rounds: usize,
-        peers: &[Peer],
-        skipped: Vec<String>,
-        rows: Vec<Row>,
-    ) -> Self {
-        let line = |row: Row| Line {
+    pub fn new(run: Circumstances, peers: &[Peer], rows: Vec<Row>) -> Self {
+        let ratio = |row: &Row| {
+            let other = row.against.as_ref().unwrap_or(&row.workload);
+            let place = |row: &Row| (row.file_system.clone(), row.user.clone());
+            let kernel = rows
+                .iter()
+                .find(|found| found.workload == *other && place(found) == place(row))?;
+            Some(row.median("plyfs")? / kernel.median("kernel")?)
+        };
+        let ratios: Vec<Option<f64>> = rows.iter().map(ratio).collect();
+        let line = |(row, ratio_to_kernel): (Row, Option<f64>)| Line {
             medians: peers
                 .iter()
                 .filter_map(|peer| Some((peer.name.to_owned(), row.median(peer.name)?)))
                 .collect(),
-            ratio_to_kernel: row.ratio("plyfs", "kernel"),
+            ratio_to_kernel,
             row,
         };
         Self {
             date: today(),
             machine: Machine::here(),
-            quick,
-            rounds,
+            quick: run.quick,
+            rounds: run.rounds,
+            load: (run.load_before, load()),
+            cache_drops: run.cache_drops,
             peers: peers
                 .iter()
                 .map(|peer| (peer.name.to_owned(), peer.version.clone()))
                 .collect(),
-            skipped,
-            rows: rows.into_iter().map(line).collect(),
+            skipped: run.skipped,
+            rows: rows.into_iter().zip(ratios).map(line).collect(),
         }
     }
 
@@ -114,6 +140,13 @@ impl Report {
                 self.rounds
             ),
         );
+        line(
+            &mut text,
+            format_args!(
+                "- load average {} before, {} after; caches emptied {} times",
+                self.load.0, self.load.1, self.cache_drops
+            ),
+        );
         for (name, version) in &self.peers {
             line(&mut text, format_args!("- {name}: {version}"));
         }
@@ -128,7 +161,7 @@ impl Report {
                 self.head(&mut text, &section);
                 last = section;
             }
-            self.row(&mut text, row);
+            self.row(&mut text, row, found.ratio_to_kernel);
         }
         self.missing(&mut text);
         text
@@ -150,7 +183,7 @@ impl Report {
         );
     }
 
-    fn row(&self, text: &mut String, row: &Row) {
+    fn row(&self, text: &mut String, row: &Row, ratio: Option<f64>) {
         let cells: Vec<String> = self
             .peers
             .iter()
@@ -159,7 +192,6 @@ impl Report {
                 None => "-".to_owned(),
             })
             .collect();
-        let ratio = row.ratio("plyfs", "kernel");
         let missed = matches!((ratio, row.mark), (Some(ratio), Some(mark)) if ratio > mark);
         line(
             text,

@@ -33,16 +33,11 @@ pub fn memory(place: &Place<'_>, watch: &mut Watch) -> io::Result<()> {
     reading::walk(place.merged())?;
     note(watch, "rss-walked", "pss-walked", "fds-walked")?;
     if place.is_root {
-        fs::write("/proc/sys/vm/drop_caches", "2")?;
-        // The kernel tells of what it has forgotten by and by.
-        let mut last = f64::INFINITY;
-        loop {
+        // The first time only takes from a name that it was used lately. The kernel tells of what it
+        // has forgotten by and by.
+        for _ in 0..4 {
+            fs::write("/proc/sys/vm/drop_caches", "2")?;
             std::thread::sleep(Duration::from_millis(300));
-            let now = kibibytes(pid, "status", "VmRSS:")?;
-            if now >= last {
-                break;
-            }
-            last = now;
         }
         note(watch, "rss-forgotten", "pss-forgotten", "fds-forgotten")?;
     }

@@ -122,8 +122,12 @@ pub struct Workload {
     pub options: &'static [&'static str],
     /// What the ratio of plyfs to the kernel is to be at most.
     pub mark: Option<f64>,
+    /// The workload of the kernel that it is compared with, if not the same.
+    pub against: Option<&'static str>,
     /// Samples are few because each takes long.
     pub is_long: bool,
+    /// It empties the caches of the machine itself.
+    pub drops_caches: bool,
     pub run: fn(&Place<'_>, &mut Watch) -> io::Result<()>,
 }
 
@@ -136,7 +140,9 @@ const fn on(layers: Layers, id: &'static str, about: &'static str, run: Run) -> 
         layers,
         options: &[],
         mark: None,
+        against: None,
         is_long: false,
+        drops_caches: false,
         run,
     }
 }
@@ -147,8 +153,18 @@ impl Workload {
         self
     }
 
+    const fn against(mut self, other: &'static str) -> Self {
+        self.against = Some(other);
+        self
+    }
+
     const fn with(mut self, options: &'static [&'static str]) -> Self {
         self.options = options;
+        self
+    }
+
+    const fn dropping_caches(mut self) -> Self {
+        self.drops_caches = true;
         self
     }
 
@@ -355,10 +371,12 @@ pub static ALL: &[Workload] = &[
     on(
         Layers::Big,
         "copy-up-chmod-meta",
-        "the same, metacopy=on",
+        "the same, metacopy=on, against the kernel without",
         copy_up::chmod,
     )
     .with(METACOPY)
+    .mark(0.01)
+    .against("copy-up-chmod")
     .long(),
     on(
         Layers::Big,
@@ -393,7 +411,9 @@ pub static ALL: &[Workload] = &[
         "mount of 500 layers",
         daemon::mount,
     ),
-    on(Layers::Many, "memory", "the daemon", daemon::memory).long(),
+    on(Layers::Many, "memory", "the daemon", daemon::memory)
+        .long()
+        .dropping_caches(),
     on(
         Layers::Tree,
         "git-clone",
