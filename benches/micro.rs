@@ -56,6 +56,7 @@ fn stack(dir: &Path) -> Overlay {
             work: dir.join("work"),
             records: Records::None,
             marks: Marks::Own,
+            archive_names: false,
         }),
         ..Config::default()
     })
