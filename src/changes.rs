@@ -244,7 +244,9 @@ pub(crate) fn add_links(merged: &Overlay, changes: &mut BTreeMap<Names, Change>)
         }
     }
     missing.retain(|_, count| *count > 0);
-    if missing.is_empty() {
+    let indexed = merged.shows_lower_names();
+    let indexed = indexed.map_err(|errno| cannot("read the index of", &[], errno))?;
+    if missing.is_empty() && !indexed {
         return Ok(());
     }
     let root = merged.root();
@@ -265,7 +267,12 @@ pub(crate) fn add_links(merged: &Overlay, changes: &mut BTreeMap<Names, Change>)
             };
             if entry.attr.kind.is_dir() {
                 left.push((path, entry.id));
-            } else if entry.attr.nlink > 1 && missing.contains_key(&entry.attr.ino) {
+                continue;
+            }
+            let is_link = entry.attr.nlink > 1 && missing.contains_key(&entry.attr.ino);
+            // The name that it was changed by may be gone.
+            let is_upper = merged.is_upper(entry.id);
+            if is_link || is_upper.map_err(|errno| cannot("read", &path, errno))? {
                 changes.insert(path.clone(), Change::present(entry));
                 add_parents(merged, changes, &path)?;
             }

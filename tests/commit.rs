@@ -333,3 +333,69 @@ fn what_was_run_can_be_committed_and_run_again() {
     commit(&world, &["--change", change, "c", "new"]);
     assert_eq!(succeed(&mut world.plyfs(["run", "new"])), "kept own\n");
 }
+
+/// Killing it at any moment leaves a store that works, and the next commit makes the same image.
+#[test]
+fn a_killed_commit_leaves_nothing_in_the_way() {
+    inside("a_killed_commit_leaves_nothing_in_the_way", || {
+        use std::time::{Duration, Instant};
+        let world = world();
+        change(&world, "c");
+        mounted(&world, &["--container", "c"], |at| {
+            fs::write(at.join("big"), vec![5; 20_000_000]).unwrap();
+        });
+        let shown_before = shown(&world, &["--container", "c"]);
+        let begin = Instant::now();
+        commit(&world, &["c", "whole:1"]);
+        let whole = begin.elapsed();
+        let expected = digest(&world, "whole:1");
+        succeed(&mut world.plyfs(["rmi", "whole:1"]));
+        const KILLS: u32 = 12;
+        for kill in 0..KILLS {
+            let mut command = world.plyfs(["commit", "c", "killed:1"]);
+            let mut child = command
+                .env("SOURCE_DATE_EPOCH", "1700000000")
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep((whole * kill / KILLS).max(Duration::from_millis(1)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            succeed(&mut world.plyfs(["images"]));
+        }
+        commit(&world, &["c", "killed:1"]);
+        assert_eq!(digest(&world, "killed:1"), expected);
+        assert_eq!(world.names("staging"), [""; 0]);
+        assert_same(
+            &tree(shown_before.clone()),
+            &tree(shown(&world, &["--ro", "killed:1"])),
+        );
+        assert_same(&shown_before, &shown(&world, &["--container", "c"]));
+        // What a killed one had published goes with what nobody needs.
+        succeed(&mut world.plyfs(["rm", "c"]));
+        succeed(&mut world.plyfs(["rmi", "killed:1", "box:test"]));
+        assert_eq!(world.names("layers/sha256"), [""; 0]);
+    });
+}
+
+/// Only the index still has the change, and no name in the upper directory leads to it.
+#[test]
+fn a_file_that_was_changed_by_a_name_that_is_gone_is_in_the_image() {
+    inside(
+        "a_file_that_was_changed_by_a_name_that_is_gone_is_in_the_image",
+        || {
+            let world = world();
+            mounted(&world, &["--container", "c", "box:test"], |at| {
+                fs::write(at.join("links/one"), "changed").unwrap();
+                fs::remove_dir_all(at.join("links")).unwrap();
+            });
+            same_after_commit(&world, "c", &[]);
+            mounted(&world, &["--ro", "new:1"], |at| {
+                assert_eq!(
+                    fs::read_to_string(at.join("other/three")).unwrap(),
+                    "changed"
+                );
+            });
+        },
+    );
+}

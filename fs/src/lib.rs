@@ -41,6 +41,7 @@ mod number;
 mod object;
 mod origin;
 mod overlay;
+mod provenance;
 mod readdir;
 mod records;
 mod redirect;
