@@ -160,6 +160,15 @@ pub enum SetTime {
     At(Timestamp),
 }
 
+/// Why set-id bits are to go, though nothing is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropSetId {
+    /// As a chown(2) does that leaves owner and group as they are: only the owner may.
+    Chown,
+    /// As a chown(2) or a write(2) does; which of them, nobody said. A write says so again.
+    Unsaid,
+}
+
 /// Which attributes to change, and to what (the `ATTR_*` of the kernel's `notify_change`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SetAttr {
@@ -175,8 +184,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Last write.
     pub mtime: Option<SetTime>,
-    /// Takes the set-id bits from a file, as a chown(2) does that changes nothing.
-    pub drop_set_id: bool,
+    /// Takes the set-id bits from a file.
+    pub drop_set_id: Option<DropSetId>,
 }
 
 /// Who asks.
@@ -190,6 +199,13 @@ pub struct Caller {
     pub pid: u32,
     /// File creation mask, where the operation has one.
     pub umask: u32,
+}
+
+impl Caller {
+    /// The caller, if without privileges.
+    pub(crate) fn unprivileged(&self) -> Option<&Self> {
+        (self.uid != 0).then_some(self)
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::lookup::{Entry, check_name};
 use crate::object;
 use crate::overlay::Upper;
 use crate::readdir::Known;
+use crate::redirect::RedirectDir;
 use crate::stage::{self, Wanted};
 use crate::whiteout::{is_whiteout, set_opaque};
 
@@ -148,6 +149,9 @@ impl Overlay {
                 self.make_over_whiteout(&site, name, &wanted, ground)?
             }
         };
+        if kind.is_dir() && ground == Ground::Bare && !names.lowers.is_empty() {
+            self.hide_what_comes_below(&site, name);
+        }
         let name = Name::from(name);
         let entry = self.enter(&site, &mut names, &name)?;
         if kind == FileKind::Regular
@@ -292,6 +296,19 @@ impl Overlay {
             return Err(error);
         }
         Ok(made)
+    }
+
+    /// Makes a new directory opaque, with which nobody looks for lower ones any more, where the kernel
+    /// does: with records that tie it to lower layers, these do not change.
+    fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) {
+        let tied = self.index().is_some() || self.metacopy || self.redirect_dir == RedirectDir::On;
+        if !tied {
+            return;
+        }
+        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        if let Err(errno) = set_opaque(at, site.upper.namespace) {
+            log::debug!("a new directory is not opaque: {errno}");
+        }
     }
 
     fn make_over_whiteout(

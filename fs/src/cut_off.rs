@@ -14,9 +14,10 @@ use plyfs_sys::xattr::{self, At};
 use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
-use crate::inode::{Names, Node, Real};
+use crate::inode::{Names, Node, Real, lock_names};
 use crate::layer::Name;
 use crate::object;
+use crate::readdir::Known;
 use crate::remove::Held;
 use crate::whiteout::set_opaque;
 
@@ -95,11 +96,19 @@ impl Overlay {
     /// not: they came, or were changed, after they were looked at.
     fn seal(&self, node: &Arc<Node>) -> Result<Vec<Name>> {
         let upper = self.upper()?;
-        let dir = node.dir()?;
-        let mut names = dir.names.write();
+        let parent = node.place.read().parent.clone();
+        // Those of its parent, too: nobody is to find it while what it is known by changes.
+        let dirs: Vec<_> = parent.iter().chain([node]).collect();
+        let mut locks = lock_names(&dirs)?;
+        let names = locks.of(node)?;
+        let all = self.names_of_locked(node, names)?;
+        if !is_in(node, parent.as_ref()) {
+            // It was moved before the names were locked; they are looked at once more.
+            return Ok(all);
+        }
         let mut left = Vec::new();
-        for name in self.names_of_locked(node, &mut names)? {
-            if !self.is_free(node, &names, &name)? {
+        for name in all {
+            if !self.is_free(node, names, &name)? {
                 left.push(name);
             }
         }
@@ -108,8 +117,18 @@ impl Overlay {
         }
         let fd = self.upper_dir(node)?;
         let at = At::Fd(fd.as_fd());
+        let object = self.object_of(&object::stat(at)?);
         set_opaque(at, upper.namespace)?;
-        dir.cut_off(&mut names);
+        node.dir()?.cut_off(names);
+        // Its number came from the lower directory, and comes from its own from now on. Who has it open
+        // has the same node all the same.
+        self.nodes.rebind(node, object, false);
+        if let Some(parent) = &parent
+            && let Some(listing) = &mut locks.of(parent)?.listing
+        {
+            let name = node.place.read().name.clone();
+            listing.insert(&name, Known::Object(object, node.kind));
+        }
         if node.place.write().redirect.take().is_some() {
             // An opaque directory's redirect is not followed; another mounter need not know that.
             match xattr::remove(at, upper.namespace.name(Record::Redirect)) {
@@ -131,6 +150,15 @@ impl Overlay {
         // A hard link may be in the upper layer under another name alone.
         let is_there = object::stat_of_absent(object::stat(at))?.is_some();
         Ok(is_there && !is_tied(&node.node))
+    }
+}
+
+/// Whether a node is in this directory, still.
+fn is_in(node: &Node, parent: Option<&Arc<Node>>) -> bool {
+    let place = node.place.read();
+    match parent {
+        Some(parent) => place.is_in(parent),
+        None => place.parent.is_none(),
     }
 }
 

@@ -51,6 +51,10 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
         // The kernel copies a file up, and breaks its links, even if nothing is set then.
         let fails = matches!(step.op, Op::Setxattr { flags, .. } if flags.bits != 0);
         let link = link || generator.linked && fails;
+        // Reading a hole in a mapping makes it data, in memory.
+        let seeks = |whence| matches!(whence, Whence::Data | Whence::Hole);
+        let hole = generator.mapped && matches!(step.op, Op::Seek { whence, .. } if seeks(whence));
+        let link = link || hole;
         if !pending && !link && !super::known::is_pending(&step) {
             program.steps.push(step);
         }
