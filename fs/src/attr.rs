@@ -165,8 +165,11 @@ pub enum SetTime {
 pub enum DropSetId {
     /// As a chown(2) does that leaves owner and group as they are: only the owner may.
     Chown,
-    /// As a chown(2) or a write(2) does; which of them, nobody said. A write says so again.
+    /// As a chown(2) or, of a regular file, a write(2) does; which of them, nobody said. A write says so
+    /// again.
     Unsaid,
+    /// As a chown(2) does of anything but a regular file, of which it is a write(2).
+    UnlessRegular,
 }
 
 /// Which attributes to change, and to what (the `ATTR_*` of the kernel's `notify_change`).

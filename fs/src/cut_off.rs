@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use plyfs_format::names::Record;
 use plyfs_sys::xattr::{self, At};
+use rustix::fs::{AtFlags, OFlags};
 
 use crate::Overlay;
 use crate::copy_up::Extent;
@@ -19,7 +20,8 @@ use crate::layer::Name;
 use crate::object;
 use crate::readdir::Known;
 use crate::remove::Held;
-use crate::whiteout::set_opaque;
+use crate::tree::for_each_entry;
+use crate::whiteout::{is_whiteout, set_opaque};
 
 /// A directory on the way down.
 struct Level<'o> {
@@ -119,6 +121,9 @@ impl Overlay {
         let at = At::Fd(fd.as_fd());
         let object = self.object_of(&object::stat(at)?);
         set_opaque(at, upper.namespace)?;
+        if let Err(errno) = remove_whiteouts(at) {
+            log::debug!("whiteouts of nothing stay: {errno}");
+        }
         node.dir()?.cut_off(names);
         // Its number came from the lower directory, and comes from its own from now on. Who has it open
         // has the same node all the same.
@@ -151,6 +156,28 @@ impl Overlay {
         let is_there = object::stat_of_absent(object::stat(at))?.is_some();
         Ok(is_there && !is_tied(&node.node))
     }
+}
+
+/// Removes whiteouts from a directory that has nothing below it any more. The kernel's overlay, which
+/// makes no such directory, would list them as names.
+fn remove_whiteouts(dir: At<'_>) -> Result<()> {
+    let dir = object::open(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mtime = object::stat(At::Fd(dir.as_fd()))?.stx_mtime.into();
+    let mut whiteouts = Vec::new();
+    for_each_entry(dir.as_fd(), |name, _, _| {
+        let stat = object::stat(At::Name(dir.as_fd(), name.to_bytes()))?;
+        if is_whiteout(&stat) {
+            whiteouts.push(name.to_owned());
+        }
+        Ok(())
+    })?;
+    if whiteouts.is_empty() {
+        return Ok(());
+    }
+    for name in whiteouts {
+        rustix::fs::unlinkat(&dir, &name, AtFlags::empty())?;
+    }
+    object::set_mtime(dir.as_fd(), mtime)
 }
 
 /// Whether a node is in this directory, still.

@@ -80,12 +80,16 @@ impl Overlay {
     /// Whether set-id bits are to go because of a change of nothing. A stranger's chown(2) takes none, and
     /// is refused if there are any.
     fn may_drop_set_id(&self, caller: &Caller, node: &Node, why: DropSetId) -> Result<bool> {
+        let is_regular = node.kind == FileKind::Regular;
+        if why == DropSetId::UnlessRegular && is_regular {
+            return Ok(false);
+        }
         let attr = self.attr(node)?;
         if caller.uid == 0 || caller.uid == attr.uid {
             return Ok(true);
         }
         let left = without_set_id(attr.mode, || may_keep_set_gid(caller, attr.gid));
-        let written = why == DropSetId::Unsaid && node.kind == FileKind::Regular;
+        let written = why == DropSetId::Unsaid && is_regular;
         match left == attr.mode || node.kind.is_dir() || written {
             true => Ok(false),
             false => Err(Errno::PERM),

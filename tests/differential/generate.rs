@@ -32,7 +32,8 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
     if generator.chance(12) {
         generator.base = Base::Disk;
     }
-    generator.linked = generator.chance(25);
+    // Directories that are copied up to be moved part the names of lower files, as a copy-up does.
+    generator.linked = generator.chance(25) && options != "cut_off";
     generator.layers();
     let mut program = Program {
         options: options.to_owned(),

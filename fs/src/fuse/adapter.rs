@@ -264,6 +264,7 @@ impl Filesystem for Adapter {
             // itself, and what it does before a write.
             drop_set_id: (set == SetAttr::default()).then_some(match ctime {
                 Some(_) => DropSetId::Chown,
+                None if self.options.writeback => DropSetId::UnlessRegular,
                 None => DropSetId::Unsaid,
             }),
             ..set
