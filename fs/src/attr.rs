@@ -160,6 +160,18 @@ pub enum SetTime {
     At(Timestamp),
 }
 
+/// Why set-id bits are to go, though nothing is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropSetId {
+    /// As a chown(2) does that leaves owner and group as they are: only the owner may.
+    Chown,
+    /// As a chown(2) or, of a regular file, a write(2) does; which of them, nobody said. A write says so
+    /// again.
+    Unsaid,
+    /// As a chown(2) does of anything but a regular file, of which it is a write(2).
+    UnlessRegular,
+}
+
 /// Which attributes to change, and to what (the `ATTR_*` of the kernel's `notify_change`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SetAttr {
@@ -175,8 +187,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Last write.
     pub mtime: Option<SetTime>,
-    /// Takes the set-id bits from a file, as a chown(2) does that changes nothing.
-    pub drop_set_id: bool,
+    /// Takes the set-id bits from a file.
+    pub drop_set_id: Option<DropSetId>,
 }
 
 /// Who asks.
@@ -190,6 +202,13 @@ pub struct Caller {
     pub pid: u32,
     /// File creation mask, where the operation has one.
     pub umask: u32,
+}
+
+impl Caller {
+    /// The caller, if without privileges.
+    pub(crate) fn unprivileged(&self) -> Option<&Self> {
+        (self.uid != 0).then_some(self)
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::lookup::{Entry, check_name};
 use crate::object;
 use crate::overlay::Upper;
 use crate::readdir::{Known, Listing};
+use crate::redirect::RedirectDir;
 use crate::stage::{self, Wanted};
 use crate::whiteout::{is_whiteout, set_opaque};
 
@@ -144,6 +145,9 @@ impl Overlay {
             plyfs_sys::thread::set_umask(caller.umask)?;
         }
         let (made, stat) = self.make(&site, &names, name, &wanted)?;
+        if kind.is_dir() && !names.lowers.is_empty() {
+            self.hide_what_comes_below(&site, name);
+        }
         let name = Name::from(name);
         let entry = self.enter(&site, &mut names, &name, stat)?;
         if kind == FileKind::Regular
@@ -322,6 +326,19 @@ impl Overlay {
                 stage::undo(dir, name, wanted.kind);
                 Err(error)
             }
+        }
+    }
+
+    /// Makes a new directory opaque, with which nobody looks for lower ones any more, where the kernel
+    /// does: with records that tie it to lower layers, these do not change.
+    fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) {
+        let tied = self.index().is_some() || self.metacopy || self.redirect_dir == RedirectDir::On;
+        if !tied {
+            return;
+        }
+        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        if let Err(errno) = set_opaque(at, site.upper.namespace) {
+            log::debug!("a new directory is not opaque: {errno}");
         }
     }
 

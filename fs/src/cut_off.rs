@@ -10,15 +10,18 @@ use std::sync::Arc;
 
 use plyfs_format::names::Record;
 use plyfs_sys::xattr::{self, At};
+use rustix::fs::{AtFlags, OFlags};
 
 use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
-use crate::inode::{Names, Node, Real};
+use crate::inode::{Names, Node, Real, lock_names};
 use crate::layer::Name;
 use crate::object;
+use crate::readdir::Known;
 use crate::remove::Held;
-use crate::whiteout::set_opaque;
+use crate::tree::for_each_entry;
+use crate::whiteout::{is_whiteout, set_opaque};
 
 /// A directory on the way down.
 struct Level<'o> {
@@ -95,11 +98,19 @@ impl Overlay {
     /// not: they came, or were changed, after they were looked at.
     fn seal(&self, node: &Arc<Node>) -> Result<Vec<Name>> {
         let upper = self.upper()?;
-        let dir = node.dir()?;
-        let mut names = dir.names.write();
+        let parent = node.place.read().parent.clone();
+        // Those of its parent, too: nobody is to find it while what it is known by changes.
+        let dirs: Vec<_> = parent.iter().chain([node]).collect();
+        let mut locks = lock_names(&dirs)?;
+        let names = locks.of(node)?;
+        let all = self.names_of_locked(node, names)?;
+        if !is_in(node, parent.as_ref()) {
+            // It was moved before the names were locked; they are looked at once more.
+            return Ok(all);
+        }
         let mut left = Vec::new();
-        for name in self.names_of_locked(node, &mut names)? {
-            if !self.is_free(node, &names, &name)? {
+        for name in all {
+            if !self.is_free(node, names, &name)? {
                 left.push(name);
             }
         }
@@ -108,8 +119,21 @@ impl Overlay {
         }
         let fd = self.upper_dir(node)?;
         let at = At::Fd(fd.as_fd());
+        let object = self.object_of(&object::stat(at)?);
         set_opaque(at, upper.namespace)?;
-        dir.cut_off(&mut names);
+        if let Err(errno) = remove_whiteouts(at) {
+            log::debug!("whiteouts of nothing stay: {errno}");
+        }
+        node.dir()?.cut_off(names);
+        // Its number came from the lower directory, and comes from its own from now on. Who has it open
+        // has the same node all the same.
+        self.nodes.rebind(node, object, false);
+        if let Some(parent) = &parent
+            && let Some(listing) = &mut locks.of(parent)?.listing
+        {
+            let name = node.place.read().name.clone();
+            listing.insert(&name, Known::Object(object, node.kind));
+        }
         if node.place.write().redirect.take().is_some() {
             // An opaque directory's redirect is not followed; another mounter need not know that.
             match xattr::remove(at, upper.namespace.name(Record::Redirect)) {
@@ -131,6 +155,37 @@ impl Overlay {
         // A hard link may be in the upper layer under another name alone.
         let is_there = object::stat_of_absent(object::stat(at))?.is_some();
         Ok(is_there && !is_tied(&node.node))
+    }
+}
+
+/// Removes whiteouts from a directory that has nothing below it any more. The kernel's overlay, which
+/// makes no such directory, would list them as names.
+fn remove_whiteouts(dir: At<'_>) -> Result<()> {
+    let dir = object::open(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mtime = object::stat(At::Fd(dir.as_fd()))?.stx_mtime.into();
+    let mut whiteouts = Vec::new();
+    for_each_entry(dir.as_fd(), |name, _, _| {
+        let stat = object::stat(At::Name(dir.as_fd(), name.to_bytes()))?;
+        if is_whiteout(&stat) {
+            whiteouts.push(name.to_owned());
+        }
+        Ok(())
+    })?;
+    if whiteouts.is_empty() {
+        return Ok(());
+    }
+    for name in whiteouts {
+        rustix::fs::unlinkat(&dir, &name, AtFlags::empty())?;
+    }
+    object::set_mtime(dir.as_fd(), mtime)
+}
+
+/// Whether a node is in this directory, still.
+fn is_in(node: &Node, parent: Option<&Arc<Node>>) -> bool {
+    let place = node.place.read();
+    match parent {
+        Some(parent) => place.is_in(parent),
+        None => place.parent.is_none(),
     }
 }
 

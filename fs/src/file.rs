@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plyfs_sys::attributes;
-use plyfs_sys::xattr::At;
-use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom};
+use plyfs_sys::xattr::{self, At};
+use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom, XattrFlags};
 
 use rustix::io::ReadWriteFlags;
 
@@ -34,14 +34,17 @@ pub enum Seek {
     Hole,
 }
 
+/// The capabilities of an executable.
+const CAPABILITY: &std::ffi::CStr = c"security.capability";
+
 /// The least a disk reads or fails to read, in bytes.
 const SECTOR: usize = 512;
 
 /// What comes with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriteMode {
-    /// The writer has no privileges: set-uid and set-gid go.
-    pub drop_set_id: bool,
+    /// The writer, if without privileges: set-uid and set-gid go.
+    pub unprivileged: Option<Caller>,
     /// The program that wrote has gone on already: the kernel has gathered the data and sends it
     /// now. What is not written whole is lost, so that it must be an error.
     pub gathered: bool,
@@ -102,11 +105,12 @@ impl Overlay {
         let node = self.node(id)?;
         self.copy_up(&node, Extent::Whole)?;
         let file = self.open_for_writing(&node)?;
-        let written = match mode.gathered {
-            true => write_gathered(&node, file.as_fd(), offset, data)?,
-            false => write_at(file.as_fd(), offset, data, false)?,
-        };
-        self.after_write(&node, mode.drop_set_id);
+        if mode.gathered {
+            // What writing takes from a file went when the program wrote.
+            return write_gathered(&node, file.as_fd(), offset, data);
+        }
+        let written = write_at(file.as_fd(), offset, data, false)?;
+        self.after_write(&node, mode.unprivileged.as_ref());
         Ok(written)
     }
 
@@ -218,7 +222,7 @@ impl Overlay {
         let file = self.open_for_writing(&node)?;
         let mode = FallocateFlags::from_bits_retain(mode);
         rustix::fs::fallocate(&file, mode, offset, length)?;
-        self.after_write(&node, caller.uid != 0);
+        self.after_write(&node, caller.unprivileged());
         Ok(())
     }
 
@@ -255,7 +259,7 @@ impl Overlay {
         let input = self.open_for_reading(&*self.node(from)?)?;
         let (from_offset, to_offset) = (Some(&mut read_at), Some(&mut write_at));
         let copied = rustix::fs::copy_file_range(&input, from_offset, &output, to_offset, length)?;
-        self.after_write(&to, caller.uid != 0);
+        self.after_write(&to, caller.unprivileged());
         Ok(copied)
     }
 
@@ -377,7 +381,14 @@ fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -
     /// For how long data may be late.
     const LATE: Duration = Duration::from_secs(5);
     let mut times = node.times.lock();
+    let capability = capability_of(node, file);
     let written = write_at(file, offset, data, true)?;
+    if let Some(capability) = capability {
+        let at = At::Fd(file);
+        if let Err(errno) = xattr::set(at, CAPABILITY, &capability, XattrFlags::empty()) {
+            log::warn!("a file lost its capabilities: {errno}");
+        }
+    }
     if let Some(told) = *times {
         if told.when.elapsed() > LATE {
             *times = None;
@@ -387,6 +398,19 @@ fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -
         }
     }
     Ok(written)
+}
+
+/// The capabilities that a file has, which the file system below takes at any write: they may have been
+/// set after the program wrote what comes now.
+fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    if node.capability.get() == Some(false) {
+        return None;
+    }
+    let found = xattr::get_long(At::Fd(file), CAPABILITY);
+    if found == Err(Errno::NODATA) {
+        node.capability.set(false);
+    }
+    found.ok()
 }
 
 /// Writes as much as possible. An error counts if nothing was written before, or if it must be

@@ -117,7 +117,11 @@ impl Overlay {
         let parent = self.node(parent)?;
         let held = self.hold(&parent, name)?;
         let node = &held.node;
-        node.dir()?;
+        let dir = node.dir()?;
+        if !parent.in_upper() && !self.is_empty(node, &mut dir.names.write())? {
+            // Nothing is copied up for what cannot be done.
+            return Err(Errno::NOTEMPTY);
+        }
         self.copy_up(&parent, Extent::Whole)?;
         let mut locks = lock_names(&[&parent, node])?;
         let site = self.site(upper, &parent, locks.of(&parent)?)?;

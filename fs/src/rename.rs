@@ -156,6 +156,18 @@ impl Overlay {
             let _held = (held, target);
             return Ok(Step::CopyUp { nodes, _held });
         }
+        let target = match target {
+            Some(target) if !exchange && target.node.kind.is_dir() => {
+                if !locked.is_some_and(|locked| Arc::ptr_eq(locked, &target.node)) {
+                    return Ok(Step::Lock(target));
+                }
+                if !self.is_empty(&target.node, locks.of(&target.node)?)? {
+                    return Err(Errno::NOTEMPTY);
+                }
+                Some(target)
+            }
+            target => target,
+        };
         // A metacopy with several names has one redirect for all of them.
         let absolute = |node: &Node| {
             !Arc::ptr_eq(from.parent, to.parent) || matches!(node.place.read().real, Real::Index(_))
@@ -183,12 +195,6 @@ impl Overlay {
         match (target, exchange) {
             (Some(target), true) => self.exchange(from, to, node, &target.node, locks)?,
             (Some(target), false) if target.node.kind.is_dir() => {
-                if !locked.is_some_and(|locked| Arc::ptr_eq(locked, &target.node)) {
-                    return Ok(Step::Lock(target));
-                }
-                if !self.is_empty(&target.node, locks.of(&target.node)?)? {
-                    return Err(Errno::NOTEMPTY);
-                }
                 self.replace(from, to, node, Some(&target.node), locks)?;
                 let names = locks.of(&target.node)?;
                 names.removed = true;
@@ -304,7 +310,7 @@ impl Overlay {
         self.list_moved(from, target, locks)
     }
 
-    /// Makes a directory opaque if it would otherwise show a lower one at its new name.
+    /// Makes a directory opaque if it could otherwise show a lower one at its new name.
     fn make_opaque_for(
         &self,
         site: &Site<'_>,
@@ -315,11 +321,16 @@ impl Overlay {
     ) -> Result<()> {
         // One that shows lower directories has a redirect, which leads past those of the new name.
         let applies = node.kind.is_dir() && !node.shows_lowers();
-        if !applies || !self.lower_positive(new_names, new_name)? {
+        if !applies || new_names.lowers.is_empty() {
             return Ok(());
         }
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        set_opaque(at, site.upper.namespace)
+        match set_opaque(at, site.upper.namespace) {
+            // As the kernel does, so that what is put in a lower layer some day does not show. It is not
+            // needed now if there is nothing.
+            Err(error) if self.lower_positive(new_names, new_name)? => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Makes what a node is tied to below be found from another name, by a redirect. `false` if that

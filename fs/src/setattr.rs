@@ -6,27 +6,34 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::Overlay;
-use crate::attr::{Attr, Caller, FileKind, SetAttr, SetTime};
+use crate::attr::{Attr, Caller, DropSetId, FileKind, SetAttr, SetTime};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
 use crate::object::{self, Located};
 use crate::records::Records;
 use crate::stage::{self, Wanted};
+use crate::xattr::is_in_group;
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o010;
 
 /// The mode a regular file has after a change by somebody without privileges: no set-uid, and no
-/// set-gid where that lets others act as the group (`setattr_should_drop_suidgid` of the kernel).
-pub(crate) fn without_set_id(mode: u32) -> u32 {
+/// set-gid where that lets others act as the group, or if who changes it is not in the group
+/// (`setattr_should_drop_suidgid` of the kernel).
+pub(crate) fn without_set_id(mode: u32, in_group: impl FnOnce() -> bool) -> u32 {
     let mode = mode & !S_ISUID;
-    if mode & S_IXGRP != 0 {
+    if mode & S_ISGID != 0 && (mode & S_IXGRP != 0 || !in_group()) {
         mode & !S_ISGID
     } else {
         mode
     }
+}
+
+/// Whether a caller may leave the set-gid bit to a file of a group.
+pub(crate) fn may_keep_set_gid(caller: &Caller, gid: u32) -> bool {
+    caller.uid == 0 || is_in_group(caller, gid)
 }
 
 impl Overlay {
@@ -49,10 +56,15 @@ impl Overlay {
             return Ok(attr);
         }
         let extent = set.size.map_or(Extent::None, Extent::Before);
+        if let Some(why) = set.drop_set_id
+            && !self.may_drop_set_id(caller, &node, why)?
+        {
+            return self.attr(&node);
+        }
         self.copy_up(&node, extent)?;
         let owner = set.uid.is_some() || set.gid.is_some();
-        if owner || set.mode.is_some() || set.drop_set_id {
-            self.set_owner_and_mode(&node, set)?;
+        if owner || set.mode.is_some() || set.drop_set_id.is_some() {
+            self.set_owner_and_mode(caller, &node, set)?;
         }
         if let Some(size) = set.size {
             self.truncate(caller, &node, size)?;
@@ -95,16 +107,39 @@ impl Overlay {
         self.has_already(&*self.node(id)?, set)
     }
 
-    fn set_owner_and_mode(&self, node: &Node, set: &SetAttr) -> Result<()> {
+    /// Whether set-id bits are to go because of a change of nothing. A stranger's chown(2) takes none, and
+    /// is refused if there are any.
+    fn may_drop_set_id(&self, caller: &Caller, node: &Node, why: DropSetId) -> Result<bool> {
+        let is_regular = node.kind == FileKind::Regular;
+        if why == DropSetId::UnlessRegular && is_regular {
+            return Ok(false);
+        }
+        let attr = self.attr(node)?;
+        if caller.uid == 0 || caller.uid == attr.uid {
+            return Ok(true);
+        }
+        let left = without_set_id(attr.mode, || may_keep_set_gid(caller, attr.gid));
+        let written = why == DropSetId::Unsaid && is_regular;
+        match left == attr.mode || node.kind.is_dir() || written {
+            true => Ok(false),
+            false => Err(Errno::PERM),
+        }
+    }
+
+    fn set_owner_and_mode(&self, caller: &Caller, node: &Node, set: &SetAttr) -> Result<()> {
         let object = self.locate(node)?;
         if object.records.rule(node.kind) {
-            return self.set_record(node, &object, set);
+            return self.set_record(caller, node, &object, set);
         }
-        if set.uid.is_some() || set.gid.is_some() || set.drop_set_id {
+        if set.uid.is_some() || set.gid.is_some() || set.drop_set_id.is_some() {
             let uid = set.uid.and_then(|uid| self.owners.uids.stored(uid));
             let gid = set.gid.and_then(|gid| self.owners.gids.stored(gid));
+            let left = self.set_gid_left_by_chown(caller, node, &object, set)?;
             // Takes set-id bits and capabilities from a regular file, as it should.
             object::chown(object.at(), uid, gid)?;
+            if let Some(mode) = left {
+                object::chmod(object.at(), mode)?;
+            }
         }
         match set.mode {
             Some(_) if node.kind == FileKind::Symlink => Err(Errno::OPNOTSUPP),
@@ -113,14 +148,42 @@ impl Overlay {
         }
     }
 
+    /// The mode that a file is to have after a chown(2) which the file system below, asked by us, would
+    /// leave set-gid, though the caller is not in the group. `None` if there is nothing to see to.
+    fn set_gid_left_by_chown(
+        &self,
+        caller: &Caller,
+        node: &Node,
+        object: &Located<'_>,
+        set: &SetAttr,
+    ) -> Result<Option<u32>> {
+        if caller.uid == 0 || node.kind.is_dir() || set.mode.is_some() {
+            return Ok(None);
+        }
+        let disk = object::stat(object.at())?;
+        let attr = object::recorded_attr_of(object.at(), &disk, object.records)?;
+        if attr.mode & (S_ISGID | S_IXGRP) != S_ISGID {
+            return Ok(None);
+        }
+        let gid = self.owners.gids.shown(attr.gid);
+        Ok((!may_keep_set_gid(caller, gid)).then_some(attr.mode & !(S_ISUID | S_ISGID)))
+    }
+
     /// Changes what the record of an object says.
-    fn set_record(&self, node: &Node, object: &Located<'_>, set: &SetAttr) -> Result<()> {
+    fn set_record(
+        &self,
+        caller: &Caller,
+        node: &Node,
+        object: &Located<'_>,
+        set: &SetAttr,
+    ) -> Result<()> {
         let at = object.at();
         let disk = object::stat(at)?;
         let mut shown = object::recorded_attr_of(at, &disk, object.records)?;
-        let chown = set.uid.is_some() || set.gid.is_some() || set.drop_set_id;
+        let chown = set.uid.is_some() || set.gid.is_some() || set.drop_set_id.is_some();
         if chown && !node.kind.is_dir() {
-            shown.mode = without_set_id(shown.mode);
+            let gid = shown.gid;
+            shown.mode = without_set_id(shown.mode, || may_keep_set_gid(caller, gid));
             self.drop_capability(node)?;
         }
         let wanted = Wanted {
@@ -142,7 +205,7 @@ impl Overlay {
         let file = self.open_for_writing(node)?;
         rustix::fs::ftruncate(&file, size)?;
         // The protocol's mark for this is not carried to us, so that who asks decides.
-        self.after_write(node, caller.uid != 0);
+        self.after_write(node, caller.unprivileged());
         Ok(())
     }
 
@@ -150,26 +213,27 @@ impl Overlay {
     /// set-gid if it was somebody without privileges, and capabilities in any case.
     ///
     /// What was written stays written if that fails.
-    pub(crate) fn after_write(&self, node: &Node, drop_set_id: bool) {
+    pub(crate) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {
         let mut dropped = self.drop_capability(node);
-        if drop_set_id {
-            dropped = dropped.and_then(|()| self.drop_set_id(node));
+        if let Some(caller) = unprivileged {
+            dropped = dropped.and_then(|()| self.drop_set_id(caller, node));
         }
         if let Err(errno) = dropped {
             log::warn!("privileges of a file that was written stay: {errno}");
         }
     }
 
-    fn drop_set_id(&self, node: &Node) -> Result<()> {
-        let mode = self.attr(node)?.mode;
-        if without_set_id(mode) == mode {
+    fn drop_set_id(&self, caller: &Caller, node: &Node) -> Result<()> {
+        let attr = self.attr(node)?;
+        let mode = without_set_id(attr.mode, || may_keep_set_gid(caller, attr.gid));
+        if mode == attr.mode {
             return Ok(());
         }
         let set = SetAttr {
-            mode: Some(without_set_id(mode)),
+            mode: Some(mode),
             ..SetAttr::default()
         };
-        self.set_owner_and_mode(node, &set)?;
+        self.set_owner_and_mode(caller, node, &set)?;
         self.changed_unasked(node.id);
         Ok(())
     }
@@ -237,9 +301,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn set_gid_without_group_execution_is_kept() {
-        assert_eq!(without_set_id(0o6755), 0o755);
-        assert_eq!(without_set_id(0o6745), 0o2745);
-        assert_eq!(without_set_id(0o1777), 0o1777);
+    fn set_gid_without_group_execution_is_kept_by_the_group() {
+        let (inside, outside) = (|| true, || false);
+        assert_eq!(without_set_id(0o6755, inside), 0o755);
+        assert_eq!(without_set_id(0o6745, inside), 0o2745);
+        assert_eq!(without_set_id(0o6745, outside), 0o745);
+        assert_eq!(without_set_id(0o1777, outside), 0o1777);
     }
 }

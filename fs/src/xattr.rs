@@ -15,13 +15,14 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::Overlay;
-use crate::attr::{Caller, FileKind};
+use crate::attr::Caller;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
 use crate::layer::Marks;
 use crate::object::{self, Located};
 use crate::records::Records;
+use crate::setattr::may_keep_set_gid;
 
 const SECURITY: &[u8] = b"security.";
 const CAPABILITY: &str = "security.capability";
@@ -93,6 +94,7 @@ impl Overlay {
             return Err(Errno::NODATA);
         }
         let naming = self.naming(&object);
+        self.check_name_of_kind(name)?;
         let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
         xattr::get_long(object.at(), &stored)
     }
@@ -146,7 +148,7 @@ impl Overlay {
         flags: XattrFlags,
     ) -> Result<()> {
         let node = self.node(id)?;
-        let (stored, is_acl) = self.writable_name(name)?;
+        let stored = self.writable_name(name)?;
         self.check_flags(&node, name, flags)?;
         self.copy_up(&node, Extent::None)?;
         let object = self.locate(&node)?;
@@ -154,29 +156,36 @@ impl Overlay {
             node.capability.set(true);
         }
         xattr::set(object.at(), &stored, value, flags)?;
-        if is_acl {
-            drop_set_gid(caller, object.at())?;
-        }
-        Ok(())
+        drop_set_gid(caller, object.at(), name)
     }
 
     /// Removes an extended attribute (removexattr(2)), copying the file up if need be.
     ///
     /// # Errors
     /// `NODATA` if there is none; otherwise as [`setxattr`](Self::setxattr).
-    pub fn removexattr(&self, id: u64, name: &OsStr) -> Result<()> {
+    pub fn removexattr(&self, caller: &Caller, id: u64, name: &OsStr) -> Result<()> {
         let node = self.node(id)?;
-        let (stored, _) = self.writable_name(name)?;
+        let stored = self.writable_name(name)?;
         self.check_flags(&node, name, XattrFlags::REPLACE)?;
         self.copy_up(&node, Extent::None)?;
-        xattr::remove(self.locate(&node)?.at(), &stored)
+        let object = self.locate(&node)?;
+        xattr::remove(object.at(), &stored)?;
+        drop_set_gid(caller, object.at(), name)
     }
 
-    /// The stored name of an attribute that is to be changed, and whether it is an ACL.
-    fn writable_name(&self, name: &OsStr) -> Result<(CString, bool)> {
+    /// A name that ends where the records of overlays begin is none.
+    fn check_name_of_kind(&self, name: &OsStr) -> Result<()> {
+        match name == self.namespace.prefix() {
+            true => Err(Errno::INVAL),
+            false => Ok(()),
+        }
+    }
+
+    /// The stored name of an attribute that is to be changed.
+    fn writable_name(&self, name: &OsStr) -> Result<CString> {
+        self.check_name_of_kind(name)?;
         let layer = &self.upper()?.layer;
-        let is_acl = name.as_bytes().starts_with(ACL);
-        if layer.records.keep_owners() && is_acl {
+        if layer.records.keep_owners() && name.as_bytes().starts_with(ACL) {
             // The ids in it would be those of the disk, not those that are shown.
             return Err(Errno::OPNOTSUPP);
         }
@@ -185,8 +194,7 @@ impl Overlay {
             marks: layer.marks,
             namespace: self.namespace,
         };
-        let stored = naming.stored(name.as_bytes()).ok_or(Errno::PERM)?;
-        Ok((stored, is_acl))
+        naming.stored(name.as_bytes()).ok_or(Errno::PERM)
     }
 
     /// Fails before a copy-up if the change would fail after it.
@@ -202,17 +210,16 @@ impl Overlay {
     }
 }
 
-/// Takes the set-gid bit from a file whose ACL was changed by somebody who is neither in its group
+/// Takes the set-gid bit from what had its ACL changed by somebody who is neither in its group
 /// nor privileged, as the kernel does (`posix_acl_update_mode`).
-fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
+fn drop_set_gid(caller: &Caller, at: At<'_>, name: &OsStr) -> Result<()> {
     const S_ISGID: u32 = 0o2000;
+    if name != "system.posix_acl_access" {
+        return Ok(());
+    }
     let stat = object::stat(at)?;
     let mode = u32::from(stat.stx_mode);
-    let applies = mode & S_ISGID != 0
-        && FileKind::from_mode(mode) == Some(FileKind::Regular)
-        && caller.uid != 0
-        && !is_in_group(caller, stat.stx_gid);
-    if applies {
+    if mode & S_ISGID != 0 && !may_keep_set_gid(caller, stat.stx_gid) {
         object::chmod(at, mode & 0o7777 & !S_ISGID)?;
     }
     Ok(())

@@ -501,18 +501,18 @@ fn set_id_bits_are_dropped() {
     let id = stack.hold("f");
     let set_id = || stack.chmod("f", 0o6755).unwrap();
     assert_eq!(set_id().mode, 0o6755);
-    let no_privileges = WriteMode {
-        drop_set_id: true,
-        ..WriteMode::default()
-    };
-    fs.write(id, 0, b"x", no_privileges).unwrap();
-    assert_eq!(fs.getattr(id).unwrap().mode, 0o755);
-    set_id();
     let stranger = Caller {
         uid: 4242,
         gid: 4242,
         ..me()
     };
+    let no_privileges = WriteMode {
+        unprivileged: Some(stranger),
+        ..WriteMode::default()
+    };
+    fs.write(id, 0, b"x", no_privileges).unwrap();
+    assert_eq!(fs.getattr(id).unwrap().mode, 0o755);
+    set_id();
     let size = SetAttr {
         size: Some(1),
         ..SetAttr::default()
@@ -599,7 +599,7 @@ fn whiteouts_are_not_made_by_users() {
     }
     assert!(!is_opaque(&stack.upper("f")));
     assert_eq!(fs.getxattr(id, name).unwrap(), b"y");
-    fs.removexattr(id, name).unwrap();
+    fs.removexattr(&me(), id, name).unwrap();
     assert_eq!(fs.getxattr(id, name), Err(Errno::NODATA));
 }
 
@@ -615,7 +615,7 @@ fn attributes_are_set_listed_and_removed() {
     assert_eq!(fs.listxattr(&me(), dir).unwrap(), b"");
     assert_eq!(fs.listxattr(&me(), file).unwrap(), b"user.a\0");
     let (a, b) = ("user.a".as_ref(), "user.b".as_ref());
-    assert_eq!(fs.removexattr(file, b), Err(Errno::NODATA));
+    assert_eq!(fs.removexattr(&me(), file, b), Err(Errno::NODATA));
     let set = |name, flags| fs.setxattr(&me(), file, name, b"2", flags);
     assert_eq!(set(a, XattrFlags::CREATE), Err(Errno::EXIST));
     assert_eq!(set(b, XattrFlags::REPLACE), Err(Errno::NODATA));
@@ -624,7 +624,7 @@ fn attributes_are_set_listed_and_removed() {
         "a change that fails copies nothing up"
     );
     set(b, XattrFlags::CREATE).unwrap();
-    fs.removexattr(file, a).unwrap();
+    fs.removexattr(&me(), file, a).unwrap();
     assert_eq!(fs.listxattr(&me(), file).unwrap(), b"user.b\0");
 }
 

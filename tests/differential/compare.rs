@@ -39,20 +39,43 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
     let brief = |line: &str| {
         let mut words = line.split(' ');
         let name_and_kind: Vec<_> = words.by_ref().take(2).collect();
+        let path = name_and_kind[0];
         let records =
-            words.filter(|word| word.contains(".overlay.") && super::known::records_agree());
+            words.filter(|word| word.contains(".overlay.") && !leads_to_itself(path, word));
         let all: Vec<_> = name_and_kind.into_iter().chain(records).collect();
         all.join(" ")
     };
-    let plyfs: Vec<_> = plyfs.split(separator).map(brief).collect();
+    // Which of the names of one file in the index are in the upper layer already tells nothing.
+    let counted = |line: &String| line.contains(".overlay.nlink=");
+    let lines = plyfs.split(separator).map(brief);
+    let plyfs: Vec<_> = lines.filter(|line| !counted(line)).collect();
+    // The kernel makes a directory opaque before a rename that fails. Where plyfs has to, and does not,
+    // what the kernel shows of its upper layer differs.
+    let opaque_alone = |line: &String| {
+        let line = line
+            .split_once(" trusted.overlay.opaque=y")
+            .or(line.split_once(" user.overlay.opaque=y"));
+        line.map(|(before, after)| format!("{before}{after}"))
+            .filter(|line| plyfs.contains(line))
+    };
     let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
     let names: std::collections::BTreeSet<_> = plyfs.iter().map(|line| name(line)).collect();
     let kernel: Vec<_> = kernel
         .split(separator)
         .filter(|line| names.contains(&name(line)))
         .map(brief)
+        .map(|line| opaque_alone(&line).unwrap_or(line))
         .collect();
     [kernel, plyfs].map(|lines| lines.join(&separator.to_string()))
+}
+
+/// Whether a record is a redirect to the name it is at, which says nothing. The kernel writes one before
+/// a rename that fails.
+fn leads_to_itself(path: &str, record: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    record
+        .split_once(".overlay.redirect=")
+        .is_some_and(|(_, to)| to == name || to == path)
 }
 
 /// In what two results differ, without their values: fields of the first line that differs, or error

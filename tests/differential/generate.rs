@@ -32,7 +32,8 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
     if generator.chance(12) {
         generator.base = Base::Disk;
     }
-    generator.linked = generator.chance(25);
+    // Directories that are copied up to be moved part the names of lower files, as a copy-up does.
+    generator.linked = generator.chance(25) && options != "cut_off";
     generator.layers();
     let mut program = Program {
         options: options.to_owned(),
@@ -51,6 +52,10 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
         // The kernel copies a file up, and breaks its links, even if nothing is set then.
         let fails = matches!(step.op, Op::Setxattr { flags, .. } if flags.bits != 0);
         let link = link || generator.linked && fails;
+        // Reading a hole in a mapping makes it data, in memory.
+        let seeks = |whence| matches!(whence, Whence::Data | Whence::Hole);
+        let hole = generator.mapped && matches!(step.op, Op::Seek { whence, .. } if seeks(whence));
+        let link = link || hole;
         if !pending && !link && !super::known::is_pending(&step) {
             program.steps.push(step);
         }

@@ -2,10 +2,10 @@
 
 use rustix::fs::OFlags;
 
-use super::program::{Op, Step, Whence};
+use super::program::{Op, Step};
 use super::show::Shown;
 use super::snapshot::SEPARATOR;
-use super::text::{Object, Text, Time};
+use super::text::{Object, Text};
 
 /// Size and link count of directories: those of a merged directory are made up by either side, and
 /// POSIX gives them no meaning.
@@ -20,11 +20,17 @@ pub const SET_TIMES_END: i64 = 1_500_000_000;
 /// Takes the times of directories from an answer about layers on a disk: a rename that fails there may
 /// have made a whiteout before, and removed it again, in a directory that nothing happened to.
 pub fn without_directory_times(answer: &str) -> String {
+    without_times(answer, |line| {
+        line.starts_with("dir ") || line.contains(" dir mode=")
+    })
+}
+
+fn without_times(answer: &str, of: impl Fn(&str) -> bool) -> String {
     let lines = answer.split(SEPARATOR).map(|line| {
-        let is_dir = line.starts_with("dir ") || line.contains(" dir mode=");
+        let applies = of(line);
         let words = line
             .split(' ')
-            .filter(|word| !is_dir || !word.starts_with("mtime="));
+            .filter(|word| !applies || !word.starts_with("mtime="));
         words.collect::<Vec<_>>().join(" ")
     });
     lines.collect::<Vec<_>>().join(&SEPARATOR.to_string())
@@ -47,18 +53,6 @@ pub fn attribute(name: &[u8], value: &[u8], shown: Shown) -> Option<Vec<u8>> {
     Some(value.to_vec())
 }
 
-/// Whether the number of a file is to stay. plyfs does not write down yet where a copy came from, so
-/// a file that was copied up has another number after a remount, or after the kernel forgot it.
-pub fn numbers_stay() -> bool {
-    pending_counts()
-}
-
-/// Whether a record of plyfs in its upper layer is to be there as the kernel would have made it. Of
-/// directories that are moved, the kernel makes some opaque where nothing is below.
-pub fn records_agree() -> bool {
-    pending_counts()
-}
-
 // What programs are not made to do:
 //
 // - Ask for the names of attributes with less room than there may be: the kernel's overlay reads them
@@ -75,6 +69,24 @@ pub fn records_agree() -> bool {
 //   down there, and two names of one file then have two numbers in the kernel.
 // - Open a file for writing without truncating it, where lower layers have hard links: the kernel
 //   copies up, and breaks the link, when it is opened, and plyfs when it is written to.
+
+/// How the kernel refuses to move a directory of a lower layer without redirects, or with a redirect
+/// that is too long. plyfs copies the directory up as a whole then, so that such a move is not done on
+/// its side. It is compared with what the kernel does with redirects in the option set `cut_off`.
+pub const REFUSED: &str = "EXDEV";
+
+/// Whether the kernel may answer so where plyfs would not.
+pub fn may_be_refused(op: &Op) -> bool {
+    matches!(op, Op::Rename { .. })
+}
+
+/// Takes the times of files from an answer. When the data of a metacopy is copied up, the kernel's
+/// overlay leaves the file with the present time, though nobody wrote to it.
+pub fn without_file_times(answer: &str) -> String {
+    without_times(answer, |line| {
+        line.starts_with("file ") || line.contains(" file mode=")
+    })
+}
 
 /// What a difference between two answers means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,42 +140,19 @@ fn same_but_links(kernel: &str, plyfs: &str) -> bool {
     words.all(|(k, p)| k == p || k.starts_with("nlink=") && p == "nlink=0")
 }
 
-/// Whether what plyfs does not do yet counts, too.
+/// Whether what plyfs does differently is in random programs, too.
 pub fn pending_counts() -> bool {
     std::env::var_os("PLYFS_DIFF_PENDING").is_some()
 }
 
-/// Operations that random programs leave out, because plyfs is known to do them differently and is to
-/// be changed: those of the cases in `cases/pending`. With `PLYFS_DIFF_PENDING` they are in.
+/// Operations that random programs leave out, because plyfs is known to do them differently: those of
+/// the cases in `cases/pending`. With `PLYFS_DIFF_PENDING` they are in.
+///
+/// The FUSE library has no `O_TMPFILE`.
 pub fn is_pending(step: &Step) -> bool {
-    let private = |name: &[u8]| {
-        let prefixes = [b"trusted.overlay".as_slice(), b"user.overlay", b"unknown."];
-        prefixes.iter().any(|prefix| name.starts_with(prefix))
-    };
-    if pending_counts() {
-        return false;
-    }
     match &step.op {
-        Op::Listxattr { .. } => step.actor != 0,
-        Op::Seek { whence, .. } => matches!(whence, Whence::Data | Whence::Hole),
-        Op::Removexattr { name, .. } if name.0 == b"user." => true,
-        Op::CopyRange { .. } => step.actor != 0,
-        Op::Setxattr { name, .. } if name.0 == b"security.capability" => true,
-        // Set-group-ID of files that others than the group change.
-        Op::Chmod { mode, .. } | Op::Mknod { mode, .. } | Op::Open { mode, .. }
-            if mode.0 & 0o2000 != 0 =>
-        {
-            true
-        }
-        Op::Setacl { .. } => step.actor != 0,
-        Op::Chown { uid, gid, .. } => *uid < 0 && *gid < 0,
+        _ if pending_counts() => false,
         Op::Open { flags, .. } => flags.bits & OFlags::TMPFILE.bits() == OFlags::TMPFILE.bits(),
-        Op::Setxattr { name, .. } | Op::Removexattr { name, .. } | Op::Getxattr { name, .. } => {
-            private(&name.0)
-        }
-        Op::Utimens { atime, mtime, .. } => [atime, mtime]
-            .iter()
-            .any(|time| matches!(time, Time::At(..0, 1..))),
         _ => false,
     }
 }

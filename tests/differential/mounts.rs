@@ -116,6 +116,8 @@ impl Dirs {
         if user && !more.contains("userxattr") {
             options.push_str(",userxattr");
         }
+        // What a volatile mount leaves keeps it from being mounted again.
+        fs::remove_dir_all(self.work().join("work/incompat")).ok();
         let mut mount = Mount {
             target: self.merged(),
             daemon: None,
@@ -123,8 +125,6 @@ impl Dirs {
         };
         match who {
             Who::Kernel => {
-                // What a volatile mount leaves keeps it from being mounted again.
-                fs::remove_dir_all(self.work().join("work/incompat")).ok();
                 let data = CString::new(options).unwrap();
                 let flags = MountFlags::empty();
                 rustix::mount::mount("overlay", &mount.target, "overlay", flags, &*data)

@@ -1,5 +1,7 @@
 //! The sets of mount options that programs run with.
 
+use super::known;
+
 /// One set: what the kernel is told, and what plyfs is told to behave like that.
 #[derive(Debug)]
 pub struct OptionSet {
@@ -12,10 +14,17 @@ pub struct OptionSet {
 
 /// All of them. `PLYFS_DIFF_OPTIONS` names those to run, ready or not.
 pub const SETS: &[OptionSet] = &[
+    // As plyfs is mounted without options.
     OptionSet {
         name: "plain",
         kernel: "redirect_dir=off,index=off,metacopy=off,xino=off",
         plyfs: "",
+        ready: true,
+    },
+    OptionSet {
+        name: "open",
+        kernel: "redirect_dir=off,index=off,metacopy=off,xino=off",
+        plyfs: "redirect_dir=off,index=off,metacopy=off,xino=off,copy_up=open",
         ready: true,
     },
     OptionSet {
@@ -27,32 +36,33 @@ pub const SETS: &[OptionSet] = &[
     OptionSet {
         name: "redirect",
         kernel: "redirect_dir=on,index=off,metacopy=off,xino=off",
-        plyfs: "redirect_dir=on,index=off,metacopy=off,xino=off",
-        ready: false,
+        plyfs: "redirect_dir=on,index=off,metacopy=off,xino=off,copy_up=open",
+        ready: true,
     },
     OptionSet {
         name: "index",
         kernel: "redirect_dir=off,index=on,metacopy=off,xino=off",
-        plyfs: "redirect_dir=off,index=on,metacopy=off,xino=off",
-        ready: false,
+        plyfs: "redirect_dir=off,index=on,metacopy=off,xino=off,copy_up=open",
+        ready: true,
     },
     OptionSet {
         name: "metacopy",
         kernel: "redirect_dir=on,index=off,metacopy=on,xino=off",
-        plyfs: "redirect_dir=on,index=off,metacopy=on,xino=off",
-        ready: false,
-    },
-    OptionSet {
-        name: "xino",
-        kernel: "redirect_dir=off,index=off,metacopy=off,xino=on",
-        plyfs: "redirect_dir=off,index=off,metacopy=off,xino=on",
-        ready: false,
+        plyfs: "redirect_dir=on,index=off,metacopy=on,xino=off,copy_up=open",
+        ready: true,
     },
     OptionSet {
         name: "all",
         kernel: "redirect_dir=on,index=on,metacopy=on,xino=on",
-        plyfs: "redirect_dir=on,index=on,metacopy=on,xino=on",
-        ready: false,
+        plyfs: "redirect_dir=on,index=on,metacopy=on,xino=on,copy_up=open",
+        ready: true,
+    },
+    // Directories are moved with redirects by the kernel, and copied up as a whole by plyfs.
+    OptionSet {
+        name: "cut_off",
+        kernel: "redirect_dir=on,index=off,metacopy=off,xino=off",
+        plyfs: "redirect_dir=off,index=off,metacopy=off,xino=off",
+        ready: true,
     },
     OptionSet {
         name: "userxattr",
@@ -65,6 +75,24 @@ pub const SETS: &[OptionSet] = &[
 impl OptionSet {
     pub fn named(name: &str) -> Option<&'static Self> {
         SETS.iter().find(|set| set.name == name)
+    }
+
+    /// Whether directories that move keep their numbers: not where plyfs cuts them off from lower ones.
+    pub fn keeps_numbers(&self) -> bool {
+        self.name != "cut_off"
+    }
+
+    /// What of an answer is compared.
+    pub fn comparable(&self, answer: String) -> String {
+        match self.kernel.contains("metacopy=on") {
+            true => known::without_file_times(&answer),
+            false => answer,
+        }
+    }
+
+    /// Whether plyfs leaves records where the kernel does. Without redirects it moves what it copied up.
+    pub fn leaves_the_same(&self) -> bool {
+        self.name != "cut_off"
     }
 
     /// Whether records go into `user.overlay.`: as asked, or because nothing else is possible.

@@ -21,7 +21,7 @@ use rustix::fs::XattrFlags;
 use super::Options;
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::pool::Pool;
-use crate::attr::{Attr, SetAttr};
+use crate::attr::{Attr, DropSetId, SetAttr};
 use crate::error::{Errno, Result};
 use crate::file::{Seek, WriteMode};
 use crate::number::ROOT_ID;
@@ -271,8 +271,13 @@ impl Filesystem for Adapter {
             ..SetAttr::default()
         };
         let set = SetAttr {
-            // So the kernel sends a chown(2) that changes nothing.
-            drop_set_id: ctime.is_none() && set == SetAttr::default(),
+            // So the kernel sends a chown(2) that changes nothing, with the time of it if it keeps times
+            // itself, and what it does before a write.
+            drop_set_id: (set == SetAttr::default()).then_some(match ctime {
+                Some(_) => DropSetId::Chown,
+                None if self.options.writeback => DropSetId::UnlessRegular,
+                None => DropSetId::Unsaid,
+            }),
             ..set
         };
         let timeout = self.options.timeout;
@@ -482,7 +487,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -493,7 +498,9 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let mode = WriteMode {
-            drop_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            unprivileged: write_flags
+                .contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
+                .then(|| caller(request, 0)),
             gathered: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
         if self.is_slow(ino, true) {
@@ -637,10 +644,11 @@ impl Filesystem for Adapter {
         answer_xattr(reply, size, self.overlay.listxattr(&caller, ino.0));
     }
 
-    fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let caller = caller(request, 0);
         let name = name.to_owned();
         self.run(self.is_slow(ino, false), move |overlay| {
-            answer(reply, overlay.removexattr(ino.0, &name));
+            answer(reply, overlay.removexattr(&caller, ino.0, &name));
         });
     }
 
