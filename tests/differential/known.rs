@@ -113,11 +113,15 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
             Verdict::Fine
         }
         // The kernel cannot copy up a removed file for the sake of an attribute, if another has its name.
-        Op::Setxattr { flags, .. } if flags.bits != 0 => Verdict::Bug,
+        Op::Setxattr { flags, .. } if flags.bits == 2 => Verdict::Bug,
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
-        // Nor a removed directory, for an ACL.
-        Op::Setacl { .. } if kernel == "ENOTDIR" && on_slot(op) => Verdict::FineAndOver,
+        // Nor a removed directory.
+        Op::Setacl { .. } | Op::Chmod { .. } | Op::Chown { .. } | Op::Utimens { .. }
+            if kernel == "ENOTDIR" && on_slot(op) =>
+        {
+            Verdict::FineAndOver
+        }
         // A file without an ACL that was opened for writing: the kernel asks the copy, where removing
         // none is fine, and plyfs the file in the lower layer.
         Op::Removexattr { name, .. }
