@@ -146,16 +146,7 @@ impl Overlay {
         }
         check_kinds(from, to, node, target_node, exchange)?;
 
-        let mut needed = vec![from.parent, to.parent, node];
-        // One of several names of a lower file must be counted in the index before it goes.
-        let is_counted = |target: &&Arc<Node>| exchange || self.is_counted(target);
-        needed.extend(target_node.filter(is_counted));
-        let lower = needed.into_iter().filter(|node| !node.in_upper());
-        let nodes: Vec<_> = lower.cloned().collect();
-        if !nodes.is_empty() {
-            let _held = (held, target);
-            return Ok(Step::CopyUp { nodes, _held });
-        }
+        // Nothing is copied up for what cannot be done.
         let target = match target {
             Some(target) if !exchange && target.node.kind.is_dir() => {
                 if !locked.is_some_and(|locked| Arc::ptr_eq(locked, &target.node)) {
@@ -168,6 +159,18 @@ impl Overlay {
             }
             target => target,
         };
+        let target_node = target.as_ref().map(|held| &held.node);
+
+        let mut needed = vec![from.parent, to.parent, node];
+        // One of several names of a lower file must be counted in the index before it goes.
+        let is_counted = |target: &&Arc<Node>| exchange || self.is_counted(target);
+        needed.extend(target_node.filter(is_counted));
+        let lower = needed.into_iter().filter(|node| !node.in_upper());
+        let nodes: Vec<_> = lower.cloned().collect();
+        if !nodes.is_empty() {
+            let _held = (held, target);
+            return Ok(Step::CopyUp { nodes, _held });
+        }
         // A metacopy with several names has one redirect for all of them.
         let absolute = |node: &Node| {
             !Arc::ptr_eq(from.parent, to.parent) || matches!(node.place.read().real, Real::Index(_))

@@ -111,6 +111,12 @@ struct Search<'o> {
     stop: bool,
 }
 
+/// Whether a file, which has less data than its size, may be a metacopy. The kernel does not mark a directory
+/// impure for one that was copied up without its origin; its data would read as zeros.
+fn is_suspect(attr: &Attr) -> bool {
+    attr.kind == FileKind::Regular && attr.blocks.saturating_mul(512) < attr.size
+}
+
 impl Search<'_> {
     fn upper(&mut self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<()> {
         let overlay = self.overlay;
@@ -141,7 +147,11 @@ impl Search<'_> {
                 self.turn(marks.redirect.clone());
                 found.redirect = marks.redirect;
             }
-        } else if !is_dir && overlay.is_impure(parent, dir.as_fd()) {
+        } else if !is_dir
+            && (overlay.metacopy
+                || is_suspect(&found.attr)
+                || overlay.is_impure(parent, dir.as_fd()))
+        {
             let marks = FileMarks::read(at, overlay.namespace)?;
             if let Some(origin) = &marks.origin {
                 let number = overlay.origins.object(origin, &overlay.numbering);

@@ -40,9 +40,15 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
         let mut words = line.split(' ');
         let name_and_kind: Vec<_> = words.by_ref().take(2).collect();
         let path = name_and_kind[0];
-        let records =
-            words.filter(|word| word.contains(".overlay.") && !leads_to_itself(path, word));
-        let all: Vec<_> = name_and_kind.into_iter().chain(records).collect();
+        let is_file = name_and_kind.get(1) == Some(&"file");
+        let records = words
+            .filter(|word| word.contains(".overlay.") && !leads_to_itself(path, word))
+            .map(|word| last_name(word, is_file));
+        let all: Vec<_> = name_and_kind
+            .iter()
+            .map(|word| (*word).to_owned())
+            .chain(records)
+            .collect();
         all.join(" ")
     };
     // Which of the names of one file in the index are in the upper layer already tells nothing.
@@ -67,6 +73,18 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
         .map(|line| opaque_alone(&line).unwrap_or(line))
         .collect();
     [kernel, plyfs].map(|lines| lines.join(&separator.to_string()))
+}
+
+/// A record, of a redirect of a file only the last name. The kernel writes a path where the file has other
+/// names in the lower layer, plyfs when it is given another.
+fn last_name(record: &str, is_file: bool) -> String {
+    match record.split_once(".overlay.redirect=") {
+        Some((namespace, to)) if is_file => {
+            let name = to.rsplit('/').next().unwrap_or_default();
+            format!("{namespace}.overlay.redirect={name}")
+        }
+        _ => record.to_owned(),
+    }
 }
 
 /// Whether a record is a redirect to the name it is at, which says nothing. The kernel writes one before

@@ -77,9 +77,10 @@ impl OptionSet {
         SETS.iter().find(|set| set.name == name)
     }
 
-    /// Whether directories that move keep their numbers: not where plyfs cuts them off from lower ones.
-    pub fn keeps_numbers(&self) -> bool {
-        self.name != "cut_off"
+    /// Whether files keep their numbers: not directories that plyfs cuts off from lower ones, and not over
+    /// a remount in a user namespace, where the kernel finds no origins.
+    pub fn keeps_numbers(&self, initial: bool) -> bool {
+        initial && self.name != "cut_off"
     }
 
     /// What of an answer is compared.

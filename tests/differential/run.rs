@@ -375,7 +375,7 @@ impl Running<'_> {
     /// Two answers with their file numbers as they can be compared.
     fn canonical(&mut self, answers: [&str; 2]) -> [String; 2] {
         // On a disk the numbers of removed files are used again, at either side's pleasure.
-        if self.program.base == Base::Disk || !self.set.keeps_numbers() {
+        if self.program.base == Base::Disk || !self.set.keeps_numbers(is_initial_namespace()) {
             return self.fresh(answers);
         }
         let set = self.set;
