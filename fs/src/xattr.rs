@@ -151,6 +151,8 @@ impl Overlay {
         let stored = self.writable_name(name)?;
         self.check_flags(&node, name, flags)?;
         self.copy_up(&node, Extent::None)?;
+        // A write that was gathered keeps capabilities over it, and is not to bring back older ones.
+        let _writing = (name == CAPABILITY).then(|| node.times.lock());
         let object = self.locate(&node)?;
         if name == CAPABILITY {
             node.capability.set(true);
@@ -168,6 +170,7 @@ impl Overlay {
         let stored = self.writable_name(name)?;
         self.check_flags(&node, name, XattrFlags::REPLACE)?;
         self.copy_up(&node, Extent::None)?;
+        let _writing = (name == CAPABILITY).then(|| node.times.lock());
         let object = self.locate(&node)?;
         xattr::remove(object.at(), &stored)?;
         drop_set_gid(caller, object.at(), name)
