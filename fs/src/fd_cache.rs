@@ -8,7 +8,7 @@
 //! Invariant: an entry under [`Key::File`] is a descriptor of the object where its data is now.
 //! Whoever moves the data (copy-up) removes the entry while it excludes new ones.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,8 +17,11 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::error::{Errno, Result};
+use crate::hash::NumberHash;
 
 const SHARDS: usize = 8;
+
+type Shard = LruCache<Key, Handle, NumberHash>;
 
 /// Names one descriptor in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,8 +46,7 @@ pub(crate) struct Handle {
 /// The cache. All methods may be called by many threads.
 #[derive(Debug)]
 pub(crate) struct FdCache {
-    shards: Box<[Mutex<LruCache<Key, Handle>>]>,
-    hasher: std::hash::RandomState,
+    shards: Box<[Mutex<Shard>]>,
 }
 
 impl FdCache {
@@ -53,15 +55,15 @@ impl FdCache {
         let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
         Self {
             shards: (0..SHARDS)
-                .map(|_| Mutex::new(LruCache::new(each)))
+                .map(|_| Mutex::new(LruCache::with_hasher(each, NumberHash::default())))
                 .collect(),
-            hasher: std::hash::RandomState::new(),
         }
     }
 
-    fn shard(&self, key: Key) -> &Mutex<LruCache<Key, Handle>> {
-        let hash = self.hasher.hash_one(key);
-        &self.shards[hash as usize % SHARDS]
+    fn shard(&self, key: Key) -> &Mutex<Shard> {
+        let hash = NumberHash::default().hash_one(key);
+        // Other bits than those by which a shard finds it.
+        &self.shards[(hash >> 40) as usize % SHARDS]
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<Handle> {

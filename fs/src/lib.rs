@@ -30,6 +30,7 @@ mod error;
 mod fd_cache;
 pub mod file;
 pub mod fuse;
+mod hash;
 mod ids;
 mod index;
 mod inode;

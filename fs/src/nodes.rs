@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::hash::NumberHash;
 use crate::inode::Node;
 use crate::layer::Name;
 use crate::number::{ObjectId, ROOT_ID, dynamic};
@@ -68,7 +69,7 @@ impl Slot {
 /// The table. All methods may be called by many threads.
 #[derive(Debug, Default)]
 pub(crate) struct NodeTable {
-    shards: [Mutex<HashMap<u64, Slot>>; SHARDS],
+    shards: [Mutex<HashMap<u64, Slot, NumberHash>>; SHARDS],
     /// Identities whose node's id does not follow from them. Taken before a shard.
     aliases: Mutex<HashMap<Identity, u64>>,
     /// How many aliases there are, so that the usual case, none, takes no lock.
@@ -77,7 +78,7 @@ pub(crate) struct NodeTable {
 }
 
 impl NodeTable {
-    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Slot>> {
+    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Slot, NumberHash>> {
         &self.shards[id as usize % SHARDS]
     }
 

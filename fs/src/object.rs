@@ -282,6 +282,9 @@ impl Overlay {
     /// # Errors
     /// `STALE` if it is not in the upper layer, and those of openat(2).
     pub(crate) fn upper_dir(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
+        if let Some(handle) = self.fds.get(Key::UpperDir(node.id)) {
+            return Ok(handle.fd);
+        }
         let mut tries = 0;
         loop {
             match self.open_down(&self.nearest_open(node)?) {

@@ -100,8 +100,8 @@ impl Adapter {
     pub(crate) fn new(overlay: Arc<Overlay>, options: Options) -> io::Result<Self> {
         Ok(Self {
             overlay,
-            copying: Pool::new("copy", POOL_THREADS)?,
-            syncing: Pool::new("sync", POOL_THREADS)?,
+            copying: Pool::new("copy", POOL_THREADS),
+            syncing: Pool::new("sync", POOL_THREADS),
             options,
             notifier: SharedNotifier::default(),
             forgotten: AtomicU64::new(0),

@@ -1,7 +1,6 @@
 //! Threads for what takes long.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -9,7 +8,8 @@ use parking_lot::{Condvar, Mutex};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A few threads that run jobs in the order they come.
+/// A few threads that run jobs in the order they come. Each is started when there is a job and nobody
+/// to do it.
 ///
 /// A thread without a job sleeps at once: on few processors, one that looks for work keeps whoever
 /// would bring it from running.
@@ -17,7 +17,10 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Dropping the pool waits for the jobs it was given.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    /// For who looks at the threads.
+    name: &'static str,
+    most: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -29,38 +32,57 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// How many threads wait for one.
+    idle: usize,
     closed: bool,
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pool({} threads)", self.threads.len())
+        write!(f, "Pool({})", self.name)
     }
 }
 
 impl Pool {
-    /// Starts the threads; `name` is for who looks at them.
-    ///
-    /// # Errors
-    /// If no thread can be started.
-    pub(crate) fn new(name: &str, threads: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let start = |i| {
-            let shared = shared.clone();
-            std::thread::Builder::new()
-                .name(format!("plyfs-{name}-{i}"))
-                .spawn(move || shared.work())
-        };
-        Ok(Self {
-            threads: (0..threads).map(start).collect::<io::Result<_>>()?,
-            shared,
-        })
+    /// A pool of at most so many threads.
+    pub(crate) fn new(name: &'static str, most: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared::default()),
+            name,
+            most,
+            threads: Mutex::default(),
+        }
     }
 
     /// Runs a job in one of the threads.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
-        self.shared.queue.lock().jobs.push_back(Box::new(job));
+        let waits = {
+            let mut queue = self.shared.queue.lock();
+            queue.jobs.push_back(Box::new(job));
+            queue.jobs.len() > queue.idle
+        };
         self.shared.arrived.notify_one();
+        if waits && !self.add_thread() {
+            // Nobody else can: late is better than never.
+            let job = self.shared.queue.lock().jobs.pop_front();
+            if let Some(job) = job {
+                job();
+            }
+        }
+    }
+
+    /// Starts one more thread, if there may be more. `false` if there is none at all.
+    fn add_thread(&self) -> bool {
+        let mut threads = self.threads.lock();
+        if threads.len() < self.most {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new().name(format!("plyfs-{}", self.name));
+            match thread.spawn(move || shared.work()) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => log::warn!("cannot start a thread: {error}"),
+            }
+        }
+        !threads.is_empty()
     }
 }
 
@@ -75,7 +97,11 @@ impl Shared {
                     queue = self.queue.lock();
                 }
                 None if queue.closed => return,
-                None => self.arrived.wait(&mut queue),
+                None => {
+                    queue.idle += 1;
+                    self.arrived.wait(&mut queue);
+                    queue.idle -= 1;
+                }
             }
         }
     }
@@ -85,7 +111,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.queue.lock().closed = true;
         self.shared.arrived.notify_all();
-        for thread in self.threads.drain(..) {
+        for thread in self.threads.get_mut().drain(..) {
             if thread.join().is_err() {
                 log::error!("a thread of the pool has panicked");
             }
@@ -103,7 +129,7 @@ mod tests {
     #[test]
     fn every_job_is_run_before_the_pool_ends() {
         let done = Arc::new(AtomicUsize::new(0));
-        let pool = Pool::new("test", 3).unwrap();
+        let pool = Pool::new("test", 3);
         for _ in 0..100 {
             let done = done.clone();
             pool.run(move || {
