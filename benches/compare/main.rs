@@ -138,8 +138,6 @@ fn supervise(arguments: &[OsString]) -> ExitCode {
         .permissions(std::fs::Permissions::from_mode(0o755))
         .tempdir()
         .unwrap();
-    // The terminal interrupts all processes; this one must outlive the others.
-    let signals = SignalQueue::block(&[Signal::INT, Signal::TERM, Signal::HUP]).unwrap();
     // What an ordinary user can run, wherever it was built.
     let programs = [
         ("compare", std::env::current_exe().unwrap()),
@@ -159,6 +157,9 @@ fn supervise(arguments: &[OsString]) -> ExitCode {
         .env("PLYFS_BENCH_PLYFS", &programs[1]);
     let mut child = command.spawn().unwrap();
     let pid = Pid::from_child(&child);
+    // The terminal interrupts all processes; this one must outlive the others. Only now, since they
+    // would inherit that.
+    let signals = SignalQueue::block(&[Signal::INT, Signal::TERM, Signal::HUP]).unwrap();
     std::thread::spawn(move || {
         while signals.wait().is_ok() {
             // Which may have been told already.
