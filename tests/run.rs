@@ -530,7 +530,8 @@ fn signals_are_passed_on() {
         (Signal::INT, "INT"),
         (Signal::HUP, "HUP"),
     ] {
-        let text = format!("trap 'echo got; exit 7' {name}; echo ready; while :; do read; done");
+        // Bash reads on when a signal comes just before it waits for input, but not for a process.
+        let text = format!("trap 'exit 7' {name}; sleep 1000 & echo ready; while :; do wait; done");
         let mut running = Running::start(&world, &[], &text);
         running.wait_for_line("ready");
         kill_process(running.pid(), signal).unwrap();
