@@ -251,14 +251,29 @@ fn programs_start_with_signals_as_they_are_by_default() {
     let Some(world) = world("programs_start_with_signals_as_they_are_by_default") else {
         return;
     };
-    let status = said(&world, &[], "echo \"$(</proc/self/status)\"");
+    // As a program is that nohup(1) started, or a shell in the background.
+    let command = script(&world, &[], "echo \"$(</proc/self/status)\"");
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"]);
+    ignoring.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        ignoring.env(name, value.unwrap_or_default());
+    }
+    let status = succeed(&mut ignoring);
     let set = |field: &str| {
         let line = status.lines().find(|line| line.starts_with(field));
         let value = line.unwrap().split_whitespace().last().unwrap();
         u64::from_str_radix(value, 16).unwrap()
     };
-    // Which the runtime of Rust ignores, and which are waited for.
-    for signal in [Signal::PIPE, Signal::TERM, Signal::CHILD, Signal::WINCH] {
+    // Which the runtime of Rust ignores, which are waited for, and which were ignored before.
+    for signal in [
+        Signal::PIPE,
+        Signal::TERM,
+        Signal::CHILD,
+        Signal::WINCH,
+        Signal::HUP,
+        Signal::INT,
+    ] {
         let bit = 1 << (signal.as_raw() - 1);
         assert_eq!(set("SigIgn") & bit, 0, "{signal:?} is ignored");
         assert_eq!(set("SigBlk") & bit, 0, "{signal:?} is blocked");

@@ -85,7 +85,10 @@ impl Program {
     /// Becomes the program. The present root is the container's. Returns only why it could not.
     pub(crate) fn execute(&self, bond: &Bond) -> Failure {
         match self.prepare(bond) {
-            Ok(mut command) => self.not_executed(&command.exec()),
+            Ok(mut command) => {
+                plyfs_sys::process::default_signals();
+                self.not_executed(&command.exec())
+            }
             Err(failure) => failure,
         }
     }

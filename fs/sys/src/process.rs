@@ -150,6 +150,17 @@ impl SignalQueue {
     }
 }
 
+/// Lets every signal do what it does by default (signal(7)), for a program that is to be executed. One
+/// that is ignored stays so through execve(2), and shells let nobody handle it then: nohup(1) leaves
+/// SIGHUP so, and shells the interrupts of what they run in the background.
+pub fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: sets a default, which is no code of this program. What cannot be set (SIGKILL, those
+        // of the C library) has its default already.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 fn signal_set(signals: &[Signal]) -> Result<libc::sigset_t> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set it is given.
