@@ -208,6 +208,8 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
     // Whether the kernel's overlay reads what it needs to go on with such an upper directory. With
     // `userxattr` it does not: metacopy files would be zeros to it.
     let readable = namespace::is_real_root();
+    let has_index = matches!(subject, Subject::Container(container)
+        if container.work.join("index").exists());
     Config {
         lowers,
         upper,
@@ -216,7 +218,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
             false => RedirectDir::Follow,
         },
         metacopy: readable,
-        index: match readable {
+        index: match readable || has_index {
             true => IndexUse::Auto,
             false => IndexUse::Off,
         },

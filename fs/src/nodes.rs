@@ -123,23 +123,37 @@ impl NodeTable {
         if let Some(id) = identity.id()
             && self.alias_count.load(Ordering::Acquire) == 0
         {
-            let mut shard = self.shard(id).lock();
-            match shard.get(&id) {
-                Some(slot) if slot.is(&identity, object) => return count(&slot.node),
-                Some(_) => {}
-                None => {
-                    let node = make(id);
-                    let slot = Slot {
-                        node: node.clone(),
-                        identity,
-                        object,
-                    };
-                    shard.insert(id, slot);
-                    return count(&node);
-                }
-            }
+            return match self.obtain_at(id, &identity, object, make) {
+                Ok(node) => node,
+                Err(make) => self.obtain_slowly(identity, object, make),
+            };
         }
         self.obtain_slowly(identity, object, make)
+    }
+
+    /// The node with this id, if it is free or the node's own; else `make` is given back.
+    fn obtain_at<F: FnOnce(u64) -> Arc<Node>>(
+        &self,
+        id: u64,
+        identity: &Identity,
+        object: ObjectId,
+        make: F,
+    ) -> std::result::Result<Arc<Node>, F> {
+        let mut shard = self.shard(id).lock();
+        match shard.get(&id) {
+            Some(slot) if slot.is(identity, object) => Ok(count(&slot.node)),
+            Some(_) => Err(make),
+            None => {
+                let node = make(id);
+                let slot = Slot {
+                    node: node.clone(),
+                    identity: identity.clone(),
+                    object,
+                };
+                shard.insert(id, slot);
+                Ok(count(&node))
+            }
+        }
     }
 
     /// As [`obtain`](Self::obtain), when there are aliases or the id that would follow is taken.
@@ -161,24 +175,14 @@ impl NodeTable {
                 }
             }
         }
-        if let Some(id) = identity.id() {
-            let mut shard = self.shard(id).lock();
-            match shard.get(&id) {
-                // Whoever found no aliases has just put it in.
-                Some(slot) if slot.is(&identity, object) => return count(&slot.node),
-                Some(_) => {}
-                None => {
-                    let node = make(id);
-                    let slot = Slot {
-                        node: node.clone(),
-                        identity,
-                        object,
-                    };
-                    shard.insert(id, slot);
-                    return count(&node);
-                }
-            }
-        }
+        let make = match identity.id() {
+            None => make,
+            // Whoever found no aliases may have just put it in.
+            Some(id) => match self.obtain_at(id, &identity, object, make) {
+                Ok(node) => return node,
+                Err(make) => make,
+            },
+        };
         let id = dynamic(self.next_dynamic.fetch_add(1, Ordering::Relaxed));
         // The number may be in use, which is no reason to confuse the two.
         let taken = aliases.contains_key(&identity) || self.has(&identity);
