@@ -86,6 +86,15 @@ fn saved_programs_see_what_the_kernel_shows() {
             let text = std::fs::read_to_string(&path).unwrap();
             let program = Program::read(&text);
             let program = program.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let set = OptionSet::named(&program.options).unwrap();
+            if !set.is_possible(support::is_initial_namespace()) {
+                let case = path.file_name().unwrap().to_string_lossy().into_owned();
+                support::skip(
+                    &case,
+                    "the kernel has these options for the superuser alone",
+                );
+                continue;
+            }
             if let Err(failure) = bench.run(&program) {
                 let (program, failure) = match asked {
                     true => shrink::shrink(&mut bench, program, failure),
@@ -136,7 +145,11 @@ fn option_sets() -> Vec<&'static OptionSet> {
             .split(',')
             .map(|name| OptionSet::named(name).unwrap_or_else(|| panic!("no option set {name}")))
             .collect(),
-        Err(_) => SETS.iter().filter(|set| set.ready).collect(),
+        Err(_) => {
+            let initial = support::is_initial_namespace();
+            let sets = SETS.iter().filter(|set| set.ready);
+            sets.filter(|set| set.is_possible(initial)).collect()
+        }
     }
 }
 

@@ -77,6 +77,16 @@ impl OptionSet {
         SETS.iter().find(|set| set.name == name)
     }
 
+    /// Whether the kernel can do it: in a user namespace it makes and follows no redirects, and leaves no
+    /// data below.
+    pub fn is_possible(&self, initial: bool) -> bool {
+        let needs_trust = ["redirect_dir=on", "metacopy=on", "index=on"];
+        initial
+            || !needs_trust
+                .iter()
+                .any(|option| self.kernel.contains(option))
+    }
+
     /// Whether files keep their numbers: not directories that plyfs cuts off from lower ones, and not over
     /// a remount in a user namespace, where the kernel finds no origins.
     pub fn keeps_numbers(&self, initial: bool) -> bool {
