@@ -22,6 +22,7 @@ use crate::marks::{DirMarks, FileMarks, is_attribute_whiteout};
 use crate::number::ObjectId;
 use crate::object::{stat_name, stat_of_absent};
 use crate::readdir::Source;
+use crate::records::Records;
 use crate::redirect::{Redirect, RedirectDir};
 use crate::whiteout::is_whiteout;
 
@@ -85,10 +86,15 @@ impl Overlay {
 
     /// What is under a name just made in the upper directory.
     pub(crate) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<Found> {
+        self.found_alone(Real::Upper, at, stat, self.upper()?.layer.records)
+    }
+
+    /// An object by itself, with nothing below it.
+    fn found_alone(&self, real: Real, at: At<'_>, stat: &Statx, records: Records) -> Result<Found> {
         let object = self.object_of(stat);
         Ok(Found {
-            real: Real::Upper,
-            attr: self.attr_of(at, stat, self.upper()?.layer.records)?,
+            real,
+            attr: self.attr_of(at, stat, records)?,
             object,
             number: object,
             links: stat.stx_nlink,
@@ -315,15 +321,10 @@ impl Search<'_> {
             found.lowers.push(child.clone());
             return Ok(());
         }
+        let real = Real::Lower(child.clone());
         self.found = Some(Found {
-            real: Real::Lower(child.clone()),
-            attr: self.overlay.attr_of(at, stat, layer.records)?,
-            object,
-            number: object,
-            links: stat.stx_nlink,
             lowers: vec![child.clone()],
-            redirect: None,
-            data: None,
+            ..self.overlay.found_alone(real, at, stat, layer.records)?
         });
         Ok(())
     }
@@ -338,18 +339,9 @@ impl Search<'_> {
         layer: &Layer,
     ) -> Result<Option<Redirect>> {
         let overlay = self.overlay;
-        let object = overlay.object_of(stat);
         if self.found.is_none() {
-            let mut found = Found {
-                real: Real::Lower(dir.clone()),
-                attr: overlay.attr_of(at, stat, layer.records)?,
-                object,
-                number: object,
-                links: stat.stx_nlink,
-                lowers: Vec::new(),
-                redirect: None,
-                data: None,
-            };
+            let real = Real::Lower(dir.clone());
+            let mut found = overlay.found_alone(real, at, stat, layer.records)?;
             if stat.stx_nlink > 1 {
                 self.wants_data = overlay.replace_by_indexed(&mut found, at, stat)?;
             }
