@@ -17,7 +17,7 @@ cd "$out"
 
 if ! [ -e base.tar ]; then
     if command -v mmdebstrap >/dev/null; then
-        mmdebstrap --quiet --variant=apt --include=ca-certificates "$suite" base.tar.part "$mirror"
+        mmdebstrap --quiet --format=tar --variant=apt --include=ca-certificates "$suite" base.tar.part "$mirror"
     else
         rm -rf base
         debootstrap --variant=minbase --include=ca-certificates "$suite" base "$mirror" >/dev/null
