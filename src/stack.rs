@@ -228,9 +228,13 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
 
 /// The layers of a stack, topmost first.
 fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
-    let mut lowers = Vec::new();
+    let mut lowers: Vec<LowerLayer> = Vec::new();
     for layer in layers.iter().rev() {
         let record = &layer.record;
+        // An image may have a layer twice. Whatever the lower one shows or hides, the upper does.
+        if lowers.iter().any(|above| above.path == layer.path) {
+            continue;
+        }
         lowers.push(LowerLayer {
             path: layer.path.clone(),
             records: match record.ownership {

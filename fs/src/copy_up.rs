@@ -241,7 +241,8 @@ impl Overlay {
         let origin = self.record_origin(upper, At::Fd(fd.as_fd()), &source);
         let links = source.stat.stx_nlink;
         let entry = |record: &Vec<u8>| Name::from(OsStr::new(&index_name(record)));
-        let indexed = origin.as_ref().filter(|_| links > 1).map(entry);
+        let may_be_indexed = !kind.is_dir() && links > 1;
+        let indexed = origin.as_ref().filter(|_| may_be_indexed).map(entry);
         Ok(Copy {
             name,
             fd: Arc::new(fd),
@@ -256,7 +257,7 @@ impl Overlay {
     /// of a file gets none: the copy is not what the other names show.
     fn record_origin(&self, upper: &Upper, copy: At<'_>, source: &Source) -> Option<Vec<u8>> {
         let is_dir = source.attr.kind.is_dir();
-        if is_dir || (source.stat.stx_nlink > 1 && upper.index.is_none()) {
+        if !is_dir && source.stat.stx_nlink > 1 && upper.index.is_none() {
             return None;
         }
         let from = At::Fd(source.fd.as_fd());

@@ -3,7 +3,7 @@
 //! An operation on a mounted overlay fails with an [`Errno`], because that is all its caller, a
 //! system call, can be told. Opening an overlay fails with a [`MountError`], which a person reads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use rustix::io::Errno;
 
@@ -43,8 +43,8 @@ pub enum MountError {
         /// The upper directory.
         upper: PathBuf,
     },
-    /// Two directories of which one lies in the other.
-    #[error("{} and {} overlap: one lies inside the other", one.display(), other.display())]
+    /// Two directories that are the same, or of which one lies in the other.
+    #[error("{}", overlap(one, other))]
     Overlap {
         /// The one.
         one: PathBuf,
@@ -98,6 +98,14 @@ pub enum MountError {
         /// What the system call said.
         errno: Errno,
     },
+}
+
+fn overlap(one: &Path, other: &Path) -> String {
+    let (one_shown, other_shown) = (one.display(), other.display());
+    match one == other {
+        true => format!("the layers overlap: {one_shown} was given twice"),
+        false => format!("{one_shown} and {other_shown} overlap: one lies inside the other"),
+    }
 }
 
 impl MountError {

@@ -190,6 +190,10 @@ impl NodeTable {
         aliases.insert(identity.clone(), id);
         self.alias_count.store(aliases.len(), Ordering::Release);
         let node = make(id);
+        if taken && let Some(ino) = object.derived() {
+            // Programs take two names with one number for one file (cp -a of an upper layer makes some).
+            node.ino.store(ino, Ordering::Relaxed);
+        }
         let slot = Slot {
             node: node.clone(),
             identity,

@@ -255,7 +255,7 @@ impl Overlay {
         attr.blocks = match stat {
             Ok(stat) => stat.stx_blocks,
             // What it would take, as the kernel's overlay says of data it has not looked for.
-            Err(Errno::NOENT | Errno::NOTDIR) => attr.size.div_ceil(u64::from(attr.blksize.max(1))),
+            Err(Errno::NOENT | Errno::NOTDIR) => attr.size.div_ceil(512),
             Err(error) => return Err(error),
         };
         Ok(())

@@ -7,6 +7,7 @@
 //! this file system does.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use plyfs_format::handle::FileHandle;
 use plyfs_format::names::Record;
@@ -16,12 +17,13 @@ use rustix::fs::{Mode, OFlags, Statx, XattrFlags};
 
 use crate::Overlay;
 use crate::attr::Device;
-use crate::error::Errno;
-use crate::inode::Node;
+use crate::error::{Errno, Result};
+use crate::inode::{Node, Real};
 use crate::layer::Layer;
 use crate::number::{Numbering, ObjectId};
 use crate::object::{device_of, stat_fd};
 use crate::overlay::Upper;
+use crate::readdir::Listing;
 
 /// What is known of the file systems of the lower layers.
 #[derive(Debug, Default)]
@@ -172,6 +174,27 @@ impl Overlay {
         let impure = matches!(read, Ok(1) if value[0] == b'y');
         known.set(impure);
         impure
+    }
+
+    /// Takes the mark from a directory that shows nothing any more, as the kernel's overlay does when it is
+    /// listed.
+    pub(crate) fn purify_if_empty(&self, node: &Arc<Node>) -> Result<()> {
+        let dir = node.dir()?;
+        if dir.impure.get() != Some(true) || dir.shows_lowers() {
+            return Ok(());
+        }
+        // Nothing is made or moved in meanwhile.
+        let names = dir.names.write();
+        let is_empty = names.listing.as_ref().is_some_and(Listing::is_empty);
+        if !is_empty || names.removed || !matches!(node.place.read().real, Real::Upper) {
+            return Ok(());
+        }
+        let upper = self.upper_dir(node)?;
+        match xattr::remove(At::Fd(upper.as_fd()), self.namespace.name(Record::Impure)) {
+            Ok(()) | Err(Errno::NODATA) => dir.impure.set(false),
+            Err(errno) => log::debug!("an empty directory stays marked impure: {errno}"),
+        }
+        Ok(())
     }
 
     /// Says that what is in an upper directory may have records of its own from now on.

@@ -156,6 +156,7 @@ impl Overlay {
         let lowers = all
             .map(Layer::open_lower)
             .collect::<std::result::Result<Box<[Layer]>, _>>()?;
+        check_apart(&lowers)?;
         let origins = Origins::probe(&lowers);
         let mut upper = match &config.upper {
             None => None,
@@ -423,7 +424,10 @@ impl Upper {
         let record = stat_fd(top.root.as_fd()).ok();
         let record = record.and_then(|stat| origins.record(at, &stat));
         match Index::open(self, record) {
-            Ok(index) => self.index = Some(index),
+            Ok(index) => {
+                self.work.stage_in(index.dir().clone());
+                self.index = Some(index);
+            }
             Err(why) if wish == IndexUse::Auto => log::info!("no index: {why:?}"),
             Err(NoIndex::OtherLayers) => {
                 return Err(MountError::OtherLayers {
@@ -483,6 +487,25 @@ fn check_work(
         });
     }
     Ok(())
+}
+
+/// Refuses lower layers of which one lies in another, or that are the same: a directory would be in the
+/// tree twice.
+fn check_apart(lowers: &[Layer]) -> std::result::Result<(), MountError> {
+    let real = |layer: &Layer| {
+        std::fs::read_link(crate::object::proc_path(layer.root.as_fd()))
+            .unwrap_or_else(|_| layer.path.clone())
+    };
+    let mut paths: Vec<_> = lowers.iter().map(real).collect();
+    // What lies in a directory comes right after it, component by component.
+    paths.sort_unstable();
+    match paths.windows(2).find(|pair| pair[1].starts_with(&pair[0])) {
+        None => Ok(()),
+        Some(pair) => Err(MountError::Overlap {
+            one: pair[0].clone(),
+            other: pair[1].clone(),
+        }),
+    }
 }
 
 /// Refuses two directories of which one lies in the other, by their paths in this mount namespace.

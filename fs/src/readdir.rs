@@ -396,7 +396,10 @@ impl Overlay {
         loop {
             let batch = self.with_listing(node, |listing| listing.after(cookie))?;
             if batch.is_empty() {
-                return Ok(());
+                return match cookie {
+                    DOT_DOT => self.purify_if_empty(node),
+                    _ => Ok(()),
+                };
             }
             for item in batch {
                 let (mut entry, known) = self.entry_of(&item);

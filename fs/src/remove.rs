@@ -302,7 +302,7 @@ impl Leaving<'_> {
                 if let Err(errno) = self.uncount(entry, *links) {
                     log::warn!("a file counts a name too many: {errno}");
                 }
-                *links <= 1
+                self.is_last(*links)
             }
         };
         if is_last && let Some(fd) = self.keep.take() {
@@ -314,10 +314,17 @@ impl Leaving<'_> {
         }
     }
 
+    /// Whether an indexed file has no name after this one, of so many.
+    fn is_last(&self, links: u32) -> bool {
+        links <= 1 && (self.is_known_here || self.place.parent.is_none())
+    }
+
     /// Takes the name from the count of an indexed file, and the file from the index with its last.
     fn uncount(&self, entry: &Name, links: u32) -> Result<()> {
         let index = self.overlay.index().ok_or(Errno::STALE)?;
         match links {
+            // Somebody added names to the lower file meanwhile: it still has the one we know.
+            0 | 1 if !self.is_last(links) => index.count_down(entry, 1),
             0 | 1 => index.remove(entry),
             _ if self.is_lower_name => index.count_down(entry, links - 1),
             // The count is relative to what the file has on disk, which is one less now.

@@ -119,8 +119,8 @@ struct Search<'o> {
 
 /// Whether a file, which has less data than its size, may be a metacopy. The kernel does not mark a directory
 /// impure for one that was copied up without its origin; its data would read as zeros.
-fn is_suspect(attr: &Attr) -> bool {
-    attr.kind == FileKind::Regular && attr.blocks.saturating_mul(512) < attr.size
+fn is_suspect(kind: FileKind, blocks: u64, size: u64) -> bool {
+    kind == FileKind::Regular && blocks.saturating_mul(512) < size
 }
 
 impl Search<'_> {
@@ -155,16 +155,14 @@ impl Search<'_> {
             }
         } else if !is_dir
             && (overlay.metacopy
-                || is_suspect(&found.attr)
+                || is_suspect(found.attr.kind, found.attr.blocks, found.attr.size)
                 || overlay.is_impure(parent, dir.as_fd()))
         {
             let marks = FileMarks::read(at, overlay.namespace)?;
             if let Some(origin) = &marks.origin {
                 let number = overlay.origins.object(origin, &overlay.numbering);
                 found.number = number.unwrap_or(found.object);
-                if found.links > 1 {
-                    overlay.find_indexed(&mut found, origin)?;
-                }
+                overlay.find_indexed(&mut found, origin)?;
             }
             if marks.metacopy && found.attr.kind == FileKind::Regular {
                 self.stop = false;
@@ -347,9 +345,10 @@ impl Search<'_> {
             }
             self.found = Some(found);
         }
-        let is_regular = FileKind::from_mode(u32::from(stat.stx_mode)) == Some(FileKind::Regular);
-        let may_be_metacopy =
-            is_regular && (dir.impure || overlay.metacopy) && overlay.reads_marks(dir.layer);
+        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let may_be_metacopy = kind == FileKind::Regular
+            && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
+            && overlay.reads_marks(dir.layer);
         let marks = match may_be_metacopy {
             true => FileMarks::read(at, overlay.namespace)?,
             false => FileMarks::default(),
@@ -414,16 +413,20 @@ impl Search<'_> {
 }
 
 impl Overlay {
-    /// Makes an upper file with this origin the one in the index, if it is that.
+    /// Makes an upper file with this origin the one in the index, if it is that. If another is, this
+    /// is a file of its own.
     fn find_indexed(&self, found: &mut Found, origin: &[u8]) -> Result<()> {
         let Some(index) = self.index() else {
             return Ok(());
         };
-        if let Some(indexed) = index.find(origin)?
-            && self.object_of(&indexed.stat) == found.object
-        {
+        let Some(indexed) = index.find(origin)? else {
+            return Ok(());
+        };
+        if self.object_of(&indexed.stat) == found.object {
             found.attr.nlink = index.links(&indexed.name, &indexed.stat, None)?;
             found.real = Real::Index(indexed.name);
+        } else {
+            found.number = found.object;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
@@ -28,6 +29,8 @@ const NAME: &str = "work";
 pub(crate) struct Work {
     /// `workdir/work`.
     dir: OwnedFd,
+    /// Where things are made, if not there.
+    stage: Option<Arc<OwnedFd>>,
     /// `workdir` itself, which is locked.
     outer: OwnedFd,
     next: AtomicU64,
@@ -80,6 +83,7 @@ impl Work {
         }
         let work = Self {
             dir,
+            stage: None,
             outer: lock,
             next: AtomicU64::new(0),
             whiteout: RwLock::new(None),
@@ -91,7 +95,14 @@ impl Work {
 
     /// The directory to make things in.
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+        self.stage.as_deref().unwrap_or(&self.dir).as_fd()
+    }
+
+    /// Makes everything in another directory from now on, as the kernel's overlay does in the index.
+    /// Whoever opens that one removes what is left there.
+    pub(crate) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
+        self.stage = Some(dir);
+        *self.whiteout.get_mut() = None;
     }
 
     /// The directory that was given, which holds that one.
@@ -101,7 +112,7 @@ impl Work {
 
     /// Takes the mark of a volatile mount away.
     pub(crate) fn unmark(&self) -> Result<()> {
-        crate::tree::remove(self.dir(), INCOMPAT.as_ref())
+        crate::tree::remove(self.dir.as_fd(), INCOMPAT.as_ref())
     }
 
     /// A name that was not used before.
@@ -117,7 +128,7 @@ impl Work {
     /// `EXIST` if there is something of that name, and those of mknodat(2).
     pub(crate) fn make_whiteout(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         if let Some(shared) = &*self.whiteout.read() {
-            match rustix::fs::linkat(&self.dir, shared, dir, name, AtFlags::empty()) {
+            match rustix::fs::linkat(self.dir(), shared, dir, name, AtFlags::empty()) {
                 Err(Errno::EXIST) => return Err(Errno::EXIST),
                 // Too many links, or a file system without them: one of its own.
                 Err(_) => {}
@@ -127,7 +138,7 @@ impl Work {
         mknod_whiteout(dir, name)?;
         let shared = self.temp_name();
         // Without a link to share, the next whiteout is made like this one.
-        if rustix::fs::linkat(dir, name, &self.dir, &shared, AtFlags::empty()).is_ok() {
+        if rustix::fs::linkat(dir, name, self.dir(), &shared, AtFlags::empty()).is_ok() {
             *self.whiteout.write() = Some(shared);
         }
         Ok(())

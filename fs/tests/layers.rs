@@ -4,7 +4,9 @@
 
 mod common;
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use common::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
@@ -387,4 +389,33 @@ fn owners_are_shown_as_others() {
         let meta = std::fs::metadata(stack.upper(name)).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (uid, gid), "{name}");
     }
+}
+
+#[test]
+fn lower_layers_that_overlap_are_refused() {
+    let stack = Stack::new(3);
+    let config = |paths: &[PathBuf]| Config {
+        lowers: paths.iter().cloned().map(LowerLayer::new).collect(),
+        ..Config::default()
+    };
+    fs::create_dir_all(stack.lower(1, "a/b")).unwrap();
+    fs::create_dir_all(stack.lower(1, "a.b")).unwrap();
+    let path = |layer, path| stack.lower(layer, path);
+    for (paths, said) in [
+        ([path(0, ""), path(1, ""), path(0, ".")], "given twice"),
+        (
+            [path(1, "a/b"), path(0, ""), path(1, "")],
+            "inside the other",
+        ),
+        (
+            [path(1, "a"), path(1, "a.b"), path(1, "a/b")],
+            "inside the other",
+        ),
+    ] {
+        let refused = Overlay::open(&config(&paths)).unwrap_err();
+        assert!(refused.to_string().contains(said), "{refused}");
+        assert_eq!(refused.errno(), Errno::LOOP);
+    }
+    let apart = [path(1, "a"), path(1, "a.b"), path(0, "")];
+    Overlay::open(&config(&apart)).unwrap();
 }

@@ -55,8 +55,12 @@ fn assert_stays_one(stack: &mut Stack, names: &[&str], content: &str) {
 }
 
 fn in_index(stack: &Stack) -> usize {
-    fs::read_dir(stack.work().parent().unwrap().join("index"))
-        .unwrap()
+    let entries = fs::read_dir(stack.work().parent().unwrap().join("index")).unwrap();
+    // Besides what is being made, or shared, there.
+    let is_entry = |name: &std::ffi::OsString| !name.as_encoded_bytes().starts_with(b"#");
+    entries
+        .map(|entry| entry.unwrap().file_name())
+        .filter(is_entry)
         .count()
 }
 
@@ -204,4 +208,63 @@ fn a_file_with_one_name_is_not_in_the_index() {
     assert_eq!(in_index(&stack), 0);
     assert_stays_one(&mut stack, &["f", "g"], "");
     assert_eq!(fs::metadata(stack.upper("f")).unwrap().nlink(), 2);
+}
+
+/// fstests overlay/034.
+#[test]
+fn a_file_whose_lower_names_grow_keeps_its_last() {
+    let Some(mut stack) = links("a_file_whose_lower_names_grow_keeps_its_last") else {
+        return;
+    };
+    stack.changes_below();
+    stack.chmod("d/a", 0o600).unwrap();
+    let names = ["d/1", "d/2", "d/3"];
+    let lower = |name| stack.lower(0, name);
+    for name in names {
+        fs::hard_link(lower("d/a"), lower(name)).unwrap();
+    }
+    let held = stack.hold("d/a");
+    for name in names.iter().chain(&["d/b", "e/c"]) {
+        stack.unlink(name).unwrap();
+    }
+    assert_eq!(stack.attr("d/a").unwrap().nlink, 1);
+    assert_eq!(stack.read("d/a"), "text");
+    stack.link("d/a", "d/4").unwrap();
+    stack.fs().forget(held, 1);
+}
+
+/// fstests overlay/042.
+#[test]
+fn a_copy_from_before_the_index_is_a_file_of_its_own() {
+    let Some(mut stack) = links("a_copy_from_before_the_index_is_a_file_of_its_own") else {
+        return;
+    };
+    put(&stack.upper("alone"), "text");
+    stack.chmod("d/a", 0o600).unwrap();
+    let record = own_record("origin");
+    let mut origin = [0; 256];
+    let len = rustix::fs::getxattr(stack.upper("d/a"), &record, &mut origin[..]).unwrap();
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(stack.upper("alone"), &record, &origin[..len], none).unwrap();
+    set_xattr(&stack.upper(""), &own_record("impure"), "y");
+    stack.remount();
+    assert_one(&stack, &["d/a", "d/b", "e/c"], "text");
+    let (one, alone) = (stack.attr("d/a").unwrap(), stack.attr("alone").unwrap());
+    assert_ne!(one.ino, alone.ino);
+}
+
+/// fstests overlay/073: as in the kernel's overlay, all that is made is made in the index.
+#[test]
+fn the_index_is_the_work_directory() {
+    let Some(stack) = links("the_index_is_the_work_directory") else {
+        return;
+    };
+    fs::remove_dir(stack.work()).unwrap();
+    for name in ["d/a", "d/b", "e/c"] {
+        stack.unlink(name).unwrap();
+    }
+    stack.rmdir("d").unwrap();
+    stack.mkdir("d").unwrap();
+    assert!(is_opaque(&stack.upper("d")));
+    assert_eq!(in_index(&stack), 0);
 }

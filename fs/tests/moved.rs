@@ -240,6 +240,89 @@ fn a_metacopy_without_its_data_is_an_error_and_not_zeros() {
     assert_eq!(other.attr("d/f").unwrap_err(), Errno::IO);
 }
 
+/// fstests overlay/088: to who does not know that it is a metacopy, it is a file of zeros.
+#[test]
+fn a_lower_metacopy_without_its_data_is_an_error_where_none_are_made() {
+    let mut stack = Stack::new(3);
+    stack.data = 1;
+    put(&stack.lower(0, "d/f"), "");
+    let file = fs::File::options().write(true).open(stack.lower(0, "d/f"));
+    file.unwrap().set_len(7).unwrap();
+    set_xattr(&stack.lower(0, "d/f"), &own_record("metacopy"), "");
+    stack.open();
+    assert_eq!(stack.attr("d/f").unwrap_err(), Errno::IO);
+}
+
+/// fstests overlay/059: cp -a of an upper layer copies the records, too.
+#[test]
+fn copies_of_one_origin_have_numbers_of_their_own() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "f"), "data");
+    stack.open();
+    stack.chmod("f", 0o600).unwrap();
+    stack.rename("f", "one").unwrap();
+    stack.close();
+    put(&stack.upper("other"), "else");
+    let record = own_record("origin");
+    let mut origin = [0; 256];
+    let Ok(len) = rustix::fs::getxattr(stack.upper("one"), &record, &mut origin[..]) else {
+        return skip(
+            "copies_of_one_origin_have_numbers_of_their_own",
+            "no origin",
+        );
+    };
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(stack.upper("other"), &record, &origin[..len], none).unwrap();
+    stack.open();
+    let held = ["one", "other"].map(|name| stack.hold(name));
+    let [one, other] = held.map(|id| stack.fs().getattr(id).unwrap().ino);
+    assert_ne!(one, other);
+    assert_eq!(stack.listed_ino("", "one"), one);
+    assert_eq!(stack.listed_ino("", "other"), other);
+    held.iter().for_each(|id| stack.fs().forget(*id, 1));
+}
+
+/// fstests overlay/038.
+#[test]
+fn an_emptied_directory_is_pure_again() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "f"), "data");
+    stack.open();
+    stack.mkdir("d").unwrap();
+    stack.rename("f", "d/f").unwrap();
+    let impure = || get_xattr(&stack.upper("d"), &own_record("impure"));
+    if impure().is_none() {
+        return skip("an_emptied_directory_is_pure_again", "no origin");
+    }
+    stack.list("d");
+    assert_eq!(impure().as_deref(), Some("y"));
+    stack.unlink("d/f").unwrap();
+    stack.list("d");
+    assert_eq!(impure(), None);
+    stack.create("g", "").unwrap();
+    stack.rename("g", "d/g").unwrap();
+    assert_eq!(impure(), None);
+}
+
+/// fstests overlay/056.
+#[test]
+fn a_copied_directory_keeps_its_origin() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "d/e/f"), "data");
+    stack.open();
+    let before = stack.attr("d/e").unwrap().ino;
+    stack.chmod("d/e/f", 0o600).unwrap();
+    let has = |path: &str, record| get_xattr(&stack.upper(path), &own_record(record)).is_some();
+    if !has("d/e/f", "origin") {
+        return skip("a_copied_directory_keeps_its_origin", "no origin");
+    }
+    assert!(has("d/e", "origin") && has("d", "origin"));
+    assert!(has("", "impure") && has("d", "impure") && has("d/e", "impure"));
+    stack.remount();
+    assert_eq!(stack.attr("d/e").unwrap().ino, before);
+    assert_eq!(stack.listed_ino("d", "e"), before);
+}
+
 #[test]
 fn data_lies_in_a_layer_of_its_own() {
     let mut stack = Stack::new(3);

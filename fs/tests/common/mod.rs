@@ -161,6 +161,11 @@ impl Stack {
         self.open();
     }
 
+    /// Says that the test changes a lower layer by itself.
+    pub fn changes_below(&mut self) {
+        self.before = None;
+    }
+
     fn lower_facts(&self) -> BTreeMap<PathBuf, Facts> {
         (0..self.count)
             .flat_map(|i| facts_below(&self.lower(i, "")))
