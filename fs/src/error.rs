@@ -68,14 +68,6 @@ pub enum MountError {
         /// The upper directory.
         upper: PathBuf,
     },
-    /// An index was asked for and cannot be had.
-    #[error("index=on needs {what}, which a layer's file system does not have: {errno}")]
-    NoIndex {
-        /// What is missing.
-        what: &'static str,
-        /// What the system call said.
-        errno: Errno,
-    },
     /// An earlier mount has left a mark that forbids to go on with its upper directory.
     #[error(
         "the last mount of these directories had the feature {feature:?}, after which the upper directory \
@@ -120,9 +112,7 @@ impl MountError {
             Self::Overlap { .. } => Errno::LOOP,
             Self::InUse { .. } => Errno::BUSY,
             Self::OtherLayers { .. } => Errno::STALE,
-            Self::Open { errno, .. } | Self::Work { errno, .. } | Self::NoIndex { errno, .. } => {
-                *errno
-            }
+            Self::Open { errno, .. } | Self::Work { errno, .. } => *errno,
         }
     }
 }

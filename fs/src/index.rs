@@ -39,7 +39,7 @@ pub enum IndexUse {
     /// If the file systems have what it takes, and it fits the layers.
     #[default]
     Auto,
-    /// Or else the layers are not mounted.
+    /// The same, with a warning if not; and an upper layer that was made on others is not mounted.
     On,
     /// None. Hard links of a lower file break at copy-up.
     Off,

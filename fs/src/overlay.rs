@@ -258,6 +258,11 @@ impl Overlay {
         self.namespace
     }
 
+    /// Whether hard links of lower files stay one file.
+    pub fn has_index(&self) -> bool {
+        self.index().is_some()
+    }
+
     /// Whether nothing can be changed.
     pub fn is_read_only(&self) -> bool {
         self.upper.is_none()
@@ -434,7 +439,11 @@ impl Upper {
                     upper: self.layer.path.clone(),
                 });
             }
-            Err(NoIndex::Lacks(what, errno)) => return Err(MountError::NoIndex { what, errno }),
+            // As the kernel's overlay goes on.
+            Err(NoIndex::Lacks(what, errno)) => log::warn!(
+                "an index needs {what}, which a layer's file system does not have ({errno}): \
+                 falling back to index=off"
+            ),
         }
         Ok(())
     }

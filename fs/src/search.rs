@@ -117,10 +117,12 @@ struct Search<'o> {
     stop: bool,
 }
 
-/// Whether a file, which has less data than its size, may be a metacopy. The kernel does not mark a directory
-/// impure for one that was copied up without its origin; its data would read as zeros.
+/// Whether a file may be a metacopy, whatever its directory says. The kernel does not mark a directory
+/// impure for one that was copied up without its origin, and nobody does for one that was put there; its
+/// data would read as zeros. Its records may take some blocks.
 fn is_suspect(kind: FileKind, blocks: u64, size: u64) -> bool {
-    kind == FileKind::Regular && blocks.saturating_mul(512) < size
+    const RECORDS: u64 = 16;
+    kind == FileKind::Regular && size > 0 && blocks.saturating_sub(RECORDS) < size.div_ceil(512)
 }
 
 impl Search<'_> {

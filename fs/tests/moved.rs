@@ -249,6 +249,9 @@ fn a_lower_metacopy_without_its_data_is_an_error_where_none_are_made() {
     let file = fs::File::options().write(true).open(stack.lower(0, "d/f"));
     file.unwrap().set_len(7).unwrap();
     set_xattr(&stack.lower(0, "d/f"), &own_record("metacopy"), "");
+    // Where it takes a block of its own.
+    let large = "large".repeat(200);
+    set_xattr(&stack.lower(0, "d/f"), "user.large", &large);
     stack.open();
     assert_eq!(stack.attr("d/f").unwrap_err(), Errno::IO);
 }

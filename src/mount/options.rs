@@ -243,7 +243,15 @@ impl Options {
                     false => IndexUse::Off,
                 });
             }
-            "nfs_export" | "verity" => {
+            // As the kernel does with what a file system cannot: it goes on without, and says so.
+            "nfs_export" => {
+                if switch(name, value)? {
+                    log::warn!(
+                        "nfs_export=on is not possible through FUSE, falling back to nfs_export=off"
+                    );
+                }
+            }
+            "verity" => {
                 if value != "off" {
                     return Err(Failure::new(format_args!(
                         "{name}={value} is not possible here; leave it away or say {name}=off"

@@ -157,15 +157,6 @@ fn answer(reply: ReplyEmpty, result: Result<()>) {
     }
 }
 
-/// What a change that the kernel did not know of is told as.
-fn stale_if(error: Errno, unexpected: Errno) -> Errno {
-    if error == unexpected {
-        Errno::STALE
-    } else {
-        error
-    }
-}
-
 fn answer_written(reply: ReplyWrite, result: Result<usize>) {
     match result {
         // No more is written than was asked for, and that came as 32 bits.
@@ -354,20 +345,11 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        // The kernel has seen that it is no directory: somebody changed the layers underneath.
-        let unlinked = self.overlay.unlink(parent.0, name);
-        answer(
-            reply,
-            unlinked.map_err(|errno| stale_if(errno, Errno::ISDIR)),
-        );
+        answer(reply, self.overlay.unlink(parent.0, name));
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let removed = self.overlay.rmdir(parent.0, name);
-        answer(
-            reply,
-            removed.map_err(|errno| stale_if(errno, Errno::NOTDIR)),
-        );
+        answer(reply, self.overlay.rmdir(parent.0, name));
     }
 
     fn rename(
