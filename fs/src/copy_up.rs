@@ -30,11 +30,11 @@ use crate::fd_cache::Key;
 use crate::index::Index;
 use crate::inode::{Node, Real};
 use crate::layer::{LowerFile, Name};
+use crate::listing::Known;
 use crate::number::ObjectId;
 use crate::object::{self, stat_fd};
 use crate::origin;
 use crate::overlay::Upper;
-use crate::readdir::Known;
 use crate::stage::{self, Wanted};
 use crate::xattr::Naming;
 
@@ -202,7 +202,7 @@ impl Overlay {
         }
         xattr::remove(at, upper.namespace.name(Record::Metacopy))?;
         let mut place = node.place.write();
-        place.data = None;
+        place.below.set_data(None);
         self.fds.remove(Key::File(node.id));
         Ok(())
     }
@@ -381,10 +381,10 @@ impl Overlay {
                 }
             }
             place.real = match indexed {
-                Some((_, entry, _)) => Real::Index(entry.clone()),
+                Some((_, entry, _)) => Real::Index(Arc::new(entry.clone())),
                 None => Real::Upper,
             };
-            place.data = copy.data.clone();
+            place.below.set_data(copy.data.clone());
             self.fds.remove(Key::File(node.id));
             return Ok(());
         }
@@ -416,7 +416,7 @@ impl Overlay {
         upper.work.discard(&copy.name);
         self.nodes.rebind(node, copy.object, copy.has_origin);
         place.real = Real::Orphan(copy.fd.clone());
-        place.data = copy.data.clone();
+        place.below.set_data(copy.data.clone());
         self.fds.remove(Key::File(node.id));
         true
     }

@@ -17,8 +17,8 @@ use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Real, lock_names};
 use crate::layer::Name;
+use crate::listing::Known;
 use crate::object;
-use crate::readdir::Known;
 use crate::remove::Held;
 use crate::tree::for_each_entry;
 use crate::whiteout::{is_whiteout, set_opaque};
@@ -134,7 +134,13 @@ impl Overlay {
             let name = node.place.read().name.clone();
             listing.insert(&name, Known::Object(object, node.kind));
         }
-        if node.place.write().redirect.take().is_some() {
+        let had_redirect = {
+            let mut place = node.place.write();
+            let had = place.below.redirect().is_some();
+            place.below.set_redirect(None);
+            had
+        };
+        if had_redirect {
             // An opaque directory's redirect is not followed; another mounter need not know that.
             match xattr::remove(at, upper.namespace.name(Record::Redirect)) {
                 Ok(()) | Err(Errno::NODATA) => {}
@@ -192,10 +198,9 @@ fn is_in(node: &Node, parent: Option<&Arc<Node>>) -> bool {
 /// Whether a node shows something of the layers below that it finds by its name.
 fn is_tied(node: &Node) -> bool {
     let by_name = || {
-        let redirect = &node.place.read().redirect;
-        !redirect
-            .as_ref()
-            .is_some_and(crate::redirect::Redirect::is_path)
+        let place = node.place.read();
+        let redirect = place.below.redirect();
+        !redirect.is_some_and(crate::redirect::Redirect::is_path)
     };
     !node.in_upper() || ((node.shows_lowers() || node.is_metacopy()) && by_name())
 }

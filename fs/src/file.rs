@@ -7,7 +7,6 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use plyfs_sys::attributes;
 use plyfs_sys::xattr::{self, At};
@@ -378,8 +377,6 @@ impl Overlay {
 /// Writes what the kernel has gathered, and leaves the time of the last change as the kernel was just
 /// told it.
 fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-    /// For how long data may be late.
-    const LATE: Duration = Duration::from_secs(5);
     let mut times = node.times.lock();
     let capability = capability_of(node, file);
     let written = write_at(file, offset, data, true)?;
@@ -390,9 +387,9 @@ fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -
         }
     }
     if let Some(told) = *times {
-        if told.when.elapsed() > LATE {
+        if told.is_old() {
             *times = None;
-        } else if let Err(errno) = object::set_mtime(file, told.mtime) {
+        } else if let Err(errno) = object::set_mtime(file, told.mtime()) {
             // The data is there, and that counts.
             log::debug!("a file keeps the time its data came: {errno}");
         }

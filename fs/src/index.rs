@@ -234,7 +234,7 @@ impl Overlay {
         let links = index.links(&entry, &before, None)?;
         self.make_impure(site.upper, site.parent, site.dir.as_fd());
         let times = stat_fd(site.dir.as_fd())?;
-        rustix::fs::linkat(&index.dir, &*entry, &site.dir, name, AtFlags::empty())?;
+        rustix::fs::linkat(&index.dir, &**entry, &site.dir, name, AtFlags::empty())?;
         // The directory does not change by showing the same file from another layer.
         crate::copy_up::restore_times(site.dir.as_fd(), &times);
         index.count_down(&entry, links)

@@ -25,11 +25,10 @@
 //! system calls of that change. Copying data and fsync happen under `copy_up` alone.
 
 use std::ffi::OsStr;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-
-use std::time::Instant;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
@@ -37,8 +36,8 @@ use crate::attr::{Attr, FileKind, Timestamp};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::layer::{LowerDir, LowerFile, Name};
+use crate::listing::Listing;
 use crate::number::ROOT_ID;
-use crate::readdir::Listing;
 use crate::redirect::Redirect;
 
 /// One file of the merged tree.
@@ -52,7 +51,7 @@ pub(crate) struct Node {
     /// the node table.
     pub(crate) lookups: AtomicU64,
     /// How many nodes have it as the parent of their place. It stays known as long as there are any.
-    pub(crate) children: AtomicU64,
+    pub(crate) children: AtomicU32,
     pub(crate) place: RwLock<Place>,
     /// Held while the node is copied up.
     pub(crate) copy_up: Mutex<()>,
@@ -71,9 +70,42 @@ pub(crate) struct Node {
 /// has not moved on from what it was told.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ToldMtime {
-    pub(crate) mtime: Timestamp,
-    /// When it was told. Data that comes much later is another change's.
-    pub(crate) when: Instant,
+    secs: i64,
+    /// One more than the nanoseconds: nodes are many, and this leaves room for "none".
+    nanos: NonZeroU32,
+    /// When it was told, in milliseconds on a clock that wraps.
+    when: u32,
+}
+
+impl ToldMtime {
+    fn now(mtime: Timestamp) -> Option<Self> {
+        Some(Self {
+            secs: mtime.secs,
+            nanos: NonZeroU32::new(mtime.nanos.wrapping_add(1))?,
+            when: milliseconds(),
+        })
+    }
+
+    pub(crate) fn mtime(&self) -> Timestamp {
+        Timestamp {
+            secs: self.secs,
+            nanos: self.nanos.get() - 1,
+        }
+    }
+
+    /// Whether it was told so long ago that data which comes now is another change's.
+    pub(crate) fn is_old(&self) -> bool {
+        const LATE: u32 = 5_000;
+        milliseconds().wrapping_sub(self.when) > LATE
+    }
+}
+
+/// Of a clock that only runs forward.
+fn milliseconds() -> u32 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec
+        .wrapping_mul(1000)
+        .wrapping_add(now.tv_nsec / 1_000_000)) as u32
 }
 
 /// Where a node is.
@@ -83,10 +115,46 @@ pub(crate) struct Place {
     pub(crate) parent: Option<Arc<Node>>,
     pub(crate) name: Name,
     pub(crate) real: Real,
+    /// What few nodes have.
+    pub(crate) below: Below,
+}
+
+/// What leads from a node of the upper layer to the layers below it, if that is not its name. Few nodes
+/// have any, and nodes are many.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Below(Option<Box<Ways>>);
+
+#[derive(Debug, Clone, Default)]
+struct Ways {
+    redirect: Option<Redirect>,
+    data: Option<LowerFile>,
+}
+
+impl Below {
+    pub(crate) fn new(redirect: Option<Redirect>, data: Option<LowerFile>) -> Self {
+        if redirect.is_none() && data.is_none() {
+            return Self::default();
+        }
+        Self(Some(Box::new(Ways { redirect, data })))
+    }
+
     /// Where what the upper object shows is in the layers below, if not under its name.
-    pub(crate) redirect: Option<Redirect>,
+    pub(crate) fn redirect(&self) -> Option<&Redirect> {
+        self.0.as_ref()?.redirect.as_ref()
+    }
+
     /// Where the data of a regular file is that was copied up, here or in a lower layer, without it.
-    pub(crate) data: Option<LowerFile>,
+    pub(crate) fn data(&self) -> Option<&LowerFile> {
+        self.0.as_ref()?.data.as_ref()
+    }
+
+    pub(crate) fn set_redirect(&mut self, redirect: Option<Redirect>) {
+        *self = Self::new(redirect, self.data().cloned());
+    }
+
+    pub(crate) fn set_data(&mut self, data: Option<LowerFile>) {
+        *self = Self::new(self.redirect().cloned(), data);
+    }
 }
 
 /// In which layer the object of a node is.
@@ -98,7 +166,7 @@ pub(crate) enum Real {
     /// directory the topmost of its lower directories.
     Lower(Arc<LowerDir>),
     /// In the upper layer, under this name in the index: it may have several names in the layers.
-    Index(Name),
+    Index(Arc<Name>),
     /// In the upper layer without a name we know: removed while in use, kept by a descriptor.
     Orphan(Arc<OwnedFd>),
 }
@@ -187,7 +255,7 @@ impl Node {
             ino: AtomicU64::new(ino),
             kind,
             lookups: AtomicU64::new(0),
-            children: AtomicU64::new(0),
+            children: AtomicU32::new(0),
             place: RwLock::new(place),
             copy_up: Mutex::new(()),
             times: Mutex::new(None),
@@ -216,10 +284,7 @@ impl Node {
 
     /// Remembers the time of last change that the answer to a change tells.
     pub(crate) fn told_mtime(&self, mtime: Timestamp) {
-        *self.times.lock() = Some(ToldMtime {
-            mtime,
-            when: Instant::now(),
-        });
+        *self.times.lock() = ToldMtime::now(mtime);
     }
 
     /// Whether its object is in the upper layer.
@@ -230,12 +295,13 @@ impl Node {
     /// Whether as much of it as that is in the upper layer.
     pub(crate) fn is_copied(&self, extent: Extent) -> bool {
         let place = self.place.read();
-        !matches!(place.real, Real::Lower(_)) && (extent == Extent::None || place.data.is_none())
+        !matches!(place.real, Real::Lower(_))
+            && (extent == Extent::None || place.below.data().is_none())
     }
 
     /// Whether it is a regular file whose data is in a layer below.
     pub(crate) fn is_metacopy(&self) -> bool {
-        self.kind == FileKind::Regular && self.place.read().data.is_some()
+        self.kind == FileKind::Regular && self.place.read().below.data().is_some()
     }
 
     /// Whether it is a directory made of more than one.

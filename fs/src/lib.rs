@@ -35,6 +35,7 @@ mod ids;
 mod index;
 mod inode;
 mod layer;
+mod listing;
 mod lookup;
 mod marks;
 mod nodes;

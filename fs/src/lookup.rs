@@ -12,8 +12,9 @@ use rustix::fs::Statx;
 use crate::Overlay;
 use crate::attr::{Attr, FileKind};
 use crate::error::{Errno, Result};
-use crate::inode::{Names, Node, Place, Real};
+use crate::inode::{Below, Names, Node, Place, Real};
 use crate::layer::Name;
+use crate::listing::Source;
 use crate::nodes::Identity;
 use crate::number::ObjectId;
 use crate::object::device_of;
@@ -75,13 +76,12 @@ impl Overlay {
         if names.removed {
             return Err(Errno::NOENT);
         }
-        let first = match &names.listing {
-            None => None,
-            // All names are known, and this is none of them.
-            Some(listing) => Some(listing.source(name).ok_or(Errno::NOENT)?),
+        let (name, first) = match &names.listing {
+            None => (Name::from(name), Source::Unknown),
+            // All names are known, and this may be none of them.
+            Some(listing) => listing.get(name).ok_or(Errno::NOENT)?,
         };
-        let name = Name::from(name);
-        let found = self.search(parent, names, &name, first.unwrap_or_default())?;
+        let found = self.search(parent, names, &name, first)?;
         let found = found.ok_or(Errno::NOENT)?;
         let (node, attr) = self.node_of(parent, name, found)?;
         let entry = Entry { id: node.id, attr };
@@ -109,7 +109,7 @@ impl Overlay {
             && !attr.kind.is_dir()
             && found.links > 1;
         let identity = match may_part {
-            true => Identity::Link(number, parent.id, name.clone()),
+            true => Identity::Link(Box::new((number, parent.id, name.clone()))),
             false => Identity::Object(number),
         };
         // A directory is what its number comes from: it has one place.
@@ -121,8 +121,7 @@ impl Overlay {
             parent: Some(parent.clone()),
             name: name.clone(),
             real: found.real.clone(),
-            redirect: found.redirect.clone(),
-            data: found.data.clone(),
+            below: Below::new(found.redirect.clone(), found.data.clone()),
         };
         let node = self.nodes.obtain(identity, object, |id| {
             let ino = number.derived().unwrap_or(id);
@@ -170,8 +169,7 @@ impl Overlay {
             place.set_parent(Some(parent.clone()));
             place.name = name.clone();
             place.real = found.real.clone();
-            place.redirect = found.redirect.clone();
-            place.data = found.data.clone();
+            place.below = Below::new(found.redirect.clone(), found.data.clone());
         }
         Ok(())
     }

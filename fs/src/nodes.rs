@@ -11,9 +11,11 @@
 //! only ever found for the object that it shows.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use crate::hash::NumberHash;
@@ -31,7 +33,7 @@ pub(crate) enum Identity {
     /// The object, and one of its names in a directory (by node id). So it is with a file that has
     /// several names in a lower layer: a copy-up under one of them leaves the others as they are, so
     /// that each is a file of its own that only looks like one with the others.
-    Link(ObjectId, u64, Name),
+    Link(Box<(ObjectId, u64, Name)>),
     /// An object whose number is another node's.
     Own(ObjectId),
 }
@@ -39,7 +41,8 @@ pub(crate) enum Identity {
 impl Identity {
     fn object(&self) -> ObjectId {
         match self {
-            Self::Object(object) | Self::Link(object, ..) | Self::Own(object) => *object,
+            Self::Object(object) | Self::Own(object) => *object,
+            Self::Link(link) => link.0,
         }
     }
 
@@ -66,10 +69,48 @@ impl Slot {
     }
 }
 
+/// A part of the table: slots by the ids of their nodes.
+#[derive(Debug, Default)]
+struct Shard(HashTable<Slot>);
+
+impl Shard {
+    fn get(&self, id: u64) -> Option<&Slot> {
+        self.0.find(hash(id), |slot| slot.node.id == id)
+    }
+
+    fn get_mut(&mut self, id: u64) -> Option<&mut Slot> {
+        self.0.find_mut(hash(id), |slot| slot.node.id == id)
+    }
+
+    /// Puts in a node that is not there.
+    fn insert(&mut self, slot: Slot) {
+        let rehash = |slot: &Slot| hash(slot.node.id);
+        self.0.insert_unique(hash(slot.node.id), slot, rehash);
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Slot> {
+        let entry = self
+            .0
+            .find_entry(hash(id), |slot| slot.node.id == id)
+            .ok()?;
+        let slot = entry.remove().0;
+        // What many nodes needed is given back when few are left.
+        if self.0.capacity() > 1024 && self.0.len() < self.0.capacity() / 8 {
+            self.0
+                .shrink_to(2 * self.0.len(), |slot| hash(slot.node.id));
+        }
+        Some(slot)
+    }
+}
+
+fn hash(id: u64) -> u64 {
+    NumberHash::default().hash_one(id)
+}
+
 /// The table. All methods may be called by many threads.
 #[derive(Debug, Default)]
 pub(crate) struct NodeTable {
-    shards: [Mutex<HashMap<u64, Slot, NumberHash>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     /// Identities whose node's id does not follow from them. Taken before a shard.
     aliases: Mutex<HashMap<Identity, u64>>,
     /// How many aliases there are, so that the usual case, none, takes no lock.
@@ -78,25 +119,25 @@ pub(crate) struct NodeTable {
 }
 
 impl NodeTable {
-    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Slot, NumberHash>> {
+    fn shard(&self, id: u64) -> &Mutex<Shard> {
         &self.shards[id as usize % SHARDS]
     }
 
     /// The node with this id.
     pub(crate) fn get(&self, id: u64) -> Option<Arc<Node>> {
-        self.shard(id).lock().get(&id).map(|slot| slot.node.clone())
+        self.shard(id).lock().get(id).map(|slot| slot.node.clone())
     }
 
     /// The object that the number of a known node comes from.
     pub(crate) fn number(&self, id: u64) -> Option<ObjectId> {
         let shard = self.shard(id).lock();
-        shard.get(&id).map(|slot| slot.identity.object())
+        shard.get(id).map(|slot| slot.identity.object())
     }
 
     /// Whether a known node has the number of another object than it shows: of its origin.
     pub(crate) fn has_origin(&self, id: u64) -> bool {
         let shard = self.shard(id).lock();
-        let slot = shard.get(&id);
+        let slot = shard.get(id);
         slot.is_some_and(|slot| slot.identity.object() != slot.object)
     }
 
@@ -105,7 +146,7 @@ impl NodeTable {
         let identity = Identity::Object(number);
         let with = |id: u64| {
             let shard = self.shard(id).lock();
-            let slot = shard.get(&id).filter(|slot| slot.identity == identity)?;
+            let slot = shard.get(id).filter(|slot| slot.identity == identity)?;
             Some(slot.node.clone())
         };
         let derived = identity.id().and_then(with);
@@ -140,7 +181,7 @@ impl NodeTable {
         make: F,
     ) -> std::result::Result<Arc<Node>, F> {
         let mut shard = self.shard(id).lock();
-        match shard.get(&id) {
+        match shard.get(id) {
             Some(slot) if slot.is(identity, object) => Ok(count(&slot.node)),
             Some(_) => Err(make),
             None => {
@@ -150,7 +191,7 @@ impl NodeTable {
                     identity: identity.clone(),
                     object,
                 };
-                shard.insert(id, slot);
+                shard.insert(slot);
                 Ok(count(&node))
             }
         }
@@ -199,7 +240,7 @@ impl NodeTable {
             identity,
             object,
         };
-        self.shard(id).lock().insert(id, slot);
+        self.shard(id).lock().insert(slot);
         count(&node)
     }
 
@@ -207,16 +248,14 @@ impl NodeTable {
     fn has(&self, identity: &Identity) -> bool {
         identity.id().is_some_and(|id| {
             let shard = self.shard(id).lock();
-            shard
-                .get(&id)
-                .is_some_and(|slot| slot.identity == *identity)
+            shard.get(id).is_some_and(|slot| slot.identity == *identity)
         })
     }
 
     /// The node with this id if it has this identity and shows this object, looked up once more.
     fn get_if(&self, id: u64, identity: &Identity, object: ObjectId) -> Option<Arc<Node>> {
         let shard = self.shard(id).lock();
-        let slot = shard.get(&id).filter(|slot| slot.is(identity, object))?;
+        let slot = shard.get(id).filter(|slot| slot.is(identity, object))?;
         Some(count(&slot.node))
     }
 
@@ -234,7 +273,7 @@ impl NodeTable {
             identity: Identity::Object(object),
             object,
         };
-        self.shard(ROOT_ID).lock().insert(ROOT_ID, slot);
+        self.shard(ROOT_ID).lock().insert(slot);
     }
 
     /// Says that a node shows another object from now on: it was copied up. `has_origin` says that the
@@ -246,7 +285,7 @@ impl NodeTable {
         let identity = Identity::Object(object);
         let former = {
             let mut shard = self.shard(node.id).lock();
-            let Some(slot) = shard.get_mut(&node.id) else {
+            let Some(slot) = shard.get_mut(node.id) else {
                 return;
             };
             slot.object = object;
@@ -285,7 +324,7 @@ impl NodeTable {
         }
         let slot = {
             let mut shard = self.shard(id).lock();
-            let node = &shard.get(&id)?.node;
+            let node = &shard.get(id)?.node;
             let left = node
                 .lookups
                 .load(Ordering::Relaxed)
@@ -294,7 +333,7 @@ impl NodeTable {
             if left > 0 || node.children.load(Ordering::Relaxed) > 0 {
                 return None;
             }
-            shard.remove(&id)?
+            shard.remove(id)?
         };
         if slot.identity.id() != Some(id) {
             let mut aliases = self.aliases.lock();
@@ -309,7 +348,7 @@ impl NodeTable {
 
     /// How many nodes are known.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.shards.iter().map(|shard| shard.lock().0.len()).sum()
     }
 }
 
@@ -325,7 +364,7 @@ mod tests {
 
     use super::*;
     use crate::attr::{Device, FileKind};
-    use crate::inode::{Place, Real};
+    use crate::inode::{Below, Place, Real};
     use crate::number::Numbering;
 
     fn object(ino: u64) -> ObjectId {
@@ -341,8 +380,7 @@ mod tests {
             parent,
             name: Name::from(OsStr::new("n")),
             real: Real::Upper,
-            redirect: None,
-            data: None,
+            below: Below::default(),
         };
         Node::new(id, id, FileKind::Directory, place, Vec::new())
     }
@@ -424,7 +462,10 @@ mod tests {
     #[test]
     fn names_of_a_lower_hard_link_are_nodes_of_their_own() {
         let table = NodeTable::default();
-        let link = |name: &str| Identity::Link(object(10), ROOT_ID, Name::from(OsStr::new(name)));
+        let link = |name: &str| {
+            let name = Name::from(OsStr::new(name));
+            Identity::Link(Box::new((object(10), ROOT_ID, name)))
+        };
         let a = table.obtain(link("a"), object(10), |id| node(id, None));
         let b = table.obtain(link("b"), object(10), |id| node(id, None));
         let a_again = table.obtain(link("a"), object(10), |id| node(id, None));

@@ -6,16 +6,16 @@
 //! number and its file system, they are the same after a remount, whatever else was looked up
 //! before. As with `xino=on` of the kernel, the file system is kept in the high bits.
 
-use parking_lot::RwLock;
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::attr::Device;
 
-/// An object below the mount: a file system, by its index in the [`Numbering`], and an inode number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ObjectId {
-    fs: u16,
-    ino: u64,
-}
+/// An object below the mount: a file system, by its index in the [`Numbering`], and an inode number, in
+/// one number where they fit. Others have a number that the [`Numbering`] keeps for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct ObjectId(u64);
 
 /// Node id of the root, which the FUSE protocol fixes.
 pub(crate) const ROOT_ID: u64 = 1;
@@ -29,15 +29,20 @@ const DYNAMIC_FS: u64 = 0xff;
 #[derive(Debug, Default)]
 pub(crate) struct Numbering {
     devices: RwLock<Vec<Device>>,
+    /// Objects whose numbers do not fit.
+    large: Mutex<HashMap<(u16, u64), u64>>,
 }
 
 impl Numbering {
     /// The identity of an object from the device and inode number of its stat.
     pub(crate) fn object(&self, device: Device, ino: u64) -> ObjectId {
-        ObjectId {
-            fs: self.index(device),
-            ino,
+        let fs = self.index(device);
+        if ino >> INO_BITS == 0 && u64::from(fs) < DYNAMIC_FS {
+            return ObjectId(u64::from(fs) << INO_BITS | ino);
         }
+        let mut large = self.large.lock();
+        let next = large.len() as u64;
+        ObjectId(dynamic(*large.entry((fs, ino)).or_insert(next)))
     }
 
     fn index(&self, device: Device) -> u16 {
@@ -60,12 +65,8 @@ impl ObjectId {
     /// The number derived from the object. `None` if it does not fit: the inode number uses the
     /// high bits, there are too many file systems, or the number is one the protocol reserves.
     pub(crate) fn derived(self) -> Option<u64> {
-        let fs = u64::from(self.fs);
-        if self.ino >> INO_BITS != 0 || fs >= DYNAMIC_FS {
-            return None;
-        }
-        let number = fs << INO_BITS | self.ino;
-        (number > ROOT_ID).then_some(number)
+        let is_own = self.0 >> INO_BITS != DYNAMIC_FS;
+        (is_own && self.0 > ROOT_ID).then_some(self.0)
     }
 }
 
@@ -104,7 +105,11 @@ mod tests {
         let numbering = Numbering::default();
         assert_eq!(numbering.object(ONE, 0).derived(), None);
         assert_eq!(numbering.object(ONE, ROOT_ID).derived(), None);
-        assert_eq!(numbering.object(ONE, 1 << 60).derived(), None);
+        let large = numbering.object(ONE, 1 << 60);
+        assert_eq!(large.derived(), None);
+        assert_eq!(large, numbering.object(ONE, 1 << 60));
+        assert_ne!(large, numbering.object(ONE, 1 << 61));
+        assert_ne!(large, numbering.object(OTHER, 1 << 60));
         assert_ne!(dynamic(0), dynamic(1));
     }
 }

@@ -51,7 +51,7 @@ impl Located<'_> {
 
     /// Where the data of a metacopy is.
     pub(crate) fn metacopy_data(&self) -> Option<LowerFile> {
-        self.place.data.clone()
+        self.place.below.data().cloned()
     }
 
     /// The object as a file of a lower layer, if it is one.
@@ -214,7 +214,11 @@ impl Overlay {
             }
             (Real::Index(name), _) => {
                 let index = self.index().ok_or(Errno::STALE)?;
-                (index.dir().clone(), Some(name.clone()), &upper()?.layer)
+                (
+                    index.dir().clone(),
+                    Some(Name::clone(name)),
+                    &upper()?.layer,
+                )
             }
             (Real::Lower(lower), _) => {
                 let layer = &self.lowers[usize::from(lower.layer)];
@@ -243,7 +247,7 @@ impl Overlay {
         if let (Real::Index(name), Some(index)) = (&object.place.real, self.index()) {
             attr.nlink = index.links(name, &stat, None)?;
         }
-        self.adapt_blocks(&mut attr, object.place.data.as_ref())?;
+        self.adapt_blocks(&mut attr, object.place.below.data())?;
         Ok(attr)
     }
 

@@ -20,10 +20,10 @@ use crate::attr::Device;
 use crate::error::{Errno, Result};
 use crate::inode::{Node, Real};
 use crate::layer::Layer;
+use crate::listing::Listing;
 use crate::number::{Numbering, ObjectId};
 use crate::object::{device_of, stat_fd};
 use crate::overlay::Upper;
-use crate::readdir::Listing;
 
 /// What is known of the file systems of the lower layers.
 #[derive(Debug, Default)]

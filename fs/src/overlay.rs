@@ -14,7 +14,7 @@ use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{FdCache, Key};
 use crate::ids::{Owners, ShownIds};
 use crate::index::{Index, IndexUse, NoIndex};
-use crate::inode::{Node, Place, Real};
+use crate::inode::{Below, Node, Place, Real};
 use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name, open_root};
 use crate::marks::DirMarks;
 use crate::nodes::NodeTable;
@@ -238,8 +238,7 @@ impl Overlay {
             parent: None,
             name: Name::from(std::ffi::OsStr::new("")),
             real,
-            redirect: None,
-            data: None,
+            below: Below::default(),
         };
         let ino = object.derived().unwrap_or(ROOT_ID);
         let kind = crate::attr::FileKind::Directory;

@@ -1,12 +1,8 @@
 //! Listings: the names of a merged directory, merged once.
 //!
 //! The transport opens no directories, so a listing belongs to the directory and not to a reader.
-//! It is kept up to date by whatever changes a name, and every entry has a cookie that grows with
-//! the order of entry and is never used again. A reader that continues after a cookie therefore
-//! sees each name that was there all the time exactly once, whatever is made or removed meanwhile,
-//! and `rm -r`, which removes what it has just been told, misses nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -23,18 +19,11 @@ use crate::attr::FileKind;
 use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Real};
 use crate::layer::Name;
+use crate::listing::{DOT, DOT_DOT, Known, Listed, Listing, Source};
 use crate::lookup::Entry;
 use crate::marks::is_attribute_whiteout;
-use crate::number::ObjectId;
 use crate::records::Records;
 use crate::tree::for_each_entry;
-
-/// Cookie of `.`; that of `..` follows, then those of the entries.
-const DOT: u64 = 1;
-const DOT_DOT: u64 = 2;
-
-/// How many entries a reader takes from the listing at a time.
-const BATCH: usize = 64;
 
 /// One entry as a reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,154 +45,6 @@ pub enum Room {
     Taken,
     /// There was no room for the entry.
     Full,
-}
-
-/// What a listing knows of the object behind a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// Its number follows from this object.
-    Object(ObjectId, FileKind),
-    /// Only a lookup tells: it may be merged, or not be of the type it is on disk.
-    Unresolved,
-}
-
-/// Where a name is found first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Source {
-    /// Perhaps in the upper layer: it is looked for in all of them.
-    #[default]
-    Unknown,
-    /// In this lower layer, and in none above it.
-    Lower(u16),
-}
-
-#[derive(Debug, Clone)]
-struct Item {
-    cookie: u64,
-    name: Name,
-    known: Known,
-    source: Source,
-}
-
-/// The names of one directory.
-#[derive(Debug)]
-pub(crate) struct Listing {
-    /// In the order of their cookies. What was removed stays as `None` until half are.
-    items: Vec<(u64, Option<Item>)>,
-    cookies: HashMap<Name, u64>,
-    next: u64,
-}
-
-impl Listing {
-    /// Of a directory with nothing in it.
-    pub(crate) fn new() -> Self {
-        Self {
-            items: Vec::new(),
-            cookies: HashMap::new(),
-            next: DOT_DOT + 1,
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.cookies.is_empty()
-    }
-
-    fn names(&self) -> Vec<Name> {
-        let items = self.items.iter();
-        items
-            .filter_map(|(_, item)| Some(item.as_ref()?.name.clone()))
-            .collect()
-    }
-
-    pub(crate) fn contains(&self, name: &OsStr) -> bool {
-        self.cookies.contains_key(name)
-    }
-
-    /// Adds a name, or says anew what is behind it, of which something is in the upper layer.
-    pub(crate) fn insert(&mut self, name: &Name, known: Known) {
-        self.insert_from(name, known, Source::Unknown);
-    }
-
-    /// Says that something of a name is in the upper layer now.
-    pub(crate) fn raise(&mut self, name: &OsStr) {
-        if let Some(item) = self.item_mut(name) {
-            item.source = Source::Unknown;
-        }
-    }
-
-    /// Where a name is found first; `None` if there is no such name.
-    pub(crate) fn source(&self, name: &OsStr) -> Option<Source> {
-        let at = self.position(*self.cookies.get(name)?).ok()?;
-        Some(self.items[at].1.as_ref()?.source)
-    }
-
-    fn insert_from(&mut self, name: &Name, known: Known, source: Source) {
-        if let Some(item) = self.item_mut(name) {
-            (item.known, item.source) = (known, source);
-            return;
-        }
-        let cookie = self.next;
-        self.next += 1;
-        let item = Item {
-            cookie,
-            name: name.clone(),
-            known,
-            source,
-        };
-        self.cookies.insert(name.clone(), cookie);
-        self.items.push((cookie, Some(item)));
-    }
-
-    pub(crate) fn remove(&mut self, name: &OsStr) {
-        let Some(cookie) = self.cookies.remove(name) else {
-            return;
-        };
-        if let Ok(at) = self.position(cookie) {
-            self.items[at].1 = None;
-        }
-        if self.items.len() > 2 * self.cookies.len() + BATCH {
-            self.items.retain(|(_, item)| item.is_some());
-        }
-    }
-
-    /// Gives an entry another name, in its place: whoever renames what a listing tells would be told of
-    /// it again and again otherwise.
-    pub(crate) fn rename(&mut self, from: &OsStr, to: &Name) {
-        self.remove(to);
-        let Some(cookie) = self.cookies.remove(from) else {
-            return;
-        };
-        self.cookies.insert(to.clone(), cookie);
-        if let Ok(at) = self.position(cookie)
-            && let Some(item) = &mut self.items[at].1
-        {
-            item.name = to.clone();
-        }
-    }
-
-    fn item_mut(&mut self, name: &OsStr) -> Option<&mut Item> {
-        let cookie = *self.cookies.get(name)?;
-        let at = self.position(cookie).ok()?;
-        self.items[at].1.as_mut()
-    }
-
-    fn position(&self, cookie: u64) -> std::result::Result<usize, usize> {
-        self.items
-            .binary_search_by_key(&cookie, |(cookie, _)| *cookie)
-    }
-
-    /// Up to [`BATCH`] items after the cookie.
-    fn after(&self, cookie: u64) -> Vec<Item> {
-        let start = match self.position(cookie) {
-            Ok(at) => at + 1,
-            Err(at) => at,
-        };
-        let rest = self.items.get(start..).unwrap_or_default();
-        rest.iter()
-            .filter_map(|(_, item)| item.clone())
-            .take(BATCH)
-            .collect()
-    }
 }
 
 /// Puts layers' listings on top of each other.
@@ -235,10 +76,10 @@ impl Merge<'_> {
             if self.hidden.contains(os_name) {
                 return Ok(());
             }
-            if let Some(item) = self.listing.item_mut(os_name) {
+            if let Some(above) = self.listing.known(os_name) {
                 // A directory over another is merged with it, perhaps.
-                if matches!(item.known, Known::Object(_, FileKind::Directory)) {
-                    item.known = Known::Unresolved;
+                if matches!(above, Known::Object(_, FileKind::Directory)) {
+                    self.listing.unresolve(os_name);
                 }
                 return Ok(());
             }
@@ -412,7 +253,7 @@ impl Overlay {
     }
 
     /// The entry for an item, as far as the listing knows it.
-    fn entry_of(&self, item: &Item) -> (DirEntry, Known) {
+    fn entry_of(&self, item: &Listed) -> (DirEntry, Known) {
         let mut entry = DirEntry {
             ino: 0,
             cookie: item.cookie,
@@ -533,89 +374,7 @@ impl Overlay {
             };
             merge.add(dir.as_fd(), from)?;
         }
+        merge.listing.shrink();
         Ok(merge.listing)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attr::Device;
-    use crate::number::Numbering;
-
-    fn name(text: &str) -> Name {
-        Name::from(OsStr::new(text))
-    }
-
-    fn known(ino: u64) -> Known {
-        let object = Numbering::default().object(Device::default(), ino);
-        Known::Object(object, FileKind::Regular)
-    }
-
-    fn names(items: &[Item]) -> Vec<String> {
-        let text = |item: &Item| item.name.to_string_lossy().into_owned();
-        items.iter().map(text).collect()
-    }
-
-    #[test]
-    fn a_reader_misses_nothing_while_names_come_and_go() {
-        let mut listing = Listing::new();
-        for i in 0..1000 {
-            listing.insert(&name(&format!("f{i}")), known(i));
-        }
-        let mut cookie = 0;
-        let mut seen = Vec::new();
-        loop {
-            let batch = listing.after(cookie);
-            let Some(last) = batch.last() else { break };
-            cookie = last.cookie;
-            for item in &batch {
-                listing.remove(&item.name);
-            }
-            seen.extend(names(&batch));
-            if seen.len() < 100 {
-                listing.insert(&name("late"), known(5000));
-            }
-        }
-        assert_eq!(seen.len(), 1001);
-        assert!(listing.is_empty());
-    }
-
-    #[test]
-    fn removed_names_do_not_pile_up() {
-        let mut listing = Listing::new();
-        for i in 0..10_000 {
-            let name = name(&format!("f{i}"));
-            listing.insert(&name, known(i));
-            listing.remove(&name);
-        }
-        assert!(listing.items.len() <= BATCH + 1);
-        assert!(listing.after(0).is_empty());
-    }
-
-    #[test]
-    fn a_renamed_entry_keeps_its_place() {
-        let mut listing = Listing::new();
-        for (i, text) in ["a", "b", "c"].iter().enumerate() {
-            listing.insert(&name(text), known(i as u64));
-        }
-        let first = listing.after(0)[0].cookie;
-        listing.rename(OsStr::new("a"), &name("z"));
-        assert_eq!(names(&listing.after(0)), ["z", "b", "c"]);
-        assert_eq!(names(&listing.after(first)), ["b", "c"]);
-        listing.rename(OsStr::new("z"), &name("c"));
-        assert_eq!(names(&listing.after(0)), ["c", "b"]);
-        assert!(!listing.contains(OsStr::new("z")));
-    }
-
-    #[test]
-    fn a_name_that_comes_back_has_a_new_place() {
-        let mut listing = Listing::new();
-        listing.insert(&name("a"), known(1));
-        listing.insert(&name("b"), known(2));
-        listing.remove(OsStr::new("a"));
-        listing.insert(&name("a"), known(3));
-        assert_eq!(names(&listing.after(0)), ["b", "a"]);
-        assert!(listing.contains(OsStr::new("a")));
     }
 }

@@ -96,7 +96,7 @@ impl Overlay {
     pub(crate) fn redirect_for(&self, node: &Arc<Node>, absolute: bool) -> Option<Redirect> {
         let (name, present) = {
             let place = node.place.read();
-            (place.name.clone(), place.redirect.clone())
+            (place.name.clone(), place.below.redirect().cloned())
         };
         match present {
             Some(redirect) if !absolute || redirect.is_path() => None,
@@ -115,7 +115,7 @@ fn path_below(node: &Arc<Node>) -> Arc<[Name]> {
         if place.parent.is_none() {
             break;
         }
-        match &place.redirect {
+        match place.below.redirect() {
             Some(Redirect::Path(path)) => {
                 reversed.extend(path.iter().rev().cloned());
                 break;

@@ -259,7 +259,7 @@ impl Overlay {
         match &leaving.place.real {
             Real::Index(entry) => {
                 let index = self.index().ok_or(Errno::STALE)?;
-                let entry = entry.clone();
+                let entry = Name::clone(entry);
                 let fd = self.open_to_keep(index.dir().as_fd(), &entry, node.kind)?;
                 let stat = object::stat_fd(fd.as_fd())?;
                 leaving.indexed = Some((entry.clone(), index.links(&entry, &stat, None)?));
@@ -269,7 +269,7 @@ impl Overlay {
             }
             Real::Upper if is_known_here => {
                 leaving.keep = Some(match self.fds.get(Key::File(node.id)) {
-                    Some(handle) if leaving.place.data.is_none() => handle.fd,
+                    Some(handle) if leaving.place.below.data().is_none() => handle.fd,
                     _ => Arc::new(self.open_to_keep(site.dir.as_fd(), name, node.kind)?),
                 });
             }

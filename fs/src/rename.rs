@@ -20,10 +20,10 @@ use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
 use crate::inode::{NameLocks, Names, Node, Real, lock_names, lock_places};
 use crate::layer::Name;
+use crate::listing::Known;
 use crate::lookup::check_name;
 use crate::object;
 use crate::overlay::Upper;
-use crate::readdir::Known;
 use crate::redirect::RedirectDir;
 use crate::remove::Held;
 use crate::whiteout::set_opaque;
@@ -356,7 +356,7 @@ impl Overlay {
         };
         match redirect.write(at, upper.namespace) {
             Ok(()) => {
-                node.place.write().redirect = Some(redirect);
+                node.place.write().below.set_redirect(Some(redirect));
                 Ok(true)
             }
             Err(Errno::NAMETOOLONG | Errno::OPNOTSUPP | Errno::PERM) => Ok(false),

@@ -18,10 +18,10 @@ use crate::attr::{Attr, FileKind};
 use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Real};
 use crate::layer::{Layer, LowerDir, LowerFile, Marks, Name};
+use crate::listing::Source;
 use crate::marks::{DirMarks, FileMarks, is_attribute_whiteout};
 use crate::number::ObjectId;
 use crate::object::{stat_name, stat_of_absent};
-use crate::readdir::Source;
 use crate::records::Records;
 use crate::redirect::{Redirect, RedirectDir};
 use crate::whiteout::is_whiteout;
@@ -426,7 +426,7 @@ impl Overlay {
         };
         if self.object_of(&indexed.stat) == found.object {
             found.attr.nlink = index.links(&indexed.name, &indexed.stat, None)?;
-            found.real = Real::Index(indexed.name);
+            found.real = Real::Index(Arc::new(indexed.name));
         } else {
             found.number = found.object;
         }
@@ -453,7 +453,7 @@ impl Overlay {
             ..self.found_upper(copy, &indexed.stat)?
         };
         found.attr.nlink = index.links(&indexed.name, &indexed.stat, Some(stat.stx_nlink))?;
-        found.real = Real::Index(indexed.name);
+        found.real = Real::Index(Arc::new(indexed.name));
         Ok(marks.metacopy)
     }
 
