@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
+use crate::mount::backend::Wish;
 
 /// Container image stacks, mounted by anyone, without root
 #[derive(Debug, Parser)]
@@ -109,6 +110,11 @@ pub(crate) struct MountArgs {
     /// Stay in the foreground and serve the mount until it is unmounted
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// What serves the mount: the kernel's overlay, FUSE, or what can give all that is asked for
+    /// [default: $PLYFS_BACKEND,
+    /// else auto]
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<Wish>,
     /// Do not print the name of the container
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -134,6 +140,11 @@ pub(crate) struct RunArgs {
     /// Set an environment variable; without a value, pass it on
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
+    /// What serves the container's files: the kernel's overlay, FUSE, or what can give all that is
+    /// asked for [default: $PLYFS_BACKEND,
+    /// else auto]
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<Wish>,
     /// The directory to run in, instead of the image's
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,

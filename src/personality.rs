@@ -12,8 +12,9 @@ use plyfs_fs::Volatile;
 
 use crate::cli::MountArgs;
 use crate::failure::{Failure, Outcome};
+use crate::mount::backend::Wish;
 use crate::mount::options::Options;
-use crate::{mounting, output};
+use crate::{logger, mounting, output};
 
 /// A name that the command may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,8 @@ struct Arguments {
     fake: bool,
     help: bool,
     version: bool,
+    /// How much to say, if it can be chosen.
+    verbose: u8,
     unknown: Vec<String>,
 }
 
@@ -71,7 +74,8 @@ impl Arguments {
                 "-h" | "--help" => read.help = true,
                 "-V" | "--version" => read.version = true,
                 // How much to say, and what not to mind: there is nothing to choose.
-                "-d" | "--debug" | "-s" | "-n" | "-v" | "-i" => {}
+                "-d" | "--debug" | "-s" | "-n" | "-i" => {}
+                "-v" => read.verbose = 1,
                 "-o" => read.take_options(arguments.next())?,
                 // The type, which the name says already.
                 "-t" => drop(arguments.next()),
@@ -167,6 +171,7 @@ fn fuse_overlayfs(arguments: &Arguments) -> Outcome {
         );
     }
     let mut options = Options::for_fuse_overlayfs();
+    options.backend = Some(Wish::Fuse);
     for unknown in &arguments.unknown {
         output::complain(&format_args!("unknown argument ignored: {unknown}"));
     }
@@ -221,7 +226,9 @@ fn mount_helper(arguments: &Arguments) -> Outcome {
     if arguments.fake {
         return Ok(());
     }
+    logger::install(arguments.verbose);
     let arguments = MountArgs {
+        backend: None,
         options,
         ro: false,
         container,

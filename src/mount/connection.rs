@@ -92,6 +92,13 @@ fn mount_directly(request: &Request) -> Outcome<OwnedFd> {
     Ok(device)
 }
 
+/// Why the device cannot be opened, if it cannot.
+pub(crate) fn missing_device() -> Option<Failure> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(DEVICE, flags, Mode::empty());
+    opened.err().map(no_device)
+}
+
 fn no_device(error: Errno) -> Failure {
     let remedy = match error {
         Errno::NOENT => "load the module (modprobe fuse), or pass the device into this container",

@@ -26,9 +26,13 @@ pub const PLYFS: &str = env!("CARGO_BIN_EXE_plyfs");
 /// Set for a test that runs inside its namespace.
 const INSIDE: &str = "PLYFS_TEST_INSIDE";
 
+/// The program, which mounts with FUSE: that is what most tests are of, and not the kernel's overlay.
+/// `PLYFS_TEST_BACKEND` makes it another, for the tests that do not tell them apart.
 pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(PLYFS);
     command.args(arguments).stdin(Stdio::null());
+    let backend = std::env::var_os("PLYFS_TEST_BACKEND");
+    command.env("PLYFS_BACKEND", backend.unwrap_or("fuse".into()));
     command
 }
 
