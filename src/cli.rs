@@ -61,6 +61,7 @@ pub(crate) enum Command {
     Rm(RmArgs),
     /// Remove images, and the layers that nothing else needs
     Rmi(RmiArgs),
+    Doctor(DoctorArgs),
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(UnshareArgs),
 }
@@ -232,6 +233,16 @@ pub(crate) struct RmiArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Say what this machine lets plyfs do, found out by trying, and how to get the rest
+///
+/// The exit status is 0, and 1 if nothing can be mounted at all.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,

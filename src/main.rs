@@ -10,6 +10,7 @@ mod containers;
 mod demo;
 mod df;
 mod diff;
+mod doctor;
 mod failure;
 mod history;
 mod images;
@@ -60,6 +61,7 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Import(args) => import::import(args, store),
         Command::Images(args) => images::images(args, store),
         Command::Commit(args) => commit::commit(args, store),
+        Command::Doctor(args) => doctor::doctor(args, store),
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),

@@ -72,6 +72,10 @@ pub(crate) fn search(upper: &Path, sought: &Sought, patience: Option<usize>) -> 
     if names.is_empty() {
         return None;
     }
+    if !upper.is_dir() {
+        // Whoever opens it says what is wrong with it.
+        return None;
+    }
     let mut seen = 0;
     let mut buffer = vec![0; 64 << 10];
     let mut todo = vec![upper.to_owned()];
