@@ -62,6 +62,8 @@ pub(crate) enum Command {
     /// Remove images, and the layers that nothing else needs
     Rmi(RmiArgs),
     Doctor(DoctorArgs),
+    #[command(hide = true)]
+    Generate(GenerateArgs),
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(UnshareArgs),
 }
@@ -99,7 +101,8 @@ pub(crate) enum OwnershipArg {
     plyfs mount [OPTIONS] --container NAME MOUNTPOINT\n       \
     plyfs mount -o lowerdir=A:B[,upperdir=U,workdir=W][,...] MOUNTPOINT")]
 pub(crate) struct MountArgs {
-    /// Mount options, as for mount(8): lowerdir=A:B, upperdir=U, workdir=W, ro, volatile, ...
+    /// Mount options, as for mount(8): lowerdir=A:B, upperdir=U, workdir=W, ro, volatile, ...; all of them
+    /// are in mount.plyfs(8)
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub(crate) options: Vec<String>,
     /// Mount read-only
@@ -246,6 +249,22 @@ pub(crate) struct DoctorArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Write what is installed beside the program
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Manual pages, or completions for shells
+    pub(crate) what: Generated,
+    /// The directory to write to
+    pub(crate) dir: PathBuf,
+}
+
+/// What can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Generated {
+    Man,
+    Completions,
 }
 
 #[derive(Debug, Args)]

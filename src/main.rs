@@ -12,6 +12,7 @@ mod df;
 mod diff;
 mod doctor;
 mod failure;
+mod generate;
 mod history;
 mod images;
 mod import;
@@ -68,6 +69,7 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Rm(args) => remove::rm(args, store),
         Command::Rmi(args) => remove::rmi(args, store),
         Command::Ps(args) => containers::containers(args, store),
+        Command::Generate(args) => generate::generate(args),
         Command::History(args) => history::history(args, store),
         Command::Inspect(args) => inspect::inspect(args, store),
         Command::Df(args) => df::df(args, cli.global.verbose > 0, store),

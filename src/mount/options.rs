@@ -531,6 +531,26 @@ mod tests {
     }
 
     #[test]
+    fn every_option_is_in_the_manual() {
+        let page = include_str!("../../docs/man/mount.plyfs.8");
+        // What stands in the lines after `.TP`, which are those of the options.
+        let mut lines = page.lines();
+        let mut documented = Vec::new();
+        while lines.any(|line| line == ".TP") {
+            let names = lines.next().unwrap_or_default().split([' ', ',', '"']);
+            documented.extend(names.filter(|name| !name.is_empty()));
+        }
+        let flags = FLAGS.iter().map(|(name, ..)| *name);
+        for name in NAMES.into_iter().chain(flags) {
+            assert!(documented.contains(&name), "{name}");
+        }
+        for name in documented.iter().filter(|name| name.ends_with('=')) {
+            let is_of_helper = ["image=", "container=", "store="].contains(name);
+            assert!(is_of_helper || Options::knows(name), "{name}");
+        }
+    }
+
+    #[test]
     fn layers_of_data_come_after_the_others() {
         let options = Options::parse(&["lowerdir=/a:/b::/c::/d"]).unwrap();
         assert_eq!(options.lowers, ["/a", "/b"].map(PathBuf::from));
