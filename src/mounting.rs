@@ -14,7 +14,7 @@ use crate::mount::daemon::{self, Plan};
 use crate::mount::options::Options;
 use crate::mount::{keeper, table};
 use crate::stack::{self, Subject};
-use crate::{output, storage};
+use crate::{output, personality, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
@@ -206,9 +206,9 @@ fn daemon_of(target: &Path) -> Option<std::os::fd::OwnedFd> {
     let pid = str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()?;
     let daemon = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // In another pid namespace the number may stand for anybody.
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let own = std::fs::read_to_string("/proc/self/comm").ok()?;
-    (name == own).then_some(daemon)
+    let comm = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm"));
+    let (name, own) = (comm(&pid.to_string()).ok()?, comm("self").ok()?);
+    (name == own || personality::is_name_of_process(name.trim_end())).then_some(daemon)
 }
 
 fn wait_for(daemon: &std::os::fd::OwnedFd) -> Outcome {
