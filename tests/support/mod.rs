@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod backend;
 pub mod container;
 pub mod manifest;
 pub mod program;
