@@ -342,12 +342,6 @@ fn a_signal_ends_a_mount_of_the_kernel() {
         while !is_mounted(&stack.merged("")) {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        // Its signals are waited for when it has its name.
-        let comm = format!("/proc/{}/comm", keeper.id());
-        while !fs::read_to_string(&comm).unwrap().starts_with("plyfs@") {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
         let pid = rustix::process::Pid::from_child(&keeper);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(keeper.wait().unwrap().success());

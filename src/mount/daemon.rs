@@ -102,18 +102,26 @@ fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     plyfs_sys::memory::use_one_heap();
     // A directory somebody may want to unmount is not to be held by the daemon.
     rustix::process::chdir("/").doing("change to /")?;
+    // Before there are other threads, which would get the signals otherwise, and before there is a
+    // mount, which would be left behind.
+    let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
     match backend::choose(&plan)? {
-        Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, ready),
-        Backend::Fuse => serve_fuse(plan, ready),
+        Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, ready),
+        Backend::Fuse => serve_fuse(plan, signals, ready),
     }
 }
 
 /// Keeps a mount of the kernel's overlay until it is gone.
-fn keep(plan: Plan, mounted: &Mounted, locks: Overlay, ready: impl FnOnce() -> Outcome) -> Outcome {
+fn keep(
+    plan: Plan,
+    mounted: &Mounted,
+    locks: Overlay,
+    signals: SignalQueue,
+    ready: impl FnOnce() -> Outcome,
+) -> Outcome {
     let target = plan.connection.target;
     let prepared = || {
         keeper::take_name(mounted.id)?;
-        let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
         unmount_on_signal(signals, Some(target.clone()))?;
         ready()
     };
@@ -128,10 +136,8 @@ fn keep(plan: Plan, mounted: &Mounted, locks: Overlay, ready: impl FnOnce() -> O
     kept
 }
 
-fn serve_fuse(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
+fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome) -> Outcome {
     let overlay = Arc::new(Overlay::open(&plan.overlay)?);
-    // Before there are other threads, which would get the signals otherwise.
-    let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
     let device = connection::mount(&plan.connection)?;
     // What somebody else has mounted is theirs to unmount.
     let is_ours = plan.connection.device.is_none();

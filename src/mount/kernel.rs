@@ -12,7 +12,7 @@ use std::path::Path;
 
 use plyfs_format::names::Namespace;
 use plyfs_fs::{Config, IndexUse, RedirectDir, Volatile};
-use rustix::fs::{AtFlags, CWD, Mode as FileMode, OFlags, StatxFlags, inotify};
+use rustix::fs::{AtFlags, CWD, Mode as FileMode, OFlags, StatxFlags, XattrFlags, inotify};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create,
@@ -73,6 +73,9 @@ struct Layers {
 
 /// Mounts; an error is why it cannot be done.
 pub(crate) fn mount(plan: &Plan) -> Outcome<Mounted> {
+    if let Some(upper) = &plan.overlay.upper {
+        probe_attributes(&upper.work, Mode::of(&plan.overlay))?;
+    }
     let layers = Layers::open(plan)?;
     let flags = inotify::CreateFlags::CLOEXEC;
     let end = inotify::init(flags).doing("watch a mount (inotify_init1)")?;
@@ -117,6 +120,21 @@ pub(crate) fn mount(plan: &Plan) -> Outcome<Mounted> {
     move_mount(&mount, "", CWD, target, flags)
         .doing(format_args!("put it on {}", target.display()))?;
     Ok(Mounted { end, id })
+}
+
+/// Makes sure that records can be kept. The kernel mounts without, too, and would then fail in the
+/// middle of what somebody does.
+fn probe_attributes(work: &Path, mode: Mode) -> Outcome {
+    let name = match mode {
+        Mode::Trusted => "trusted.overlay.probe",
+        Mode::User => "user.overlay.probe",
+    };
+    rustix::fs::setxattr(work, name, b"", XattrFlags::empty())
+        .and_then(|()| rustix::fs::removexattr(work, name))
+        .doing(format_args!(
+            "keep attributes ({name}) in {}",
+            work.display()
+        ))
 }
 
 /// Mounts by mount(2).
