@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
+use crate::mount::backend::Wish;
 
 /// Container image stacks, mounted by anyone, without root
 #[derive(Debug, Parser)]
@@ -60,6 +61,9 @@ pub(crate) enum Command {
     Rm(RmArgs),
     /// Remove images, and the layers that nothing else needs
     Rmi(RmiArgs),
+    Doctor(DoctorArgs),
+    #[command(hide = true)]
+    Generate(GenerateArgs),
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(UnshareArgs),
 }
@@ -97,7 +101,8 @@ pub(crate) enum OwnershipArg {
     plyfs mount [OPTIONS] --container NAME MOUNTPOINT\n       \
     plyfs mount -o lowerdir=A:B[,upperdir=U,workdir=W][,...] MOUNTPOINT")]
 pub(crate) struct MountArgs {
-    /// Mount options, as for mount(8): lowerdir=A:B, upperdir=U, workdir=W, ro, volatile, ...
+    /// Mount options, as for mount(8): lowerdir=A:B, upperdir=U, workdir=W, ro, volatile, ...; all of them
+    /// are in mount.plyfs(8)
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub(crate) options: Vec<String>,
     /// Mount read-only
@@ -109,6 +114,11 @@ pub(crate) struct MountArgs {
     /// Stay in the foreground and serve the mount until it is unmounted
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// What serves the mount: the kernel's overlay, FUSE, or what can give all that is asked for
+    /// [default: $PLYFS_BACKEND,
+    /// else auto]
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<Wish>,
     /// Do not print the name of the container
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -134,6 +144,11 @@ pub(crate) struct RunArgs {
     /// Set an environment variable; without a value, pass it on
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
+    /// What serves the container's files: the kernel's overlay, FUSE, or what can give all that is
+    /// asked for [default: $PLYFS_BACKEND,
+    /// else auto]
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<Wish>,
     /// The directory to run in, instead of the image's
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,
@@ -224,6 +239,32 @@ pub(crate) struct ListArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Say what this machine lets plyfs do, found out by trying, and how to get the rest
+///
+/// The exit status is 0, and 1 if nothing can be mounted at all.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write what is installed beside the program
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Manual pages, or completions for shells
+    pub(crate) what: Generated,
+    /// The directory to write to
+    pub(crate) dir: PathBuf,
+}
+
+/// What can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Generated {
+    Man,
+    Completions,
 }
 
 #[derive(Debug, Args)]

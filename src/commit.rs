@@ -47,6 +47,7 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
     let store = Store::open_existing(location)?;
     let container = stack::existing_container(&store, &args.container)?;
     let _lock = container.lock().map_err(busy)?;
+    stack::refuse_mounted(&container)?;
     let request = CommitRequest {
         // In the namespace, more may be possible than outside.
         ownership: storage::ownership_here(),

@@ -13,6 +13,7 @@ use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, ImportRequest, Silent, Source, Store};
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::mount::backend::Wish;
 use crate::mount::options::Options;
 use crate::mount::{connection, daemon};
 use crate::stack::{self, Subject};
@@ -75,7 +76,9 @@ impl Tour {
         let (container, _) = stack::container(&store, Some("tour"), Some(&image))?;
         let upper = container.upper.clone();
         let subject = Subject::Container(Box::new(container));
-        let plan = stack::plan(&subject, &Options::default(), merged.clone(), false)?;
+        // The tour is of what plyfs itself does.
+        let options = Options::served_by(Some(Wish::Fuse));
+        let plan = stack::plan(&store, &subject, &options, merged.clone(), false)?;
         let daemon = daemon::start(plan, true)?;
         say(&format!(
             "3. Mounted on {}, writable; changes go to the upper directory of container \"tour\"\n",

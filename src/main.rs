@@ -10,7 +10,9 @@ mod containers;
 mod demo;
 mod df;
 mod diff;
+mod doctor;
 mod failure;
+mod generate;
 mod history;
 mod images;
 mod import;
@@ -60,12 +62,14 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Import(args) => import::import(args, store),
         Command::Images(args) => images::images(args, store),
         Command::Commit(args) => commit::commit(args, store),
+        Command::Doctor(args) => doctor::doctor(args, store),
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),
         Command::Rm(args) => remove::rm(args, store),
         Command::Rmi(args) => remove::rmi(args, store),
         Command::Ps(args) => containers::containers(args, store),
+        Command::Generate(args) => generate::generate(args),
         Command::History(args) => history::history(args, store),
         Command::Inspect(args) => inspect::inspect(args, store),
         Command::Df(args) => df::df(args, cli.global.verbose > 0, store),

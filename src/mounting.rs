@@ -8,16 +8,19 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
 use crate::failure::{Doing, Failure, Outcome};
+use crate::mount::backend::Wish;
 use crate::mount::connection;
 use crate::mount::daemon::{self, Plan};
 use crate::mount::options::Options;
+use crate::mount::{keeper, table};
 use crate::stack::{self, Subject};
-use crate::{output, storage};
+use crate::{output, personality, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
     let mut options = Options::parse(&args.options)?;
     options.read_only |= args.ro;
+    options.backend = Wish::or_environment(options.backend.or(args.backend))?;
     let (what, mountpoint) = match args.what_and_where.as_slice() {
         [mountpoint] => (None, mountpoint),
         [what, mountpoint, ..] => (Some(what.to_string_lossy()), mountpoint),
@@ -36,7 +39,16 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
             "lowerdir= names the layers; an image or a container cannot be given besides",
         ));
     }
-    serve(plan_directories(&options, target)?, args.foreground)
+    let plan = plan_directories(&options, target)?;
+    check_place(&plan)?;
+    serve(plan, args.foreground)
+}
+
+/// Refuses a place where the mount would hide another one, or contain itself.
+fn check_place(plan: &Plan) -> Outcome {
+    let target = &plan.connection.target;
+    table::refuse_taken(target)?;
+    table::refuse_inside(&plan.overlay, target)
 }
 
 /// Mounts plain directories on a path, or serves a connection that was mounted already and comes as
@@ -80,10 +92,9 @@ fn mount_from_store(
     let store = storage::open_existing(store)?;
     if let (Some(image), None, true) = (image, name, options.read_only) {
         let subject = Subject::image_of(&store, store.image(image)?)?;
-        return serve(
-            stack::plan(&subject, options, target, true)?,
-            args.foreground,
-        );
+        let plan = stack::plan(&store, &subject, options, target, true)?;
+        check_place(&plan)?;
+        return serve(plan, args.foreground);
     }
     let (container, made) = stack::container(&store, name, image)?;
     let name = container.record.name.clone();
@@ -91,8 +102,12 @@ fn mount_from_store(
     if args.foreground && !args.quiet {
         output::write(&format!("{name}\n"))?;
     }
-    let plan = stack::plan(&subject, options, target, options.read_only);
-    match plan.and_then(|plan| serve(plan, args.foreground)) {
+    let plan = stack::plan(&store, &subject, options, target, options.read_only);
+    let served = plan.and_then(|plan| {
+        check_place(&plan)?;
+        serve(plan, args.foreground)
+    });
+    match served {
         Ok(()) if args.foreground || args.quiet => Ok(()),
         Ok(()) => output::write(&format!("{name}\n")),
         Err(failure) => {
@@ -173,10 +188,10 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }
 
-/// Unmounts, and waits until the daemon has let go of the layers.
+/// Unmounts, and waits until who serves or keeps the mount has let go of the layers.
 pub(crate) fn umount(args: &UmountArgs) -> Outcome {
     let target = std::path::absolute(&args.mountpoint).doing("resolve a path")?;
-    let daemon = daemon_of(&target);
+    let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
     connection::unmount(&target, args.lazy)?;
     match daemon {
         Some(daemon) if !args.lazy => wait_for(&daemon),
@@ -191,9 +206,9 @@ fn daemon_of(target: &Path) -> Option<std::os::fd::OwnedFd> {
     let pid = str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()?;
     let daemon = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // In another pid namespace the number may stand for anybody.
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let own = std::fs::read_to_string("/proc/self/comm").ok()?;
-    (name == own).then_some(daemon)
+    let comm = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm"));
+    let (name, own) = (comm(&pid.to_string()).ok()?, comm("self").ok()?);
+    (name == own || personality::is_name_of_process(name.trim_end())).then_some(daemon)
 }
 
 fn wait_for(daemon: &std::os::fd::OwnedFd) -> Outcome {

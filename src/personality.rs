@@ -12,8 +12,9 @@ use plyfs_fs::Volatile;
 
 use crate::cli::MountArgs;
 use crate::failure::{Failure, Outcome};
+use crate::mount::backend::Wish;
 use crate::mount::options::Options;
-use crate::{mounting, output};
+use crate::{logger, mounting, output};
 
 /// A name that the command may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,14 @@ pub(crate) enum Personality {
     FuseOverlayfs,
     /// A helper of mount(8).
     MountHelper,
+}
+
+/// Whether a process may be this program under one of its names, of which the kernel keeps 15 bytes.
+pub(crate) fn is_name_of_process(comm: &str) -> bool {
+    let names = ["plyfs", "fuse-overlayfs", "mount.plyfs", "mount.fuse.plyfs"];
+    names
+        .iter()
+        .any(|name| name.get(..15).unwrap_or(name) == comm)
 }
 
 /// What of its command line fuse-overlayfs says it is. Tools ask for the version to tell what it can.
@@ -56,6 +65,8 @@ struct Arguments {
     fake: bool,
     help: bool,
     version: bool,
+    /// How much to say, if it can be chosen.
+    verbose: u8,
     unknown: Vec<String>,
 }
 
@@ -71,7 +82,8 @@ impl Arguments {
                 "-h" | "--help" => read.help = true,
                 "-V" | "--version" => read.version = true,
                 // How much to say, and what not to mind: there is nothing to choose.
-                "-d" | "--debug" | "-s" | "-n" | "-v" | "-i" => {}
+                "-d" | "--debug" | "-s" | "-n" | "-i" => {}
+                "-v" => read.verbose = 1,
                 "-o" => read.take_options(arguments.next())?,
                 // The type, which the name says already.
                 "-t" => drop(arguments.next()),
@@ -167,6 +179,7 @@ fn fuse_overlayfs(arguments: &Arguments) -> Outcome {
         );
     }
     let mut options = Options::for_fuse_overlayfs();
+    options.backend = Some(Wish::Fuse);
     for unknown in &arguments.unknown {
         output::complain(&format_args!("unknown argument ignored: {unknown}"));
     }
@@ -221,7 +234,9 @@ fn mount_helper(arguments: &Arguments) -> Outcome {
     if arguments.fake {
         return Ok(());
     }
+    logger::install(arguments.verbose);
     let arguments = MountArgs {
+        backend: None,
         options,
         ro: false,
         container,
@@ -250,6 +265,8 @@ mod tests {
         assert_eq!(of("mount.plyfs"), Some(Personality::MountHelper));
         assert_eq!(of("/sbin/mount.fuse.plyfs"), Some(Personality::MountHelper));
         assert_eq!(of("plyfs"), None);
+        assert!(is_name_of_process("mount.fuse.plyf") && is_name_of_process("plyfs"));
+        assert!(!is_name_of_process("plyf") && !is_name_of_process("fuse"));
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
     let store = open(store)?;
     each(&store, &args.containers, |name| {
         let name: ContainerName = name.parse().map_err(Failure::new)?;
+        if let Ok(container) = store.container(&name) {
+            stack::refuse_mounted(&container)?;
+        }
         let unneeded = store.remove_container(&name).map_err(|error| match error {
             plyfs_store::Error::Container(error @ ContainerError::Unknown(_)) => {
                 stack::no_container(&store, &error)

@@ -13,9 +13,11 @@ use plyfs_store::{
 use rustix::mount::MountFlags;
 
 use crate::failure::{Failure, Outcome};
+use crate::mount::backend::Wanted;
 use crate::mount::connection::Request;
 use crate::mount::daemon::Plan;
 use crate::mount::options::Options;
+use crate::mount::table;
 use crate::{namespace, storage};
 
 /// What of the store is to be mounted.
@@ -149,8 +151,21 @@ fn require_layers(name: &ImageName, layers: &[LayerPath]) -> Outcome {
     }
 }
 
+/// Refuses a container that somebody has mounted with the kernel's overlay and not with this program,
+/// so that no lock tells of it.
+pub(crate) fn refuse_mounted(container: &Container) -> Outcome {
+    match table::is_changed_by_kernel(&container.upper) {
+        true => Err(Failure::new(format_args!(
+            "the container \"{}\" is in use: it is mounted by the kernel's overlay; unmount it first",
+            container.record.name
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// The mount of an image or a container. `read_only` leaves a container's changes as they are.
 pub(crate) fn plan(
+    store: &Store,
     subject: &Subject,
     options: &Options,
     target: PathBuf,
@@ -177,6 +192,10 @@ pub(crate) fn plan(
     };
     let mut plan = with_transport(options, target, overlay, &subject.name());
     plan.hold = Some(hold);
+    plan.backend.empty = Some(store.mount_point());
+    let marked = subject.layers().iter().map(|layer| &layer.record);
+    let marked = marked.filter(|record| record.facts.opaque > 0);
+    plan.backend.marks = marked.map(|record| record.trusted).collect();
     Ok(plan)
 }
 
@@ -324,6 +343,7 @@ pub(crate) fn with_transport(
         overlay,
         transport,
         connection,
+        backend: Wanted::of(options),
         hold: None,
     }
 }

@@ -94,6 +94,52 @@ fn mount_calls_its_helper() {
     });
 }
 
+/// It was waited for only where both had the same name.
+#[test]
+fn unmounting_waits_for_a_daemon_of_another_name() {
+    inside("unmounting_waits_for_a_daemon_of_another_name", || {
+        let mut stack = Stack::new(1);
+        let programs = ["fuse-overlayfs", "mount.fuse.plyfs"].map(|name| link(&stack, name));
+        for _ in 0..10 {
+            for program in &programs {
+                let mut command = Command::new(program);
+                command.arg("none").arg(stack.merged(""));
+                succeed(command.args(["-o", &stack.options()]));
+                fs::write(stack.merged("f"), "text").unwrap();
+                // The next one finds the directories locked otherwise.
+                stack.unmount();
+            }
+        }
+    });
+}
+
+/// Tools look for the type of mount that fuse-overlayfs makes.
+#[test]
+fn fuse_overlayfs_is_fuse_and_a_helper_of_mount_chooses() {
+    let name = "fuse_overlayfs_is_fuse_and_a_helper_of_mount_chooses";
+    inside(name, || {
+        let stack = Stack::new(2);
+        let at = stack.merged("");
+        let program = link(&stack, "fuse-overlayfs");
+        let mut command = Command::new(program);
+        command.env("PLYFS_BACKEND", "kernel");
+        succeed(command.args(["-o", &stack.options()]).arg(&at));
+        assert_eq!(mount_type(&at), "fuse.fuse-overlayfs");
+        succeed(plyfs(["umount"]).arg(&at));
+        let program = link(&stack, "mount.plyfs");
+        for (backend, kind) in [("", "overlay"), (",backend=fuse", "fuse.plyfs")] {
+            let options = format!("{}{backend}", stack.options());
+            let mut command = Command::new(&program);
+            command.env_remove("PLYFS_BACKEND").arg("none").arg(&at);
+            let output = command.args(["-v", "-o", &options]).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            assert!(text(&output.stderr).contains("mounting with"));
+            assert_eq!(mount_type(&at), kind);
+            succeed(plyfs(["umount"]).arg(&at));
+        }
+    });
+}
+
 /// As set-uid helpers do it: they mount, and hand the connection on.
 #[test]
 fn a_connection_that_is_mounted_is_served() {

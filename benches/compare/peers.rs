@@ -180,7 +180,7 @@ impl Peer {
             options.push_str(option);
         }
         if self.kind == Kind::Plyfs {
-            command.arg("mount");
+            command.arg("mount").env("PLYFS_BACKEND", "fuse");
         }
         command.arg("-o").arg(options).arg(merged);
         command

@@ -63,8 +63,7 @@ fn take_over(number: RawFd) -> Outcome<OwnedFd> {
 }
 
 fn mount_directly(request: &Request) -> Outcome<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    let device = rustix::fs::open(DEVICE, flags, Mode::empty()).map_err(no_device)?;
+    let device = open_device().map_err(no_device)?;
     let mut data = format!(
         "fd={},rootmode=40000,user_id={},group_id={}",
         device.as_raw_fd(),
@@ -90,6 +89,17 @@ fn mount_directly(request: &Request) -> Outcome<OwnedFd> {
     )
     .doing(format_args!("mount on {}", request.target.display()))?;
     Ok(device)
+}
+
+/// Opens the device.
+pub(crate) fn open_device() -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(DEVICE, flags, Mode::empty())
+}
+
+/// Why the device cannot be opened, if it cannot.
+pub(crate) fn missing_device() -> Option<Failure> {
+    open_device().err().map(no_device)
 }
 
 fn no_device(error: Errno) -> Failure {

@@ -1,4 +1,4 @@
-//! The process that serves a mount.
+//! The process that serves a mount, or keeps one that the kernel serves.
 //!
 //! It is a child of the command, made before anything else is, so that it has one thread at that
 //! time. It tells its parent over a pipe when the mount can be used, or why it cannot; the parent
@@ -13,7 +13,10 @@ use plyfs_fs::{Config, Overlay, fuse};
 use plyfs_sys::process::{Fork, SignalQueue, fork};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
+use super::backend::{self, Backend, Wanted};
 use super::connection::{self, Request};
+use super::keeper;
+use super::kernel::{self, Mounted};
 use crate::failure::{Doing, Failure, Outcome};
 
 /// Everything a daemon needs to know.
@@ -21,9 +24,13 @@ pub(crate) struct Plan {
     pub(crate) overlay: Config,
     pub(crate) transport: fuse::Options,
     pub(crate) connection: Request,
+    pub(crate) backend: Wanted,
     /// Something that is to be held as long as the mount lives: a lock.
     pub(crate) hold: Option<Box<dyn std::any::Any>>,
 }
+
+/// Signals that ask a daemon to end.
+const ENDING: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
 /// What a daemon says when the mount can be used. Anything else is why it cannot.
 const READY: &[u8] = b"\0";
@@ -95,10 +102,42 @@ fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     plyfs_sys::memory::use_one_heap();
     // A directory somebody may want to unmount is not to be held by the daemon.
     rustix::process::chdir("/").doing("change to /")?;
+    // Before there are other threads, which would get the signals otherwise, and before there is a
+    // mount, which would be left behind.
+    let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
+    match backend::choose(&plan)? {
+        Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, ready),
+        Backend::Fuse => serve_fuse(plan, signals, ready),
+    }
+}
+
+/// Keeps a mount of the kernel's overlay until it is gone.
+fn keep(
+    plan: Plan,
+    mounted: &Mounted,
+    locks: Overlay,
+    signals: SignalQueue,
+    ready: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let target = plan.connection.target;
+    let prepared = || {
+        keeper::take_name(mounted.id)?;
+        unmount_on_signal(signals, Some(target.clone()))?;
+        ready()
+    };
+    let kept = match prepared() {
+        Ok(()) => kernel::wait_for_end(mounted),
+        Err(failure) => {
+            unmount_after_failure(&target);
+            Err(failure)
+        }
+    };
+    drop((locks, plan.hold));
+    kept
+}
+
+fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome) -> Outcome {
     let overlay = Arc::new(Overlay::open(&plan.overlay)?);
-    // Before there are other threads, which would get the signals otherwise.
-    let signals =
-        SignalQueue::block(&[Signal::TERM, Signal::INT, Signal::HUP]).doing("wait for signals")?;
     let device = connection::mount(&plan.connection)?;
     // What somebody else has mounted is theirs to unmount.
     let is_ours = plan.connection.device.is_none();

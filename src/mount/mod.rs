@@ -1,5 +1,12 @@
-//! Mounting: what is asked for, the FUSE connection it needs, and the daemon that serves it.
+//! Mounting: what is asked for, what serves it, and how: by the kernel's overlay or over a FUSE
+//! connection, with a process that keeps or serves the mount.
 
+pub(crate) mod backend;
 pub(crate) mod connection;
 pub(crate) mod daemon;
+pub(crate) mod hindrance;
+pub(crate) mod keeper;
+pub(crate) mod kernel;
 pub(crate) mod options;
+pub(crate) mod table;
+pub(crate) mod traces;

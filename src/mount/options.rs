@@ -11,6 +11,7 @@ use plyfs_format::names::Namespace;
 use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
 use rustix::mount::MountFlags;
 
+use super::backend::Wish;
 use crate::failure::{Failure, Outcome};
 
 /// What the options of a mount say.
@@ -51,6 +52,10 @@ pub(crate) struct Options {
     pub(crate) source: Option<String>,
     /// The part of the type after `fuse.` shown there.
     pub(crate) subtype: Option<String>,
+    /// What is to serve the mount.
+    pub(crate) backend: Option<Wish>,
+    /// What is said to the kernel's overlay as it is, if that serves the mount.
+    pub(crate) kernel: Vec<(String, String)>,
 }
 
 /// Options that set or clear a flag of mount(2), with the value of the flag.
@@ -74,7 +79,7 @@ const FLAGS: [(&str, MountFlags, bool); 16] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 39] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
@@ -109,6 +114,21 @@ const NAMES: [&str; 34] = [
     "threads=",
     "fsname=",
     "subtype=",
+    "backend=",
+    "context=",
+    "fscontext=",
+    "defcontext=",
+    "rootcontext=",
+];
+
+/// Values of options that change nothing where FUSE serves the mount. Others are the kernel's alone.
+const WITHOUT_EFFECT: [(&str, &[&str]); 4] = [
+    // Numbers are always made so that those of different file systems differ.
+    ("xino", &["on", "off", "auto"]),
+    // Only says how the kernel identifies file systems to itself.
+    ("uuid", &["on", "off", "auto", "null"]),
+    ("nfs_export", &["off"]),
+    ("verity", &["off"]),
 ];
 
 impl Options {
@@ -121,6 +141,14 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// No options but what is to serve the mount.
+    pub(crate) fn served_by(backend: Option<Wish>) -> Self {
+        Self {
+            backend,
+            ..Self::default()
+        }
     }
 
     /// What holds under the name fuse-overlayfs before any option.
@@ -233,30 +261,24 @@ impl Options {
                 self.copy_up_at_open = one_of(name, value, &["write", "open"])? == 1;
             }
             "metacopy" => self.metacopy = Some(switch(name, value)?),
-            // Numbers are always made so that those of different file systems differ.
-            "xino" => drop(one_of(name, value, &["on", "off", "auto"])?),
-            // Only says how the kernel identifies file systems to itself.
-            "uuid" => drop(one_of(name, value, &["on", "off", "auto", "null"])?),
+            "xino" => self.tell_kernel(name, value, &["on", "off", "auto"])?,
+            "uuid" => self.tell_kernel(name, value, &["on", "off", "auto", "null"])?,
+            "nfs_export" => self.tell_kernel(name, value, &["on", "off"])?,
+            "verity" => self.tell_kernel(name, value, &["on", "off", "require"])?,
+            "context" | "fscontext" | "defcontext" | "rootcontext" => {
+                self.tell_kernel(name, value, &[value])?;
+            }
+            "backend" => {
+                self.backend = Some(match value.parse() {
+                    Ok(wish) => wish,
+                    Err(()) => return Err(bad_value(name, value, Wish::NAMES)),
+                });
+            }
             "index" => {
                 self.index = Some(match switch(name, value)? {
                     true => IndexUse::On,
                     false => IndexUse::Off,
                 });
-            }
-            // As the kernel does with what a file system cannot: it goes on without, and says so.
-            "nfs_export" => {
-                if switch(name, value)? {
-                    log::warn!(
-                        "nfs_export=on is not possible through FUSE, falling back to nfs_export=off"
-                    );
-                }
-            }
-            "verity" => {
-                if value != "off" {
-                    return Err(Failure::new(format_args!(
-                        "{name}={value} is not possible here; leave it away or say {name}=off"
-                    )));
-                }
             }
             "upperdir" => self.upper = Some(unescape(value).into()),
             "workdir" => self.work = Some(unescape(value).into()),
@@ -268,6 +290,25 @@ impl Options {
             _ => return Err(unknown(name)),
         }
         Ok(())
+    }
+
+    /// Keeps an option that the kernel's overlay is to be given as it is.
+    fn tell_kernel(&mut self, name: &str, value: &str, known: &[&str]) -> Outcome {
+        one_of(name, value, known)?;
+        self.kernel.retain(|(other, _)| other != name);
+        self.kernel.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// An option that only the kernel's overlay honours, as it was said.
+    pub(crate) fn for_kernel_only(&self) -> Option<String> {
+        let without_effect = |name: &str, value: &str| {
+            let mut known = WITHOUT_EFFECT.iter();
+            known.any(|(known, values)| *known == name && values.contains(&value))
+        };
+        let mut kernel = self.kernel.iter();
+        let (name, value) = kernel.find(|(name, value)| !without_effect(name, value))?;
+        Some(format!("{name}={value}"))
     }
 
     /// The flags for mount(2), `default` being those that hold where nothing was said.
@@ -469,6 +510,8 @@ mod tests {
         }
         assert!(message("redirect_dir=maybe").contains("nofollow"));
         assert!(message("metacopy=1").contains("\"1\""));
+        assert!(message("backend=both").contains("auto, kernel or fuse"));
+        assert!(message("xino=maybe").contains("auto"));
     }
 
     #[test]
@@ -484,6 +527,26 @@ mod tests {
         assert_eq!(options.owners.gids, Ids::Squashed(7));
         for text in ["uidmapping=0:1", "gidmapping=", "uidmapping=a:b:c"] {
             assert!(Options::parse(&[text]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_the_manual() {
+        let page = include_str!("../../docs/man/mount.plyfs.8");
+        // What stands in the lines after `.TP`, which are those of the options.
+        let mut lines = page.lines();
+        let mut documented = Vec::new();
+        while lines.any(|line| line == ".TP") {
+            let names = lines.next().unwrap_or_default().split([' ', ',', '"']);
+            documented.extend(names.filter(|name| !name.is_empty()));
+        }
+        let flags = FLAGS.iter().map(|(name, ..)| *name);
+        for name in NAMES.into_iter().chain(flags) {
+            assert!(documented.contains(&name), "{name}");
+        }
+        for name in documented.iter().filter(|name| name.ends_with('=')) {
+            let is_of_helper = ["image=", "container=", "store="].contains(name);
+            assert!(is_of_helper || Options::knows(name), "{name}");
         }
     }
 
@@ -506,6 +569,16 @@ mod tests {
         assert_eq!(options.threads, Some(3));
         assert_eq!(options.source.as_deref(), Some("x y"));
         assert_eq!(options.subtype.as_deref(), Some("s"));
+        let options = Options::parse(&["backend=kernel,xino=off,xino=on,nfs_export=off"]).unwrap();
+        assert_eq!(options.backend, Some(Wish::Kernel));
+        let told = [("xino", "on"), ("nfs_export", "off")];
+        assert_eq!(
+            options.kernel,
+            told.map(|(name, value)| (name.into(), value.into()))
+        );
+        assert_eq!(options.for_kernel_only(), None);
+        let options = Options::parse(&["verity=require"]).unwrap();
+        assert_eq!(options.for_kernel_only().as_deref(), Some("verity=require"));
         assert_eq!(Options::parse(&[""]).unwrap(), Options::default());
     }
 }

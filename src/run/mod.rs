@@ -20,6 +20,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::cli::RunArgs;
 use crate::failure::{Doing, Failure, Outcome};
+use crate::mount::backend::Wish;
 use crate::mount::options::Options;
 use crate::mount::{connection, daemon};
 use crate::stack::{self, Subject};
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
 fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
+    let backend = Wish::or_environment(args.backend)?;
     if namespace::can_mount() {
         namespace::enter_mounts_only()?;
     } else {
@@ -68,15 +70,15 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     let program = program(args, &image.config)?;
     if args.ro {
         let subject = Subject::image_of(&store, image)?;
-        return run_in(&store, &subject, &program, false);
+        return run_in(&store, &subject, &program, backend, false);
     }
     let name = args.container.as_deref();
     if name.is_none() && !args.keep {
         let container = store.temporary_container(&image, storage::ownership_here())?;
-        return run_in_container(&store, &container, program);
+        return run_in_container(&store, &container, program, backend);
     }
     let (container, _) = stack::container(&store, name, Some(&args.image))?;
-    let status = run_in_container(&store, &container, program);
+    let status = run_in_container(&store, &container, program, backend);
     if name.is_none() {
         let name = &container.record.name;
         output::complain(&format_args!("the container was kept as {name}"));
@@ -84,17 +86,29 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     status
 }
 
-fn run_in_container(store: &Store, container: &Container, mut program: Program) -> Outcome<u8> {
+fn run_in_container(
+    store: &Store,
+    container: &Container,
+    mut program: Program,
+    backend: Option<Wish>,
+) -> Outcome<u8> {
     program.hostname = container.record.name.to_string();
     let subject = Subject::Container(Box::new(container.clone()));
-    run_in(store, &subject, &program, true)
+    run_in(store, &subject, &program, backend, true)
 }
 
 /// Mounts, runs the program and unmounts.
-fn run_in(store: &Store, subject: &Subject, program: &Program, writable: bool) -> Outcome<u8> {
+fn run_in(
+    store: &Store,
+    subject: &Subject,
+    program: &Program,
+    backend: Option<Wish>,
+    writable: bool,
+) -> Outcome<u8> {
     // The mount is seen in this process's own mount namespace only, so that one serves everybody.
     let root = store.mount_point();
-    let plan = stack::plan(subject, &Options::default(), root.clone(), !writable)?;
+    let options = Options::served_by(backend);
+    let plan = stack::plan(store, subject, &options, root.clone(), !writable)?;
     let daemon = daemon::start(plan, true)?;
     let status = run_process(program, &root, writable);
     let unmounted = connection::unmount(&root, false)

@@ -32,6 +32,10 @@ pub struct LayerRecord {
     pub size: u64,
     /// How owners are kept.
     pub ownership: Ownership,
+    /// Whether its opaque directories are marked in `trusted.*`, which the superuser writes and reads,
+    /// or in `user.*`. Layers of older stores do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<bool>,
     /// What is in it.
     #[serde(flatten)]
     pub facts: LayerFacts,

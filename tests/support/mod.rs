@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+pub mod backend;
 pub mod container;
 pub mod manifest;
 pub mod program;
@@ -26,9 +27,13 @@ pub const PLYFS: &str = env!("CARGO_BIN_EXE_plyfs");
 /// Set for a test that runs inside its namespace.
 const INSIDE: &str = "PLYFS_TEST_INSIDE";
 
+/// The program, which mounts with FUSE: that is what most tests are of, and not the kernel's overlay.
+/// `PLYFS_TEST_BACKEND` makes it another, for the tests that do not tell them apart.
 pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(PLYFS);
     command.args(arguments).stdin(Stdio::null());
+    let backend = std::env::var_os("PLYFS_TEST_BACKEND");
+    command.env("PLYFS_BACKEND", backend.unwrap_or("fuse".into()));
     command
 }
 
@@ -80,6 +85,22 @@ pub fn inside(name: &str, body: impl FnOnce()) {
         let line = format!("{line}\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
+}
+
+/// A shell script, with the program as `$0`, where there are no further user namespaces, no
+/// capabilities and no /dev/fuse; nothing if that cannot be arranged. To be used inside a namespace.
+pub fn without_anything(script: &str, arguments: &[&str]) -> Option<Command> {
+    if Command::new("setpriv").arg("--version").output().is_err() {
+        return None;
+    }
+    // The limit is one of the user namespace, so that it must not be anybody else's.
+    let outer = "mount -t tmpfs none /dev && : >/dev/null && \
+        echo 0 >/proc/sys/user/max_user_namespaces && \
+        exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs sh -c \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-U", "-r", "-m", "sh", "-c", outer, "sh", script, PLYFS]);
+    command.args(arguments).stdin(Stdio::null());
+    Some(command)
 }
 
 /// An ordinary user without subordinate ids, as root can become one.

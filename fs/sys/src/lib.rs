@@ -11,6 +11,7 @@
 //! - [`mount`]: attributes of mounts.
 //! - [`process`]: fork, namespaces, and waiting for signals.
 //! - [`thread`]: file creation mask of one thread.
+//! - [`uring`]: whether there is an io_uring.
 //! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
 //!   descriptor.
 
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod mount;
 pub mod process;
 pub mod thread;
+pub mod uring;
 pub mod xattr;
 
 /// An error number, as system calls return it.

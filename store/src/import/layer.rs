@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use plyfs_format::names::Namespace;
 use rustix::fs::{Mode, OFlags};
 
 use super::keep::{Keep, Keeper};
@@ -121,6 +122,7 @@ impl Import<'_> {
                 diff_id: streams.diff_id,
                 size: streams.size,
                 ownership: self.request.ownership,
+                trusted: Some(self.namespace == Namespace::Trusted),
                 facts,
                 blobs: vec![*blob],
             };

@@ -1,0 +1,64 @@
+//! The process that keeps a mount of the kernel's overlay.
+//!
+//! The kernel serves such a mount by itself; this process sleeps, and holds what a mount must hold as
+//! long as it lives: the lock of its container or directories, so that nothing else changes or
+//! removes them, and its image, so that nothing of that is collected. It ends when the file system is
+//! gone, in whatever mount namespace that was used last, and unmounts when it is told to end.
+//!
+//! It is called `plyfs@N`, N being the number of the mount in hexadecimal, by which it is found.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::process::{Pid, PidfdFlags};
+
+use super::kernel;
+use crate::failure::{Doing, Outcome};
+
+fn has_ended(process: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+}
+
+fn name(mount: u64) -> String {
+    // Of a name the kernel keeps 15 bytes.
+    format!("plyfs@{mount:x}")
+}
+
+/// Gives this process the name of the keeper of a mount.
+pub(crate) fn take_name(mount: u64) -> Outcome {
+    let name = CString::new(name(mount)).doing("name the process")?;
+    rustix::thread::set_name(&name).doing("name the process")
+}
+
+/// A descriptor of the process that keeps what is mounted on a path, if there is one that can be
+/// seen.
+pub(crate) fn of(target: &Path) -> Option<OwnedFd> {
+    let mount = kernel::id_of(CWD, target.to_str()?).ok()?;
+    let name = name(mount);
+    let is_named = |pid: i32| {
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == name)
+    };
+    let own = rustix::process::geteuid().as_raw();
+    let processes = std::fs::read_dir("/proc").ok()?;
+    let numbers = processes.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let pid = entry.file_name().to_str()?.parse::<i32>().ok()?;
+        // Somebody else's could have any name.
+        (entry.metadata().ok()?.uid() == own).then_some(pid)
+    });
+    numbers.into_iter().find_map(|pid| {
+        if !is_named(pid) {
+            return None;
+        }
+        let keeper = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        // The number may have become another's meanwhile; and one that has ended keeps its name until
+        // somebody has asked how.
+        (is_named(pid) && !has_ended(&keeper)).then_some(keeper)
+    })
+}

@@ -1,0 +1,138 @@
+//! The table of mounts, /proc/self/mountinfo (proc(5)): what of it says that directories are in use.
+//!
+//! A mount of this program holds locks. Mounts of the kernel's overlay that others made hold none,
+//! and are seen here as long as they are in the same mount namespace.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use plyfs_fs::{Config, MountError};
+
+use crate::failure::{Failure, Outcome};
+
+/// A line of the table.
+struct Line<'t> {
+    /// Where it is mounted, as it is written there.
+    target: &'t str,
+    kind: &'t str,
+    /// The options of the file system.
+    options: &'t str,
+}
+
+impl<'t> Line<'t> {
+    fn parse(line: &'t str) -> Option<Self> {
+        let (mount, system) = line.split_once(" - ")?;
+        let mut system = system.splitn(3, ' ');
+        Some(Self {
+            target: mount.split(' ').nth(4)?,
+            kind: system.next()?,
+            options: system.nth(1)?,
+        })
+    }
+}
+
+/// Whether an overlay of the kernel, whoever made it, changes this directory.
+pub(crate) fn is_changed_by_kernel(dir: &Path) -> bool {
+    let Ok(wanted) = rustix::fs::stat(dir) else {
+        return false;
+    };
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let overlays = table.lines().filter_map(Line::parse);
+    let mut dirs = overlays
+        .filter(|line| line.kind == "overlay")
+        .flat_map(|line| line.options.split(','))
+        .filter_map(|option| match option.split_once('=') {
+            Some(("upperdir" | "workdir", path)) => Some(unescape(path)),
+            _ => None,
+        });
+    dirs.any(|path| {
+        let found = rustix::fs::stat(&path);
+        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino))
+    })
+}
+
+/// Refuses directories for changes that an overlay of the kernel has already.
+pub(crate) fn refuse_used(overlay: &Config) -> Outcome {
+    let Some(upper) = &overlay.upper else {
+        return Ok(());
+    };
+    for (role, path) in [("upper", &upper.path), ("work", &upper.work)] {
+        if is_changed_by_kernel(path) {
+            let path = path.clone();
+            return Err(MountError::InUse { role, path }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a place where a union is mounted already. To mount another on top would only hide it, and
+/// is not what somebody means who mounts twice.
+pub(crate) fn refuse_taken(target: &Path) -> Outcome {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut lines = table.lines().filter_map(Line::parse);
+    // The last one is on top.
+    let top = lines.rfind(|line| unescape(line.target) == target);
+    match top {
+        Some(line) if line.kind == "overlay" || line.kind == "fuse.plyfs" => {
+            Err(Failure::new(format_args!(
+                "cannot mount on {}: it is busy: something of type {} is mounted there; unmount it first",
+                target.display(),
+                line.kind
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A path without the octal numbers that stand for characters that would break a line.
+fn unescape(text: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let number = tail.get(..3).and_then(|digits| str::from_utf8(digits).ok());
+        let number = number.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        (rest, _) = match (first, number) {
+            (b'\\', Some(number)) => (tail.get(3..).unwrap_or_default(), bytes.push(number)),
+            _ => (tail, bytes.push(*first)),
+        };
+    }
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+/// Refuses to mount inside one of the layers: who reads that layer would come to the mount, which
+/// reads that layer.
+pub(crate) fn refuse_inside(overlay: &Config, target: &Path) -> Outcome {
+    let upper = overlay.upper.iter();
+    let upper = upper.flat_map(|upper| [("upper", &upper.path), ("work", &upper.work)]);
+    let lowers = overlay.lowers.iter().chain(&overlay.data);
+    for (role, path) in lowers.map(|lower| ("lower", &lower.path)).chain(upper) {
+        // What is not there is told of when it is opened.
+        let Ok(real) = path.canonicalize() else {
+            continue;
+        };
+        if target != real && target.starts_with(&real) {
+            return Err(Failure::new(format_args!(
+                "cannot mount on {}: it lies inside the {role} directory {}, so that the mount would \
+                 contain itself",
+                target.display(),
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read() {
+        let line = "36 35 98:0 /a /mnt\\040x rw,noatime shared:1 - overlay name rw,upperdir=/u";
+        let line = Line::parse(line).unwrap();
+        assert_eq!(unescape(line.target), Path::new("/mnt x"));
+        assert_eq!((line.kind, line.options), ("overlay", "rw,upperdir=/u"));
+        assert!(Line::parse("36 35 98:0 / /").is_none());
+        assert_eq!(unescape("/a\\134\\9"), Path::new("/a\\\\9"));
+    }
+}

@@ -1,0 +1,112 @@
+//! `plyfs doctor`: what a machine can do, found out by trying.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::world::{self, World};
+use support::*;
+
+/// The probes that a report has, by their keys.
+fn probes(report: &str) -> BTreeMap<String, Value> {
+    let report: Value = serde_json::from_str(report).unwrap();
+    let probes = report["probes"].as_array().unwrap().iter();
+    probes
+        .map(|probe| (probe["key"].as_str().unwrap().to_owned(), probe.clone()))
+        .collect()
+}
+
+#[test]
+fn the_machine_is_described() {
+    let world = World::new();
+    let table = succeed(&mut world.plyfs(["doctor"]));
+    let report = succeed(&mut world.plyfs(["doctor", "--json"]));
+    let probes = probes(&report);
+    for key in [
+        "fuse_device",
+        "user_namespaces",
+        "fusermount3",
+        "newuidmap",
+        "io_uring",
+        "reflink",
+        "user_xattrs",
+        "o_tmpfile",
+        "upper",
+    ] {
+        let probe = &probes[key];
+        let ok = probe["ok"].as_bool().unwrap();
+        assert_ne!(probe["remedy"].is_string(), ok, "{probe}");
+        let name = probe["name"].as_str().unwrap();
+        let line = table.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(
+            line.contains(if ok { " ok " } else { " missing " }),
+            "{line}"
+        );
+    }
+    // Nothing is left of it, and no store was made.
+    assert!(world::names(&world.path("")).is_empty());
+}
+
+#[test]
+fn what_is_tried_is_what_mounts_do() {
+    inside("what_is_tried_is_what_mounts_do", || {
+        let world = World::new();
+        let all = probes(&succeed(&mut world.plyfs(["doctor", "--json"])));
+        let mut stack = Stack::new(2);
+        stack.mount_with("backend=fuse");
+        stack.unmount();
+        assert_eq!(all["fuse_mount"]["ok"], true);
+        let options = format!("{},backend=kernel", stack.options());
+        let output = plyfs(["mount", "-o", &options])
+            .arg(stack.merged(""))
+            .output();
+        let mounted = output.unwrap().status.success();
+        assert_eq!(all["kernel_overlay"]["ok"], mounted);
+        if mounted {
+            succeed(plyfs(["umount"]).arg(stack.merged("")));
+        }
+        let script = "mount -t tmpfs none /dev && : >/dev/null && \"$0\" doctor --json";
+        let without = succeed(&mut plyfs(["unshare", "sh", "-c", script, PLYFS]));
+        let without = probes(&without);
+        assert_eq!(without["fuse_device"]["ok"], false);
+        assert_eq!(without["fuse_mount"]["ok"], false);
+        assert_eq!(without["kernel_overlay"]["ok"], mounted);
+        let remedy = without["fuse_device"]["remedy"].as_str().unwrap();
+        assert!(remedy.contains("modprobe fuse"), "{remedy}");
+    });
+}
+
+#[test]
+fn a_machine_where_nothing_mounts_is_a_failure() {
+    inside("a_machine_where_nothing_mounts_is_a_failure", || {
+        let Some(mut command) = without_anything("exec \"$0\" doctor", &[]) else {
+            return skip(
+                "a_machine_where_nothing_mounts_is_a_failure",
+                "there is no setpriv",
+            );
+        };
+        let output = command.output().unwrap();
+        let (table, said) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{table}{said}");
+        assert!(table.contains("user.max_user_namespaces"), "{table}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("nothing can be mounted here"), "{said}");
+    });
+}
+
+#[test]
+fn nobody_waits_for_it() {
+    let took = (0..40).map(|_| {
+        let start = Instant::now();
+        succeed(&mut plyfs(["doctor", "--json"]));
+        start.elapsed()
+    });
+    let mut took = took;
+    // Of several: other tests run beside this one.
+    let fast = took.any(|took| took < Duration::from_millis(20));
+    assert!(fast);
+}
