@@ -20,7 +20,7 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::{Names, Node};
 use crate::layer::Name;
-use crate::listing::{Known, Listing};
+use crate::listing::{Known, Listing, Source};
 use crate::lookup::{Entry, check_name};
 use crate::object;
 use crate::overlay::Upper;
@@ -44,8 +44,15 @@ pub(crate) enum Ground {
     Taken,
 }
 
-/// What was made: a regular file opened, and the attributes of the object if they are known.
-type Made = (Option<OwnedFd>, Option<Statx>);
+/// What was made.
+struct Made {
+    /// A regular file, opened.
+    fd: Option<OwnedFd>,
+    /// The attributes of the object if they are known.
+    stat: Option<Statx>,
+    /// Where its name will be found first.
+    source: Source,
+}
 
 /// A directory in which something is being made.
 pub(crate) struct Site<'s> {
@@ -144,14 +151,14 @@ impl Overlay {
         } else {
             plyfs_sys::thread::set_umask(caller.umask)?;
         }
-        let (made, stat) = self.make(&site, &names, name, &wanted)?;
+        let made = self.make(&site, &names, name, &wanted)?;
         if kind.is_dir() && !names.lowers.is_empty() {
             self.hide_what_comes_below(&site, name);
         }
         let name = Name::from(name);
-        let entry = self.enter(&site, &mut names, &name, stat)?;
+        let entry = self.enter(&site, &mut names, &name, &made)?;
         if kind == FileKind::Regular
-            && let Some(fd) = made
+            && let Some(fd) = made.fd
         {
             let handle = Handle {
                 fd: Arc::new(fd),
@@ -180,10 +187,11 @@ impl Overlay {
         match self.ground(site, names, name)? {
             Ground::Taken => Err(Errno::EXIST),
             Ground::Bare => self.make_in_place(site, name, wanted),
-            ground @ (Ground::Whiteout | Ground::ArchiveWhiteout) => {
-                let made = self.make_over_whiteout(site, name, wanted, ground)?;
-                Ok((made, None))
-            }
+            ground @ (Ground::Whiteout | Ground::ArchiveWhiteout) => Ok(Made {
+                fd: self.make_over_whiteout(site, name, wanted, ground)?,
+                stat: None,
+                source: Source::Unknown,
+            }),
         }
     }
 
@@ -321,7 +329,12 @@ impl Overlay {
             Ok((!changed).then_some(stat))
         });
         match owned {
-            Ok(stat) => Ok((made, stat)),
+            // There was no whiteout, and whoever calls has seen that nothing shows.
+            Ok(stat) => Ok(Made {
+                fd: made,
+                stat,
+                source: Source::Upper,
+            }),
             Err(error) => {
                 stage::undo(dir, name, wanted.kind);
                 Err(error)
@@ -383,15 +396,9 @@ impl Overlay {
     }
 
     /// The node for a name just made in the upper directory, with its attributes if they are known.
-    fn enter(
-        &self,
-        site: &Site<'_>,
-        names: &mut Names,
-        name: &Name,
-        stat: Option<Statx>,
-    ) -> Result<Entry> {
+    fn enter(&self, site: &Site<'_>, names: &mut Names, name: &Name, made: &Made) -> Result<Entry> {
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        let stat = match stat {
+        let stat = match made.stat {
             Some(stat) => stat,
             None => object::stat(at)?,
         };
@@ -407,7 +414,7 @@ impl Overlay {
             names.listing = Some(Listing::new());
         }
         if let Some(listing) = &mut names.listing {
-            listing.insert(name, Known::Object(number, attr.kind));
+            listing.insert_from(name, Known::Object(number, attr.kind), made.source);
         }
         Ok(Entry { id: node.id, attr })
     }

@@ -178,6 +178,8 @@ pub(crate) struct Dir {
     pub(crate) names: RwLock<Names>,
     /// How many lower directories there are.
     lower_count: AtomicUsize,
+    /// How many lookups had to search layers, while that is counted.
+    searches: AtomicU8,
     /// Whether its upper directory is marked impure.
     pub(crate) impure: Maybe,
 }
@@ -217,12 +219,23 @@ impl Dir {
     fn new(lowers: Vec<Arc<LowerDir>>) -> Self {
         Self {
             lower_count: AtomicUsize::new(lowers.len()),
+            searches: AtomicU8::new(0),
             names: RwLock::new(Names {
                 lowers: lowers.into(),
                 ..Names::default()
             }),
             impure: Maybe::default(),
         }
+    }
+
+    /// Counts a lookup that searched the layers. Returns whether there were so many that a listing, which
+    /// says where each name is, would be worth its price; this is so once.
+    pub(crate) fn count_search(&self) -> bool {
+        const MANY: u8 = 8;
+        let searches = self.searches.load(Ordering::Relaxed).saturating_add(1);
+        // Two that count at the same time count as one.
+        self.searches.store(searches, Ordering::Relaxed);
+        searches == MANY
     }
 
     /// Whether it shows lower directories.

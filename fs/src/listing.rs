@@ -40,6 +40,8 @@ pub(crate) enum Source {
     /// Perhaps in the upper layer: it is looked for in all of them.
     #[default]
     Unknown,
+    /// In the upper layer, with nothing of that name in the lower ones.
+    Upper,
     /// In this lower layer, and in none above it.
     Lower(u16),
 }
@@ -129,6 +131,12 @@ impl Listing {
         Some(self.items.get(self.find(name)?)?.known())
     }
 
+    /// Where a name is found first; `Unknown` also if there is no such name.
+    pub(crate) fn source(&self, name: &OsStr) -> Source {
+        let item = self.find(name).and_then(|at| self.items.get(at));
+        item.map(|item| item.source).unwrap_or_default()
+    }
+
     /// Adds a name, or says anew what is behind it, of which something is in the upper layer.
     pub(crate) fn insert(&mut self, name: &Name, known: Known) {
         self.insert_from(name, known, Source::Unknown);
@@ -161,6 +169,15 @@ impl Listing {
         }
     }
 
+    /// Says that a lower layer has the name of something in the upper one, too.
+    pub(crate) fn cover(&mut self, name: &OsStr) {
+        if let Some(at) = self.find(name)
+            && self.items[at].source == Source::Upper
+        {
+            self.items[at].source = Source::Unknown;
+        }
+    }
+
     /// Says that only a lookup tells what is behind a name.
     pub(crate) fn unresolve(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name) {
@@ -183,6 +200,7 @@ impl Listing {
         self.remove(to);
         if let Some(at) = self.leave(from) {
             self.items[at].name = Some(to.clone());
+            self.items[at].source = Source::Unknown;
             self.enter(at, to);
         }
     }

@@ -62,8 +62,15 @@ impl Overlay {
 
     /// As [`lookup`](Self::lookup), with the node.
     pub(crate) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
-        let names = parent.dir()?.names.read();
-        self.lookup_locked(parent, &names, name)
+        let dir = parent.dir()?;
+        let names = dir.names.read();
+        let searches = names.listing.is_none();
+        let found = self.lookup_locked(parent, &names, name);
+        drop(names);
+        if searches && dir.count_search() {
+            self.list_if_small(parent);
+        }
+        found
     }
 
     /// As [`lookup_in`](Self::lookup_in), for who holds the namespace lock.

@@ -153,6 +153,18 @@ impl NodeTable {
         derived.or_else(|| self.alias_of(&identity).and_then(with))
     }
 
+    /// As [`find`](Self::find), counted as looked up once more.
+    pub(crate) fn find_once_more(&self, number: ObjectId) -> Option<Arc<Node>> {
+        let identity = Identity::Object(number);
+        let with = |id: u64| {
+            let shard = self.shard(id).lock();
+            let slot = shard.get(id).filter(|slot| slot.identity == identity)?;
+            Some(count(&slot.node))
+        };
+        let derived = identity.id().and_then(with);
+        derived.or_else(|| self.alias_of(&identity).and_then(with))
+    }
+
     /// The node with this identity that shows this object, counted as looked up once more. It is made
     /// with `make`, which is given its id, if it is not known yet.
     pub(crate) fn obtain(

@@ -81,6 +81,7 @@ impl Merge<'_> {
                 if matches!(above, Known::Object(_, FileKind::Directory)) {
                     self.listing.unresolve(os_name);
                 }
+                self.listing.cover(os_name);
                 return Ok(());
             }
             let shared = Name::from(os_name);
@@ -94,7 +95,10 @@ impl Merge<'_> {
                         .insert_from(&shared, Known::Unresolved, from.source);
                 }
                 // It may have an origin, or show a directory that is under another name below.
-                Some(_) if from.impure => self.listing.insert(&shared, Known::Unresolved),
+                Some(_) if from.impure => {
+                    self.listing
+                        .insert_from(&shared, Known::Unresolved, from.source);
+                }
                 Some(kind) => {
                     let object = self.overlay.numbering.object(device, ino);
                     let known = Known::Object(object, kind);
@@ -314,6 +318,32 @@ impl Overlay {
         Ok(result)
     }
 
+    /// Makes the listing of a directory, if that does not take long.
+    pub(crate) fn list_if_small(&self, node: &Arc<Node>) {
+        const SMALL: u64 = 256 << 10;
+        match self.size_in_layers(node) {
+            Ok(size) if size <= SMALL => {}
+            _ => return,
+        }
+        if let Err(errno) = self.with_listing(node, |_| ()) {
+            log::debug!("a directory is not listed: {errno}");
+        }
+    }
+
+    /// The sizes of a directory in all its layers, in bytes: a measure of how much there is to read.
+    fn size_in_layers(&self, node: &Arc<Node>) -> Result<u64> {
+        let mut dirs = Vec::new();
+        if matches!(node.place.read().real, Real::Upper) {
+            dirs.push(self.upper_dir(node)?);
+        }
+        for lower in &node.dir()?.names.read().lowers {
+            dirs.push(lower.open(&self.lowers, &self.fds)?);
+        }
+        dirs.iter()
+            .map(|dir| Ok(crate::object::stat_fd(dir.as_fd())?.stx_size))
+            .sum()
+    }
+
     /// The names a directory shows.
     pub(crate) fn names_of(&self, node: &Arc<Node>) -> Result<Vec<Name>> {
         self.with_listing(node, Listing::names)
@@ -355,7 +385,7 @@ impl Overlay {
             let dir = self.upper_dir(node)?;
             let from = From {
                 records: upper.layer.records,
-                source: Source::Unknown,
+                source: Source::Upper,
                 impure: self.is_impure(node, dir.as_fd()),
                 archive_names: upper.layer.archive_names,
                 whiteouts: None,

@@ -24,6 +24,7 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
 use crate::inode::{Names, Node, Place, Real, lock_names};
 use crate::layer::Name;
+use crate::listing::Known;
 use crate::lookup::check_name;
 use crate::object;
 use crate::tree::for_each_entry;
@@ -54,8 +55,33 @@ impl Overlay {
     /// # Errors
     /// As [`lookup`](Self::lookup).
     pub(crate) fn hold(&self, parent: &Arc<Node>, name: &OsStr) -> Result<Held<'_>> {
-        let (node, _) = self.lookup_in(parent, name)?;
+        let names = parent.dir()?.names.read();
+        self.hold_locked(parent, &names, name)
+    }
+
+    /// As [`hold`](Self::hold), for who holds the namespace lock.
+    pub(crate) fn hold_locked(
+        &self,
+        parent: &Arc<Node>,
+        names: &Names,
+        name: &OsStr,
+    ) -> Result<Held<'_>> {
+        if let Some(held) = self.known_here(parent, names, name) {
+            return Ok(held);
+        }
+        let (node, _) = self.lookup_locked(parent, names, name)?;
         Ok(Held::new(self, node))
+    }
+
+    /// The node under a name, if the listing leads to it. No system call is made: what is known of a name
+    /// under its lock is so.
+    fn known_here(&self, parent: &Arc<Node>, names: &Names, name: &OsStr) -> Option<Held<'_>> {
+        let known = names.listing.as_ref()?.known(name)?;
+        let Known::Object(number, _) = known else {
+            return None;
+        };
+        let held = Held::new(self, self.nodes.find_once_more(number)?);
+        held.node.is_at(parent, name).then_some(held)
     }
 
     /// Removes a name of a file that is no directory (unlink(2)).
@@ -94,12 +120,19 @@ impl Overlay {
     ) -> Result<(RwLockWriteGuard<'n, Names>, Held<'n>)> {
         loop {
             let names = parent.dir()?.names.write();
+            if self.index().is_none() {
+                let held = self.hold_locked(parent, &names, name)?;
+                return match held.node.kind.is_dir() {
+                    true => Err(Errno::ISDIR),
+                    false => Ok((names, held)),
+                };
+            }
             let (node, entry) = self.lookup_locked(parent, &names, name)?;
             let held = Held::new(self, node);
             if held.node.kind.is_dir() {
                 return Err(Errno::ISDIR);
             }
-            if entry.attr.nlink < 2 || self.index().is_none() || held.node.in_upper() {
+            if entry.attr.nlink < 2 || held.node.in_upper() {
                 return Ok((names, held));
             }
             drop(names);

@@ -131,8 +131,8 @@ impl Overlay {
         locks: &mut NameLocks<'_>,
         locked: Option<&Arc<Node>>,
     ) -> Result<Step<'o>> {
-        let held = self.hold_locked(from, locks)?;
-        let target = match self.hold_locked(to, locks) {
+        let held = self.hold_locked(from.parent, locks.of(from.parent)?, from.name)?;
+        let target = match self.hold_locked(to.parent, locks.of(to.parent)?, to.name) {
             Ok(held) => Some(held),
             Err(Errno::NOENT) => None,
             Err(error) => return Err(error),
@@ -219,12 +219,6 @@ impl Overlay {
             && self.attr(node).is_ok_and(|attr| attr.nlink > 1)
     }
 
-    fn hold_locked(&self, end: End<'_>, locks: &mut NameLocks<'_>) -> Result<Held<'_>> {
-        let names = locks.of(end.parent)?;
-        let (node, _) = self.lookup_locked(end.parent, names, end.name)?;
-        Ok(Held::new(self, node))
-    }
-
     /// Moves `node`; what is at the new name, if anything, goes.
     fn replace(
         &self,
@@ -240,7 +234,11 @@ impl Overlay {
         let leaves_whiteout = self.lower_positive(locks.of(from.parent)?, from.name)?;
         self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
         self.announce(&there, node);
-        let ground = self.ground_above(&there, to.name)?;
+        // A file takes the place of whatever is there.
+        let ground = match node.kind.is_dir() {
+            true => self.ground_above(&there, to.name)?,
+            false => Ground::Bare,
+        };
         if let Some(target) = target.filter(|target| target.kind.is_dir())
             && ground == Ground::Taken
         {

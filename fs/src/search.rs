@@ -68,6 +68,12 @@ impl Overlay {
                 search.upper(parent, names, name)?;
                 0
             }
+            Source::Upper => {
+                search.upper(parent, names, name)?;
+                // Only what leads elsewhere leads on.
+                search.stop |= !search.redirected && !search.wants_data;
+                0
+            }
             Source::Lower(first) => {
                 let is_above = |lower: &Arc<LowerDir>| lower.layer < first;
                 names.lowers.partition_point(is_above)

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 
@@ -21,7 +22,13 @@ pub(crate) fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     if rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() {
         return Ok(());
     }
-    remove_below(open_to_clear(dir, name)?.as_fd())?;
+    let mode = crate::object::stat_name(dir, name.as_bytes())?.stx_mode;
+    let opened = open_to_clear(dir, name)?;
+    remove_below(opened.as_fd())?;
+    // Somebody may still look at it.
+    if rustix::fs::fstat(&opened)?.st_mode != u32::from(mode) {
+        rustix::fs::fchmod(&opened, Mode::from_raw_mode(u32::from(mode)))?;
+    }
     rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
@@ -143,6 +150,22 @@ mod tests {
         assert!(!tree.exists());
         assert!(kept.join("f").exists());
         remove(dir.as_fd(), "tree".as_ref()).unwrap();
+    }
+
+    #[test]
+    fn a_removed_directory_keeps_its_mode_for_who_has_it_open() {
+        use std::os::unix::fs::PermissionsExt;
+        let tmp = tempfile::tempdir().unwrap();
+        let tree = tmp.path().join("tree");
+        fs::create_dir_all(tree.join("x")).unwrap();
+        let held = File::open(&tree).unwrap();
+        fs::set_permissions(&tree, fs::Permissions::from_mode(0o460)).unwrap();
+        let dir = File::open(tmp.path()).unwrap();
+        remove(dir.as_fd(), "tree".as_ref()).unwrap();
+        assert_eq!(
+            held.metadata().unwrap().permissions().mode() & 0o7777,
+            0o460
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::Overlay;
 use crate::error::{Errno, Result};
 use crate::inode::Names;
 use crate::layer::Layer;
+use crate::listing::Source;
 use crate::object::{stat_name, stat_of_absent};
 
 /// Whether an object is a whiteout.
@@ -72,6 +73,11 @@ impl Overlay {
     /// # Errors
     /// Those of statx(2).
     pub(crate) fn lower_positive(&self, names: &Names, name: &OsStr) -> Result<bool> {
+        match names.listing.as_ref().map(|listing| listing.source(name)) {
+            Some(Source::Upper) => return Ok(false),
+            Some(Source::Lower(_)) => return Ok(true),
+            Some(Source::Unknown) | None => {}
+        }
         for lower in &names.lowers {
             let dir = lower.open(&self.lowers, &self.fds)?;
             let layer = &self.lowers[usize::from(lower.layer)];
