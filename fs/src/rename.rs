@@ -18,6 +18,7 @@ use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
+use crate::fd_cache::Key;
 use crate::inode::{NameLocks, Names, Node, Real, lock_names, lock_places};
 use crate::layer::Name;
 use crate::lookup::check_name;
@@ -241,11 +242,6 @@ impl Overlay {
         self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
         self.announce(&there, node);
         let ground = self.ground_above(&there, to.name)?;
-        if let Some(target) = target.filter(|target| target.kind.is_dir())
-            && ground == Ground::Taken
-        {
-            self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
-        }
         let (mut place, target_place) = lock_places(node, target.map(|target| &**target));
         let leaving = match (target, target_place) {
             (Some(target), Some(place)) => {
@@ -253,6 +249,13 @@ impl Overlay {
             }
             _ => None,
         };
+        // After that, since who has the directory open is to keep it, and not what takes its place.
+        if let Some(target) = target.filter(|target| target.kind.is_dir())
+            && ground == Ground::Taken
+        {
+            self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
+            self.fds.remove(Key::UpperDir(target.id));
+        }
         move_name(
             &here,
             from.name,

@@ -112,13 +112,17 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         {
             Verdict::Fine
         }
-        // The kernel cannot copy up a removed file for the sake of an attribute, if another has its name.
-        Op::Setxattr { flags, .. } if flags.bits == 2 => Verdict::Bug,
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
+        // The kernel cannot copy up a removed file, if another has its name.
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
-        // Nor a removed directory.
-        Op::Setacl { .. } | Op::Chmod { .. } | Op::Chown { .. } | Op::Utimens { .. }
-            if kernel == "ENOTDIR" && (on_slot(op) || on_current_directory(op)) =>
+        // Nor a removed directory, and one in a removed directory not even with an index.
+        Op::Setacl { .. }
+        | Op::Setxattr { .. }
+        | Op::Chmod { .. }
+        | Op::Chown { .. }
+        | Op::Utimens { .. }
+            if ["ENOTDIR", "EIO"].contains(&kernel)
+                && (on_slot(op) || on_current_directory(op)) =>
         {
             Verdict::FineAndOver
         }
@@ -126,6 +130,14 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         // none is fine, and plyfs the file in the lower layer.
         Op::Removexattr { name, .. }
             if name.0.starts_with(b"system.") && [kernel, plyfs] == ["ok", "ENODATA"] =>
+        {
+            Verdict::Fine
+        }
+        // The same, said by an ACL without entries.
+        Op::Setxattr { name, value, .. }
+            if name.0.starts_with(b"system.")
+                && value.0.is_empty()
+                && [kernel, plyfs] == ["ok", "ENODATA"] =>
         {
             Verdict::Fine
         }
