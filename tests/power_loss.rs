@@ -185,7 +185,7 @@ fn survive(name: &str, kind: &Kind, options: &Options) {
     if let Some(why) = cannot(kind) {
         return skip(name, &why);
     }
-    let rounds = number("PLYFS_POWER_ROUNDS", 6);
+    let rounds = number("PLYFS_POWER_ROUNDS", 5);
     let mut random = fastrand::Rng::with_seed(number("PLYFS_POWER_SEED", 1));
     let tmp = tempfile::tempdir().unwrap();
     let image = tmp.path().join("image");

@@ -46,7 +46,7 @@ pub fn make_lower(lower: &Path, linked: bool) -> Expected {
         expected.files.insert(name, vec![Some(content(seed))]);
     };
     for i in 0..FILES {
-        for kind in ["replaced", "written", "touched", "removed"] {
+        for kind in ["replaced", "written", "touched", "removed", "unwaited"] {
             make(format!("{kind}/f{i}"), i);
         }
         if linked {
@@ -91,16 +91,18 @@ impl Work<'_> {
 
     fn change(&mut self, step: usize) -> Result<()> {
         let file = self.random.usize(..FILES);
-        match self.random.u8(..7) {
+        match self.random.u8(..8) {
             0 => self.replace(&format!("replaced/f{file}"), step),
-            1 => self.replace(&format!("replaced/new{step}"), step),
+            1 => self.replace(&format!("replaced/new{}", step % FILES), step),
             2 => self.write(&format!("written/f{file}"), step),
             3 => self.touch(&format!("touched/f{file}"), step),
             4 => self.remove(&format!("removed/f{file}")),
             5 => self.rename(step),
+            6 => self.write_unwaited(&format!("unwaited/f{file}")),
             _ if self.expected.lock().unwrap().links.is_empty() => {
                 // Nobody waits for this one; whatever is there of it is fine.
-                fs::write(self.root.join(format!("unsynced{step}")), content(step))
+                let name = format!("unsynced{}", step % FILES);
+                fs::write(self.root.join(name), content(step))
             }
             _ => self.write(&format!("linked/a{file}"), step),
         }
@@ -157,6 +159,22 @@ impl Work<'_> {
     fn touch(&self, name: &str, step: usize) -> Result<()> {
         let mode = 0o600 | (step as u32 & 0o77);
         fs::set_permissions(self.root.join(name), PermissionsExt::from_mode(mode))
+    }
+
+    /// Copies up without anybody waiting for it, too, but needs the data now. Once, since of more blocks
+    /// than one any might be found.
+    fn write_unwaited(&self, name: &str) -> Result<()> {
+        let path = self.root.join(name);
+        let mut new = fs::read(&path)?;
+        if new[0] == b'!' {
+            return Ok(());
+        }
+        // A copy without data, where there are such.
+        self.touch(name, 0)?;
+        new[0] = b'!';
+        self.begin(name, &Some(new));
+        let file = File::options().write(true).open(path)?;
+        file.write_all_at(b"!", 0)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
