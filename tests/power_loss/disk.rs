@@ -24,6 +24,7 @@ const BLOCK: usize = 4096;
 const DISK: INodeNo = INodeNo(2);
 
 type Blocks = BTreeMap<u64, Arc<[u8]>>;
+type Tell = Box<dyn FnOnce(Left) + Send>;
 
 #[derive(Default)]
 struct State {
@@ -36,7 +37,7 @@ struct State {
     written: Vec<(u64, Arc<[u8]>)>,
     flushes: u64,
     /// After how many more writes the power goes, and who is to be told what the disk holds then.
-    loss: Option<(u64, Box<dyn FnOnce(Left) + Send>)>,
+    loss: Option<(u64, Tell)>,
 }
 
 /// What a disk holds when the power goes.
@@ -110,8 +111,10 @@ pub struct Disk {
 impl Disk {
     /// A disk with the content of an image, in a directory to be made.
     pub fn of(image: &Path, mounted: PathBuf) -> Self {
-        let mut state = State::default();
-        state.size = fs::metadata(image).unwrap().len();
+        let mut state = State {
+            size: fs::metadata(image).unwrap().len(),
+            ..State::default()
+        };
         let file = File::open(image).unwrap();
         let mut many = vec![0; 256 * BLOCK];
         let zeros = [0; BLOCK];
