@@ -65,6 +65,8 @@ pub fn attribute(name: &[u8], value: &[u8], shown: Shown) -> Option<Vec<u8>> {
 //   that do not exist (`ovl_dir_is_real`).
 // - Change a device, fifo or socket by a descriptor: if it was removed in a lower layer, the kernel
 //   fails with EIO, or gives it its name back.
+// - Nor a removed directory: if another was made in its place, the kernel puts a copy of the removed one
+//   there instead, with its owner, mode and attributes.
 // - Link files with userxattr, or in a user namespace: where a copy came from cannot always be written
 //   down there, and two names of one file then have two numbers in the kernel.
 // - Open a file for writing without truncating it, where lower layers have hard links: the kernel
