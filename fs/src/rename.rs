@@ -18,6 +18,7 @@ use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
+use crate::fd_cache::Key;
 use crate::inode::{NameLocks, Names, Node, Real, lock_names, lock_places};
 use crate::layer::Name;
 use crate::listing::Known;
@@ -239,11 +240,6 @@ impl Overlay {
             true => self.ground_above(&there, to.name)?,
             false => Ground::Bare,
         };
-        if let Some(target) = target.filter(|target| target.kind.is_dir())
-            && ground == Ground::Taken
-        {
-            self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
-        }
         let (mut place, target_place) = lock_places(node, target.map(|target| &**target));
         let leaving = match (target, target_place) {
             (Some(target), Some(place)) => {
@@ -251,6 +247,13 @@ impl Overlay {
             }
             _ => None,
         };
+        // After that, since who has the directory open is to keep it, and not what takes its place.
+        if let Some(target) = target.filter(|target| target.kind.is_dir())
+            && ground == Ground::Taken
+        {
+            self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
+            self.fds.remove(Key::UpperDir(target.id));
+        }
         move_name(
             &here,
             from.name,

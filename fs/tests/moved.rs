@@ -102,6 +102,26 @@ fn merged_directories_are_exchanged() {
     }
 }
 
+/// Another directory is put in its place first, which is empty for rename(2), too.
+#[test]
+fn a_replaced_directory_stays_what_it_was_to_who_has_it_open() {
+    let mut stack = Stack::new(1);
+    fs::create_dir(stack.lower(0, "d")).unwrap();
+    set_xattr(&stack.lower(0, "d"), "user.note", "kept");
+    stack.open();
+    stack.chmod("d", 0o700).unwrap();
+    stack.remount();
+    let held = stack.hold("d");
+    let before = stack.fs().getattr(held).unwrap();
+    stack.mkdir("e").unwrap();
+    stack.rename("e", "d").unwrap();
+    let now = stack.fs().getattr(held).unwrap();
+    assert_eq!((now.ino, now.mtime), (before.ino, before.mtime));
+    let note = stack.fs().getxattr(held, "user.note".as_ref());
+    assert_eq!(note.unwrap(), b"kept");
+    stack.fs().forget(held, 1);
+}
+
 #[test]
 fn a_redirect_in_a_lower_layer_is_followed() {
     let stack = tree(RedirectDir::On);

@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// Whether an operation changes a file by a descriptor that is neither a regular one nor a
-    /// directory (`known.rs` says why that is not done).
+    /// directory that has a name (`known.rs` says why that is not done).
     fn changes_special(&self, op: &Op) -> bool {
         let (Op::Chmod { what, .. }
         | Op::Chown { what, .. }
@@ -95,11 +95,15 @@ impl Session {
         let Object::Slot(slot) = what else {
             return false;
         };
-        let kind = self.fd(*slot).and_then(show::kind_of);
-        !matches!(
-            kind,
-            Ok(FileType::RegularFile | FileType::Directory) | Err(_)
-        )
+        match self.fd(*slot).map(|fd| (fd, show::kind_of(fd))) {
+            Ok((fd, Ok(FileType::Directory))) => {
+                let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd));
+                let shown = rustix::fs::readlinkat(CWD, link, Vec::new());
+                shown.is_ok_and(|path| path.as_bytes().ends_with(b" (deleted)"))
+            }
+            Ok((_, Ok(kind))) => kind != FileType::RegularFile,
+            _ => false,
+        }
     }
 
     /// A path as the system calls take it.

@@ -1,6 +1,6 @@
 //! What two results that differ have in common with others that differ in the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines that differ between two trees, at most a few.
 pub fn differing_lines(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
@@ -43,7 +43,7 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
         let is_file = name_and_kind.get(1) == Some(&"file");
         let records = words
             .filter(|word| word.contains(".overlay.") && !leads_to_itself(path, word))
-            .map(|word| last_name(word, is_file));
+            .map(|word| last_name(path, word, is_file));
         let all: Vec<_> = name_and_kind
             .iter()
             .map(|word| (*word).to_owned())
@@ -54,7 +54,8 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
     // Which of the names of one file in the index are in the upper layer already tells nothing.
     let counted = |line: &String| line.contains(".overlay.nlink=");
     let lines = plyfs.split(separator).map(brief);
-    let plyfs: Vec<_> = lines.filter(|line| !counted(line)).collect();
+    let (elsewhere, plyfs): (Vec<_>, Vec<_>) = lines.partition(counted);
+    let plyfs = without_ways_to(&elsewhere, plyfs, kernel, separator);
     // The kernel makes a directory opaque before a rename that fails. Where plyfs has to, and does not,
     // what the kernel shows of its upper layer differs.
     let opaque_alone = |line: &String| {
@@ -65,7 +66,7 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
             .filter(|line| plyfs.contains(line))
     };
     let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
-    let names: std::collections::BTreeSet<_> = plyfs.iter().map(|line| name(line)).collect();
+    let names: BTreeSet<_> = plyfs.iter().map(|line| name(line)).collect();
     let kernel: Vec<_> = kernel
         .split(separator)
         .filter(|line| names.contains(&name(line)))
@@ -75,12 +76,40 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
     [kernel, plyfs].map(|lines| lines.join(&separator.to_string()))
 }
 
+/// Takes away the directories that the kernel did not copy up, and that were copied up for nothing else
+/// than these names of files in the index.
+fn without_ways_to(
+    names: &[String],
+    mut lines: Vec<String>,
+    kernel: &str,
+    separator: char,
+) -> Vec<String> {
+    let path = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let kernels: BTreeSet<_> = kernel.split(separator).map(path).collect();
+    // The deepest first: what is above it may lead to nothing else.
+    for index in (0..lines.len()).rev() {
+        let above = format!("{}/", path(&lines[index]));
+        let leads_to = |line: &String| line.starts_with(&above);
+        let is_way = names.iter().any(leads_to) && !lines.iter().any(leads_to);
+        if is_way && !kernels.contains(&path(&lines[index])) {
+            lines.remove(index);
+        }
+    }
+    lines
+}
+
 /// A record, of a redirect of a file only the last name. The kernel writes a path where the file has other
 /// names in the lower layer, plyfs when it is given another.
-fn last_name(record: &str, is_file: bool) -> String {
-    match record.split_once(".overlay.redirect=") {
-        Some((namespace, to)) if is_file => {
-            let name = to.rsplit('/').next().unwrap_or_default();
+///
+/// So of one of a directory, if the path leads to its own parent: the kernel keeps that of a rename to
+/// another directory that failed.
+fn last_name(path: &str, record: &str, is_file: bool) -> String {
+    let Some((namespace, to)) = record.split_once(".overlay.redirect=") else {
+        return record.to_owned();
+    };
+    let parent = |path: &str| path.rsplit_once('/').map(|(parent, _)| parent.to_owned());
+    match to.rsplit_once('/') {
+        Some((_, name)) if is_file || parent(path) == parent(to) => {
             format!("{namespace}.overlay.redirect={name}")
         }
         _ => record.to_owned(),

@@ -65,6 +65,8 @@ pub fn attribute(name: &[u8], value: &[u8], shown: Shown) -> Option<Vec<u8>> {
 //   that do not exist (`ovl_dir_is_real`).
 // - Change a device, fifo or socket by a descriptor: if it was removed in a lower layer, the kernel
 //   fails with EIO, or gives it its name back.
+// - Nor a removed directory: if another was made in its place, the kernel puts a copy of the removed one
+//   there instead, with its owner, mode and attributes.
 // - Link files with userxattr, or in a user namespace: where a copy came from cannot always be written
 //   down there, and two names of one file then have two numbers in the kernel.
 // - Open a file for writing without truncating it, where lower layers have hard links: the kernel
@@ -112,13 +114,17 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         {
             Verdict::Fine
         }
-        // The kernel cannot copy up a removed file for the sake of an attribute, if another has its name.
-        Op::Setxattr { flags, .. } if flags.bits == 2 => Verdict::Bug,
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
+        // The kernel cannot copy up a removed file, if another has its name.
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
-        // Nor a removed directory.
-        Op::Setacl { .. } | Op::Chmod { .. } | Op::Chown { .. } | Op::Utimens { .. }
-            if kernel == "ENOTDIR" && (on_slot(op) || on_current_directory(op)) =>
+        // Nor a removed directory, and one in a removed directory not even with an index.
+        Op::Setacl { .. }
+        | Op::Setxattr { .. }
+        | Op::Chmod { .. }
+        | Op::Chown { .. }
+        | Op::Utimens { .. }
+            if ["ENOTDIR", "EIO"].contains(&kernel)
+                && (on_slot(op) || on_current_directory(op)) =>
         {
             Verdict::FineAndOver
         }
@@ -126,6 +132,14 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         // none is fine, and plyfs the file in the lower layer.
         Op::Removexattr { name, .. }
             if name.0.starts_with(b"system.") && [kernel, plyfs] == ["ok", "ENODATA"] =>
+        {
+            Verdict::Fine
+        }
+        // The same, said by an ACL without entries.
+        Op::Setxattr { name, value, .. }
+            if name.0.starts_with(b"system.")
+                && value.0.is_empty()
+                && [kernel, plyfs] == ["ok", "ENODATA"] =>
         {
             Verdict::Fine
         }
