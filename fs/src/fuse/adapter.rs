@@ -5,28 +5,30 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::XattrFlags;
 
 use super::Options;
+use super::answer::{
+    answer, answer_attr, answer_entry, answer_written, answer_xattr, attr_timeout,
+};
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
+use super::notifier::SharedNotifier;
 use super::pool::Pool;
-use crate::attr::{Attr, DropSetId, SetAttr};
-use crate::error::{Errno, Result};
+use crate::attr::{DropSetId, SetAttr};
+use crate::error::Errno;
 use crate::file::{Seek, WriteMode};
-use crate::number::ROOT_ID;
 use crate::rename::Patience;
-use crate::{Entry, Overlay, Room};
+use crate::{Overlay, Room};
 
 /// An attribute of the root directory whose value is the process id of the daemon, as the daemon
 /// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
@@ -57,38 +59,6 @@ pub(crate) struct Adapter {
     notifier: SharedNotifier,
     /// How often the kernel has forgotten something.
     forgotten: AtomicU64,
-}
-
-/// The way to tell the kernel something unasked, once there is a session.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SharedNotifier(Arc<OnceLock<Notifier>>);
-
-impl SharedNotifier {
-    pub(crate) fn set(&self, notifier: Notifier) {
-        if self.0.set(notifier).is_err() {
-            log::debug!("a session has one notifier");
-        }
-    }
-
-    /// Makes the kernel ask for attributes anew.
-    pub(crate) fn forget_attributes(&self, id: u64) {
-        self.invalidate(id, -1);
-    }
-
-    /// Makes the kernel send what it has gathered to be written to a file. Not to be called by a
-    /// thread that reads requests: the data comes as some.
-    fn flush(&self, id: u64) {
-        self.invalidate(id, 0);
-    }
-
-    fn invalidate(&self, id: u64, offset: i64) {
-        if let Some(notifier) = self.0.get()
-            && let Err(error) = notifier.inval_inode(INodeNo(id), offset, 0)
-        {
-            // The kernel does not know it any more.
-            log::debug!("cannot invalidate {id}: {error}");
-        }
-    }
 }
 
 thread_local! {
@@ -126,51 +96,6 @@ impl Adapter {
     /// copied.
     fn is_slow(&self, ino: INodeNo, data: bool) -> bool {
         self.overlay.is_slow_to_change(ino.0, data)
-    }
-}
-
-/// How long the attributes of a node hold. The library answers a lookup with one number for the node
-/// and for `st_ino`; where the two differ, the kernel is to ask for the attributes. So it is with
-/// names of a lower file that only look like one until they are parted by a copy-up.
-fn attr_timeout(attr: &Attr, id: u64, timeout: Duration) -> Duration {
-    match attr.ino == id || id == ROOT_ID {
-        true => timeout,
-        false => Duration::ZERO,
-    }
-}
-
-fn answer_entry(reply: ReplyEntry, timeout: Duration, result: Result<Entry>) {
-    match result {
-        Ok(entry) => {
-            let (attr, generation) = (attr(&entry.attr, entry.id), Generation(0));
-            let attr_timeout = attr_timeout(&entry.attr, entry.id, timeout);
-            reply.entry_with_ttls(&attr_timeout, &timeout, &attr, generation);
-        }
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn answer(reply: ReplyEmpty, result: Result<()>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn answer_written(reply: ReplyWrite, result: Result<usize>) {
-    match result {
-        // No more is written than was asked for, and that came as 32 bits.
-        Ok(size) => reply.written(u32::try_from(size).unwrap_or(u32::MAX)),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
-    match result {
-        Err(error) => reply.error(errno(error)),
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
-        Ok(value) => reply.data(&value),
     }
 }
 
@@ -233,13 +158,8 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.overlay.getattr(ino.0) {
-            Ok(found) => {
-                let timeout = attr_timeout(&found, ino.0, self.options.timeout);
-                reply.attr(&timeout, &attr(&found, found.ino));
-            }
-            Err(error) => reply.error(errno(error)),
-        }
+        let found = self.overlay.getattr(ino.0);
+        answer_attr(reply, ino.0, self.options.timeout, found);
     }
 
     fn setattr(
@@ -283,13 +203,11 @@ impl Filesystem for Adapter {
         let timeout = self.options.timeout;
         let slow = self.is_slow(ino, size.is_some());
         if slow && let Ok(Some(now)) = self.overlay.setattr_of_nothing(ino.0, &set) {
-            return reply.attr(&attr_timeout(&now, ino.0, timeout), &attr(&now, now.ino));
+            return answer_attr(reply, ino.0, timeout, Ok(now));
         }
         self.run(slow, move |overlay| {
-            match overlay.setattr(&caller, ino.0, &set) {
-                Ok(now) => reply.attr(&attr_timeout(&now, ino.0, timeout), &attr(&now, now.ino)),
-                Err(error) => reply.error(errno(error)),
-            }
+            let now = overlay.setattr(&caller, ino.0, &set);
+            answer_attr(reply, ino.0, timeout, now);
         });
     }
 

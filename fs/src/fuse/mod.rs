@@ -15,7 +15,9 @@
 //! lookup. More readers scatter requests over processors that have to be woken for each.
 
 mod adapter;
+mod answer;
 mod convert;
+mod notifier;
 mod pool;
 
 use std::io;

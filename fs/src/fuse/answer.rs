@@ -1,0 +1,64 @@
+//! Answers to requests: what the overlay returned, in the words of the protocol.
+
+use std::time::Duration;
+
+use fuser::{Generation, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
+
+use super::convert::{attr, errno};
+use crate::Entry;
+use crate::attr::Attr;
+use crate::error::Result;
+use crate::number::ROOT_ID;
+
+/// How long the attributes of a node hold. The library answers a lookup with one number for the node
+/// and for `st_ino`; where the two differ, the kernel is to ask for the attributes. So it is with
+/// names of a lower file that only look like one until they are parted by a copy-up.
+pub(crate) fn attr_timeout(attr: &Attr, id: u64, timeout: Duration) -> Duration {
+    match attr.ino == id || id == ROOT_ID {
+        true => timeout,
+        false => Duration::ZERO,
+    }
+}
+
+pub(crate) fn answer_entry(reply: ReplyEntry, timeout: Duration, result: Result<Entry>) {
+    match result {
+        Ok(entry) => {
+            let (attr, generation) = (attr(&entry.attr, entry.id), Generation(0));
+            let attr_timeout = attr_timeout(&entry.attr, entry.id, timeout);
+            reply.entry_with_ttls(&attr_timeout, &timeout, &attr, generation);
+        }
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+/// Of the node with this id.
+pub(crate) fn answer_attr(reply: ReplyAttr, id: u64, timeout: Duration, result: Result<Attr>) {
+    match result {
+        Ok(now) => reply.attr(&attr_timeout(&now, id, timeout), &attr(&now, now.ino)),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+pub(crate) fn answer(reply: ReplyEmpty, result: Result<()>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+pub(crate) fn answer_written(reply: ReplyWrite, result: Result<usize>) {
+    match result {
+        // No more is written than was asked for, and that came as 32 bits.
+        Ok(size) => reply.written(u32::try_from(size).unwrap_or(u32::MAX)),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+pub(crate) fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
+    match result {
+        Err(error) => reply.error(errno(error)),
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+    }
+}
