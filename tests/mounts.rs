@@ -379,6 +379,23 @@ fn what_was_just_written_is_no_hole() {
     });
 }
 
+/// fstests generic/448. An offset that is negative to the kernel comes as a large one from here.
+#[test]
+fn there_is_no_data_before_the_file() {
+    inside("there_is_no_data_before_the_file", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "data");
+        stack.mount();
+        let file = fs::File::open(stack.merged("f")).unwrap();
+        for offset in [u64::MAX, 1 << 63] {
+            for whence in [rustix::fs::SeekFrom::Data, rustix::fs::SeekFrom::Hole] {
+                let sought = rustix::fs::seek(&file, whence(offset));
+                assert_eq!(sought, Err(rustix::io::Errno::NXIO));
+            }
+        }
+    });
+}
+
 #[test]
 fn set_uid_is_gone_at_once_when_others_write() {
     inside("set_uid_is_gone_at_once_when_others_write", || {

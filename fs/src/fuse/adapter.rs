@@ -643,7 +643,8 @@ impl Filesystem for Adapter {
             _ => return reply.error(fuser::Errno::EINVAL),
         };
         let Ok(offset) = u64::try_from(offset) else {
-            return reply.error(fuser::Errno::EINVAL);
+            // As lseek(2) says of what is before the file as of what is behind it.
+            return reply.error(fuser::Errno::ENXIO);
         };
         let (overlay, notifier) = (self.overlay.clone(), self.notifier.clone());
         let gathers = self.options.writeback;
