@@ -10,7 +10,7 @@
 //! The peers take turns, in another order each round, so that what else the machine does meets all of
 //! them; what is shown are medians. Each sample is taken on a mount of its own.
 //!
-//! This program starts itself three times. The outermost process only waits and cleans up: it is the
+//! This program starts itself three times, besides to mount and to be a client. The outermost process only waits and cleans up: it is the
 //! one that is left when a measurement fails or is interrupted. Below it, in a mount namespace of its
 //! own, one makes the file systems and reports; and for the part of an ordinary user one measures as
 //! that, in a user namespace. Mounts go with their namespace.
@@ -26,6 +26,7 @@
     reason = "a measurement prints, and one that cannot go on ends"
 )]
 
+mod floor;
 mod layers;
 mod measure;
 mod peers;
@@ -98,6 +99,8 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let inner = match arguments.split_first() {
         Some((word, rest)) if word == peers::MOUNT_KERNEL => Some(peers::mount_kernel(rest)),
+        Some((word, [target])) if word == floor::MOUNT => Some(floor::mount(target.as_ref())),
+        Some((word, _)) if word == floor::SERVE => Some(floor::serve()),
         Some((word, rest)) if word == clients::CLIENT => {
             let rest: Vec<String> = rest.iter().map(|s| s.to_string_lossy().into()).collect();
             Some(clients::client(&rest))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Scale, Store};
-use super::peers::{Peer, Stack};
+use super::peers::{Kind, Peer, Stack};
 use super::workloads::{Place, Unit, Watch, Workload};
 
 /// One line of the table: a figure of one workload, for each peer.
@@ -94,7 +94,8 @@ impl Course<'_> {
                 ));
                 for turn in 0..self.peers.len() {
                     let peer = &self.peers[(round + number + turn) % self.peers.len()];
-                    if is_missing(&rows, workload, peer) {
+                    let unfit = peer.kind == Kind::Floor && !workload.needs_no_layers;
+                    if unfit || is_missing(&rows, workload, peer) {
                         continue;
                     }
                     serial += 1;

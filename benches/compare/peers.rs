@@ -22,6 +22,8 @@ pub enum Kind {
     Kernel,
     Plyfs,
     FuseOverlayfs,
+    /// See [`floor`](super::floor).
+    Floor,
 }
 
 /// One of the file systems that are compared.
@@ -53,6 +55,12 @@ pub fn find() -> (Vec<Peer>, Vec<String>) {
             "Linux {}",
             rustix::system::uname().release().to_string_lossy()
         ),
+    });
+    peers.push(Peer {
+        name: "floor",
+        kind: Kind::Floor,
+        program: std::env::current_exe().unwrap(),
+        version: "FUSE alone: answers from memory, no layers".to_owned(),
     });
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), PathBuf::from);
     let second = home.join(".cargo/bin/fuse-overlayfs");
@@ -165,6 +173,10 @@ impl Peer {
             let flag = stack.userxattr.then_some("userxattr");
             let options: Vec<&str> = stack.options.iter().copied().chain(flag).collect();
             command.arg(options.join(",")).args(stack.lowers);
+            return command;
+        }
+        if self.kind == Kind::Floor {
+            command.arg(super::floor::MOUNT).arg(merged);
             return command;
         }
         let paths: Vec<_> = stack.lowers.iter().map(|path| path.display()).collect();

@@ -240,6 +240,15 @@ impl Overlay {
 
     /// What stat(2) shows for a node.
     pub(crate) fn attr(&self, node: &Node) -> Result<Attr> {
+        // The kernel asks for those of a directory after each change in it, which went by this descriptor.
+        if node.kind.is_dir()
+            && let (Some(upper), Some(handle)) = (&self.upper, self.fds.get(Key::UpperDir(node.id)))
+        {
+            let at = At::Fd(handle.fd.as_fd());
+            let mut attr = self.attr_of(at, &stat(at)?, upper.layer.records)?;
+            node.adapt(&mut attr, true);
+            return Ok(attr);
+        }
         let object = self.locate(node)?;
         let stat = stat(object.at())?;
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;

@@ -71,8 +71,11 @@ fn run_child(plan: Plan, tell: File, bound: bool) -> Outcome {
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
             .doing("bind the daemon to its parent")?;
     }
-    // A group of its own: an interrupt at the terminal is for the command, not for the mount.
-    rustix::process::setsid().doing("start a session")?;
+    // A group of its own: an interrupt or the end of the terminal is for the command, not for the mount.
+    // But not a session of its own: the scheduler takes what is in one session for one task
+    // (`sched_autogroup_enabled`, sched(7)), and a request that has to wake a process of another takes
+    // up to twice as long.
+    rustix::process::setpgid(None, None).doing("start a process group")?;
     let mut tell = Some(tell);
     let served = serve(plan, || {
         let Some(mut tell) = tell.take() else {

@@ -128,6 +128,8 @@ pub struct Workload {
     pub is_long: bool,
     /// It empties the caches of the machine itself.
     pub drops_caches: bool,
+    /// It uses nothing of the lower layers.
+    pub needs_no_layers: bool,
     pub run: fn(&Place<'_>, &mut Watch) -> io::Result<()>,
 }
 
@@ -143,6 +145,7 @@ const fn on(layers: Layers, id: &'static str, about: &'static str, run: Run) -> 
         against: None,
         is_long: false,
         drops_caches: false,
+        needs_no_layers: false,
         run,
     }
 }
@@ -165,6 +168,11 @@ impl Workload {
 
     const fn dropping_caches(mut self) -> Self {
         self.drops_caches = true;
+        self
+    }
+
+    const fn bare(mut self) -> Self {
+        self.needs_no_layers = true;
         self
     }
 
@@ -247,27 +255,42 @@ pub static ALL: &[Workload] = &[
         reading::readdir,
     )
     .mark(1.1),
-    on(Layers::Tree, "create", "empty file", names::create).mark(3.5),
-    on(Layers::Tree, "create-4k", "file of 4 KiB", names::create_4k).mark(3.5),
+    on(Layers::Tree, "create", "empty file", names::create)
+        .mark(3.5)
+        .bare(),
+    on(Layers::Tree, "create-4k", "file of 4 KiB", names::create_4k)
+        .mark(3.5)
+        .bare(),
     on(
         Layers::Tree,
         "rename",
         "file, in its directory",
         names::rename,
     )
-    .mark(3.5),
-    on(Layers::Tree, "unlink", "upper file", names::unlink).mark(3.5),
+    .mark(3.5)
+    .bare(),
+    on(Layers::Tree, "unlink", "upper file", names::unlink)
+        .mark(3.5)
+        .bare(),
     on(
         Layers::Tree,
         "unlink-lower",
         "lower file",
         names::unlink_lower,
     ),
-    on(Layers::Tree, "mkdir", "directory", names::mkdir).mark(3.5),
-    on(Layers::Tree, "rmdir", "empty upper directory", names::rmdir).mark(3.5),
-    on(Layers::Tree, "symlink", "symbolic link", names::symlink).mark(3.5),
-    on(Layers::Tree, "link", "hard link", names::link),
-    on(Layers::Tree, "chmod", "upper file", names::chmod).mark(5.0),
+    on(Layers::Tree, "mkdir", "directory", names::mkdir)
+        .mark(3.5)
+        .bare(),
+    on(Layers::Tree, "rmdir", "empty upper directory", names::rmdir)
+        .mark(3.5)
+        .bare(),
+    on(Layers::Tree, "symlink", "symbolic link", names::symlink)
+        .mark(3.5)
+        .bare(),
+    on(Layers::Tree, "link", "hard link", names::link).bare(),
+    on(Layers::Tree, "chmod", "upper file", names::chmod)
+        .mark(5.0)
+        .bare(),
     on(
         Layers::Tree,
         "rm-r",
@@ -281,14 +304,16 @@ pub static ALL: &[Workload] = &[
         "128 bytes, sequential, with close",
         data::write_128,
     )
-    .mark(1.3),
+    .mark(1.3)
+    .bare(),
     on(
         Layers::Tree,
         "write-seq",
         "MiB, with close",
         data::write_sequential,
     )
-    .mark(1.3),
+    .mark(1.3)
+    .bare(),
     on(
         Layers::Big,
         "read-seq-first",
@@ -308,41 +333,49 @@ pub static ALL: &[Workload] = &[
         "4 KiB of an upper file",
         data::read_random,
     )
-    .mark(1.3),
+    .mark(1.3)
+    .bare(),
     on(
         Layers::Tree,
         "write-random",
         "4 KiB of an upper file, with close",
         data::write_random,
     )
-    .mark(1.3),
+    .mark(1.3)
+    .bare(),
     on(
         Layers::Tree,
         "mmap-read",
         "page of an upper file",
         data::mmap_read,
     )
-    .mark(1.3),
+    .mark(1.3)
+    .bare(),
     on(
         Layers::Tree,
         "mmap-write",
         "page of an upper file, with msync",
         data::mmap_write,
     )
-    .mark(1.3),
-    on(Layers::Tree, "fsync", "4 KiB and fsync", data::fsync).mark(4.0),
+    .mark(1.3)
+    .bare(),
+    on(Layers::Tree, "fsync", "4 KiB and fsync", data::fsync)
+        .mark(4.0)
+        .bare(),
     on(
         Layers::Tree,
         "create-2",
         "empty file, two clients",
         clients::create_two,
-    ),
+    )
+    .bare(),
     on(
         Layers::Tree,
         "create-4",
         "empty file, four clients",
         clients::create_four,
-    ),
+    )
+    .bare(),
     on(
         Layers::Tree,
         "stat-2",
