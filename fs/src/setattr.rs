@@ -9,6 +9,7 @@ use crate::Overlay;
 use crate::attr::{Attr, Caller, DropSetId, FileKind, SetAttr, SetTime};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
+use crate::fd_cache::Key;
 use crate::inode::Node;
 use crate::object::{self, Located};
 use crate::records::Records;
@@ -71,8 +72,13 @@ impl Overlay {
         }
         if set.atime.is_some() || set.mtime.is_some() {
             let mut times = node.times.lock();
-            let object = self.locate(&node)?;
-            object::set_times(object.at(), &timestamps(set))?;
+            match self.fds.get(Key::File(node.id)) {
+                // Nothing in a lower layer is ever opened for writing.
+                Some(handle) if handle.writable => {
+                    rustix::fs::futimens(&handle.fd, &timestamps(set))?;
+                }
+                _ => object::set_times(self.locate(&node)?.at(), &timestamps(set))?,
+            }
             *times = None;
         }
         let attr = self.attr(&node)?;
@@ -92,6 +98,11 @@ impl Overlay {
         let Some(SetTime::At(mtime)) = set.mtime.filter(|_| *set == only_mtime) else {
             return Ok(None);
         };
+        let told = node.times.lock().map(|told| told.mtime());
+        if told.is_some_and(|told| told != mtime) && node.in_upper() {
+            // What was told is what it is.
+            return Ok(None);
+        }
         let attr = self.attr(node)?;
         Ok((attr.mtime == mtime).then(|| {
             node.told_mtime(mtime);
