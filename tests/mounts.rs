@@ -379,6 +379,23 @@ fn what_was_just_written_is_no_hole() {
     });
 }
 
+/// Of the superuser's daemon: writes beyond quotas and into reserved blocks are not for others' data.
+#[test]
+fn the_daemon_gives_up_what_exempts_from_limits() {
+    inside("the_daemon_gives_up_what_exempts_from_limits", || {
+        let mut stack = Stack::new(1);
+        stack.mount();
+        let mut pid = [0; 32];
+        let length = rustix::fs::getxattr(stack.merged(""), "plyfs.daemon_pid", &mut pid[..]);
+        let pid = str::from_utf8(&pid[..length.unwrap()]).unwrap();
+        let daemon = rustix::process::Pid::from_raw(pid.parse().unwrap());
+        let sets = rustix::thread::capabilities(daemon).unwrap();
+        let resource = rustix::thread::CapabilitySet::SYS_RESOURCE;
+        assert!(!sets.effective.contains(resource));
+        assert!(!sets.effective.is_empty());
+    });
+}
+
 /// fstests generic/448. An offset that is negative to the kernel comes as a large one from here.
 #[test]
 fn there_is_no_data_before_the_file() {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use plyfs_fs::{Config, Overlay, fuse};
 use plyfs_sys::process::{Fork, SignalQueue, fork};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::thread::CapabilitySet;
 
 use super::backend::{self, Backend, Wanted};
 use super::connection::{self, Request};
@@ -141,6 +142,7 @@ fn keep(
 
 fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome) -> Outcome {
     let overlay = Arc::new(Overlay::open(&plan.overlay)?);
+    obey_limits()?;
     let device = connection::mount(&plan.connection)?;
     // What somebody else has mounted is theirs to unmount.
     let is_ours = plan.connection.device.is_none();
@@ -183,6 +185,18 @@ fn unmount_after_failure(target: &Path) {
     if let Err(failure) = connection::unmount(target, true) {
         log::error!("{failure}");
     }
+}
+
+/// Gives up the capability to write beyond quotas and into blocks reserved for the superuser: what is
+/// written is somebody else's. The kernel's overlay does without it, too (`ovl_fill_super`). Threads that
+/// are started later have what this one has.
+fn obey_limits() -> Outcome {
+    let mut sets = rustix::thread::capabilities(None).doing("read capabilities")?;
+    if sets.effective.contains(CapabilitySet::SYS_RESOURCE) {
+        sets.effective.remove(CapabilitySet::SYS_RESOURCE);
+        rustix::thread::set_capabilities(None, sets).doing("set capabilities")?;
+    }
+    Ok(())
 }
 
 /// As many descriptors as may be had: the cache keeps half of them at most.
