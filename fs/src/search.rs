@@ -106,6 +106,9 @@ impl Overlay {
     }
 }
 
+/// Where the search goes on below, if not by the same name; an error if that cannot be told.
+type Turn = Option<Result<Redirect>>;
+
 struct Search<'o> {
     overlay: &'o Overlay,
     /// What is looked for in the next layer.
@@ -181,7 +184,7 @@ impl Search<'_> {
     }
 
     /// Goes on by a redirect in the layers below.
-    fn turn(&mut self, redirect: Option<Result<Redirect>>) {
+    fn turn(&mut self, redirect: Turn) {
         match redirect {
             Some(Ok(redirect)) => {
                 self.way = redirect;
@@ -270,7 +273,7 @@ impl Search<'_> {
         dir: &Arc<LowerDir>,
         name: &Name,
         is_end: bool,
-    ) -> Result<(Option<Arc<LowerDir>>, Option<Result<Redirect>>)> {
+    ) -> Result<(Option<Arc<LowerDir>>, Turn)> {
         let overlay = self.overlay;
         let fd = dir.open(&overlay.lowers, &overlay.fds)?;
         let layer = &overlay.lowers[usize::from(dir.layer)];
@@ -356,7 +359,7 @@ impl Search<'_> {
         at: At<'_>,
         stat: &Statx,
         layer: &Layer,
-    ) -> Result<Option<Result<Redirect>>> {
+    ) -> Result<Turn> {
         let overlay = self.overlay;
         if self.found.is_none() {
             let real = Real::Lower(dir.clone());
