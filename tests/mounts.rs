@@ -469,3 +469,41 @@ fn a_program_that_runs_can_be_read() {
         assert_eq!(read.unwrap(), fs::read("/bin/sleep").unwrap());
     });
 }
+
+/// A copy without its data made its whole directory impossible to list.
+#[test]
+fn a_damaged_file_is_listed_and_refused() {
+    inside("a_damaged_file_is_listed_and_refused", || {
+        let mut stack = Stack::new(2);
+        put(&stack.lower(0, "d/sound"), "sound");
+        put(&stack.lower(0, "d/damaged"), "");
+        let damaged = fs::File::options()
+            .write(true)
+            .open(stack.lower(0, "d/damaged"));
+        damaged.unwrap().set_len(10_000).unwrap();
+        let namespace = match is_initial_namespace() {
+            true => "trusted",
+            false => "user",
+        };
+        let record = format!("{namespace}.overlay.metacopy");
+        let empty = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(stack.lower(0, "d/damaged"), record, b"", empty).unwrap();
+        stack.mount();
+        for _ in 0..3 {
+            let entries = fs::read_dir(stack.merged("d")).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            assert_eq!(names, ["damaged", "sound"]);
+            assert_eq!(fs::read(stack.merged("d/sound")).unwrap(), b"sound");
+            for error in [
+                fs::metadata(stack.merged("d/damaged")).unwrap_err(),
+                fs::read(stack.merged("d/damaged")).unwrap_err(),
+                fs::write(stack.merged("d/damaged"), "x").unwrap_err(),
+            ] {
+                let errno = rustix::io::Errno::from_io_error(&error);
+                assert_eq!(errno, Some(rustix::io::Errno::IO));
+            }
+        }
+        stack.unmount();
+    });
+}

@@ -29,38 +29,15 @@ mod power_loss {
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use power_loss::disk::Disk;
 use power_loss::work::{Work, make_lower, names_in};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use support::file_system::{EXT4, Kind, XFS};
 use support::tree::{assert_same, facts};
 use support::*;
-
-/// How a file system is made and mounted.
-struct Kind {
-    name: &'static str,
-    size: u64,
-    make: &'static [&'static str],
-    options: &'static str,
-}
-
-const EXT4: Kind = Kind {
-    name: "ext4",
-    size: 64 << 20,
-    make: &["-q", "-b", "4096", "-E", "lazy_itable_init=0"],
-    options: "loop",
-};
-
-/// Its smallest is 300 MB. Copies are of one file system, which it refuses to mount twice.
-const XFS: Kind = Kind {
-    name: "xfs",
-    size: 320 << 20,
-    make: &["-q"],
-    options: "loop,nouuid",
-};
 
 /// Options of plyfs, and those of the kernel for what it leaves.
 struct Options {
@@ -116,9 +93,7 @@ struct Mounted(PathBuf);
 impl Mounted {
     fn file_system(kind: &Kind, disk: &Path, at: PathBuf) -> Self {
         fs::create_dir(&at).unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", kind.name, "-o", kind.options]);
-        succeed(command.arg(disk).arg(&at));
+        kind.mount(disk, &at);
         Self(at)
     }
 
@@ -164,35 +139,15 @@ fn layers(on: &Path) -> (String, PathBuf) {
     (options, on.join("merged"))
 }
 
-fn cannot(kind: &Kind) -> Option<String> {
-    if !is_initial_namespace() {
-        return Some("only root has loop devices".to_owned());
-    }
-    if !Path::new("/dev/loop-control").exists() {
-        return Some("there are no loop devices".to_owned());
-    }
-    let tool = format!("mkfs.{}", kind.name);
-    let found = Command::new(&tool).arg("-V").output();
-    if found.is_err() {
-        return Some(format!("there is no {tool}"));
-    }
-    let known = fs::read_to_string("/proc/filesystems").unwrap();
-    let is_known = known.lines().any(|line| line.trim() == kind.name);
-    (!is_known).then(|| format!("this kernel has no {}", kind.name))
-}
-
 fn survive(name: &str, kind: &Kind, options: &Options) {
-    if let Some(why) = cannot(kind) {
+    if let Some(why) = kind.cannot() {
         return skip(name, &why);
     }
     let rounds = number("PLYFS_POWER_ROUNDS", 5);
     let mut random = fastrand::Rng::with_seed(number("PLYFS_POWER_SEED", 1));
     let tmp = tempfile::tempdir().unwrap();
     let image = tmp.path().join("image");
-    let file = File::create(&image).unwrap();
-    file.set_len(kind.size).unwrap();
-    let mut make = Command::new(format!("mkfs.{}", kind.name));
-    succeed(make.args(kind.make).arg(&image));
+    kind.make(&image, &[]);
 
     let disk = Disk::of(&image, tmp.path().join("fuse"));
     let below = Mounted::file_system(kind, &disk.path(), tmp.path().join("fs"));
@@ -220,7 +175,7 @@ fn survive(name: &str, kind: &Kind, options: &Options) {
             let observed = expected.clone();
             let observe = move || observed.lock().unwrap().clone();
             let (left, expected) = disk.lose_power(random.u64(..150), observe);
-            let (kept, all) = left.write_image(&mut random, &image);
+            let (kept, all) = left.write_image(round, &mut random, &image);
             (lost, written) = (lost + all - kept, written + all);
             let at = tmp.path().join(format!("round{round}"));
             let found = Mounted::file_system(kind, &image, at);
@@ -275,7 +230,7 @@ fn look_at(on: &Path, options: &Options, expected: &power_loss::work::Expected, 
         merged.end();
         shown
     };
-    let (ours, kernels) = match round % 2 {
+    let (ours, kernels) = match (round + round / 4) % 2 {
         0 => (by_plyfs(), by_kernel()),
         _ => {
             let kernels = by_kernel();

@@ -14,6 +14,10 @@ use crate::error::{Errno, Result};
 use crate::layer::Marks;
 use crate::redirect::Redirect;
 
+/// The shortest record of a metacopy that says something of its data, in bytes
+/// (`OVL_METACOPY_MIN_SIZE` of the kernel).
+const SHORTEST_DIGEST: usize = 4;
+
 /// The marks of a directory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DirMarks {
@@ -23,8 +27,8 @@ pub(crate) struct DirMarks {
     pub(crate) whiteouts: bool,
     /// What is in it may have an origin, or be a metacopy.
     pub(crate) impure: bool,
-    /// Where those below it are, if not under its name.
-    pub(crate) redirect: Option<Redirect>,
+    /// Where those below it are, if not under its name; an error if that cannot be told.
+    pub(crate) redirect: Option<Result<Redirect>>,
 }
 
 /// The marks of a file that is no directory.
@@ -32,8 +36,8 @@ pub(crate) struct DirMarks {
 pub(crate) struct FileMarks {
     /// Its data is in a layer below.
     pub(crate) metacopy: bool,
-    /// Where its data is, if not under its name.
-    pub(crate) redirect: Option<Redirect>,
+    /// Where its data is, if not under its name; an error if that cannot be told.
+    pub(crate) redirect: Option<Result<Redirect>>,
     /// The handle of the lower file it was copied from.
     pub(crate) origin: Option<Vec<u8>>,
 }
@@ -65,7 +69,7 @@ impl DirMarks {
         let record = |record| value(at, &names, namespace, record);
         marks.impure = record(Record::Impure)?.is_some_and(|value| value == b"y");
         let redirect = record(Record::Redirect)?;
-        marks.redirect = redirect.and_then(|record| Redirect::parse(&record));
+        marks.redirect = redirect.map(|record| Redirect::parse(&record));
         Ok(marks)
     }
 }
@@ -74,7 +78,7 @@ impl FileMarks {
     /// Reads the marks of a file that is no directory.
     ///
     /// # Errors
-    /// Those of listxattr(2) and getxattr(2).
+    /// `IO` for a metacopy whose record cannot be one; those of listxattr(2) and getxattr(2).
     pub(crate) fn read(at: At<'_>, namespace: Namespace) -> Result<Self> {
         let names = xattr::list(at)?;
         if names.is_empty() {
@@ -83,8 +87,14 @@ impl FileMarks {
         let record = |record| value(at, &names, namespace, record);
         let redirect = record(Record::Redirect)?;
         Ok(Self {
-            metacopy: has(&names, namespace.name(Record::Metacopy).to_bytes()),
-            redirect: redirect.and_then(|record| Redirect::parse(&record)),
+            metacopy: match record(Record::Metacopy)? {
+                // Neither empty nor with a digest.
+                Some(value) if (1..SHORTEST_DIGEST).contains(&value.len()) => {
+                    return Err(Errno::IO);
+                }
+                metacopy => metacopy.is_some(),
+            },
+            redirect: redirect.map(|record| Redirect::parse(&record)),
             origin: record(Record::Origin)?,
         })
     }

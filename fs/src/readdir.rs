@@ -38,6 +38,19 @@ pub struct DirEntry {
     pub name: Arc<OsStr>,
 }
 
+/// The number that is listed for what cannot be looked up. No object has it.
+pub(crate) const LOST: u64 = u64::MAX;
+
+/// Lists a name of which no more is known, since one damaged file is not to hide all others in its
+/// directory. Whoever looks it up is told the error.
+fn lost(entry: &mut DirEntry, error: Errno) {
+    log::debug!(
+        "{} is listed, and cannot be looked up: {error}",
+        entry.name.display()
+    );
+    (entry.ino, entry.kind) = (LOST, FileKind::Regular);
+}
+
 /// Whether a reader has room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
@@ -176,7 +189,7 @@ impl Overlay {
                     Ok((ino, kind)) => (entry.ino, entry.kind) = (ino, kind),
                     // Removed meanwhile, or a directory that is mounted in a second place.
                     Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
-                    Err(error) => return Err(error),
+                    Err(error) => lost(entry, error),
                 },
             }
             Ok(take(entry))
@@ -184,7 +197,8 @@ impl Overlay {
     }
 
     /// As [`readdir`](Self::readdir), with every entry but `.` and `..` looked up. An entry that was
-    /// taken counts as looked up and is to be forgotten like any other.
+    /// taken counts as looked up and is to be forgotten like any other. One that cannot be looked up
+    /// comes without what would have been found.
     ///
     /// # Errors
     /// As [`readdir`](Self::readdir).
@@ -192,22 +206,25 @@ impl Overlay {
         &self,
         id: u64,
         cookie: u64,
-        mut take: impl FnMut(&DirEntry, &Entry) -> Room,
+        mut take: impl FnMut(&DirEntry, Option<&Entry>) -> Room,
     ) -> Result<()> {
         let node = self.node(id)?;
         self.each_item(&node, cookie, |entry, known| {
             if known.is_none() {
                 let itself = self.entry_of_dots(&node, entry.cookie)?;
-                return Ok(take(entry, &itself));
+                return Ok(take(entry, Some(&itself)));
             }
             let found = match self.lookup_in(&node, &entry.name) {
                 Ok((_, found)) => found,
                 // Removed meanwhile, or a directory that is mounted in a second place.
                 Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    lost(entry, error);
+                    return Ok(take(entry, None));
+                }
             };
             (entry.ino, entry.kind) = (found.attr.ino, found.attr.kind);
-            let room = take(entry, &found);
+            let room = take(entry, Some(&found));
             if room == Room::Full {
                 self.forget(found.id, 1);
             }

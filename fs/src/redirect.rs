@@ -43,20 +43,29 @@ pub(crate) enum Redirect {
 }
 
 impl Redirect {
-    /// Reads a record. `None` for one that names nothing.
-    pub(crate) fn parse(record: &[u8]) -> Option<Self> {
-        let usable = |name: &[u8]| {
-            !matches!(name, b"" | b"." | b"..") && !name.contains(&0) && name.len() <= 255
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// As the kernel's overlay: `INVAL` for one that names nothing, `ACCESS` for one with dots, which
+    /// could lead out. What goes on below is then not known, and nothing else may be shown for it.
+    pub(crate) fn parse(record: &[u8]) -> Result<Self> {
+        let name = |bytes: &[u8]| match bytes {
+            b"" => Err(Errno::INVAL),
+            b"." | b".." => Err(Errno::ACCESS),
+            _ if bytes.contains(&0) => Err(Errno::INVAL),
+            _ => Ok(Name::from(OsStr::from_bytes(bytes))),
         };
-        let name = |bytes: &[u8]| Name::from(OsStr::from_bytes(bytes));
         match record.strip_prefix(b"/") {
             Some(path) => {
-                let parts = || path.split(|byte| *byte == b'/');
-                parts()
-                    .all(usable)
-                    .then(|| Self::Path(parts().map(name).collect()))
+                let parts: Vec<_> = path.split(|byte| *byte == b'/').collect();
+                if parts.contains(&&b""[..]) {
+                    return Err(Errno::INVAL);
+                }
+                let names = parts.into_iter().map(name);
+                Ok(Self::Path(names.collect::<Result<_>>()?))
             }
-            None => (usable(record) && !record.contains(&b'/')).then(|| Self::Name(name(record))),
+            None if record.contains(&b'/') => Err(Errno::INVAL),
+            None => Ok(Self::Name(name(record)?)),
         }
     }
 
@@ -143,10 +152,13 @@ mod tests {
 
     #[test]
     fn what_leads_out_or_nowhere_is_no_redirect() {
-        for record in [
-            "", "/", ".", "..", "a/b", "/a/", "//a", "/a//b", "/../a", "/a/..", "a\0b",
-        ] {
-            assert_eq!(Redirect::parse(record.as_bytes()), None, "{record:?}");
+        for record in ["", "/", "a/b", "../a", "/a/", "//a", "/a//..", "a\0b"] {
+            let parsed = Redirect::parse(record.as_bytes());
+            assert_eq!(parsed, Err(Errno::INVAL), "{record:?}");
+        }
+        for record in [".", "..", "/../a", "/a/.."] {
+            let parsed = Redirect::parse(record.as_bytes());
+            assert_eq!(parsed, Err(Errno::ACCESS), "{record:?}");
         }
     }
 }

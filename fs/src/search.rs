@@ -59,6 +59,7 @@ impl Overlay {
             overlay: self,
             way: Redirect::Name(name.clone()),
             redirected: false,
+            lost: None,
             found: None,
             wants_data: false,
             stop: false,
@@ -111,12 +112,17 @@ impl Overlay {
     }
 }
 
+/// Where the search goes on below, if not by the same name; an error if that cannot be told.
+type Turn = Option<Result<Redirect>>;
+
 struct Search<'o> {
     overlay: &'o Overlay,
     /// What is looked for in the next layer.
     way: Redirect,
     /// Whether a redirect has led there.
     redirected: bool,
+    /// Why it is not known what to look for.
+    lost: Option<Errno>,
     found: Option<Found>,
     /// What was found is a metacopy, and its data was not found yet.
     wants_data: bool,
@@ -159,7 +165,7 @@ impl Search<'_> {
             self.stop = marks.opaque;
             if !marks.opaque {
                 self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect;
+                found.redirect = marks.redirect.and_then(Result::ok);
             }
         } else if !is_dir
             && (overlay.metacopy
@@ -176,7 +182,7 @@ impl Search<'_> {
                 self.stop = false;
                 self.wants_data = true;
                 self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect;
+                found.redirect = marks.redirect.and_then(Result::ok);
             }
         }
         self.found = Some(found);
@@ -184,10 +190,14 @@ impl Search<'_> {
     }
 
     /// Goes on by a redirect in the layers below.
-    fn turn(&mut self, redirect: Option<Redirect>) {
-        if let Some(redirect) = redirect {
-            self.way = redirect;
-            self.redirected = true;
+    fn turn(&mut self, redirect: Turn) {
+        match redirect {
+            Some(Ok(redirect)) => {
+                self.way = redirect;
+                self.redirected = true;
+            }
+            Some(Err(errno)) => self.lost = Some(errno),
+            None => {}
         }
     }
 
@@ -218,6 +228,9 @@ impl Search<'_> {
 
     /// Follows the way from a directory of one layer.
     fn layer(&mut self, base: &Arc<LowerDir>) -> Result<()> {
+        if let Some(errno) = self.lost {
+            return Err(errno);
+        }
         let names = match &self.way {
             Redirect::Name(name) => {
                 let name = name.clone();
@@ -235,12 +248,16 @@ impl Search<'_> {
             let (found, redirect) = self.look(&dir, name, is_end)?;
             turned |= redirect.is_some();
             match redirect {
-                Some(Redirect::Path(path)) => {
+                Some(Ok(Redirect::Path(path))) => {
                     way = path.to_vec();
                     // An opaque directory above does not hide what a path leads to.
                     self.stop = false;
                 }
-                Some(Redirect::Name(name)) => way.push(name),
+                Some(Ok(Redirect::Name(name))) => way.push(name),
+                lost @ Some(Err(_)) => {
+                    self.turn(lost);
+                    return Ok(());
+                }
                 None => way.push(name.clone()),
             }
             let Some(found) = found else {
@@ -250,7 +267,7 @@ impl Search<'_> {
             dir = found;
         }
         if turned {
-            self.turn(Some(Redirect::Path(way.into())));
+            self.turn(Some(Ok(Redirect::Path(way.into()))));
         }
         Ok(())
     }
@@ -262,7 +279,7 @@ impl Search<'_> {
         dir: &Arc<LowerDir>,
         name: &Name,
         is_end: bool,
-    ) -> Result<(Option<Arc<LowerDir>>, Option<Redirect>)> {
+    ) -> Result<(Option<Arc<LowerDir>>, Turn)> {
         let overlay = self.overlay;
         let fd = dir.open(&overlay.lowers, &overlay.fds)?;
         let layer = &overlay.lowers[usize::from(dir.layer)];
@@ -270,7 +287,12 @@ impl Search<'_> {
             return Ok((None, None));
         }
         let at = At::Name(fd.as_fd(), name.as_bytes());
-        let Some(stat) = stat_of_absent(stat_name(fd.as_fd(), name.as_bytes()))? else {
+        let stat = match stat_name(fd.as_fd(), name.as_bytes()) {
+            // A redirect may name what cannot be.
+            Err(Errno::NAMETOOLONG) if self.redirected => None,
+            stat => stat_of_absent(stat)?,
+        };
+        let Some(stat) = stat else {
             self.stop |= layer.has_archive_whiteout(fd.as_fd(), name)?;
             return Ok((None, None));
         };
@@ -343,7 +365,7 @@ impl Search<'_> {
         at: At<'_>,
         stat: &Statx,
         layer: &Layer,
-    ) -> Result<Option<Redirect>> {
+    ) -> Result<Turn> {
         let overlay = self.overlay;
         if self.found.is_none() {
             let real = Real::Lower(dir.clone());
@@ -380,6 +402,9 @@ impl Search<'_> {
 
     /// Looks for the data of a metacopy in the layers that hold nothing but data.
     fn data_layers(&mut self) -> Result<()> {
+        if let Some(errno) = self.lost {
+            return Err(errno);
+        }
         let overlay = self.overlay;
         let Redirect::Path(names) = &self.way else {
             return Ok(());

@@ -183,7 +183,7 @@ fn a_listing_continues_where_a_full_buffer_ended() {
             cookie = entry.cookie;
             let name = entry.name.to_str().unwrap().to_owned();
             if name != "." && name != ".." {
-                seen.push((name, found.id));
+                seen.push((name, found.unwrap().id));
             }
             Room::Taken
         })

@@ -182,11 +182,17 @@ impl Disk {
 
 impl Left {
     /// Writes an image of what may be found when the power comes back. Returns how many of the writes
-    /// after the last flush are in it, and how many there were.
-    pub fn write_image(self, random: &mut fastrand::Rng, image: &Path) -> (usize, usize) {
+    /// after the last flush are in it, and how many there were. In turns none of them are in it, all, the
+    /// first, and any.
+    pub fn write_image(
+        self,
+        round: u64,
+        random: &mut fastrand::Rng,
+        image: &Path,
+    ) -> (usize, usize) {
         let (mut found, written) = (self.safe, self.written);
         let all = written.len();
-        let kept: Vec<_> = match random.u8(..4) {
+        let kept: Vec<_> = match round % 4 {
             0 => Vec::new(),
             1 => written,
             2 => written.into_iter().take(random.usize(..=all)).collect(),

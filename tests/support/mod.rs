@@ -10,6 +10,7 @@
 
 pub mod backend;
 pub mod container;
+pub mod file_system;
 pub mod manifest;
 pub mod program;
 pub mod tree;
@@ -229,10 +230,15 @@ impl Stack {
         let at = self.tmp.path().join("small");
         fs::create_dir(&at).unwrap();
         mount("tmpfs", &at, "tmpfs", MountFlags::empty(), &*data).unwrap();
+        self.upper_in(&at);
+    }
+
+    /// Puts the upper and work directories in this one.
+    pub fn upper_in(&self, dir: &Path) {
         for name in ["upper", "work"] {
             fs::remove_dir(self.tmp.path().join(name)).unwrap();
-            fs::create_dir(at.join(name)).unwrap();
-            std::os::unix::fs::symlink(at.join(name), self.tmp.path().join(name)).unwrap();
+            fs::create_dir(dir.join(name)).unwrap();
+            std::os::unix::fs::symlink(dir.join(name), self.tmp.path().join(name)).unwrap();
         }
     }
 

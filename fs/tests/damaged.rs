@@ -1,0 +1,143 @@
+//! Records of an overlay that say nothing that could be true. What is shown for them is an error, and
+//! never something else.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+
+use common::*;
+use plyfs_fs::{Errno, RedirectDir, Room};
+
+/// A directory and a file of two layers. The file above is as large as the one below, and empty.
+fn layers() -> Stack {
+    let mut stack = Stack::new(2);
+    put(&stack.lower(1, "d/below"), "");
+    put(&stack.lower(1, "other/else"), "");
+    put(&stack.lower(1, "f"), "data");
+    put(&stack.lower(0, "d/above"), "");
+    put(&stack.lower(0, "f"), "");
+    put(&stack.lower(0, "sound"), "");
+    let file = fs::File::options().write(true).open(stack.lower(0, "f"));
+    file.unwrap().set_len(4).unwrap();
+    stack.redirect_dir = RedirectDir::On;
+    stack
+}
+
+const NO_REDIRECTS: [(&str, Errno); 9] = [
+    ("", Errno::INVAL),
+    ("a/b", Errno::INVAL),
+    ("../../etc", Errno::INVAL),
+    ("/", Errno::INVAL),
+    ("//other", Errno::INVAL),
+    ("/other/", Errno::INVAL),
+    ("..", Errno::ACCESS),
+    ("/../../etc", Errno::ACCESS),
+    ("/other/../d", Errno::ACCESS),
+];
+
+#[test]
+fn a_directory_with_a_redirect_to_nothing_is_an_error() {
+    for (redirect, error) in NO_REDIRECTS {
+        let mut stack = layers();
+        set_xattr(&stack.lower(0, "d"), &own_record("redirect"), redirect);
+        stack.open();
+        assert_eq!(stack.attr("d").unwrap_err(), error, "{redirect:?}");
+        assert_eq!(stack.list(""), ["d", "f", "other", "sound"], "{redirect:?}");
+    }
+}
+
+#[test]
+fn a_metacopy_with_a_redirect_to_nothing_shows_no_other_data() {
+    for (redirect, error) in NO_REDIRECTS {
+        let mut stack = layers();
+        set_xattr(&stack.lower(0, "f"), &own_record("metacopy"), "");
+        set_xattr(&stack.lower(0, "f"), &own_record("redirect"), redirect);
+        stack.open();
+        assert_eq!(stack.attr("f").unwrap_err(), error, "{redirect:?}");
+    }
+}
+
+#[test]
+fn a_redirect_to_a_name_that_cannot_be_leads_nowhere() {
+    let mut stack = layers();
+    let long = format!("/{}", "n".repeat(300));
+    set_xattr(&stack.lower(0, "d"), &own_record("redirect"), &long);
+    stack.open();
+    assert_eq!(stack.list("d"), ["above"]);
+}
+
+#[test]
+fn a_metacopy_whose_record_is_cut_off_is_an_error() {
+    let mut stack = layers();
+    set_xattr(&stack.lower(0, "f"), &own_record("metacopy"), "x");
+    stack.open();
+    assert_eq!(stack.attr("f").unwrap_err(), Errno::IO);
+}
+
+/// It made the whole directory impossible to list.
+#[test]
+fn a_damaged_file_does_not_hide_those_beside_it() {
+    let mut stack = layers();
+    set_xattr(&stack.lower(0, "f"), &own_record("metacopy"), "");
+    set_xattr(&stack.lower(0, "f"), &own_record("redirect"), "/none");
+    stack.open();
+    let root = stack.fs().root();
+    let mut listed = Vec::new();
+    let mut found = Vec::new();
+    let plus = stack.fs().readdir_plus(root, 0, |entry, entry_found| {
+        let name = entry.name.to_string_lossy().into_owned();
+        listed.push((name, entry_found.is_some()));
+        found.extend(entry_found.map(|entry| entry.id));
+        Room::Taken
+    });
+    plus.unwrap();
+    listed.retain(|(name, _)| !name.starts_with('.'));
+    listed.sort();
+    let expected = [("d", true), ("f", false), ("other", true), ("sound", true)];
+    assert_eq!(
+        listed,
+        expected.map(|(name, found)| (name.to_owned(), found))
+    );
+    assert_eq!(stack.list(""), expected.map(|(name, _)| name));
+    found.iter().for_each(|id| stack.fs().forget(*id, 1));
+}
+
+#[test]
+fn redirects_in_a_circle_end() {
+    let mut stack = layers();
+    for layer in [0, 1] {
+        fs::create_dir_all(stack.lower(layer, "other")).unwrap();
+        let set = |path: &str, to: &str| {
+            set_xattr(&stack.lower(layer, path), &own_record("redirect"), to);
+        };
+        set("d", "/other");
+        set("other", "/d");
+    }
+    stack.open();
+    assert_eq!(stack.list("d"), ["above", "else"]);
+    assert_eq!(stack.list("other"), ["below"]);
+}
+
+#[test]
+fn other_records_that_say_nothing_are_let_be() {
+    let mut stack = layers();
+    for (path, record, value) in [
+        ("d", "opaque", "n"),
+        ("d", "origin", "garbage"),
+        ("d", "impure", ""),
+        ("sound", "opaque", "y"),
+        ("sound", "origin", "\u{fb}"),
+        ("sound", "nlink", "garbage"),
+    ] {
+        set_xattr(&stack.lower(0, path), &own_record(record), value);
+    }
+    fs::create_dir(stack.upper("d")).unwrap();
+    set_xattr(&stack.upper("d"), &own_record("origin"), "garbage");
+    stack.open();
+    assert_eq!(stack.list("d"), ["above", "below"]);
+    stack.write("sound", 0, "written").unwrap();
+    stack.remount();
+    assert_eq!(stack.read("sound"), "written");
+}
