@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use plyfs_fs::{Config, IndexUse, LowerLayer, UpperLayer, fuse};
 use rustix::process::{Pid, PidfdFlags};
@@ -51,6 +52,10 @@ fn check_place(plan: &Plan) -> Outcome {
     table::refuse_inside(&plan.overlay, target)
 }
 
+/// How long container tools are waited for: they unmount without waiting until the daemon is done, and
+/// mount the same directories again at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Mounts plain directories on a path, or serves a connection that was mounted already and comes as
 /// `/dev/fd/N`.
 pub(crate) fn mount_directories(
@@ -64,7 +69,7 @@ pub(crate) fn mount_directories(
     let number = mountpoint
         .to_str()
         .and_then(|path| path.strip_prefix("/dev/fd/"));
-    let plan = match number.and_then(|number| number.parse().ok()) {
+    let mut plan = match number.and_then(|number| number.parse().ok()) {
         None => plan_directories(options, absolute_directory(Path::new(mountpoint))?)?,
         Some(number) => {
             let mut plan = plan_directories(options, PathBuf::from(mountpoint))?;
@@ -72,6 +77,7 @@ pub(crate) fn mount_directories(
             plan
         }
     };
+    plan.patience = PATIENCE;
     serve(plan, foreground)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plyfs_fs::{
     Config, IndexUse, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
@@ -344,6 +345,7 @@ pub(crate) fn with_transport(
         transport,
         connection,
         backend: Wanted::of(options),
+        patience: Duration::ZERO,
         hold: None,
     }
 }

@@ -169,3 +169,73 @@ fn a_connection_that_is_mounted_is_served() {
         stack.unmount();
     });
 }
+
+/// Podman unmounts lazily, and mounts again at once, before the first daemon has let go: it failed
+/// with "in use by another mount".
+#[test]
+fn a_mount_follows_one_that_was_taken_away_lazily() {
+    inside("a_mount_follows_one_that_was_taken_away_lazily", || {
+        let mut stack = Stack::new(1);
+        let program = link(&stack, "fuse-overlayfs");
+        let mount = |stack: &Stack| {
+            let mut command = Command::new(&program);
+            command.args(["-o", &stack.options()]);
+            succeed(command.arg(stack.merged("")));
+        };
+        mount(&stack);
+        let held = fs::File::create(stack.merged("f")).unwrap();
+        succeed(plyfs(["umount", "--lazy"]).arg(stack.merged("")));
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            drop(held);
+        });
+        mount(&stack);
+        holder.join().unwrap();
+        stack.mounted_by_other();
+        assert!(stack.merged("f").exists());
+        stack.unmount();
+    });
+}
+
+/// They were taken the other way round, which `podman run --userns=keep-id` showed. The numbers are
+/// those of the lines of a uid_map, as fuse-overlayfs(1) says.
+#[test]
+fn owners_are_mapped_as_fuse_overlayfs_maps_them() {
+    let test = "owners_are_mapped_as_fuse_overlayfs_maps_them";
+    inside(test, || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "root"), "");
+        put(&stack.lower(0, "other"), "");
+        put(&stack.lower(0, "squashed"), "");
+        let chown = |path: PathBuf, id| std::os::unix::fs::chown(path, Some(id), Some(id));
+        if chown(stack.lower(0, "other"), 33).is_err() {
+            return skip(test, "files cannot be given to others here");
+        }
+        let program = link(&stack, "fuse-overlayfs");
+        let mount = |more: &str| {
+            let mut command = Command::new(&program);
+            command.args(["-o", &format!("{},{more}", stack.options())]);
+            succeed(command.arg(stack.merged("")));
+        };
+        let ids = |path: PathBuf| {
+            let meta = fs::metadata(path).unwrap();
+            (meta.uid(), meta.gid())
+        };
+        let map = ":0:1:33:33:0:1:34:34:100";
+        mount(&format!("uidmapping={map},gidmapping={map}"));
+        assert_eq!(ids(stack.merged("root")), (1, 1));
+        assert_eq!(ids(stack.merged("other")), (0, 0));
+        // The superuser of the namespace is on disk what it is shown as here.
+        put(&stack.merged("new"), "");
+        assert_eq!(ids(stack.merged("new")), (0, 0));
+        assert_eq!(ids(stack.upper("new")), (33, 33));
+        chown(stack.merged("new"), 40).unwrap();
+        assert_eq!(ids(stack.upper("new")), (40, 40));
+        succeed(plyfs(["umount"]).arg(stack.merged("")));
+        // One id for all goes before a map, wherever it stands.
+        mount(&format!("squash_to_uid=5,squash_to_root,uidmapping={map}"));
+        assert_eq!(ids(stack.merged("other")), (5, 0));
+        stack.mounted_by_other();
+        stack.unmount();
+    });
+}

@@ -8,31 +8,11 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use support::tools::has;
 use support::*;
-
-/// Where the image is.
-fn image_dir(test: &str) -> Option<PathBuf> {
-    let dir = std::env::var_os("PLYFS_REAL_IMAGE").filter(|dir| !dir.is_empty());
-    let dir = dir.map(PathBuf::from);
-    if dir.is_none() {
-        skip(
-            test,
-            "PLYFS_REAL_IMAGE does not name a directory made by tests/real-image/build.sh",
-        );
-    }
-    dir
-}
-
-/// Whether a program can be run.
-fn has(program: &str) -> bool {
-    let output = Command::new("sh")
-        .args(["-c", "command -v \"$0\"", program])
-        .output();
-    output.is_ok_and(|output| output.status.success())
-}
 
 /// The forms that the image comes in.
 const FORMS: [(&str, &str); 3] = [
@@ -63,7 +43,7 @@ const WORK: &str = r#"python3 -c "import ssl,json" && git init -q /r &&
 /// Import in each form, and work in a container.
 #[test]
 fn every_form_is_imported_and_works() {
-    let Some(dir) = image_dir("every_form_is_imported_and_works") else {
+    let Some(dir) = real_image("every_form_is_imported_and_works") else {
         return;
     };
     if let Some(why) = cannot_mount() {
@@ -95,7 +75,7 @@ fn reference(dir: &Path) -> String {
 #[test]
 fn the_reference_is_made() {
     let test = "the_reference_is_made";
-    let Some(dir) = image_dir(test) else { return };
+    let Some(dir) = real_image(test) else { return };
     if dir.join("reference").exists() {
         return;
     }
@@ -124,7 +104,7 @@ fn the_reference_is_made() {
 #[test]
 fn the_mount_shows_what_umoci_unpacks() {
     let test = "the_mount_shows_what_umoci_unpacks";
-    let Some(dir) = image_dir(test) else { return };
+    let Some(dir) = real_image(test) else { return };
     the_reference_is_made();
     if !dir.join("reference").exists() {
         return skip(test, "there is no reference: run the tests as root first");
@@ -174,7 +154,7 @@ fn compare(reference: &str, ours: &str, writable: bool) {
 #[test]
 fn recorded_owners_are_shown_in_full() {
     let test = "recorded_owners_are_shown_in_full";
-    let Some(dir) = image_dir(test) else { return };
+    let Some(dir) = real_image(test) else { return };
     if !dir.join("reference").exists() {
         return skip(test, "there is no reference: run the tests as root first");
     }
@@ -204,7 +184,7 @@ fn recorded_owners_are_shown_in_full() {
 #[test]
 fn the_kernel_shows_the_work_of_a_session() {
     let test = "the_kernel_shows_the_work_of_a_session";
-    let Some(dir) = image_dir(test) else { return };
+    let Some(dir) = real_image(test) else { return };
     if !rustix::process::geteuid().is_root() && !has_many_ids() {
         return skip(
             test,
@@ -312,7 +292,7 @@ fn has_many_ids() -> bool {
 #[test]
 fn the_reference_is_what_skopeo_and_the_kernel_show() {
     let test = "the_reference_is_what_skopeo_and_the_kernel_show";
-    let Some(dir) = image_dir(test) else { return };
+    let Some(dir) = real_image(test) else { return };
     the_reference_is_made();
     if !rustix::process::geteuid().is_root() || !is_initial_namespace() || !has("buildah") {
         return skip(

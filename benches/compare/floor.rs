@@ -23,8 +23,7 @@ use fuser::{
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
-/// The first argument of this program when it is to mount the floor, and when it is to serve it.
-pub const MOUNT: &str = "__mount-floor";
+/// The first argument of this program when it is to serve it.
 pub const SERVE: &str = "__serve-floor";
 
 /// For as long as the mount lives.

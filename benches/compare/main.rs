@@ -99,7 +99,7 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let inner = match arguments.split_first() {
         Some((word, rest)) if word == peers::MOUNT_KERNEL => Some(peers::mount_kernel(rest)),
-        Some((word, [target])) if word == floor::MOUNT => Some(floor::mount(target.as_ref())),
+        Some((word, [target])) if word == peers::MOUNT_FLOOR => Some(floor::mount(target.as_ref())),
         Some((word, _)) if word == floor::SERVE => Some(floor::serve()),
         Some((word, rest)) if word == clients::CLIENT => {
             let rest: Vec<String> = rest.iter().map(|s| s.to_string_lossy().into()).collect();

@@ -16,13 +16,16 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, U
 /// The first argument of this program when it is to mount the kernel's overlay.
 pub const MOUNT_KERNEL: &str = "__mount-kernel";
 
+/// The same for the server that measures what FUSE costs.
+pub const MOUNT_FLOOR: &str = "__mount-floor";
+
 /// Who serves a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Kernel,
     Plyfs,
     FuseOverlayfs,
-    /// See [`floor`](super::floor).
+    /// A server that only answers: see `floor.rs`.
     Floor,
 }
 
@@ -176,7 +179,7 @@ impl Peer {
             return command;
         }
         if self.kind == Kind::Floor {
-            command.arg(super::floor::MOUNT).arg(merged);
+            command.arg(MOUNT_FLOOR).arg(merged);
             return command;
         }
         let paths: Vec<_> = stack.lowers.iter().map(|path| path.display()).collect();

@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use plyfs_fs::{Config, Overlay, fuse};
+use plyfs_fs::{Config, MountError, Overlay, fuse};
 use plyfs_sys::process::{Fork, SignalQueue, fork};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::CapabilitySet;
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) transport: fuse::Options,
     pub(crate) connection: Request,
     pub(crate) backend: Wanted,
+    /// How long to wait for directories that another mount has.
+    pub(crate) patience: Duration,
     /// Something that is to be held as long as the mount lives: a lock.
     pub(crate) hold: Option<Box<dyn std::any::Any>>,
 }
@@ -142,7 +145,7 @@ fn keep(
 }
 
 fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome) -> Outcome {
-    let overlay = Arc::new(Overlay::open(&plan.overlay)?);
+    let overlay = Arc::new(open_when_free(&plan)?);
     obey_limits()?;
     let device = connection::mount(&plan.connection)?;
     // What somebody else has mounted is theirs to unmount.
@@ -165,6 +168,19 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome)
     };
     drop(plan.hold);
     served
+}
+
+/// Opens the layers, for which it may be that the daemon of another mount has to let go first.
+fn open_when_free(plan: &Plan) -> Outcome<Overlay> {
+    let start = Instant::now();
+    loop {
+        match Overlay::open(&plan.overlay) {
+            Err(MountError::InUse { .. }) if start.elapsed() < plan.patience => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// Unmounts when the daemon is asked to end; the session ends by that.

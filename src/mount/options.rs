@@ -208,10 +208,10 @@ impl Options {
             "allow_other" => self.allow_other = true,
             "default_permissions" => self.default_permissions = true,
             "squash_to_root" => {
-                self.owners = Owners {
-                    uids: Ids::Squashed(0),
-                    gids: Ids::Squashed(0),
-                };
+                let Owners { uids, gids } = &mut self.owners;
+                for ids in [uids, gids] {
+                    set_unless_squashed(ids, Ids::Squashed(0));
+                }
             }
             "acl" => self.acl = Some(true),
             "noacl" => self.acl = Some(false),
@@ -244,8 +244,12 @@ impl Options {
                     _ => return Err(bad_value(name, value, "on, off, follow or nofollow")),
                 });
             }
-            "uidmapping" => self.owners.uids = Ids::Mapped(id_ranges(name, value)?),
-            "gidmapping" => self.owners.gids = Ids::Mapped(id_ranges(name, value)?),
+            "uidmapping" => {
+                set_unless_squashed(&mut self.owners.uids, Ids::Mapped(id_ranges(name, value)?));
+            }
+            "gidmapping" => {
+                set_unless_squashed(&mut self.owners.gids, Ids::Mapped(id_ranges(name, value)?));
+            }
             "squash_to_uid" => self.owners.uids = Ids::Squashed(number(name, value)?),
             "squash_to_gid" => self.owners.gids = Ids::Squashed(number(name, value)?),
             "xattr_permissions" => {
@@ -400,17 +404,26 @@ fn number<T: std::str::FromStr>(name: &str, value: &str) -> Outcome<T> {
         .map_err(|_| Failure::new(format_args!("{name}= takes a number, not {value:?}")))
 }
 
-/// Triples of first id shown, first id on disk, and count, all separated by colons, as the container
-/// tools write them: they may put one more colon before the first.
+/// One id for all goes before every other way, wherever it is named.
+fn set_unless_squashed(ids: &mut Ids, to: Ids) {
+    if !matches!(ids, Ids::Squashed(_)) {
+        *ids = to;
+    }
+}
+
+/// Triples of first id on disk, first id shown, and count, all separated by colons, as the container
+/// tools write them: they may put one more colon before the first. These are the lines of a uid_map:
+/// what is on disk are the ids of the container, and they are shown as the ids that these have here,
+/// so that the namespace of the container makes them its own again.
 fn id_ranges(name: &str, value: &str) -> Outcome<Vec<IdRange>> {
     let numbers = value.trim_start_matches(':').split(':');
     let numbers: Vec<u32> = numbers
         .map(|text| number(name, text))
         .collect::<Outcome<_>>()?;
     let (triples, []) = numbers.as_chunks() else {
-        return Err(bad_value(name, value, "triples of SHOWN:STORED:COUNT"));
+        return Err(bad_value(name, value, "triples of STORED:SHOWN:COUNT"));
     };
-    let range = |&[shown, stored, count]: &[u32; 3]| IdRange {
+    let range = |&[stored, shown, count]: &[u32; 3]| IdRange {
         shown,
         stored,
         count,

@@ -13,6 +13,7 @@ pub mod container;
 pub mod file_system;
 pub mod manifest;
 pub mod program;
+pub mod tools;
 pub mod tree;
 pub mod world;
 
@@ -42,6 +43,18 @@ pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command
 pub fn skip(test: &str, why: &str) {
     let line = format!("SKIPPED {test}: {why}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// Where the image of `tests/real-image/build.sh` is. Says that the test is skipped, if nowhere.
+pub fn real_image(test: &str) -> Option<PathBuf> {
+    let dir = std::env::var_os("PLYFS_REAL_IMAGE").filter(|dir| !dir.is_empty());
+    if dir.is_none() {
+        skip(
+            test,
+            "PLYFS_REAL_IMAGE does not name a directory made by tests/real-image/build.sh",
+        );
+    }
+    dir.map(PathBuf::from)
 }
 
 /// Why mounting is not possible here at all.
