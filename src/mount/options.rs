@@ -535,7 +535,7 @@ mod tests {
             stored,
             count,
         };
-        let expected = vec![range(0, 1000, 1), range(1, 100_000, 5)];
+        let expected = vec![range(1000, 0, 1), range(100_000, 1, 5)];
         assert_eq!(options.owners.uids, Ids::Mapped(expected));
         assert_eq!(options.owners.gids, Ids::Squashed(7));
         for text in ["uidmapping=0:1", "gidmapping=", "uidmapping=a:b:c"] {
