@@ -239,3 +239,79 @@ fn owners_are_mapped_as_fuse_overlayfs_maps_them() {
         stack.unmount();
     });
 }
+
+/// Starts a program that may make no character devices, as seccomp and file systems refuse them.
+const WITHOUT_DEVICES: &str = "
+import ctypes, os, platform, struct, sys
+mknodat = {'x86_64': 259, 'aarch64': 33}[platform.machine()]
+code = b''.join(struct.pack('HBBI', *step) for step in [
+    (0x20, 0, 0, 0), (0x15, 0, 4, mknodat), (0x20, 0, 0, 32), (0x54, 0, 0, 0o170000),
+    (0x15, 0, 1, 0o20000), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7fff0000)])
+buffer = ctypes.create_string_buffer(code)
+program = ctypes.create_string_buffer(struct.pack('HxxxxxxP', 7, ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[test]
+fn whiteouts_are_files_where_devices_are_refused() {
+    let test = "whiteouts_are_files_where_devices_are_refused";
+    inside(test, || {
+        let mut stack = Stack::new(1);
+        for name in [
+            "file", "changed", "moved", "tree/a", "tree/b", "again/a", "md/a",
+        ] {
+            put(&stack.lower(0, name), "lower");
+        }
+        let program = link(&stack, "fuse-overlayfs");
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", WITHOUT_DEVICES])
+            .arg(program)
+            .args(["-o", &stack.options()])
+            .arg(stack.merged(""));
+        match command.output() {
+            Err(error) => return skip(test, &error.to_string()),
+            Ok(output) => assert!(output.status.success(), "{}", text(&output.stderr)),
+        }
+        stack.mounted_by_other();
+        let at = |name: &str| stack.merged(name);
+        fs::remove_file(at("file")).unwrap();
+        fs::write(at("changed"), "upper").unwrap();
+        fs::remove_file(at("changed")).unwrap();
+        fs::rename(at("moved"), at("there")).unwrap();
+        fs::rename(at("md"), at("other")).unwrap();
+        fs::write(at("tree/c"), "upper").unwrap();
+        fs::remove_dir_all(at("tree")).unwrap();
+        fs::remove_dir_all(at("again")).unwrap();
+        fs::create_dir(at("again")).unwrap();
+        fs::write(at("again/b"), "").unwrap();
+        let shown = |stack: &Stack| -> Vec<String> {
+            let mut names: Vec<_> = ["", "again", "other"]
+                .iter()
+                .flat_map(|dir| fs::read_dir(stack.merged(dir)).unwrap())
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let expected = ["a", "again", "b", "other", "there"];
+        assert_eq!(shown(&stack), expected);
+        for name in ["file", "changed", "moved", "tree", "md"] {
+            assert!(!at(name).exists(), "{name}");
+            let whiteout = fs::metadata(stack.upper(&format!(".wh.{name}"))).unwrap();
+            assert!(whiteout.is_file() && whiteout.len() == 0, "{name}");
+        }
+        assert!(!stack.upper(".wh.again").exists());
+        stack.unmount();
+        // The same again, by who makes devices.
+        let mut command = Command::new(stack.merged("../fuse-overlayfs"));
+        succeed(command.args(["-o", &stack.options()]).arg(stack.merged("")));
+        stack.mounted_by_other();
+        assert_eq!(shown(&stack), expected);
+        fs::write(stack.merged("file"), "new").unwrap();
+        assert!(!stack.upper(".wh.file").exists());
+        stack.unmount();
+    });
+}

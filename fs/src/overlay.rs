@@ -354,7 +354,7 @@ impl Upper {
             )?;
         }
         let lock = lock_upper(&upper.path, root.as_fd())?;
-        let work = Work::open(&upper.work, config.volatile)?;
+        let work = Work::open(&upper.work, config.volatile, upper.archive_names)?;
         let namespace = config
             .namespace
             .unwrap_or_else(|| probe_namespace(work.dir()));

@@ -202,6 +202,14 @@ impl Overlay {
         if !self.lower_positive(names, name)? {
             return rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
+        if work.writes_files() {
+            // It says nothing as long as the name is there.
+            work.make_whiteout(dir, name)?;
+            return match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+                Err(Errno::NOENT) => Ok(()),
+                other => other,
+            };
+        }
         match work.make_whiteout(dir, name) {
             // The upper layer has it, too.
             Err(Errno::EXIST) => {}
@@ -236,7 +244,11 @@ impl Overlay {
     /// Removes an upper directory that shows nothing, but may hold whiteouts.
     fn remove_upper_dir(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
         let (dir, work) = (site.dir.as_fd(), &site.upper.work);
-        if !self.lower_positive(names, name)? {
+        let hides = self.lower_positive(names, name)?;
+        if hides && work.writes_files() {
+            work.make_whiteout(dir, name)?;
+        }
+        if !hides || work.writes_files() {
             match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
                 other => return other,

@@ -472,7 +472,14 @@ fn move_name(
     new_name: &OsStr,
     how: Move,
 ) -> Result<()> {
+    let work = &here.upper.work;
+    let by_file = how.leaves_whiteout && !how.over_whiteout && work.writes_files();
+    if by_file {
+        // It says nothing as long as the name is there.
+        work.make_whiteout(here.dir.as_fd(), name)?;
+    }
     let flags = match how {
+        _ if by_file => RenameFlags::empty(),
         Move {
             over_whiteout: true,
             ..

@@ -10,11 +10,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use plyfs_format::whiteout;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 
 use crate::error::{Errno, MountError, Result};
@@ -36,15 +38,21 @@ pub(crate) struct Work {
     next: AtomicU64,
     /// The name of a whiteout that others are linked to, once there is one.
     whiteout: RwLock<Option<OsString>>,
+    /// Whether whiteouts are files called `.wh.NAME`, beside the name, since devices are refused.
+    files: bool,
 }
 
 impl Work {
-    /// Locks, empties and probes the work directory.
+    /// Locks, empties and probes the work directory. `archive_names` says that whiteouts may be files.
     ///
     /// # Errors
     /// `InUse` if another mount holds it; `Incompatible` if another left a mark that this one does not
     /// know how to go on after; otherwise what could not be done in it.
-    pub(crate) fn open(path: &Path, volatile: Volatile) -> std::result::Result<Self, MountError> {
+    pub(crate) fn open(
+        path: &Path,
+        volatile: Volatile,
+        archive_names: bool,
+    ) -> std::result::Result<Self, MountError> {
         let failed = |action| {
             move |errno| MountError::Work {
                 action,
@@ -81,13 +89,15 @@ impl Work {
         if matches!(volatile, Volatile::Marked | Volatile::MarkedWhileOpen) {
             mark_volatile(dir.as_fd()).map_err(failed("leave the mark of a volatile mount"))?;
         }
-        let work = Self {
+        let mut work = Self {
             dir,
             stage: None,
             outer: lock,
             next: AtomicU64::new(0),
             whiteout: RwLock::new(None),
+            files: false,
         };
+        work.files = archive_names && work.refuses_devices();
         work.probe_rename()
             .map_err(failed("rename with RENAME_WHITEOUT and RENAME_EXCHANGE"))?;
         Ok(work)
@@ -120,6 +130,25 @@ impl Work {
         OsString::from(format!("#{:x}", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
+    /// Whether whiteouts are files beside the name, and do not take its place.
+    pub(crate) fn writes_files(&self) -> bool {
+        self.files
+    }
+
+    /// Makes a whiteout of a name, which is a file of another name.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+        let whiteout = [whiteout::PREFIX, name.as_bytes()].concat();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(dir, &*whiteout, flags, Mode::RUSR | Mode::WUSR) {
+            // It does not hide what stands beside it, so that it may be there still.
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Makes a whiteout under a name that does not exist yet.
     ///
     /// One whiteout serves as the inode of all, as far as links reach: it has no content of its own.
@@ -127,6 +156,9 @@ impl Work {
     /// # Errors
     /// `EXIST` if there is something of that name, and those of mknodat(2).
     pub(crate) fn make_whiteout(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+        if self.files {
+            return self.make_file(dir, name);
+        }
         if let Some(shared) = &*self.whiteout.read() {
             match rustix::fs::linkat(self.dir(), shared, dir, name, AtFlags::empty()) {
                 Err(Errno::EXIST) => return Err(Errno::EXIST),
@@ -159,6 +191,19 @@ impl Work {
         }
     }
 
+    /// Whether the file system, or what filters system calls, refuses whiteouts that are devices.
+    fn refuses_devices(&self) -> bool {
+        let name = self.temp_name();
+        let refused = mknod_whiteout(self.dir.as_fd(), &name).err();
+        match refused {
+            None => self.discard(&name),
+            Some(errno) => {
+                log::info!("whiteouts are files here, since devices are refused: {errno}")
+            }
+        }
+        refused.is_some()
+    }
+
     /// Tries the two kinds of rename that changes are published with, so that a file system without
     /// them is refused at once and not at the first change.
     fn probe_rename(&self) -> Result<()> {
@@ -166,7 +211,12 @@ impl Work {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         drop(rustix::fs::openat(&self.dir, &one, flags, Mode::RUSR)?);
         let rename = |flags| rustix::fs::renameat_with(&self.dir, &one, &self.dir, &other, flags);
-        let result = rename(RenameFlags::WHITEOUT).and_then(|()| rename(RenameFlags::EXCHANGE));
+        let result = match self.files {
+            // The other name is there for the second step, without it.
+            true => rustix::fs::mkdirat(&self.dir, &other, Mode::RWXU),
+            false => rename(RenameFlags::WHITEOUT),
+        };
+        let result = result.and_then(|()| rename(RenameFlags::EXCHANGE));
         self.discard(&one);
         self.discard(&other);
         result
@@ -244,35 +294,35 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         fs::create_dir_all(tmp.path().join("work/#0/x")).unwrap();
         fs::write(tmp.path().join("work/#1"), "half a file").unwrap();
-        let work = Work::open(tmp.path(), Volatile::No).unwrap();
+        let work = Work::open(tmp.path(), Volatile::No, false).unwrap();
         assert_eq!(fs::read_dir(tmp.path().join("work")).unwrap().count(), 0);
-        let second = Work::open(tmp.path(), Volatile::No);
+        let second = Work::open(tmp.path(), Volatile::No, false);
         assert!(matches!(second, Err(MountError::InUse { .. })));
         drop(work);
-        Work::open(tmp.path(), Volatile::No).unwrap();
+        Work::open(tmp.path(), Volatile::No, false).unwrap();
     }
 
     #[test]
     fn a_volatile_mount_leaves_its_mark() {
         let tmp = tempfile::tempdir().unwrap();
-        drop(Work::open(tmp.path(), Volatile::Marked).unwrap());
+        drop(Work::open(tmp.path(), Volatile::Marked, false).unwrap());
         for volatile in [Volatile::No, Volatile::Marked] {
-            let refused = Work::open(tmp.path(), volatile).unwrap_err();
+            let refused = Work::open(tmp.path(), volatile, false).unwrap_err();
             assert!(refused.to_string().contains("volatile"), "{refused}");
             assert_eq!(refused.errno(), Errno::INVAL);
         }
-        drop(Work::open(tmp.path(), Volatile::Unmarked).unwrap());
-        let work = Work::open(tmp.path(), Volatile::MarkedWhileOpen).unwrap();
+        drop(Work::open(tmp.path(), Volatile::Unmarked, false).unwrap());
+        let work = Work::open(tmp.path(), Volatile::MarkedWhileOpen, false).unwrap();
         work.unmark().unwrap();
         drop(work);
-        Work::open(tmp.path(), Volatile::No).unwrap();
+        Work::open(tmp.path(), Volatile::No, false).unwrap();
     }
 
     #[test]
     fn whiteouts_share_one_inode() {
         let tmp = tempfile::tempdir().unwrap();
         let upper = tempfile::tempdir().unwrap();
-        let work = Work::open(tmp.path(), Volatile::No).unwrap();
+        let work = Work::open(tmp.path(), Volatile::No, false).unwrap();
         let dir = fs::File::open(upper.path()).unwrap();
         let inodes: Vec<u64> = ["a", "b", "c"]
             .iter()
