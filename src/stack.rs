@@ -308,7 +308,7 @@ pub(crate) fn with_transport(
         .iter()
         .map(|lower| lower.records)
         .chain(upper);
-    let records = all.any(|records| records == Records::All);
+    let records = all.any(Records::keep_owners);
     let trusted = namespace::can_mount();
     let mut flags = options.mount_flags(MountFlags::NOATIME);
     flags.set(

@@ -253,8 +253,9 @@ impl Options {
             "squash_to_uid" => self.owners.uids = Ids::Squashed(number(name, value)?),
             "squash_to_gid" => self.owners.gids = Ids::Squashed(number(name, value)?),
             "xattr_permissions" => {
-                self.records = match one_of(name, value, &["0", "2"])? {
+                self.records = match one_of(name, value, &["0", "1", "2"])? {
                     0 => Records::None,
+                    1 => Records::Privileged,
                     _ => Records::All,
                 };
             }
