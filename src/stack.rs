@@ -338,6 +338,7 @@ pub(crate) fn with_transport(
         // permissions.
         acl: options.acl.unwrap_or(default.acl) && !records,
         copy_up_at_open: options.copy_up_at_open,
+        xattrs: !options.no_xattrs,
         threads: options.threads.unwrap_or(default.threads),
     };
     Plan {

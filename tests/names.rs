@@ -365,3 +365,32 @@ fn records_are_where_the_option_or_the_root_of_a_layer_says() {
         }
     });
 }
+
+/// It was taken and changed nothing.
+#[test]
+fn noxattrs_shows_no_attributes() {
+    inside("noxattrs_shows_no_attributes", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        let set = |path: PathBuf| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(path, "user.note", b"x", flags)
+        };
+        set(stack.lower(0, "f")).unwrap();
+        let program = link(&stack, "fuse-overlayfs");
+        let mut command = Command::new(program);
+        command.args(["-o", &format!("{},noxattrs=1", stack.options())]);
+        succeed(command.arg(stack.merged("")));
+        stack.mounted_by_other();
+        let refused = Some(rustix::io::Errno::OPNOTSUPP);
+        let mut buffer = [0; 64];
+        let at = || stack.merged("f");
+        let got = rustix::fs::getxattr(at(), "user.note", &mut buffer[..]);
+        assert_eq!(got.err(), refused);
+        assert_eq!(rustix::fs::listxattr(at(), &mut buffer[..]).err(), refused);
+        assert_eq!(set(at()).err(), refused);
+        assert_eq!(rustix::fs::removexattr(at(), "user.note").err(), refused);
+        fs::write(at(), "written").unwrap();
+        stack.unmount();
+    });
+}
