@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plyfs_fs::{Config, IndexUse, LowerLayer, UpperLayer, fuse};
+use plyfs_fs::{Config, IndexUse, LowerLayer, Records, UpperLayer, fuse};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -151,14 +151,18 @@ fn absolute_directory(path: &Path) -> Outcome<PathBuf> {
 /// The mount of plain directories.
 fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     let absolute = |path: &PathBuf| std::path::absolute(path).doing("resolve a path");
-    let records = options.records;
+    // As fuse-overlayfs does it: what is on the root of a layer, the layer was written with.
+    let records_of = |path: &Path| match options.archive_names {
+        true => records_on(path).unwrap_or(options.records),
+        false => options.records,
+    };
     let layers = |paths: &[PathBuf]| -> Outcome<Vec<LowerLayer>> {
         paths
             .iter()
             .map(|path| {
                 let layer = LowerLayer::new(absolute(path)?);
                 Ok(LowerLayer {
-                    records,
+                    records: records_of(path),
                     marks: options.marks,
                     archive_names: options.archive_names,
                     ..layer
@@ -171,7 +175,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         (Some(upper), Some(work)) => Some(UpperLayer {
             path: absolute(upper)?,
             work: absolute(work)?,
-            records,
+            records: records_of(upper),
             marks: options.marks,
             archive_names: options.archive_names,
         }),
@@ -192,6 +196,15 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         owners: options.owners.clone(),
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
+}
+
+/// Where the root of a layer has a record.
+fn records_on(path: &Path) -> Option<Records> {
+    let mut kinds = [Records::Privileged, Records::Older, Records::All].into_iter();
+    kinds.find(|records| {
+        let mut buffer = [0; 256];
+        rustix::fs::getxattr(path, records.attribute(), &mut buffer[..]).is_ok()
+    })
 }
 
 /// Unmounts, and waits until who serves or keeps the mount has let go of the layers.

@@ -186,6 +186,7 @@ fn fuse_overlayfs(arguments: &Arguments) -> Outcome {
     for option in &arguments.options {
         let name = option.split('=').next().unwrap_or_default();
         match (name, option.as_str()) {
+            (_, "noxattrs=1") => options.no_xattrs = true,
             _ if WITHOUT_EFFECT.contains(&name) => {}
             (_, "fsync=0") => options.volatile = Volatile::Unmarked,
             (_, "fsync=1") => {}

@@ -308,7 +308,7 @@ pub(crate) fn with_transport(
         .iter()
         .map(|lower| lower.records)
         .chain(upper);
-    let records = all.any(|records| records == Records::All);
+    let records = all.any(Records::keep_owners);
     let trusted = namespace::can_mount();
     let mut flags = options.mount_flags(MountFlags::NOATIME);
     flags.set(
@@ -338,6 +338,7 @@ pub(crate) fn with_transport(
         // permissions.
         acl: options.acl.unwrap_or(default.acl) && !records,
         copy_up_at_open: options.copy_up_at_open,
+        xattrs: !options.no_xattrs,
         threads: options.threads.unwrap_or(default.threads),
     };
     Plan {

@@ -315,3 +315,82 @@ fn whiteouts_are_files_where_devices_are_refused() {
         stack.unmount();
     });
 }
+
+/// `xattr_permissions=1`, and the attribute of older versions.
+#[test]
+fn records_are_where_the_option_or_the_root_of_a_layer_says() {
+    let test = "records_are_where_the_option_or_the_root_of_a_layer_says";
+    inside(test, || {
+        let cases = [
+            ("user.fuseoverlayfs.override_stat", ""),
+            ("user.fuseoverlayfs.override_stat", ",xattr_permissions=2"),
+            ("user.containers.override_stat", ""),
+            (
+                "security.fuseoverlayfs.override_stat",
+                ",xattr_permissions=1",
+            ),
+        ];
+        for (attribute, option) in cases {
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "f"), "text");
+            let record = |path: PathBuf, value: &str| {
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(path, attribute, value.as_bytes(), flags)
+            };
+            if record(stack.lower(0, "f"), "0:0:4711").is_err() {
+                skip(test, &format!("{attribute} cannot be written here"));
+                continue;
+            }
+            if !attribute.starts_with("security.") {
+                // The option alone says it, or the root of a layer does.
+                record(stack.lower(0, ""), "0:0:755").unwrap();
+                record(stack.upper(""), "0:0:755").unwrap();
+            }
+            let program = link(&stack, "fuse-overlayfs");
+            let mut command = Command::new(program);
+            command.args(["-o", &format!("{}{option}", stack.options())]);
+            succeed(command.arg(stack.merged("")));
+            stack.mounted_by_other();
+            let mode = |path| fs::metadata(path).unwrap().mode() & 0o7777;
+            assert_eq!(mode(stack.merged("f")), 0o4711, "{attribute}");
+            let mut buffer = [0; 64];
+            let shown = rustix::fs::getxattr(stack.merged("f"), attribute, &mut buffer[..]);
+            assert!(shown.is_err(), "{attribute}");
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o2750);
+            fs::set_permissions(stack.merged("f"), permissions).unwrap();
+            assert_eq!(mode(stack.merged("f")), 0o2750, "{attribute}");
+            let length = rustix::fs::getxattr(stack.upper("f"), attribute, &mut buffer[..]);
+            assert_eq!(&buffer[..length.unwrap()], b"0:0:2750", "{attribute}");
+            stack.unmount();
+        }
+    });
+}
+
+/// It was taken and changed nothing.
+#[test]
+fn noxattrs_shows_no_attributes() {
+    inside("noxattrs_shows_no_attributes", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        let set = |path: PathBuf| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(path, "user.note", b"x", flags)
+        };
+        set(stack.lower(0, "f")).unwrap();
+        let program = link(&stack, "fuse-overlayfs");
+        let mut command = Command::new(program);
+        command.args(["-o", &format!("{},noxattrs=1", stack.options())]);
+        succeed(command.arg(stack.merged("")));
+        stack.mounted_by_other();
+        let refused = Some(rustix::io::Errno::OPNOTSUPP);
+        let mut buffer = [0; 64];
+        let at = || stack.merged("f");
+        let got = rustix::fs::getxattr(at(), "user.note", &mut buffer[..]);
+        assert_eq!(got.err(), refused);
+        assert_eq!(rustix::fs::listxattr(at(), &mut buffer[..]).err(), refused);
+        assert_eq!(set(at()).err(), refused);
+        assert_eq!(rustix::fs::removexattr(at(), "user.note").err(), refused);
+        fs::write(at(), "written").unwrap();
+        stack.unmount();
+    });
+}

@@ -322,7 +322,7 @@ impl Overlay {
             }
         }
         if by_record {
-            stage::write_record(at, wanted.record(&stat_fd(fd.as_fd())?, records))?;
+            stage::write_record(at, wanted.record(&stat_fd(fd.as_fd())?, records), records)?;
         }
         object::set_times(at, &times_of(&source.attr))?;
         if wanted.kind == FileKind::Regular && extent != Extent::None && !self.volatile {

@@ -321,7 +321,7 @@ impl Overlay {
         };
         let owned = object::stat(at).and_then(|stat| {
             if records.rule(wanted.kind) {
-                stage::write_record_of_new(at, wanted.record(&stat, records))?;
+                stage::write_record_of_new(at, wanted.record(&stat, records), records)?;
                 return Ok(Some(stat));
             }
             let keep_group = stat.stx_gid != wanted.gid && has_set_gid(dir)?;
@@ -537,7 +537,7 @@ impl<'s> Nursery<'s> {
         let at = At::Name(work, name.as_bytes());
         let stat = object::stat(at)?;
         if records.rule(wanted.kind) {
-            stage::write_record_of_new(at, wanted.record(&stat, records))?;
+            stage::write_record_of_new(at, wanted.record(&stat, records), records)?;
         } else {
             adopt(at, &stat, wanted, site.dir.as_fd())?;
         }

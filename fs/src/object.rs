@@ -113,9 +113,9 @@ pub(crate) fn device_of(stat: &Statx) -> Device {
 }
 
 /// The `override_stat` record of an object. `None` if it has none, or one that cannot be read.
-pub(crate) fn record(at: At<'_>) -> Result<Option<OverrideStat>> {
+pub(crate) fn record(at: At<'_>, records: Records) -> Result<Option<OverrideStat>> {
     let mut buffer = [0; override_stat::MAX_LEN];
-    match xattr::get(at, c"user.containers.override_stat", &mut buffer) {
+    match xattr::get(at, records.attribute(), &mut buffer) {
         Ok(len) => Ok(OverrideStat::parse(&buffer[..len])),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(None),
         Err(error) => Err(error),
@@ -127,7 +127,7 @@ pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Re
     let mut attr = Attr::from_statx(stat).ok_or(Errno::IO)?;
     (attr.uid, attr.gid) = records.owner_on_disk(stat);
     if records.may_be_on(attr.kind, stat)
-        && let Some(record) = record(at)?
+        && let Some(record) = record(at, records)?
     {
         attr.apply(&record);
     }

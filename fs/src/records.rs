@@ -1,5 +1,8 @@
 //! Which files of a layer carry `override_stat` records (see `plyfs_format::override_stat`).
 
+use std::ffi::CStr;
+
+use plyfs_format::override_stat;
 use rustix::fs::Statx;
 
 use crate::attr::FileKind;
@@ -19,19 +22,38 @@ pub enum Records {
     /// Any file: the layer belongs to somebody with a single id. What is in `security.*` is kept
     /// under another name as well.
     All,
+    /// As `All`, where older versions of fuse-overlayfs keep records.
+    Older,
+    /// Any file, in an attribute that only the superuser of the machine may write. Without a record, a
+    /// file is what it is on disk.
+    Privileged,
 }
 
 impl Records {
-    /// Whether owners, modes and `security.*` attributes are in records.
-    pub(crate) fn keep_owners(self) -> bool {
-        self == Self::All
+    /// Whether owners and modes are in records.
+    pub fn keep_owners(self) -> bool {
+        matches!(self, Self::All | Self::Older | Self::Privileged)
+    }
+
+    /// Whether `security.*` attributes have another name on disk.
+    pub(crate) fn rename_security(self) -> bool {
+        matches!(self, Self::All | Self::Older)
+    }
+
+    /// The attribute that a record is in.
+    pub fn attribute(self) -> &'static CStr {
+        match self {
+            Self::None | Self::Devices | Self::All => c"user.containers.override_stat",
+            Self::Older => override_stat::OLDER,
+            Self::Privileged => override_stat::PRIVILEGED,
+        }
     }
 
     /// Owner and group of an object that has no record. Where owners are in records, the one on disk
     /// is whoever wrote the layer, and says nothing; without a record root is meant.
     pub(crate) fn owner_on_disk(self, stat: &Statx) -> (u32, u32) {
         match self {
-            Self::All => (0, 0),
+            Self::All | Self::Older => (0, 0),
             _ => (stat.stx_uid, stat.stx_gid),
         }
     }
@@ -42,7 +64,8 @@ impl Records {
         match self {
             Self::None => false,
             Self::Devices => kind == FileKind::Regular && stat.stx_size == 0,
-            Self::All => matches!(kind, FileKind::Regular | FileKind::Directory),
+            Self::All | Self::Older => matches!(kind, FileKind::Regular | FileKind::Directory),
+            Self::Privileged => true,
         }
     }
 
@@ -53,7 +76,7 @@ impl Records {
             FileKind::Regular | FileKind::Directory => false,
             FileKind::Block | FileKind::Char => self != Self::None,
             FileKind::Symlink | FileKind::Fifo | FileKind::Socket => {
-                self == Self::All && owner != (0, 0)
+                self.keep_owners() && owner != (0, 0)
             }
         }
     }
@@ -63,7 +86,7 @@ impl Records {
         match self {
             Self::None => false,
             Self::Devices => matches!(kind, FileKind::Block | FileKind::Char),
-            Self::All => true,
+            Self::All | Self::Older | Self::Privileged => true,
         }
     }
 }

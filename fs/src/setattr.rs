@@ -283,7 +283,7 @@ fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records
     if u32::from(disk.stx_mode) & 0o7777 != mode {
         object::chmod(at, mode)?;
     }
-    stage::write_record(at, wanted.record(&object::stat(at)?, records))
+    stage::write_record(at, wanted.record(&object::stat(at)?, records), records)
 }
 
 fn timestamps(set: &SetAttr) -> Timestamps {

@@ -120,8 +120,12 @@ impl Wanted<'_> {
 ///
 /// # Errors
 /// Those of setxattr(2). `OPNOTSUPP` is success where there is nothing to say.
-pub(crate) fn write_record(at: At<'_>, record: Option<OverrideStat>) -> Result<()> {
-    let name = c"user.containers.override_stat";
+pub(crate) fn write_record(
+    at: At<'_>,
+    record: Option<OverrideStat>,
+    records: Records,
+) -> Result<()> {
+    let name = records.attribute();
     match record {
         Some(record) => xattr::set(at, name, record.format().as_bytes(), XattrFlags::empty()),
         None => match xattr::remove(at, name) {
@@ -133,9 +137,13 @@ pub(crate) fn write_record(at: At<'_>, record: Option<OverrideStat>) -> Result<(
 }
 
 /// As [`write_record`], for an object that cannot have a record yet.
-pub(crate) fn write_record_of_new(at: At<'_>, record: Option<OverrideStat>) -> Result<()> {
+pub(crate) fn write_record_of_new(
+    at: At<'_>,
+    record: Option<OverrideStat>,
+    records: Records,
+) -> Result<()> {
     match record {
-        Some(_) => write_record(at, record),
+        Some(_) => write_record(at, record, records),
         None => Ok(()),
     }
 }

@@ -49,26 +49,27 @@ impl Naming {
         if self.records == Records::None {
             return Some(shown);
         }
-        if self.records.keep_owners()
+        if self.records.rename_security()
             && let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes())
         {
             return Some(Cow::Owned([SECURITY, rest].concat()));
         }
-        let hidden = stored.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes());
-        (!hidden).then_some(shown)
+        (!self.is_of_records(stored)).then_some(shown)
+    }
+
+    /// Whether an attribute is a record, or belongs to one.
+    fn is_of_records(self, name: &[u8]) -> bool {
+        name.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes())
+            || name == self.records.attribute().to_bytes()
     }
 
     /// The name an attribute is stored under; the inverse of [`shown`](Self::shown).
     pub(crate) fn stored(self, shown: &[u8]) -> Option<CString> {
         let stored = match shown.strip_prefix(SECURITY) {
-            Some(rest) if self.records.keep_owners() => {
+            Some(rest) if self.records.rename_security() => {
                 Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat())
             }
-            _ if self.records != Records::None
-                && shown.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes()) =>
-            {
-                return None;
-            }
+            _ if self.records != Records::None && self.is_of_records(shown) => return None,
             _ => self.namespace.stored(shown),
         };
         CString::new(stored).ok()

@@ -72,7 +72,7 @@ impl Hindrance {
         }
         // What can be a device in the upper layer is looked for: there is rarely one.
         let in_lowers = lowers.clone().any(|layer| layer.records != Records::None);
-        if in_lowers || upper.is_some_and(|upper| upper.records == Records::All) {
+        if in_lowers || upper.is_some_and(|upper| upper.records.keep_owners()) {
             return Some(Self::Records);
         }
         if let Some(option) = wanted.fuse_only {

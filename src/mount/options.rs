@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) redirect_dir: Option<RedirectDir>,
     pub(crate) metacopy: Option<bool>,
     pub(crate) copy_up_at_open: bool,
+    /// Whether users of the mount see no extended attributes.
+    pub(crate) no_xattrs: bool,
     pub(crate) owners: Owners,
     /// Whether owners and modes are in `override_stat` records.
     pub(crate) records: Records,
@@ -253,8 +255,9 @@ impl Options {
             "squash_to_uid" => self.owners.uids = Ids::Squashed(number(name, value)?),
             "squash_to_gid" => self.owners.gids = Ids::Squashed(number(name, value)?),
             "xattr_permissions" => {
-                self.records = match one_of(name, value, &["0", "2"])? {
+                self.records = match one_of(name, value, &["0", "1", "2"])? {
                     0 => Records::None,
+                    1 => Records::Privileged,
                     _ => Records::All,
                 };
             }
@@ -530,7 +533,7 @@ mod tests {
     #[test]
     fn ids_are_mapped_by_triples() {
         let options = Options::parse(&["uidmapping=:0:1000:1:1:100000:5,squash_to_gid=7"]).unwrap();
-        let range = |shown, stored, count| IdRange {
+        let range = |stored, shown, count| IdRange {
             shown,
             stored,
             count,

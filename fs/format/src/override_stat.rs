@@ -9,10 +9,17 @@
 //!
 //! The format is that of containers-storage and fuse-overlayfs (`xattr_permissions=2`).
 
+use std::ffi::CStr;
 use std::fmt::Write as _;
 
 /// The attribute that holds the record.
 pub const XATTR: &str = "user.containers.override_stat";
+
+/// Where fuse-overlayfs keeps the record if it may write `security.*` (`xattr_permissions=1`).
+pub const PRIVILEGED: &CStr = c"security.fuseoverlayfs.override_stat";
+
+/// Where older versions of fuse-overlayfs keep it.
+pub const OLDER: &CStr = c"user.fuseoverlayfs.override_stat";
 
 /// `security.NAME` is kept as this prefix and `NAME`, for those who may not write `security.*`.
 pub const SECURITY_PREFIX: &str = "user.containers.override_security.";

@@ -543,6 +543,9 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        if !self.options.xattrs {
+            return reply.error(fuser::Errno::EOPNOTSUPP);
+        }
         let caller = caller(request, 0);
         let flags = XattrFlags::from_bits_retain(flags.unsigned_abs());
         let (name, value) = (name.to_owned(), value.to_vec());
@@ -562,6 +565,8 @@ impl Filesystem for Adapter {
     ) {
         let value = if ino.0 == self.overlay.root() && name == DAEMON_PID {
             Ok(std::process::id().to_string().into_bytes())
+        } else if !self.options.xattrs {
+            Err(Errno::OPNOTSUPP)
         } else {
             self.overlay.getxattr(ino.0, name)
         };
@@ -569,11 +574,17 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.options.xattrs {
+            return answer_xattr(reply, size, Err(Errno::OPNOTSUPP));
+        }
         let caller = caller(request, 0);
         answer_xattr(reply, size, self.overlay.listxattr(&caller, ino.0));
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if !self.options.xattrs {
+            return reply.error(fuser::Errno::EOPNOTSUPP);
+        }
         let caller = caller(request, 0);
         let name = name.to_owned();
         self.run(self.is_slow(ino, false), move |overlay| {

@@ -41,6 +41,8 @@ pub struct Options {
     /// Whether opening a file for writing copies it up, as in the kernel's overlay, and not the first
     /// change. Every open is a request then.
     pub copy_up_at_open: bool,
+    /// Whether there are extended attributes.
+    pub xattrs: bool,
     /// How many threads read requests.
     pub threads: usize,
 }
@@ -52,6 +54,7 @@ impl Default for Options {
             writeback: true,
             acl: true,
             copy_up_at_open: false,
+            xattrs: true,
             threads: 1,
         }
     }
