@@ -1,8 +1,9 @@
 //! `plyfs mount` and `plyfs umount`.
 
 use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plyfs_fs::{Config, IndexUse, LowerLayer, Records, UpperLayer, fuse};
 use rustix::process::{Pid, PidfdFlags};
@@ -213,13 +214,13 @@ pub(crate) fn umount(args: &UmountArgs) -> Outcome {
     let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
     connection::unmount(&target, args.lazy)?;
     match daemon {
-        Some(daemon) if !args.lazy => wait_for(&daemon),
+        Some(daemon) if !args.lazy => wait_for(&daemon, &target),
         _ => Ok(()),
     }
 }
 
 /// A descriptor of the process that serves a mount, if it is one of ours and can be seen.
-fn daemon_of(target: &Path) -> Option<std::os::fd::OwnedFd> {
+fn daemon_of(target: &Path) -> Option<OwnedFd> {
     let mut buffer = [0; 32];
     let length = rustix::fs::lgetxattr(target, fuse::DAEMON_PID, &mut buffer[..]).ok()?;
     let pid = str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()?;
@@ -230,14 +231,40 @@ fn daemon_of(target: &Path) -> Option<std::os::fd::OwnedFd> {
     (name == own || personality::is_name_of_process(name.trim_end())).then_some(daemon)
 }
 
-fn wait_for(daemon: &std::os::fd::OwnedFd) -> Outcome {
-    use rustix::event::{PollFd, PollFlags, poll};
+/// Waits until a process has ended, which it does when the file system is gone. It is not, if another
+/// mount namespace has a copy of the mount, for as long as that has it.
+fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    /// How long a daemon may take to hear that the file system is gone.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let turn = Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    let start = Instant::now();
     let mut fds = [PollFd::new(daemon, PollFlags::IN)];
     loop {
-        match poll(&mut fds, None) {
+        match poll(&mut fds, Some(&turn)) {
+            Ok(0) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
+            Ok(0) => {
+                log::warn!(
+                    "{} is still mounted in another mount namespace, which keeps its layers in use",
+                    target.display()
+                );
+                return Ok(());
+            }
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).doing("wait for the daemon"),
         }
     }
+}
+
+/// Whether a daemon knows that the file system is gone, and makes durable what was written.
+fn is_ending(daemon: &OwnedFd) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", daemon.as_raw_fd()));
+    let info = info.unwrap_or_default();
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.unwrap_or("0").trim()));
+    comm.is_ok_and(|comm| comm.trim_end().as_bytes() == fuse::ENDING.to_bytes())
 }

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use support::*;
 
@@ -377,6 +377,30 @@ fn what_was_just_written_is_no_hole() {
             assert_eq!(hole, Ok(300_000), "{name}");
         }
     });
+}
+
+#[test]
+fn unmounting_does_not_wait_for_other_mount_namespaces() {
+    inside(
+        "unmounting_does_not_wait_for_other_mount_namespaces",
+        || {
+            let mut stack = Stack::new(1);
+            stack.mount();
+            let mut other = Command::new("unshare");
+            other.args(["--mount", "sh", "-c", "echo ready; exec sleep 60"]);
+            let mut other = other.stdout(Stdio::piped()).spawn().unwrap();
+            let mut said = [0; 6];
+            std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut said).unwrap();
+            let output = plyfs(["umount"]).arg(stack.merged("")).output().unwrap();
+            assert!(output.status.success());
+            let line = text(&output.stderr);
+            assert!(line.contains("still mounted in another"), "{line}");
+            other.kill().unwrap();
+            other.wait().unwrap();
+            stack.mount();
+            stack.unmount();
+        },
+    );
 }
 
 /// Of the superuser's daemon: writes beyond quotas and into reserved blocks are not for others' data.

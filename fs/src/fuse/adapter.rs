@@ -1,7 +1,7 @@
 //! One method a request: arguments in, a call of the overlay, the answer out.
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -34,6 +34,10 @@ use crate::{Overlay, Room};
 /// An attribute of the root directory whose value is the process id of the daemon, as the daemon
 /// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
 pub const DAEMON_PID: &str = "plyfs.daemon_pid";
+
+/// The name of the daemon's main thread, and with it of the process, while what was written is made
+/// durable at the end.
+pub const ENDING: &CStr = c"plyfs-ending";
 
 /// The requests of chattr(1) (`linux/fs.h`), with flags of 32 bits.
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
@@ -138,6 +142,9 @@ impl Filesystem for Adapter {
     }
 
     fn destroy(&mut self) {
+        if let Err(errno) = rustix::thread::set_name(ENDING) {
+            log::debug!("cannot say that the end has come: {errno}");
+        }
         if let Err(error) = self.overlay.finish() {
             log::error!("what was written could not be made durable: {error}");
         }

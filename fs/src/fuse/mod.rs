@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use crate::Overlay;
 
-pub use adapter::DAEMON_PID;
+pub use adapter::{DAEMON_PID, ENDING};
 
 /// How the transport behaves.
 #[derive(Debug, Clone)]
