@@ -195,6 +195,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         index: options.index.unwrap_or(IndexUse::Off),
         shown_ids: stack::shown_ids(),
         owners: options.owners.clone(),
+        static_nlink: options.static_nlink,
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }

@@ -136,7 +136,7 @@ fn split_quoted(text: &str) -> Vec<String> {
 
 /// Options that fuse-overlayfs takes and that change nothing here: what they choose is always so, or
 /// there is nothing to choose.
-const WITHOUT_EFFECT: [&str; 25] = [
+const WITHOUT_EFFECT: [&str; 24] = [
     "threaded",
     "fast_ino",
     "xino",
@@ -160,7 +160,6 @@ const WITHOUT_EFFECT: [&str; 25] = [
     "rprivate",
     "rslave",
     "rshared",
-    "static_nlink",
     "noxattrs",
 ];
 
@@ -186,6 +185,7 @@ fn fuse_overlayfs(arguments: &Arguments) -> Outcome {
     for option in &arguments.options {
         let name = option.split('=').next().unwrap_or_default();
         match (name, option.as_str()) {
+            ("static_nlink", _) => options.static_nlink = true,
             (_, "noxattrs=1") => options.no_xattrs = true,
             _ if WITHOUT_EFFECT.contains(&name) => {}
             (_, "fsync=0") => options.volatile = Volatile::Unmarked,

@@ -368,6 +368,24 @@ fn records_are_where_the_option_or_the_root_of_a_layer_says() {
 
 /// It was taken and changed nothing.
 #[test]
+fn static_nlink_is_one_for_directories() {
+    inside("static_nlink_is_one_for_directories", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "d/e/f"), "text");
+        let program = link(&stack, "fuse-overlayfs");
+        let links = |stack: &Stack| fs::metadata(stack.merged("d")).unwrap().nlink();
+        for (option, expected) in [("static_nlink", 1), ("fast_ino=1", 3)] {
+            let mut command = Command::new(&program);
+            command.args(["-o", &format!("{},{option}", stack.options())]);
+            succeed(command.arg(stack.merged("")));
+            stack.mounted_by_other();
+            assert_eq!(links(&stack), expected, "{option}");
+            stack.unmount();
+        }
+    });
+}
+
+#[test]
 fn noxattrs_shows_no_attributes() {
     inside("noxattrs_shows_no_attributes", || {
         let mut stack = Stack::new(1);

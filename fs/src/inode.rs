@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
-use crate::attr::{Attr, FileKind, Timestamp};
+use crate::attr::{FileKind, Timestamp};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::layer::{LowerDir, LowerFile, Name};
@@ -327,14 +327,6 @@ impl Node {
     /// Whether it is a directory that shows lower ones.
     pub(crate) fn shows_lowers(&self) -> bool {
         self.dir.as_ref().is_some_and(|dir| dir.shows_lowers())
-    }
-
-    /// Turns the attributes of its object into its own.
-    pub(crate) fn adapt(&self, attr: &mut Attr, in_upper: bool) {
-        attr.ino = self.ino();
-        if self.is_merged(in_upper) {
-            attr.nlink = 1;
-        }
     }
 
     /// Whether it is where the caller found it: under this name in this directory.

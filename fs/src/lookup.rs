@@ -138,7 +138,7 @@ impl Overlay {
             self.forget(node.id, 1);
             return Err(error);
         }
-        node.adapt(&mut attr, in_upper);
+        self.adapt(&node, &mut attr, in_upper);
         self.adapt_blocks(&mut attr, found.data.as_ref())?;
         Ok((node, attr))
     }

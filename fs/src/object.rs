@@ -246,18 +246,26 @@ impl Overlay {
         {
             let at = At::Fd(handle.fd.as_fd());
             let mut attr = self.attr_of(at, &stat(at)?, upper.layer.records)?;
-            node.adapt(&mut attr, true);
+            self.adapt(node, &mut attr, true);
             return Ok(attr);
         }
         let object = self.locate(node)?;
         let stat = stat(object.at())?;
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;
-        node.adapt(&mut attr, object.in_upper);
+        self.adapt(node, &mut attr, object.in_upper);
         if let (Real::Index(name), Some(index)) = (&object.place.real, self.index()) {
             attr.nlink = index.links(name, &stat, None)?;
         }
         self.adapt_blocks(&mut attr, object.place.below.data())?;
         Ok(attr)
+    }
+
+    /// Turns the attributes of an object into those of the node that shows it.
+    pub(crate) fn adapt(&self, node: &Node, attr: &mut Attr, in_upper: bool) {
+        attr.ino = node.ino();
+        if node.is_merged(in_upper) || (self.static_nlink && attr.kind.is_dir()) {
+            attr.nlink = 1;
+        }
     }
 
     /// Shows the blocks of a metacopy where its data is.

@@ -81,6 +81,8 @@ pub struct Config {
     pub redirect_dir: RedirectDir,
     /// Whether hard links of a lower file stay one file.
     pub index: IndexUse,
+    /// Whether every directory has a link count of 1, and not only those that show several.
+    pub static_nlink: bool,
     /// Whether changes of attributes alone copy no data up, and metacopy files are looked for in all
     /// of the lower layers and not only where a directory is marked impure.
     pub metacopy: bool,
@@ -115,6 +117,7 @@ pub struct Overlay {
     pub(crate) namespace: Namespace,
     pub(crate) redirect_dir: RedirectDir,
     pub(crate) metacopy: bool,
+    pub(crate) static_nlink: bool,
     pub(crate) origins: Origins,
     pub(crate) numbering: Numbering,
     pub(crate) nodes: NodeTable,
@@ -177,6 +180,7 @@ impl Overlay {
             namespace,
             redirect_dir: config.redirect_dir,
             metacopy: config.metacopy,
+            static_nlink: config.static_nlink,
             origins,
             lowers,
             upper,

@@ -106,7 +106,6 @@ fn leave_terminal() -> Outcome {
 
 fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     raise_descriptor_limit();
-    heed_quotas();
     plyfs_sys::memory::use_one_heap();
     // A directory somebody may want to unmount is not to be held by the daemon.
     rustix::process::chdir("/").doing("change to /")?;
@@ -225,17 +224,5 @@ fn raise_descriptor_limit() {
     };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
         log::debug!("cannot raise the limit of open files: {error}");
-    }
-}
-
-/// Gives up the right to write over quotas, as the kernel's overlay does: the files belong to others.
-fn heed_quotas() {
-    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-    let given_up = capabilities(None).and_then(|mut sets| {
-        sets.effective.remove(CapabilitySet::SYS_RESOURCE);
-        set_capabilities(None, sets)
-    });
-    if let Err(error) = given_up {
-        log::warn!("quotas do not hold for this mount: {error}");
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) copy_up_at_open: bool,
     /// Whether users of the mount see no extended attributes.
     pub(crate) no_xattrs: bool,
+    /// Whether every directory has a link count of 1.
+    pub(crate) static_nlink: bool,
     pub(crate) owners: Owners,
     /// Whether owners and modes are in `override_stat` records.
     pub(crate) records: Records,
@@ -538,7 +540,7 @@ mod tests {
             stored,
             count,
         };
-        let expected = vec![range(1000, 0, 1), range(100_000, 1, 5)];
+        let expected = vec![range(0, 1000, 1), range(1, 100_000, 5)];
         assert_eq!(options.owners.uids, Ids::Mapped(expected));
         assert_eq!(options.owners.gids, Ids::Squashed(7));
         for text in ["uidmapping=0:1", "gidmapping=", "uidmapping=a:b:c"] {
