@@ -71,8 +71,9 @@ impl Overlay {
             }
             Source::Upper => {
                 search.upper(parent, names, name)?;
-                // Only what leads elsewhere leads on.
-                search.stop |= !search.redirected && !search.wants_data;
+                // Only what leads elsewhere, or nowhere, leads on.
+                let leads = search.redirected || search.wants_data || search.lost.is_some();
+                search.stop |= !leads;
                 0
             }
             Source::Lower(first) => {

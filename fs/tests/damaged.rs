@@ -141,3 +141,15 @@ fn other_records_that_say_nothing_are_let_be() {
     stack.remount();
     assert_eq!(stack.read("sound"), "written");
 }
+
+#[test]
+fn a_listing_makes_no_damaged_directory_sound() {
+    let mut stack = layers();
+    fs::create_dir(stack.upper("alone")).unwrap();
+    set_xattr(&stack.upper("alone"), &own_record("redirect"), "..");
+    stack.open();
+    // Held, so that its listing is, too.
+    let root = stack.fs().root();
+    list_node(stack.fs(), root);
+    assert_eq!(stack.attr("alone").unwrap_err(), Errno::ACCESS);
+}
