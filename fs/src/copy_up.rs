@@ -425,10 +425,16 @@ impl Overlay {
 /// Sets the times of a directory to what they were before something was put into it that it showed
 /// already.
 pub(crate) fn restore_times(dir: BorrowedFd<'_>, before: &Statx) {
-    if let Some(attr) = Attr::from_statx(before)
-        && let Err(errno) = object::set_times(At::Fd(dir), &times_of(&attr))
-    {
+    if let Err(errno) = set_times_of(At::Fd(dir), before) {
         log::debug!("cannot restore the times of a directory: {errno}");
+    }
+}
+
+/// Gives an object the times that one had.
+pub(crate) fn set_times_of(at: At<'_>, stat: &Statx) -> Result<()> {
+    match Attr::from_statx(stat) {
+        Some(attr) => object::set_times(at, &times_of(&attr)),
+        None => Ok(()),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::object;
 use crate::overlay::Upper;
 use crate::redirect::RedirectDir;
 use crate::stage::{self, Wanted};
-use crate::whiteout::{is_whiteout, set_opaque};
+use crate::whiteout::is_whiteout;
 
 const S_ISGID: u32 = 0o2000;
 const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
@@ -350,7 +350,7 @@ impl Overlay {
             return;
         }
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        if let Err(errno) = set_opaque(at, site.upper.namespace) {
+        if let Err(errno) = site.upper.hide_below(at) {
             log::debug!("a new directory is not opaque: {errno}");
         }
     }
@@ -542,7 +542,7 @@ impl<'s> Nursery<'s> {
             adopt(at, &stat, wanted, site.dir.as_fd())?;
         }
         if wanted.kind.is_dir() {
-            set_opaque(at, self.upper.namespace)?;
+            self.upper.hide_below(at)?;
         }
         Ok(made)
     }

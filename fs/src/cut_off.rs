@@ -21,7 +21,7 @@ use crate::listing::Known;
 use crate::object;
 use crate::remove::Held;
 use crate::tree::for_each_entry;
-use crate::whiteout::{is_whiteout, set_opaque};
+use crate::whiteout::is_whiteout;
 
 /// A directory on the way down.
 struct Level<'o> {
@@ -120,7 +120,7 @@ impl Overlay {
         let fd = self.upper_dir(node)?;
         let at = At::Fd(fd.as_fd());
         let object = self.object_of(&object::stat(at)?);
-        set_opaque(at, upper.namespace)?;
+        upper.hide_below(at)?;
         if let Err(errno) = remove_whiteouts(at) {
             log::debug!("whiteouts of nothing stay: {errno}");
         }

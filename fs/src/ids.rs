@@ -36,9 +36,6 @@ fn shown(ranges: &Option<Vec<Range<u32>>>, id: u32) -> u32 {
     }
 }
 
-/// What is shown for an id on disk that nothing is mapped to (`/proc/sys/kernel/overflowuid`).
-const OVERFLOW: u32 = 65534;
-
 /// Ids that stand for as many others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdRange {
@@ -56,8 +53,13 @@ pub enum Ids {
     /// As they are.
     #[default]
     Same,
-    /// As others. What is in no range is shown as the overflow id, and cannot be given to a file.
-    Mapped(Vec<IdRange>),
+    /// As others.
+    Mapped {
+        /// Which as which.
+        ranges: Vec<IdRange>,
+        /// The id that stands for those in no range (`/proc/sys/kernel/overflowuid`).
+        overflow: u32,
+    },
     /// All as this one. Changing it succeeds and does nothing.
     Squashed(u32),
 }
@@ -76,10 +78,10 @@ impl Ids {
         match self {
             Self::Same => stored,
             Self::Squashed(id) => *id,
-            Self::Mapped(ranges) => ranges
+            Self::Mapped { ranges, overflow } => ranges
                 .iter()
                 .find_map(|range| translate(stored, range.stored, range.shown, range.count))
-                .unwrap_or(OVERFLOW),
+                .unwrap_or(*overflow),
         }
     }
 
@@ -88,11 +90,11 @@ impl Ids {
         match self {
             Self::Same => Some(shown),
             Self::Squashed(_) => None,
-            Self::Mapped(ranges) => Some(
+            Self::Mapped { ranges, overflow } => Some(
                 ranges
                     .iter()
                     .find_map(|range| translate(shown, range.shown, range.stored, range.count))
-                    .unwrap_or(OVERFLOW),
+                    .unwrap_or(*overflow),
             ),
         }
     }
@@ -132,14 +134,19 @@ mod tests {
             stored,
             count,
         };
-        let ids = Ids::Mapped(vec![range(0, 1000, 1), range(1, 100_000, 65536)]);
+        const OVERFLOW: u32 = 65534;
+        let mapped = |ranges| Ids::Mapped {
+            ranges,
+            overflow: OVERFLOW,
+        };
+        let ids = mapped(vec![range(0, 1000, 1), range(1, 100_000, 65536)]);
         for (shown, stored) in [(0, 1000), (1, 100_000), (1000, 100_999), (65536, 165_535)] {
             assert_eq!(ids.shown(stored), shown);
             assert_eq!(ids.stored(shown), Some(stored));
         }
         assert_eq!(ids.shown(0), OVERFLOW);
         assert_eq!(ids.stored(65537), Some(OVERFLOW));
-        let all = Ids::Mapped(vec![range(0, 0, u32::MAX)]);
+        let all = mapped(vec![range(0, 0, u32::MAX)]);
         assert_eq!(all.shown(OVERFLOW), OVERFLOW);
         assert_eq!(Ids::Squashed(5).shown(7), 5);
         assert_eq!(Ids::Squashed(5).stored(5), None);

@@ -329,7 +329,7 @@ impl Overlay {
             return Ok(());
         }
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        match set_opaque(at, site.upper.namespace) {
+        match site.upper.hide_below(at) {
             // As the kernel does, so that what is put in a lower layer some day does not show. It is not
             // needed now if there is nothing.
             Err(error) if self.lower_positive(new_names, new_name)? => Err(error),

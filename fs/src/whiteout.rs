@@ -7,14 +7,16 @@ use std::os::unix::ffi::OsStrExt;
 use plyfs_format::names::{Namespace, Record};
 use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{Statx, XattrFlags};
+use rustix::fs::{Mode, OFlags, Statx, XattrFlags};
 
 use crate::Overlay;
+use crate::copy_up::set_times_of;
 use crate::error::{Errno, Result};
 use crate::inode::Names;
 use crate::layer::Layer;
 use crate::listing::Source;
-use crate::object::{stat_name, stat_of_absent};
+use crate::object::{stat, stat_name, stat_of_absent};
+use crate::overlay::Upper;
 
 /// Whether an object is a whiteout.
 pub(crate) fn is_whiteout(stat: &Statx) -> bool {
@@ -36,6 +38,31 @@ pub(crate) fn set_opaque(at: At<'_>, namespace: Namespace) -> Result<()> {
         b"y",
         XattrFlags::empty(),
     )
+}
+
+impl Upper {
+    /// Makes a directory opaque, for whoever reads this layer: where whiteouts may be files, tools look for
+    /// a file, too.
+    ///
+    /// # Errors
+    /// Those of setxattr(2) and openat(2).
+    pub(crate) fn hide_below(&self, at: At<'_>) -> Result<()> {
+        set_opaque(at, self.namespace)?;
+        if !self.layer.archive_names {
+            return Ok(());
+        }
+        let (dir, path) = match at {
+            At::Fd(fd) => (fd, whiteout::OPAQUE.to_vec()),
+            At::Name(dir, name) => (dir, [name, b"/", whiteout::OPAQUE].concat()),
+        };
+        let before = stat(at)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(dir, path, flags, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::EXIST) => Ok(()),
+            // A mark is no change of the directory.
+            made => made.and_then(|_| set_times_of(at, &before)),
+        }
+    }
 }
 
 impl Layer {

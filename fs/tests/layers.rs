@@ -360,7 +360,10 @@ fn owners_are_shown_as_others() {
     };
     let (uid, gid) = (me().uid, me().gid);
     stack.owners = Owners {
-        uids: Ids::Mapped(vec![range(7, uid)]),
+        uids: Ids::Mapped {
+            ranges: vec![range(7, uid)],
+            overflow: 65534,
+        },
         gids: Ids::Squashed(9),
     };
     stack.open();
@@ -418,4 +421,33 @@ fn lower_layers_that_overlap_are_refused() {
     }
     let apart = [path(1, "a"), path(1, "a.b"), path(0, "")];
     Overlay::open(&config(&apart)).unwrap();
+}
+
+/// As fuse-overlayfs makes them, for tools that look for a file.
+#[test]
+fn an_opaque_directory_has_a_file_that_says_so_where_whiteouts_may_be_files() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "d/below"), "");
+    put(&stack.lower(0, "e/below"), "");
+    stack.archive_names = true;
+    stack.open();
+    let marker = |stack: &Stack, path: &str| stack.upper(path).join(".wh..wh..opq");
+    stack.remove_all("d");
+    stack.mkdir("d").unwrap();
+    assert!(is_opaque(&stack.upper("d")) && marker(&stack, "d").exists());
+    assert!(stack.list("d").is_empty());
+    stack.mkdir("new").unwrap();
+    let before = fs::metadata(stack.upper("new")).unwrap().mtime_nsec();
+    stack.remove_all("e");
+    stack.rename("new", "e").unwrap();
+    assert!(marker(&stack, "e").exists());
+    assert_eq!(fs::metadata(stack.upper("e")).unwrap().mtime_nsec(), before);
+    stack.create("e/f", "text").unwrap();
+    stack.remount();
+    assert_eq!(stack.list("e"), ["f"]);
+    // It is in nobody's way.
+    stack.unlink("e/f").unwrap();
+    stack.rename("d", "e").unwrap();
+    stack.rmdir("e").unwrap();
+    assert!(stack.list("").is_empty());
 }

@@ -249,10 +249,12 @@ impl Options {
                 });
             }
             "uidmapping" => {
-                set_unless_squashed(&mut self.owners.uids, Ids::Mapped(id_ranges(name, value)?));
+                let ids = mapped_ids(name, value, "/proc/sys/kernel/overflowuid")?;
+                set_unless_squashed(&mut self.owners.uids, ids);
             }
             "gidmapping" => {
-                set_unless_squashed(&mut self.owners.gids, Ids::Mapped(id_ranges(name, value)?));
+                let ids = mapped_ids(name, value, "/proc/sys/kernel/overflowgid")?;
+                set_unless_squashed(&mut self.owners.gids, ids);
             }
             "squash_to_uid" => self.owners.uids = Ids::Squashed(number(name, value)?),
             "squash_to_gid" => self.owners.gids = Ids::Squashed(number(name, value)?),
@@ -416,6 +418,18 @@ fn set_unless_squashed(ids: &mut Ids, to: Ids) {
     }
 }
 
+/// A map of ids, with the id for all that are in none of its ranges.
+fn mapped_ids(name: &str, value: &str, overflow: &str) -> Outcome<Ids> {
+    /// What kernels begin with.
+    const OVERFLOW: u32 = 65534;
+    let overflow = std::fs::read_to_string(overflow).ok();
+    let overflow = overflow.and_then(|id| id.trim().parse().ok());
+    Ok(Ids::Mapped {
+        ranges: id_ranges(name, value)?,
+        overflow: overflow.unwrap_or(OVERFLOW),
+    })
+}
+
 /// Triples of first id on disk, first id shown, and count, all separated by colons, as the container
 /// tools write them: they may put one more colon before the first. These are the lines of a uid_map:
 /// what is on disk are the ids of the container, and they are shown as the ids that these have here,
@@ -541,7 +555,7 @@ mod tests {
             count,
         };
         let expected = vec![range(0, 1000, 1), range(1, 100_000, 5)];
-        assert_eq!(options.owners.uids, Ids::Mapped(expected));
+        assert!(matches!(options.owners.uids, Ids::Mapped { ranges, .. } if ranges == expected));
         assert_eq!(options.owners.gids, Ids::Squashed(7));
         for text in ["uidmapping=0:1", "gidmapping=", "uidmapping=a:b:c"] {
             assert!(Options::parse(&[text]).is_err(), "{text}");
