@@ -149,7 +149,7 @@ fn a_killed_import_leaves_a_store_that_works() {
     let whole = tmp.path().join("whole");
     let start = std::time::Instant::now();
     succeed(&mut import(&whole));
-    let takes = start.elapsed();
+    let mut longest = u64::try_from(start.elapsed().as_micros()).unwrap() + 1000;
 
     let killed = tmp.path().join("killed");
     let mut random = Random(11);
@@ -159,10 +159,13 @@ fn a_killed_import_leaves_a_store_that_works() {
             fs::remove_dir_all(&killed).unwrap();
         }
         let mut child = import(&killed).spawn().unwrap();
-        let longest = u64::try_from(takes.as_micros()).unwrap() + 1000;
         std::thread::sleep(Duration::from_micros(random.below(longest)));
         child.kill().unwrap();
-        ended += u32::from(child.wait().unwrap().success());
+        if child.wait().unwrap().success() {
+            // The first may have been slow, for whatever reason: others are killed sooner then.
+            ended += 1;
+            longest = (longest / 2).max(1000);
+        }
         succeed(&mut plyfs(["--store", killed.to_str().unwrap(), "images"]));
     }
     assert!(ended < ROUNDS as u32, "no import was killed in time");
