@@ -222,6 +222,15 @@ impl Comparison {
 }
 
 impl Change {
+    fn present(entry: Entry) -> Self {
+        Self {
+            kind: Kind::Changed,
+            entry: Some(entry),
+            hides: false,
+            hidden: false,
+        }
+    }
+
     fn deleted(hidden: bool) -> Self {
         Self {
             kind: Kind::Deleted,
@@ -279,17 +288,6 @@ pub(crate) fn add_links(merged: &Overlay, changes: &mut BTreeMap<Names, Change>)
         }
     }
     Ok(())
-}
-
-impl Change {
-    fn present(entry: Entry) -> Self {
-        Self {
-            kind: Kind::Changed,
-            entry: Some(entry),
-            hides: false,
-            hidden: false,
-        }
-    }
 }
 
 /// Adds the directories above a name: in a layer they have entries of their own.

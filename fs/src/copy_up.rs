@@ -194,9 +194,7 @@ impl Overlay {
         if let Some(capability) = capability {
             xattr::set(at, CAPABILITY, &capability, XattrFlags::empty())?;
         }
-        if let Some(attr) = Attr::from_statx(&before) {
-            object::set_times(at, &times_of(&attr))?;
-        }
+        set_times_of(at, &before)?;
         if !self.volatile {
             rustix::fs::fsync(&file)?;
         }

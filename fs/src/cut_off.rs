@@ -134,13 +134,7 @@ impl Overlay {
             let name = node.place.read().name.clone();
             listing.insert(&name, Known::Object(object, node.kind));
         }
-        let had_redirect = {
-            let mut place = node.place.write();
-            let had = place.below.redirect().is_some();
-            place.below.set_redirect(None);
-            had
-        };
-        if had_redirect {
+        if node.place.write().below.drop_redirect() {
             // An opaque directory's redirect is not followed; another mounter need not know that.
             match xattr::remove(at, upper.namespace.name(Record::Redirect)) {
                 Ok(()) | Err(Errno::NODATA) => {}

@@ -152,6 +152,13 @@ impl Below {
         *self = Self::new(redirect, self.data().cloned());
     }
 
+    /// Takes the redirect away; returns whether there was one.
+    pub(crate) fn drop_redirect(&mut self) -> bool {
+        let had = self.redirect().is_some();
+        self.set_redirect(None);
+        had
+    }
+
     pub(crate) fn set_data(&mut self, data: Option<LowerFile>) {
         *self = Self::new(self.redirect().cloned(), data);
     }

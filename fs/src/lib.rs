@@ -22,6 +22,7 @@
 //!
 //! The locks and their order are described in `inode`.
 
+mod apart;
 pub mod attr;
 mod copy_up;
 mod create;

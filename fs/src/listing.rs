@@ -229,13 +229,8 @@ impl Listing {
     /// The position of a name.
     fn find(&self, name: &OsStr) -> Option<usize> {
         let hash = self.hash.hash_one(name.as_bytes());
-        let is_it = |at: &u32| self.is_at(*at, name);
+        let is_it = |at: &u32| has_name(&self.items, *at, name);
         self.positions.find(hash, is_it).map(|at| *at as usize)
-    }
-
-    fn is_at(&self, at: u32, name: &OsStr) -> bool {
-        let item = self.items.get(at as usize);
-        item.is_some_and(|item| item.name.as_deref() == Some(name))
     }
 
     /// Makes a name that is not there yet be found.
@@ -252,11 +247,7 @@ impl Listing {
     /// Lets a name be found no more; returns its position.
     fn leave(&mut self, name: &OsStr) -> Option<usize> {
         let hash = self.hash.hash_one(name.as_bytes());
-        let items = &self.items;
-        let is_it = |at: &u32| {
-            let item = items.get(*at as usize);
-            item.is_some_and(|item| item.name.as_deref() == Some(name))
-        };
+        let is_it = |at: &u32| has_name(&self.items, *at, name);
         let entry = self.positions.find_entry(hash, is_it).ok()?;
         Some(entry.remove().0 as usize)
     }
@@ -268,6 +259,11 @@ impl Listing {
             self.enter(at, name);
         }
     }
+}
+
+fn has_name(items: &[Item], at: u32, name: &OsStr) -> bool {
+    let item = items.get(at as usize);
+    item.is_some_and(|item| item.name.as_deref() == Some(name))
 }
 
 fn hash_at(hash: &RandomState, items: &[Item], at: u32) -> u64 {

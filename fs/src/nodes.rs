@@ -143,23 +143,21 @@ impl NodeTable {
 
     /// The node whose number comes from this object, if it is known.
     pub(crate) fn find(&self, number: ObjectId) -> Option<Arc<Node>> {
-        let identity = Identity::Object(number);
-        let with = |id: u64| {
-            let shard = self.shard(id).lock();
-            let slot = shard.get(id).filter(|slot| slot.identity == identity)?;
-            Some(slot.node.clone())
-        };
-        let derived = identity.id().and_then(with);
-        derived.or_else(|| self.alias_of(&identity).and_then(with))
+        self.find_with(number, Arc::clone)
     }
 
     /// As [`find`](Self::find), counted as looked up once more.
     pub(crate) fn find_once_more(&self, number: ObjectId) -> Option<Arc<Node>> {
+        self.find_with(number, count)
+    }
+
+    /// Calls `take` with the node whose number comes from this object, under the lock of its shard.
+    fn find_with<T>(&self, number: ObjectId, take: impl Fn(&Arc<Node>) -> T) -> Option<T> {
         let identity = Identity::Object(number);
         let with = |id: u64| {
             let shard = self.shard(id).lock();
             let slot = shard.get(id).filter(|slot| slot.identity == identity)?;
-            Some(count(&slot.node))
+            Some(take(&slot.node))
         };
         let derived = identity.id().and_then(with);
         derived.or_else(|| self.alias_of(&identity).and_then(with))

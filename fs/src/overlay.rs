@@ -10,6 +10,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{FlockOperation, Mode, OFlags, StatVfs, XattrFlags};
 use rustix::process::Resource;
 
+use crate::apart::{self, Spot};
 use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{FdCache, Key};
 use crate::ids::{Owners, ShownIds};
@@ -159,11 +160,15 @@ impl Overlay {
         let lowers = all
             .map(Layer::open_lower)
             .collect::<std::result::Result<Box<[Layer]>, _>>()?;
-        check_apart(&lowers)?;
+        let spots: Vec<Spot<'_>> = lowers
+            .iter()
+            .map(|layer| Spot::of(&layer.path, layer.root.as_fd()))
+            .collect();
+        apart::check_lowers(&spots)?;
         let origins = Origins::probe(&lowers);
         let mut upper = match &config.upper {
             None => None,
-            Some(upper) => Some(Upper::open(upper, &lowers, config)?),
+            Some(upper) => Some(Upper::open(upper, &spots, config)?),
         };
         if let Some(upper) = &mut upper {
             upper.open_index(config.index, &lowers, &origins)?;
@@ -341,21 +346,19 @@ impl Overlay {
 impl Upper {
     fn open(
         upper: &UpperLayer,
-        lowers: &[Layer],
+        lowers: &[Spot<'_>],
         config: &Config,
     ) -> std::result::Result<Self, MountError> {
         let root = open_root("upper", &upper.path)?;
-        check_work(&upper.path, root.as_fd(), &upper.work)?;
-        // Before anything is done there: the work directory is emptied.
+        // All this before anything is done there: the work directory is emptied.
         let work_root = open_root("work", &upper.work)?;
+        let spot = Spot::of(&upper.path, root.as_fd());
+        let work_spot = Spot::of(&upper.work, work_root.as_fd());
+        work_spot.check_apart_from(&spot)?;
+        check_same_device(upper, root.as_fd(), work_root.as_fd())?;
         for lower in lowers {
-            check_overlap(&lower.path, lower.root.as_fd(), &upper.path, root.as_fd())?;
-            check_overlap(
-                &lower.path,
-                lower.root.as_fd(),
-                &upper.work,
-                work_root.as_fd(),
-            )?;
+            lower.check_apart_from(&spot)?;
+            lower.check_apart_from(&work_spot)?;
         }
         let lock = lock_upper(&upper.path, root.as_fd())?;
         let work = Work::open(&upper.work, config.volatile, upper.archive_names)?;
@@ -476,14 +479,12 @@ fn lock_upper(path: &Path, root: BorrowedFd<'_>) -> std::result::Result<OwnedFd,
     }
 }
 
-/// The work directory must be where a rename reaches the upper directory, and not in it.
-fn check_work(
-    upper: &Path,
+/// The work directory must be where a rename reaches the upper directory.
+fn check_same_device(
+    upper: &UpperLayer,
     upper_root: BorrowedFd<'_>,
-    work: &Path,
+    work_root: BorrowedFd<'_>,
 ) -> std::result::Result<(), MountError> {
-    let work_root = open_root("work", work)?;
-    check_overlap(work, work_root.as_fd(), upper, upper_root)?;
     let device = |fd, path: &Path| {
         let stat = stat_fd(fd).map_err(|errno| MountError::Open {
             role: "work",
@@ -492,49 +493,10 @@ fn check_work(
         })?;
         Ok(device_of(&stat))
     };
-    if device(work_root.as_fd(), work)? != device(upper_root, upper)? {
+    if device(work_root, &upper.work)? != device(upper_root, &upper.path)? {
         return Err(MountError::WorkElsewhere {
-            work: work.to_owned(),
-            upper: upper.to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// Refuses lower layers of which one lies in another, or that are the same: a directory would be in the
-/// tree twice.
-fn check_apart(lowers: &[Layer]) -> std::result::Result<(), MountError> {
-    let real = |layer: &Layer| {
-        std::fs::read_link(crate::object::proc_path(layer.root.as_fd()))
-            .unwrap_or_else(|_| layer.path.clone())
-    };
-    let mut paths: Vec<_> = lowers.iter().map(real).collect();
-    // What lies in a directory comes right after it, component by component.
-    paths.sort_unstable();
-    match paths.windows(2).find(|pair| pair[1].starts_with(&pair[0])) {
-        None => Ok(()),
-        Some(pair) => Err(MountError::Overlap {
-            one: pair[0].clone(),
-            other: pair[1].clone(),
-        }),
-    }
-}
-
-/// Refuses two directories of which one lies in the other, by their paths in this mount namespace.
-fn check_overlap(
-    one: &Path,
-    one_fd: BorrowedFd<'_>,
-    other: &Path,
-    other_fd: BorrowedFd<'_>,
-) -> std::result::Result<(), MountError> {
-    let real = |fd| std::fs::read_link(crate::object::proc_path(fd)).ok();
-    let (Some(one_real), Some(other_real)) = (real(one_fd), real(other_fd)) else {
-        return Ok(());
-    };
-    if one_real.starts_with(&other_real) || other_real.starts_with(&one_real) {
-        return Err(MountError::Overlap {
-            one: one.to_owned(),
-            other: other.to_owned(),
+            work: upper.work.clone(),
+            upper: upper.path.clone(),
         });
     }
     Ok(())

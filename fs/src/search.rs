@@ -413,33 +413,32 @@ impl Search<'_> {
         let Some((name, above)) = names.split_last() else {
             return Ok(());
         };
-        for root in &overlay.data_roots {
+        let file_in = |root: &Arc<LowerDir>| {
             let none = DirMarks::default();
             let child = |dir: Arc<LowerDir>, name| LowerDir::child(&dir, name, &none);
-            let dir = above.iter().fold(root.clone(), child);
-            let fd = match dir.open(&overlay.lowers, &overlay.fds) {
+            LowerFile {
+                dir: above.iter().fold(root.clone(), child),
+                name: name.clone(),
+            }
+        };
+        let mut data = None;
+        for root in &overlay.data_roots {
+            let file = file_in(root);
+            let fd = match file.dir.open(&overlay.lowers, &overlay.fds) {
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
                 other => other?,
             };
             let stat = stat_of_absent(stat_name(fd.as_fd(), name.as_bytes()))?;
             let kind = stat.and_then(|stat| FileKind::from_mode(u32::from(stat.stx_mode)));
-            if kind == Some(FileKind::Regular)
-                && let Some(found) = &mut self.found
-            {
-                let name = name.clone();
-                found.data = Some(LowerFile { dir, name });
-                self.wants_data = false;
-                return Ok(());
+            if kind == Some(FileKind::Regular) {
+                data = Some(file);
+                break;
             }
         }
-        // What is said of the file holds all the same; reading it will fail.
-        if let (Some(root), Some(found)) = (overlay.data_roots.first(), &mut self.found) {
-            let none = DirMarks::default();
-            let child = |dir: Arc<LowerDir>, name| LowerDir::child(&dir, name, &none);
-            found.data = Some(LowerFile {
-                dir: above.iter().fold(root.clone(), child),
-                name: name.clone(),
-            });
+        // What is said of the file holds all the same if there is none; reading it will fail.
+        let data = data.or_else(|| overlay.data_roots.first().map(file_in));
+        if let (Some(found), Some(data)) = (&mut self.found, data) {
+            found.data = Some(data);
             self.wants_data = false;
         }
         Ok(())
