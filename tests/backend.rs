@@ -213,6 +213,11 @@ fn what_was_asked_for_by_name_is_had_or_refused() {
                 ["cannot serve", "may be files"],
             ),
             ("backend=fuse,verity=on", ["verity=on", "backend=fuse"]),
+            // What is gone on without takes nothing else with it.
+            (
+                "backend=fuse,nfs_export=on,verity=on",
+                ["verity=on", "backend=fuse"],
+            ),
             ("backend=fuse,context=x", ["context=x", "backend=fuse"]),
             ("squash_to_root,context=x", ["context=x", "shown as others"]),
             ("backend=both", ["\"both\"", "auto, kernel or fuse"]),

@@ -201,21 +201,18 @@ fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Outcome<Backend>, Fa
 /// FUSE, unless that cannot give something that was asked for, or is not there.
 fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Outcome<Backend> {
     if let Some(option) = &plan.backend.kernel_only {
-        if option == "nfs_export=on" {
-            // As the kernel does with what a file system cannot.
-            log::warn!(
-                "nfs_export=on is not possible through FUSE, falling back to nfs_export=off"
-            );
-        } else {
-            return Err(match plan.backend.wish {
-                Wish::Fuse => Failure::new(format_args!(
-                    "{option} is for the kernel's overlay, and backend=fuse was asked for"
-                )),
-                _ => Failure::new(format_args!(
-                    "{option} is for the kernel's overlay, which cannot serve this mount: {why}"
-                )),
-            });
-        }
+        return Err(match plan.backend.wish {
+            Wish::Fuse => Failure::new(format_args!(
+                "{option} is for the kernel's overlay, and backend=fuse was asked for"
+            )),
+            _ => Failure::new(format_args!(
+                "{option} is for the kernel's overlay, which cannot serve this mount: {why}"
+            )),
+        });
+    }
+    let mut told = plan.backend.kernel.iter();
+    if told.any(|(name, value)| name == "nfs_export" && value == "on") {
+        log::warn!("nfs_export=on is not possible through FUSE, falling back to nfs_export=off");
     }
     let may_choose = plan.backend.wish == Wish::Auto && plan.connection.device.is_none();
     if may_choose

@@ -131,7 +131,8 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 4] = [
     ("xino", &["on", "off", "auto"]),
     // Only says how the kernel identifies file systems to itself.
     ("uuid", &["on", "off", "auto", "null"]),
-    ("nfs_export", &["off"]),
+    // As the kernel does with what a file system cannot, FUSE goes on without.
+    ("nfs_export", &["on", "off"]),
     ("verity", &["off"]),
 ];
 
