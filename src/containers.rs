@@ -24,10 +24,9 @@ struct Listed {
 
 /// Lists the containers in the store.
 pub(crate) fn containers(args: &ListArgs, store: Option<&Path>) -> Outcome {
-    let listed = match Store::open_existing(storage::location(store)?) {
-        // Where nothing was imported yet there are no containers, and that is no failure.
-        Err(plyfs_store::Error::NoStore { .. }) => Vec::new(),
-        opened => listed(&opened?)?,
+    let listed = match storage::open_if_there(storage::location(store)?)? {
+        None => Vec::new(),
+        Some(store) => listed(&store)?,
     };
     if args.json {
         return output::json(&listed);
@@ -37,7 +36,7 @@ pub(crate) fn containers(args: &ListArgs, store: Option<&Path>) -> Outcome {
         [
             one.name.clone(),
             one.image.clone(),
-            one.created.chars().take(19).collect(),
+            output::time(&one.created),
             status.to_owned(),
         ]
     };

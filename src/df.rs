@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use plyfs_store::{Room, Store, Usage};
+use plyfs_store::{Room, Usage};
 use serde_json::{Value, json};
 
 use crate::cli::ListArgs;
@@ -13,9 +13,9 @@ use crate::{output, storage};
 pub(crate) fn df(args: &ListArgs, detail: bool, store: Option<&Path>) -> Outcome {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
-    let usage = match Store::open_existing(location) {
-        Err(plyfs_store::Error::NoStore { .. }) => Usage::default(),
-        opened => opened?.usage()?,
+    let usage = match storage::open_if_there(location)? {
+        None => Usage::default(),
+        Some(store) => store.usage()?,
     };
     if args.json {
         return output::json(&listed(&usage));

@@ -33,7 +33,7 @@ pub(crate) fn history(args: &ImageListArgs, store: Option<&Path>) -> Outcome {
     let text = |field: &Option<String>| output::plain(field.as_deref().unwrap_or_default());
     let row = |step: &Step| {
         [
-            text(&step.created).chars().take(19).collect(),
+            output::time(&text(&step.created)),
             shortened(&text(&step.created_by)),
             output::size(step.size),
             shortened(&text(&step.comment)),

@@ -27,11 +27,9 @@ struct Listed {
 
 /// Lists the images in the store.
 pub(crate) fn images(args: &ListArgs, store: Option<&Path>) -> Outcome {
-    let location = storage::location(store)?;
-    let records = match plyfs_store::Store::open_existing(location) {
-        // Where nothing was imported yet there are no images, and that is no failure.
-        Err(plyfs_store::Error::NoStore { .. }) => Vec::new(),
-        opened => opened?.images()?,
+    let records = match storage::open_if_there(storage::location(store)?)? {
+        None => Vec::new(),
+        Some(store) => store.images()?,
     };
     if args.json {
         let listed: Vec<Listed> = records.iter().map(listed).collect();
@@ -59,7 +57,7 @@ fn row(record: &ImageRecord) -> [String; 5] {
         record.name.to_string(),
         record.manifest_digest.hex().chars().take(12).collect(),
         record.platform.to_string(),
-        created.chars().take(19).collect(),
+        output::time(created),
         output::size(record.size),
     ]
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{Config, IndexUse, LowerLayer, Records, UpperLayer, fuse};
+use rustix::event::Timespec;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -235,7 +236,6 @@ fn daemon_of(target: &Path) -> Option<OwnedFd> {
 /// Waits until a process has ended, which it does when the file system is gone. It is not, if another
 /// mount namespace has a copy of the mount, for as long as that has it.
 fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     /// How long a daemon may take to hear that the file system is gone.
     const PATIENCE: Duration = Duration::from_secs(3);
     let turn = Timespec {
@@ -243,18 +243,17 @@ fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
         tv_nsec: 50_000_000,
     };
     let start = Instant::now();
-    let mut fds = [PollFd::new(daemon, PollFlags::IN)];
     loop {
-        match poll(&mut fds, Some(&turn)) {
-            Ok(0) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
-            Ok(0) => {
+        match keeper::ends_within(daemon, turn) {
+            Ok(false) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
+            Ok(false) => {
                 log::warn!(
                     "{} is still mounted in another mount namespace, which keeps its layers in use",
                     target.display()
                 );
                 return Ok(());
             }
-            Ok(_) => return Ok(()),
+            Ok(true) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).doing("wait for the daemon"),
         }

@@ -63,6 +63,11 @@ pub(crate) fn plain(name: &str) -> String {
     out
 }
 
+/// A time (RFC 3339) for people: to the second.
+pub(crate) fn time(text: &str) -> String {
+    text.chars().take("2006-01-02T15:04:05".len()).collect()
+}
+
 /// A size in bytes for people: three digits and a unit.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];

@@ -44,6 +44,15 @@ pub(crate) fn open_existing(chosen: Option<&Path>) -> Outcome<Store> {
     Ok(Store::open_existing(location(chosen)?)?)
 }
 
+/// Opens the store at a location, if there is one: where nothing was imported yet there is nothing to
+/// list, and that is no failure.
+pub(crate) fn open_if_there(location: PathBuf) -> Outcome<Option<Store>> {
+    match Store::open_existing(location) {
+        Err(plyfs_store::Error::NoStore { .. }) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
 /// Enters the user namespace in which files of the store belong to whom they should, if this user
 /// has one. Without, all of them are the user's own.
 ///

@@ -99,6 +99,17 @@ fn an_upper_layer_on_btrfs_serves_plyfs_and_the_kernel() {
     );
 }
 
+/// Unmounts, asserts that the kernel's overlay shows what was shown, and takes the file system of the lower
+/// layer away.
+fn assert_kernel_shows_the_same(stack: &mut Stack) {
+    let shown = facts(&stack.merged(""));
+    stack.unmount();
+    stack.mount_kernel();
+    assert_same(&shown, &facts(&stack.merged("")));
+    rustix::mount::unmount(stack.merged(""), UnmountFlags::empty()).unwrap();
+    rustix::mount::unmount(stack.lower(0, ""), UnmountFlags::DETACH).unwrap();
+}
+
 /// Mounts a file system over the lower layer.
 fn over_lower(stack: &Stack, kind: &str) -> rustix::io::Result<()> {
     let at = stack.lower(0, "");
@@ -120,12 +131,7 @@ fn a_lower_layer_on_a_file_system_without_attributes_is_changed_like_any() {
         stack.mount();
         change(&stack.merged(""));
         rustix::fs::lsetxattr(stack.merged("d/sub/deep"), "user.x", b"y", empty).unwrap();
-        let shown = facts(&stack.merged(""));
-        stack.unmount();
-        stack.mount_kernel();
-        assert_same(&shown, &facts(&stack.merged("")));
-        rustix::mount::unmount(stack.merged(""), UnmountFlags::empty()).unwrap();
-        rustix::mount::unmount(stack.lower(0, ""), UnmountFlags::DETACH).unwrap();
+        assert_kernel_shows_the_same(&mut stack);
     });
 }
 
@@ -150,12 +156,7 @@ fn a_lower_layer_on_squashfs_is_changed_like_any() {
         succeed(mount.arg(&image).arg(stack.lower(0, "")));
         stack.mount();
         change(&stack.merged(""));
-        let shown = facts(&stack.merged(""));
-        stack.unmount();
-        stack.mount_kernel();
-        assert_same(&shown, &facts(&stack.merged("")));
-        rustix::mount::unmount(stack.merged(""), UnmountFlags::empty()).unwrap();
-        rustix::mount::unmount(stack.lower(0, ""), UnmountFlags::DETACH).unwrap();
+        assert_kernel_shows_the_same(&mut stack);
     });
 }
 

@@ -395,6 +395,7 @@ impl Overlay {
         let stat = object::stat(At::Name(site.dir.as_fd(), name.as_bytes()))?;
         object::chown(at, Some(stat.stx_uid), Some(stat.stx_gid))?;
         object::chmod(at, u32::from(stat.stx_mode) & 0o7777)?;
+        // By the record alone: what is renamed over it must find it empty.
         set_opaque(at, site.upper.namespace)
     }
 

@@ -12,16 +12,21 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::CWD;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::kernel;
 use crate::failure::{Doing, Outcome};
 
-fn has_ended(process: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+/// Whether a process ends before this time is over (pidfd_open(2), poll(2)).
+pub(crate) fn ends_within(process: &OwnedFd, time: Timespec) -> rustix::io::Result<bool> {
     let mut fds = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+    Ok(poll(&mut fds, Some(&time))? > 0)
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    ends_within(process, Timespec::default()).unwrap_or(false)
 }
 
 fn name(mount: u64) -> String {

@@ -11,8 +11,8 @@ use super::image::Built;
 use crate::error::Context;
 use crate::oci::{Index, index_of};
 use crate::store::{MARKER, read_document, to_json};
-use crate::tar::{Entry, Kind, Writer};
-use crate::{Digest, Result, Timestamp, limits};
+use crate::tar::{Entry, Writer};
+use crate::{Digest, Result, limits};
 
 impl ImageBuilder {
     /// Writes an OCI image layout, or adds the image to one that is there. Returns the digest of
@@ -119,18 +119,7 @@ fn archive(path: &Path, fill: impl FnOnce(&mut Archive) -> io::Result<()>) -> Re
 }
 
 fn append(out: &mut Archive, name: &str, mut data: &[u8]) -> io::Result<()> {
-    let entry = Entry {
-        path: name.as_bytes().to_vec(),
-        kind: Kind::File,
-        link: Vec::new(),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        mtime: Timestamp::default(),
-        size: data.len() as u64,
-        sparse: false,
-        xattrs: Vec::new(),
-    };
+    let entry = Entry::of_nobody(name, data.len() as u64);
     out.append(&entry, &mut data)
 }
 

@@ -13,7 +13,6 @@ use crate::oci::{Index, parse_config};
 use crate::source::{Source, diff_ids};
 use crate::store::{MARKER, to_json};
 use crate::tar::{Entry, Kind, Writer};
-use crate::time::Timestamp;
 use crate::{Digest, Result};
 
 type Archive<'a> = Writer<&'a mut BufWriter<File>>;
@@ -30,7 +29,7 @@ pub(super) fn save_oci(parts: &Parts<'_>, target: &Source) -> Result<()> {
             let dir = Entry {
                 kind: Kind::Dir,
                 mode: 0o755,
-                ..entry(name, 0)
+                ..Entry::of_nobody(name, 0)
             };
             append(out, &target.path, &dir, &mut std::io::empty())?;
         }
@@ -41,7 +40,7 @@ pub(super) fn save_oci(parts: &Parts<'_>, target: &Source) -> Result<()> {
             add(out, &target.path, &blob(&digest), bytes)?;
         }
         for layer in parts.layers() {
-            let entry = entry(&blob(&layer.digest), layer.size);
+            let entry = Entry::of_nobody(&blob(&layer.digest), layer.size);
             copy_blob(parts, layer, |data| append(out, &target.path, &entry, data))?;
         }
         Ok(())
@@ -73,7 +72,7 @@ pub(super) fn save_docker(parts: &Parts<'_>, target: &Source) -> Result<()> {
             }
             let record = parts.store.layer_record(diff_id)?;
             let record = record.ok_or_else(|| SaveError::NotUnpacked(parts.name.clone()))?;
-            let entry = entry(&name(diff_id), record.size);
+            let entry = Entry::of_nobody(&name(diff_id), record.size);
             copy_archive(parts, layer, diff_id, |data| {
                 append(out, &target.path, &entry, data)
             })?;
@@ -113,25 +112,10 @@ fn archive(place: &Path, fill: impl FnOnce(&mut Archive<'_>) -> Result<()>) -> R
 }
 
 fn add(out: &mut Archive<'_>, place: &Path, name: &str, mut data: &[u8]) -> Result<()> {
-    append(out, place, &entry(name, data.len() as u64), &mut data)
+    let entry = Entry::of_nobody(name, data.len() as u64);
+    append(out, place, &entry, &mut data)
 }
 
 fn append(out: &mut Archive<'_>, place: &Path, entry: &Entry, data: &mut dyn Read) -> Result<()> {
     out.append(entry, data).context("write", place)
-}
-
-/// A file of nobody and of no time, so that the same image makes the same archive.
-fn entry(name: &str, size: u64) -> Entry {
-    Entry {
-        path: name.as_bytes().to_vec(),
-        kind: Kind::File,
-        link: Vec::new(),
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        mtime: Timestamp::default(),
-        size,
-        sparse: false,
-        xattrs: Vec::new(),
-    }
 }

@@ -37,3 +37,21 @@ pub(crate) struct Entry {
     /// Extended attributes: names are not empty and hold no NUL.
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
+
+impl Entry {
+    /// A file of nobody and of no time, so that the same data makes the same archive.
+    pub(crate) fn of_nobody(name: &str, size: u64) -> Self {
+        Self {
+            path: name.as_bytes().to_vec(),
+            kind: Kind::File,
+            link: Vec::new(),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            size,
+            sparse: false,
+            xattrs: Vec::new(),
+        }
+    }
+}
