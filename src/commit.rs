@@ -46,7 +46,9 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
     storage::enter_for_owners()?;
     let store = Store::open_existing(location)?;
     let container = stack::existing_container(&store, &args.container)?;
-    let _lock = container.lock().map_err(busy)?;
+    // A container that is mounted changes while it is read.
+    let lock = container.lock();
+    let _lock = lock.map_err(|error| stack::container_failure(&store, error))?;
     stack::refuse_mounted(&container)?;
     let request = CommitRequest {
         // In the namespace, more may be possible than outside.
@@ -61,17 +63,6 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
     let layer = layer(&store, &container, compression)?;
     let committed = store.commit(&container.record, layer, &request, &Silent)?;
     output::write(&format!("{}\n", committed.name))
-}
-
-/// A container that is mounted changes while it is read.
-fn busy(error: plyfs_store::Error) -> Failure {
-    use plyfs_store::{ContainerError, Error};
-    match error {
-        Error::Container(error @ ContainerError::Busy(_)) => {
-            Failure::new(format_args!("{error}; unmount it first"))
-        }
-        error => error.into(),
-    }
 }
 
 /// The name of an image, with the tag that is meant where none is given.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use plyfs_store::{ContainerError, ContainerName, RemoveError, Store, Unneeded};
+use plyfs_store::{ContainerName, RemoveError, Store, Unneeded};
 
 use crate::cli::{RmArgs, RmiArgs};
 use crate::failure::{Failure, Outcome};
@@ -16,15 +16,8 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
         if let Ok(container) = store.container(&name) {
             stack::refuse_mounted(&container)?;
         }
-        let unneeded = store.remove_container(&name).map_err(|error| match error {
-            plyfs_store::Error::Container(error @ ContainerError::Unknown(_)) => {
-                stack::no_container(&store, &error)
-            }
-            plyfs_store::Error::Container(error @ ContainerError::Busy(_)) => {
-                Failure::new(format_args!("{error}; unmount it first"))
-            }
-            error => error.into(),
-        })?;
+        let unneeded = store.remove_container(&name);
+        let unneeded = unneeded.map_err(|error| stack::container_failure(&store, error))?;
         output::write(&format!("{name}\n"))?;
         Ok(unneeded)
     })

@@ -126,16 +126,25 @@ fn others(store: &Store) -> Option<String> {
 /// A container that must be there.
 pub(crate) fn existing_container(store: &Store, name: &str) -> Outcome<Container> {
     let name: ContainerName = name.parse().map_err(Failure::new)?;
-    store.container(&name).map_err(|error| match error {
+    let container = store.container(&name);
+    container.map_err(|error| container_failure(store, error))
+}
+
+/// Why nothing can be done with a container, and what to do about it.
+pub(crate) fn container_failure(store: &Store, error: plyfs_store::Error) -> Failure {
+    match error {
         plyfs_store::Error::Container(error @ ContainerError::Unknown(_)) => {
             no_container(store, &error)
         }
+        plyfs_store::Error::Container(error @ ContainerError::Busy(_)) => {
+            Failure::new(format_args!("{error}; unmount it first"))
+        }
         error => error.into(),
-    })
+    }
 }
 
 /// As [`unknown_container`], where none can be made.
-pub(crate) fn no_container(store: &Store, error: &ContainerError) -> Failure {
+fn no_container(store: &Store, error: &ContainerError) -> Failure {
     match others(store) {
         None => Failure::new(format_args!("{error}; there are none")),
         Some(others) => Failure::new(format_args!("{error}, but {others}")),
