@@ -311,6 +311,9 @@ impl Overlay {
             None if object.in_upper => self.open_upper_file(&object, write)?,
             None => read_only(self.open_reading(object.at(), false)?),
         };
+        if handle.writable {
+            node.may_have_told_mtime(object::stat(At::Fd(handle.fd.as_fd()))?.stx_mtime.into());
+        }
         // Under the place lock still, so that a copy-up that follows finds it there to remove.
         self.fds.insert(key, handle.clone());
         Ok(handle.fd)

@@ -95,10 +95,12 @@ impl ToldMtime {
 
     /// Whether it was told so long ago that data which comes now is another change's.
     pub(crate) fn is_old(&self) -> bool {
-        const LATE: u32 = 5_000;
         milliseconds().wrapping_sub(self.when) > LATE
     }
 }
+
+/// How long after a program wrote its data may come, in milliseconds.
+const LATE: u32 = 5_000;
 
 /// Of a clock that only runs forward.
 fn milliseconds() -> u32 {
@@ -305,6 +307,17 @@ impl Node {
     /// Remembers the time of last change that the answer to a change tells.
     pub(crate) fn told_mtime(&self, mtime: Timestamp) {
         *self.times.lock() = ToldMtime::now(mtime);
+    }
+
+    /// Remembers the time of last change that a file has before its first write, unless a change told
+    /// another: a lookup told it, and the kernel's clock need not have moved on since.
+    pub(crate) fn may_have_told_mtime(&self, mtime: Timestamp) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let age = now.tv_sec.saturating_sub(mtime.secs);
+        if (0..=i64::from(LATE / 1000)).contains(&age) {
+            let mut times = self.times.lock();
+            *times = times.or_else(|| ToldMtime::now(mtime));
+        }
     }
 
     /// Whether its object is in the upper layer.

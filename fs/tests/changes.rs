@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, SystemTime};
 
 use common::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr, SetTime, Timestamp};
@@ -698,6 +699,35 @@ fn gathered_writes_leave_the_time_of_change_alone() {
     assert_eq!(stack.attr("f").unwrap().mtime, before.mtime);
     stack.fs().write(id, 0, b"t", WriteMode::default()).unwrap();
     assert!(stack.attr("f").unwrap().mtime > before.mtime);
+}
+
+/// The kernel's clock is a coarse one, and it says nothing if that has not moved on from the time of last
+/// change that a lookup told: here of a file which was written right before the mount.
+#[test]
+fn gathered_writes_leave_the_time_that_a_lookup_told_alone() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "f"), "text");
+    put(&stack.lower(0, "old"), "text");
+    let old = fs::File::options()
+        .write(true)
+        .open(stack.lower(0, "old"))
+        .unwrap();
+    old.set_modified(SystemTime::now() - Duration::from_secs(60))
+        .unwrap();
+    stack.open();
+    let id = stack.hold("f");
+    let told = stack.attr("f").unwrap().mtime;
+    std::thread::sleep(Duration::from_millis(30));
+    let gathered = WriteMode {
+        gathered: true,
+        ..WriteMode::default()
+    };
+    stack.fs().write(id, 0, b"T", gathered).unwrap();
+    assert_eq!(stack.attr("f").unwrap().mtime, told);
+    // What is older than any clock is coarse: the kernel will say when.
+    let id = stack.hold("old");
+    stack.fs().write(id, 0, b"T", gathered).unwrap();
+    assert!(stack.attr("old").unwrap().mtime > told);
 }
 
 /// Two renames of the same two files, by different names of theirs.
