@@ -349,6 +349,7 @@ pub(crate) fn with_transport(
         copy_up_at_open: options.copy_up_at_open,
         xattrs: !options.no_xattrs,
         threads: options.threads.unwrap_or(default.threads),
+        polling: options.polling.unwrap_or(default.polling),
     };
     Plan {
         overlay,

@@ -114,6 +114,7 @@ impl Wanted {
             tuning: first(&[
                 (options.writeback.is_some(), "writeback="),
                 (options.threads.is_some(), "threads="),
+                (options.polling.is_some(), "polling="),
             ]),
             ..Self::default()
         }

@@ -52,6 +52,7 @@ pub(crate) struct Options {
     pub(crate) writeback: Option<bool>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) threads: Option<usize>,
+    pub(crate) polling: Option<bool>,
     /// The source shown in /proc/self/mountinfo.
     pub(crate) source: Option<String>,
     /// The part of the type after `fuse.` shown there.
@@ -83,7 +84,7 @@ const FLAGS: [(&str, MountFlags, bool); 16] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 40] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
@@ -116,6 +117,7 @@ const NAMES: [&str; 39] = [
     "writeback=",
     "timeout=",
     "threads=",
+    "polling=",
     "fsname=",
     "subtype=",
     "backend=",
@@ -297,6 +299,7 @@ impl Options {
             "writeback" => self.writeback = Some(number::<u8>(name, value)? != 0),
             "timeout" => self.timeout = Some(seconds(value)?),
             "threads" => self.threads = Some(number(name, value)?),
+            "polling" => self.polling = Some(number::<u8>(name, value)? != 0),
             "fsname" => self.source = Some(unescape(value)),
             "subtype" => self.subtype = Some(unescape(value)),
             _ => return Err(unknown(name)),
@@ -596,10 +599,12 @@ mod tests {
     #[test]
     fn values_are_read() {
         let options =
-            Options::parse(&["timeout=0.5,writeback=0,threads=3,fsname=x y,subtype=s"]).unwrap();
+            Options::parse(&["timeout=0.5,writeback=0,threads=3,polling=0,fsname=x y,subtype=s"])
+                .unwrap();
         assert_eq!(options.timeout, Some(Duration::from_millis(500)));
         assert_eq!(options.writeback, Some(false));
         assert_eq!(options.threads, Some(3));
+        assert_eq!(options.polling, Some(false));
         assert_eq!(options.source.as_deref(), Some("x y"));
         assert_eq!(options.subtype.as_deref(), Some("s"));
         let options = Options::parse(&["backend=kernel,xino=off,xino=on,nfs_export=off"]).unwrap();

@@ -24,6 +24,7 @@ use super::answer::{
 };
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::notifier::SharedNotifier;
+use super::polling::Polling;
 use super::pool::Pool;
 use crate::attr::{DropSetId, SetAttr};
 use crate::error::Errno;
@@ -64,6 +65,7 @@ pub(crate) struct Adapter {
     notifier: SharedNotifier,
     /// How often the kernel has forgotten something.
     forgotten: AtomicU64,
+    polling: Option<Polling>,
 }
 
 thread_local! {
@@ -72,15 +74,23 @@ thread_local! {
 }
 
 impl Adapter {
-    pub(crate) fn new(overlay: Arc<Overlay>, options: Options) -> io::Result<Self> {
-        Ok(Self {
+    pub(crate) fn new(overlay: Arc<Overlay>, options: Options, polling: Option<Polling>) -> Self {
+        Self {
             overlay,
             copying: Pool::new("copy", POOL_THREADS),
             syncing: Pool::new("sync", POOL_THREADS),
             options,
             notifier: SharedNotifier::default(),
             forgotten: AtomicU64::new(0),
-        })
+            polling,
+        }
+    }
+
+    /// A request came that somebody waits for, and will get an answer to at once.
+    fn polled(&self) {
+        if let Some(polling) = &self.polling {
+            polling.request();
+        }
     }
 
     pub(crate) fn notifier(&self) -> SharedNotifier {
@@ -151,6 +161,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.polled();
         match self.overlay.lookup(parent.0, name) {
             Err(Errno::NOENT) => reply.entry(&self.options.timeout, &absent(), Generation(0)),
             result => answer_entry(reply, self.options.timeout, result),
@@ -166,6 +177,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.polled();
         let found = self.overlay.getattr(ino.0);
         answer_attr(reply, ino.0, self.options.timeout, found);
     }
@@ -188,6 +200,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        self.polled();
         let caller = caller(request, 0);
         let set = SetAttr {
             mode: mode.map(|mode| mode & 0o7777),
@@ -220,6 +233,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
+        self.polled();
         match self.overlay.readlink(ino.0) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(error)),
@@ -236,6 +250,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        self.polled();
         let caller = caller(request, umask);
         let made = self
             .overlay
@@ -252,6 +267,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        self.polled();
         let caller = caller(request, umask);
         let made = self.overlay.mkdir(&caller, parent.0, name, mode);
         answer_entry(reply, self.options.timeout, made);
@@ -265,16 +281,19 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        self.polled();
         let (caller, target) = (caller(request, 0), target.as_os_str());
         let made = self.overlay.symlink(&caller, parent.0, link_name, target);
         answer_entry(reply, self.options.timeout, made);
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.polled();
         answer(reply, self.overlay.unlink(parent.0, name));
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.polled();
         answer(reply, self.overlay.rmdir(parent.0, name));
     }
 
@@ -288,6 +307,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        self.polled();
         let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
         let (from, to) = ((parent.0, name), (newparent.0, newname));
         match self.overlay.rename(from, to, flags, Patience::Little) {
@@ -309,6 +329,7 @@ impl Filesystem for Adapter {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
+        self.polled();
         let newname = newname.to_owned();
         let timeout = self.options.timeout;
         self.run(self.is_slow(ino, false), move |overlay| {
@@ -389,6 +410,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        self.polled();
         BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -476,6 +498,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        self.polled();
         let listed = self.overlay.readdir(ino.0, offset, |entry| {
             let kind = file_type(entry.kind);
             let full = reply.add(INodeNo(entry.ino), entry.cookie, kind, &*entry.name);
@@ -495,6 +518,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        self.polled();
         let listed = self.overlay.readdir_plus(ino.0, offset, |entry, found| {
             let Some(found) = found else {
                 // The kernel makes a node of everything. It asks for this one before it uses it, and is
@@ -550,6 +574,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        self.polled();
         if !self.options.xattrs {
             return reply.error(fuser::Errno::EOPNOTSUPP);
         }
@@ -570,6 +595,7 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
+        self.polled();
         let value = if ino.0 == self.overlay.root() && name == DAEMON_PID {
             Ok(std::process::id().to_string().into_bytes())
         } else if !self.options.xattrs {
@@ -581,6 +607,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.polled();
         if !self.options.xattrs {
             return answer_xattr(reply, size, Err(Errno::OPNOTSUPP));
         }
@@ -589,6 +616,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.polled();
         if !self.options.xattrs {
             return reply.error(fuser::Errno::EOPNOTSUPP);
         }

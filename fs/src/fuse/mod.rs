@@ -12,12 +12,14 @@
 //!
 //! One thread reads requests and answers what takes a few system calls; what may take long (copying
 //! data up, reading from a disk, fsync) goes to a [`pool`](pool::Pool), so that it never holds up a
-//! lookup. More readers scatter requests over processors that have to be woken for each.
+//! lookup. More readers scatter requests over processors that have to be woken for each; even the one
+//! does not sleep while requests come one right after the other ([`polling`]).
 
 mod adapter;
 mod answer;
 mod convert;
 mod notifier;
+mod polling;
 mod pool;
 
 use std::io;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use crate::Overlay;
 
 pub use adapter::{DAEMON_PID, ENDING};
+use polling::Polling;
 
 /// How the transport behaves.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub struct Options {
     pub xattrs: bool,
     /// How many threads read requests.
     pub threads: usize,
+    /// Whether a single thread that reads requests keeps looking for the next while there are many.
+    pub polling: bool,
 }
 
 impl Default for Options {
@@ -56,6 +61,7 @@ impl Default for Options {
             copy_up_at_open: false,
             xattrs: true,
             threads: 1,
+            polling: true,
         }
     }
 }
@@ -75,7 +81,11 @@ impl Session {
     pub fn start(overlay: Arc<Overlay>, device: OwnedFd, options: &Options) -> io::Result<Self> {
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads.max(1));
-        let adapter = adapter::Adapter::new(overlay.clone(), options.clone())?;
+        let polling = match options.threads {
+            0 | 1 if options.polling => Polling::of_sole_reader(device.try_clone()?)?,
+            _ => None,
+        };
+        let adapter = adapter::Adapter::new(overlay.clone(), options.clone(), polling);
         let notifier = adapter.notifier();
         // Who may use the mount is decided by the kernel, from the options it was mounted with.
         let acl = fuser::SessionACL::All;
