@@ -47,6 +47,10 @@ fn the_machine_is_described() {
             "{line}"
         );
     }
+    // Only where there is something to choose.
+    let driver = std::fs::read_to_string("/sys/devices/system/cpu/cpuidle/current_driver");
+    let chooses = driver.is_ok_and(|driver| driver.trim() == "haltpoll");
+    assert_eq!(probes.contains_key("halt_polling"), chooses);
     // Nothing is left of it, and no store was made.
     assert!(world::names(&world.path("")).is_empty());
 }

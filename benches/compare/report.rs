@@ -33,6 +33,9 @@ pub struct Machine {
     pub processor: String,
     pub processors: usize,
     pub memory_mib: u64,
+    /// How long idle processors of a virtual machine look for work before they halt, in nanoseconds.
+    /// `None` where they are no haltpoll driver's.
+    pub halt_poll_ns: Option<u64>,
 }
 
 /// A row with what is calculated from it.
@@ -58,6 +61,10 @@ impl Machine {
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
             processors: std::thread::available_parallelism().map_or(0, Into::into),
             memory_mib: memory / 1024,
+            halt_poll_ns: read("/sys/module/haltpoll/parameters/guest_halt_poll_ns")
+                .trim()
+                .parse()
+                .ok(),
         }
     }
 }
@@ -147,6 +154,9 @@ impl Report {
                 self.load.0, self.load.1, self.cache_drops
             ),
         );
+        if let Some(time) = machine.halt_poll_ns {
+            line(&mut text, format_args!("- guest_halt_poll_ns={time}"));
+        }
         for (name, version) in &self.peers {
             line(&mut text, format_args!("- {name}: {version}"));
         }

@@ -4,6 +4,7 @@
 //! files, and never by versions: distributions carry patches, and containers take things away.
 
 mod files;
+mod idle;
 mod inside;
 
 use std::fmt::Display;
@@ -92,6 +93,7 @@ pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Outcome {
         "sysctl kernel.io_uring_disabled=0; in a container: a seccomp profile that allows it",
     ));
     probes.extend(files);
+    probes.extend(idle::probe());
     let works = |key: &str| probes.iter().any(|probe| probe.key == key && probe.ok);
     let can_mount = [
         "kernel_overlay",
