@@ -190,13 +190,13 @@ impl Overlay {
         let (before, at) = (stat_fd(file.as_fd())?, At::Fd(file.as_fd()));
         // Writing takes it from a file.
         let capability = xattr::get_all(at, CAPABILITY)?;
-        copy_data(from.as_fd(), before.stx_size, file.as_fd(), extent)?;
+        let copied = copy_data(from.as_fd(), before.stx_size, file.as_fd(), extent)?;
         if let Some(capability) = capability {
             xattr::set(at, CAPABILITY, &capability, XattrFlags::empty())?;
         }
         set_times_of(at, &before)?;
         if !self.volatile {
-            rustix::fs::fsync(&file)?;
+            upper.sync_copy(file.as_fd(), copied)?;
         }
         xattr::remove(at, upper.namespace.name(Record::Metacopy))?;
         let mut place = node.place.write();
@@ -280,11 +280,12 @@ impl Overlay {
             }
         };
         let at = At::Fd(fd.as_fd());
-        match (wanted.kind, extent) {
+        let copied = match (wanted.kind, extent) {
             (FileKind::Regular, Extent::None) => {
                 rustix::fs::ftruncate(&fd, source.stat.stx_size)?;
                 let mark = upper.namespace.name(Record::Metacopy);
                 xattr::set(at, mark, b"", XattrFlags::empty())?;
+                Copied::Nothing
             }
             (FileKind::Regular, _) => {
                 let size = source.stat.stx_size;
@@ -292,13 +293,13 @@ impl Overlay {
                 match elsewhere {
                     Some(data) => {
                         let from = self.open_data(data)?;
-                        copy_data(from.as_fd(), size, fd.as_fd(), extent)?;
+                        copy_data(from.as_fd(), size, fd.as_fd(), extent)?
                     }
                     None => copy_data(source.fd.as_fd(), size, fd.as_fd(), extent)?,
                 }
             }
-            _ => {}
-        }
+            _ => Copied::Nothing,
+        };
         let records = upper.layer.records;
         let disk = stat_fd(fd.as_fd())?;
         let by_record = records.rule(wanted.kind);
@@ -323,8 +324,8 @@ impl Overlay {
             stage::write_record(at, wanted.record(&stat_fd(fd.as_fd())?, records), records)?;
         }
         object::set_times(at, &times_of(&source.attr))?;
-        if wanted.kind == FileKind::Regular && extent != Extent::None && !self.volatile {
-            rustix::fs::fsync(&fd)?;
+        if !self.volatile {
+            upper.sync_copy(fd.as_fd(), copied)?;
         }
         Ok((fd, disk))
     }
@@ -450,13 +451,20 @@ fn times_of(attr: &Attr) -> Timestamps {
 
 /// Copies the data of a regular file of this size, sharing blocks where the file system can, and leaving holes
 /// where there are some.
-fn copy_data(from: BorrowedFd<'_>, size: u64, to: BorrowedFd<'_>, extent: Extent) -> Result<()> {
+fn copy_data(
+    from: BorrowedFd<'_>,
+    size: u64,
+    to: BorrowedFd<'_>,
+    extent: Extent,
+) -> Result<Copied> {
+    let whole = size;
     let size = match extent {
         Extent::None => 0,
         Extent::Whole => size,
         Extent::Before(end) => size.min(end),
     };
-    if size > 0 && rustix::fs::ioctl_ficlone(to, from).is_err() {
+    let shared = size > 0 && rustix::fs::ioctl_ficlone(to, from).is_ok();
+    if size > 0 && !shared {
         let disk = stat_fd(from)?;
         let has_holes = disk.stx_blocks.saturating_mul(512) < disk.stx_size;
         match has_holes {
@@ -465,7 +473,37 @@ fn copy_data(from: BorrowedFd<'_>, size: u64, to: BorrowedFd<'_>, extent: Extent
         }
     }
     // Ends a trailing hole, or what is to be shorter.
-    rustix::fs::ftruncate(to, size)
+    rustix::fs::ftruncate(to, size)?;
+    Ok(match size {
+        0 => Copied::Nothing,
+        _ if shared && size == whole => Copied::Shared,
+        _ => Copied::Bytes,
+    })
+}
+
+/// What the data of a copy is, before anything is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// There is none.
+    Nothing,
+    /// All the blocks of its source.
+    Shared,
+    /// Bytes that may be in memory alone.
+    Bytes,
+}
+
+impl Upper {
+    /// Makes the data of a copy durable, if a power loss could show the copy without it otherwise.
+    ///
+    /// Where clones are ordered, whatever is done to the copy afterwards is durable only together with
+    /// its data.
+    fn sync_copy(&self, copy: BorrowedFd<'_>, copied: Copied) -> Result<()> {
+        match copied {
+            Copied::Nothing => Ok(()),
+            Copied::Shared if self.orders_clones => Ok(()),
+            _ => rustix::fs::fsync(copy),
+        }
+    }
 }
 
 /// Copies the parts of a file that hold data (lseek(2), `SEEK_DATA`), up to `size`.

@@ -98,6 +98,9 @@ pub(crate) struct Upper {
     pub(crate) index: Option<Index>,
     /// Whether its file system keeps everything in memory.
     pub(crate) in_memory: bool,
+    /// Whether its file system never keeps a later change of a file and loses the blocks that were shared
+    /// with it (ioctl_ficlone(2)).
+    pub(crate) orders_clones: bool,
     /// Held for its lock: two mounts that share an upper directory would not see each other's changes.
     _lock: OwnedFd,
 }
@@ -365,7 +368,7 @@ impl Upper {
         let namespace = config
             .namespace
             .unwrap_or_else(|| probe_namespace(work.dir()));
-        let in_memory = is_in_memory(root.as_fd());
+        let file_system = rustix::fs::fstatfs(root.as_fd()).map(|found| found.f_type as u64);
         Ok(Self {
             layer: Layer {
                 root: Arc::new(root),
@@ -375,7 +378,9 @@ impl Upper {
                 archive_names: upper.archive_names,
             },
             index: None,
-            in_memory,
+            in_memory: file_system == Ok(TMPFS_MAGIC),
+            // All of it goes through one log, in order. Btrfs logs names apart from data.
+            orders_clones: file_system == Ok(XFS_MAGIC),
             _lock: lock,
             work,
             namespace,
@@ -455,10 +460,9 @@ impl Upper {
     }
 }
 
-fn is_in_memory(dir: BorrowedFd<'_>) -> bool {
-    const TMPFS_MAGIC: u64 = 0x0102_1994;
-    rustix::fs::fstatfs(dir).is_ok_and(|found| found.f_type as u64 == TMPFS_MAGIC)
-}
+/// What statfs(2) calls file systems (`linux/magic.h`).
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const XFS_MAGIC: u64 = 0x5846_5342;
 
 /// Takes the upper directory for this mount alone (flock(2)).
 fn lock_upper(path: &Path, root: BorrowedFd<'_>) -> std::result::Result<OwnedFd, MountError> {

@@ -123,7 +123,7 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         | Op::Chmod { .. }
         | Op::Chown { .. }
         | Op::Utimens { .. }
-            if ["ENOTDIR", "EIO"].contains(&kernel)
+            if ["ENOTDIR", "EIO", "ENOENT"].contains(&kernel)
                 && (on_slot(op) || on_current_directory(op)) =>
         {
             Verdict::FineAndOver
