@@ -21,10 +21,11 @@ use std::sync::Arc;
 use plyfs_format::handle::index_name;
 use plyfs_format::names::Record;
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{OFlags, RenameFlags, SeekFrom, Statx, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{OFlags, RenameFlags, Statx, Timespec, Timestamps, XattrFlags};
 
 use crate::Overlay;
 use crate::attr::{Attr, FileKind, Timestamp};
+use crate::copy_data::{Copied, copy_data};
 use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
 use crate::index::Index;
@@ -37,9 +38,6 @@ use crate::origin;
 use crate::overlay::Upper;
 use crate::stage::{self, Wanted};
 use crate::xattr::Naming;
-
-/// How much is read and written at a time where the kernel cannot copy by itself, in bytes.
-const CHUNK: usize = 1 << 20;
 
 /// How much of a file's data a copy-up is to bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +53,7 @@ pub(crate) enum Extent {
 /// A lower object that is being copied.
 struct Source {
     /// Open for reading if it is a regular file, else `O_PATH`.
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// Where the data of a regular file is.
     data: Option<LowerFile>,
     /// Whether that is another file.
@@ -90,7 +88,10 @@ impl Overlay {
             false => self.least_extent(),
         };
         self.nodes.get(id).is_some_and(|node| {
-            extent != Extent::None && node.kind == FileKind::Regular && !node.is_copied(extent)
+            extent != Extent::None
+                && node.kind == FileKind::Regular
+                && !node.is_copied(extent)
+                && !self.copies_at_once(&node)
         })
     }
 
@@ -152,21 +153,24 @@ impl Overlay {
     }
 
     fn open_source(&self, node: &Node) -> Result<Source> {
-        let object = self.locate(node)?;
-        let flags = match node.kind {
-            FileKind::Regular => OFlags::RDONLY,
-            _ => OFlags::PATH,
+        // Whoever reads the file, and who asked whether this is slow, has it open.
+        let open = match node.kind {
+            FileKind::Regular if !node.is_metacopy() => Some(self.open_for_reading(node)?),
+            _ => None,
         };
-        let fd = match object.at() {
-            // An `O_PATH` descriptor of the object itself.
-            At::Fd(fd) if flags == OFlags::PATH => {
-                fd.try_clone_to_owned().map_err(|_| Errno::MFILE)?
+        let object = self.locate(node)?;
+        let elsewhere = object.metacopy_data();
+        let fd = match (open, object.at()) {
+            (Some(open), _) if elsewhere.is_none() => open,
+            (_, at) if node.kind == FileKind::Regular => {
+                Arc::new(self.fds.open(|| object::open(at, OFlags::RDONLY))?)
             }
-            at => self.fds.open(|| object::open(at, flags))?,
+            // An `O_PATH` descriptor of the object itself.
+            (_, At::Fd(fd)) => Arc::new(fd.try_clone_to_owned().map_err(|_| Errno::MFILE)?),
+            (_, at) => Arc::new(self.fds.open(|| object::open(at, OFlags::PATH))?),
         };
         let stat = stat_fd(fd.as_fd())?;
         let attr = object::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
-        let elsewhere = object.metacopy_data();
         Ok(Source {
             fd,
             is_metacopy: elsewhere.is_some(),
@@ -190,7 +194,9 @@ impl Overlay {
         let (before, at) = (stat_fd(file.as_fd())?, At::Fd(file.as_fd()));
         // Writing takes it from a file.
         let capability = xattr::get_all(at, CAPABILITY)?;
-        let copied = copy_data(from.as_fd(), before.stx_size, file.as_fd(), extent)?;
+        let from_stat = stat_fd(from.as_fd())?;
+        let from = (from.as_fd(), &from_stat);
+        let copied = copy_data(from, before.stx_size, file.as_fd(), extent)?;
         if let Some(capability) = capability {
             xattr::set(at, CAPABILITY, &capability, XattrFlags::empty())?;
         }
@@ -293,9 +299,13 @@ impl Overlay {
                 match elsewhere {
                     Some(data) => {
                         let from = self.open_data(data)?;
-                        copy_data(from.as_fd(), size, fd.as_fd(), extent)?
+                        let from_stat = stat_fd(from.as_fd())?;
+                        copy_data((from.as_fd(), &from_stat), size, fd.as_fd(), extent)?
                     }
-                    None => copy_data(source.fd.as_fd(), size, fd.as_fd(), extent)?,
+                    None => {
+                        let from = (source.fd.as_fd(), &source.stat);
+                        copy_data(from, size, fd.as_fd(), extent)?
+                    }
                 }
             }
             _ => Copied::Nothing,
@@ -303,7 +313,8 @@ impl Overlay {
         let records = upper.layer.records;
         let disk = stat_fd(fd.as_fd())?;
         let by_record = records.rule(wanted.kind);
-        if !by_record && (disk.stx_uid, disk.stx_gid) != (wanted.uid, wanted.gid) {
+        let is_others = !by_record && (disk.stx_uid, disk.stx_gid) != (wanted.uid, wanted.gid);
+        if is_others {
             // Before attributes and mode, which changing the owner would take from it.
             object::chown(at, Some(wanted.uid), Some(wanted.gid))?;
         }
@@ -312,10 +323,13 @@ impl Overlay {
             marks: upper.layer.marks,
             namespace: upper.namespace,
         };
-        copy_xattrs(source, at, naming)?;
+        let has_xattrs = copy_xattrs(source, at, naming)?;
         let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
-            let now = stat_fd(fd.as_fd())?;
+            let now = match is_others || has_xattrs {
+                true => stat_fd(fd.as_fd())?,
+                false => disk,
+            };
             if u32::from(now.stx_mode) & 0o7777 != mode {
                 object::chmod(at, mode)?;
             }
@@ -449,123 +463,10 @@ fn times_of(attr: &Attr) -> Timestamps {
     }
 }
 
-/// Copies the data of a regular file of this size, sharing blocks where the file system can, and leaving holes
-/// where there are some.
-fn copy_data(
-    from: BorrowedFd<'_>,
-    size: u64,
-    to: BorrowedFd<'_>,
-    extent: Extent,
-) -> Result<Copied> {
-    let whole = size;
-    let size = match extent {
-        Extent::None => 0,
-        Extent::Whole => size,
-        Extent::Before(end) => size.min(end),
-    };
-    let shared = size > 0 && rustix::fs::ioctl_ficlone(to, from).is_ok();
-    if size > 0 && !shared {
-        let disk = stat_fd(from)?;
-        let has_holes = disk.stx_blocks.saturating_mul(512) < disk.stx_size;
-        match has_holes {
-            true => copy_segments(from, to, size)?,
-            false => copy_segment(from, to, 0, size)?,
-        }
-    }
-    // Ends a trailing hole, or what is to be shorter.
-    rustix::fs::ftruncate(to, size)?;
-    Ok(match size {
-        0 => Copied::Nothing,
-        _ if shared && size == whole => Copied::Shared,
-        _ => Copied::Bytes,
-    })
-}
-
-/// What the data of a copy is, before anything is synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Copied {
-    /// There is none.
-    Nothing,
-    /// All the blocks of its source.
-    Shared,
-    /// Bytes that may be in memory alone.
-    Bytes,
-}
-
-impl Upper {
-    /// Makes the data of a copy durable, if a power loss could show the copy without it otherwise.
-    ///
-    /// Where clones are ordered, whatever is done to the copy afterwards is durable only together with
-    /// its data.
-    fn sync_copy(&self, copy: BorrowedFd<'_>, copied: Copied) -> Result<()> {
-        match copied {
-            Copied::Nothing => Ok(()),
-            Copied::Shared if self.orders_clones => Ok(()),
-            _ => rustix::fs::fsync(copy),
-        }
-    }
-}
-
-/// Copies the parts of a file that hold data (lseek(2), `SEEK_DATA`), up to `size`.
-fn copy_segments(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<()> {
-    let mut offset = 0;
-    while offset < size {
-        let start = match rustix::fs::seek(from, SeekFrom::Data(offset)) {
-            Ok(start) => start.min(size),
-            // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => return Ok(()),
-            // A file system that does not tell holes.
-            Err(Errno::INVAL) => return copy_segment(from, to, offset, size),
-            Err(error) => return Err(error),
-        };
-        let end = rustix::fs::seek(from, SeekFrom::Hole(start))?.min(size);
-        copy_segment(from, to, start, end)?;
-        offset = end;
-    }
-    Ok(())
-}
-
-fn copy_segment(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
-    let (mut read_at, mut write_at) = (start, start);
-    while read_at < end {
-        let length = usize::try_from(end - read_at).unwrap_or(usize::MAX);
-        // Both offsets are advanced by the call.
-        let (input, output) = (Some(&mut read_at), Some(&mut write_at));
-        match rustix::fs::copy_file_range(from, input, to, output, length) {
-            // The file is shorter than it was.
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::TXTBSY) => {
-                return copy_by_hand(from, to, read_at, end);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    let mut offset = start;
-    while offset < end {
-        let most = usize::try_from(end - offset).unwrap_or(CHUNK).min(CHUNK);
-        let length = rustix::io::pread(from, &mut buffer[..most], offset)?;
-        if length == 0 {
-            return Ok(());
-        }
-        let mut written = 0;
-        while written < length {
-            let at = offset + written as u64;
-            written += rustix::io::pwrite(to, &buffer[written..length], at)?;
-        }
-        offset += length as u64;
-    }
-    Ok(())
-}
-
-/// Copies the extended attributes that belong to the file and not to an overlay.
-fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<()> {
+/// Copies the extended attributes that belong to the file and not to an overlay. `true` if there are any.
+fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<bool> {
     let from = At::Fd(source.fd.as_fd());
+    let mut any = false;
     let names = xattr::list(from)?;
     for name in names
         .split(|byte| *byte == 0)
@@ -580,14 +481,14 @@ fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<()> {
             continue;
         };
         match xattr::set(to, &new_name, &value, XattrFlags::empty()) {
-            Ok(()) => {}
+            Ok(()) => any = true,
             Err(error) if may_be_left(&new_name, error) => {
                 log::debug!("copy-up leaves {}: {error}", new_name.to_string_lossy());
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Whether a copy is complete without this attribute: the file system below does not have such

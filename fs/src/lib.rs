@@ -24,6 +24,7 @@
 
 mod apart;
 pub mod attr;
+mod copy_data;
 mod copy_up;
 mod create;
 mod cut_off;

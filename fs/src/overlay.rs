@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -11,6 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, StatVfs, XattrFlags};
 use rustix::process::Resource;
 
 use crate::apart::{self, Spot};
+use crate::attr::Device;
 use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{FdCache, Key};
 use crate::ids::{Owners, ShownIds};
@@ -96,11 +98,15 @@ pub(crate) struct Upper {
     pub(crate) work: Work,
     pub(crate) namespace: Namespace,
     pub(crate) index: Option<Index>,
+    /// What it is on.
+    pub(crate) device: Device,
     /// Whether its file system keeps everything in memory.
     pub(crate) in_memory: bool,
     /// Whether its file system never keeps a later change of a file and loses the blocks that were shared
     /// with it (ioctl_ficlone(2)).
     pub(crate) orders_clones: bool,
+    /// Whether they were ordered and made: no copy of a file on the same file system waits for a disk.
+    pub(crate) shares_at_once: AtomicBool,
     /// Held for its lock: two mounts that share an upper directory would not see each other's changes.
     _lock: OwnedFd,
 }
@@ -358,7 +364,7 @@ impl Upper {
         let spot = Spot::of(&upper.path, root.as_fd());
         let work_spot = Spot::of(&upper.work, work_root.as_fd());
         work_spot.check_apart_from(&spot)?;
-        check_same_device(upper, root.as_fd(), work_root.as_fd())?;
+        let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
         for lower in lowers {
             lower.check_apart_from(&spot)?;
             lower.check_apart_from(&work_spot)?;
@@ -378,9 +384,11 @@ impl Upper {
                 archive_names: upper.archive_names,
             },
             index: None,
+            device,
             in_memory: file_system == Ok(TMPFS_MAGIC),
             // All of it goes through one log, in order. Btrfs logs names apart from data.
             orders_clones: file_system == Ok(XFS_MAGIC),
+            shares_at_once: AtomicBool::new(false),
             _lock: lock,
             work,
             namespace,
@@ -484,11 +492,12 @@ fn lock_upper(path: &Path, root: BorrowedFd<'_>) -> std::result::Result<OwnedFd,
 }
 
 /// The work directory must be where a rename reaches the upper directory.
-fn check_same_device(
+/// The one device that both are on.
+fn same_device(
     upper: &UpperLayer,
     upper_root: BorrowedFd<'_>,
     work_root: BorrowedFd<'_>,
-) -> std::result::Result<(), MountError> {
+) -> std::result::Result<Device, MountError> {
     let device = |fd, path: &Path| {
         let stat = stat_fd(fd).map_err(|errno| MountError::Open {
             role: "work",
@@ -497,13 +506,14 @@ fn check_same_device(
         })?;
         Ok(device_of(&stat))
     };
-    if device(work_root, &upper.work)? != device(upper_root, &upper.path)? {
+    let found = device(upper_root, &upper.path)?;
+    if device(work_root, &upper.work)? != found {
         return Err(MountError::WorkElsewhere {
             work: upper.work.clone(),
             upper: upper.path.clone(),
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The namespace this process may write records to.
