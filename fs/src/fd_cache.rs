@@ -15,11 +15,38 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Resource;
 
 use crate::error::{Errno, Result};
 use crate::hash::NumberHash;
 
 const SHARDS: usize = 8;
+
+/// Descriptors that a process has room for after [`reserve`], of which some are for other things.
+const MOST: u64 = 8192;
+const OTHERS: u64 = 192;
+
+/// How many a cache keeps: half of what the process may have, up to a bound.
+pub(crate) fn capacity() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    let half = limit.unwrap_or(u64::MAX) / 2;
+    half.min(MOST - OTHERS) as usize
+}
+
+/// Makes room in the process for as many descriptors as a cache keeps. To be called before there are other
+/// threads: with them, the kernel waits some milliseconds each time that its table doubles, to be sure
+/// that nobody looks at the old one.
+///
+/// # Errors
+/// `MFILE` and `NOMEM`: then room is made when it is needed.
+pub fn reserve() -> Result<()> {
+    let any = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    let last = limit.unwrap_or(MOST).min(MOST).saturating_sub(1);
+    let last = i32::try_from(last).unwrap_or(0);
+    rustix::io::fcntl_dupfd_cloexec(&any, last).map(drop)
+}
 
 type Shard = LruCache<Key, Handle, NumberHash>;
 

@@ -60,6 +60,7 @@ mod work;
 mod xattr;
 
 pub use error::{Errno, MountError, Result};
+pub use fd_cache::reserve as reserve_descriptors;
 pub use ids::{IdRange, Ids, Owners, ShownIds};
 pub use index::IndexUse;
 pub use layer::{LowerLayer, MAX_LOWER, Marks};

@@ -9,12 +9,11 @@ use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{FlockOperation, Mode, OFlags, StatVfs, XattrFlags};
-use rustix::process::Resource;
 
 use crate::apart::{self, Spot};
 use crate::attr::Device;
 use crate::error::{Errno, MountError, Result};
-use crate::fd_cache::{FdCache, Key};
+use crate::fd_cache::{self, FdCache, Key};
 use crate::ids::{Owners, ShownIds};
 use crate::index::{Index, IndexUse, NoIndex};
 use crate::inode::{Below, Node, Place, Real};
@@ -200,7 +199,7 @@ impl Overlay {
             upper,
             numbering: Numbering::default(),
             nodes: NodeTable::default(),
-            fds: FdCache::new(fd_capacity()),
+            fds: FdCache::new(fd_cache::capacity()),
             shown_ids: config.shown_ids.clone(),
             owners: config.owners.clone(),
             rename: Mutex::new(()),
@@ -528,11 +527,4 @@ fn probe_namespace(work: BorrowedFd<'_>) -> Namespace {
         }
         Err(_) => Namespace::User,
     }
-}
-
-/// How many descriptors to keep: half of what the process may have, and no more than helps.
-fn fd_capacity() -> usize {
-    const MOST: u64 = 8192;
-    let limit = rustix::process::getrlimit(Resource::Nofile).current;
-    usize::try_from(limit.unwrap_or(MOST).min(2 * MOST) / 2).unwrap_or(16)
 }
