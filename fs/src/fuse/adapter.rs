@@ -445,6 +445,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        self.polled();
         let mode = WriteMode {
             unprivileged: write_flags
                 .contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
@@ -470,6 +471,7 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
+        self.polled();
         if self.overlay.syncs_at_once(ino.0) {
             return answer(reply, self.overlay.fsync(ino.0, datasync));
         }
