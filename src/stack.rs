@@ -346,6 +346,7 @@ pub(crate) fn with_transport(
         // ACLs name ids, and records are what ids are kept in; and with ACLs the kernel would check
         // permissions.
         acl: options.acl.unwrap_or(default.acl) && !records,
+        passthrough: options.passthrough,
         copy_up_at_open: options.copy_up_at_open,
         xattrs: !options.no_xattrs,
         threads: options.threads.unwrap_or(default.threads),

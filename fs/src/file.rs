@@ -113,6 +113,14 @@ impl Overlay {
         Ok(written)
     }
 
+    /// The file in a layer that has the data of a regular file now, open for reading.
+    ///
+    /// # Errors
+    /// `NOENT` if the data of a metacopy is in no layer, and those of open(2).
+    pub fn data_of(&self, id: u64) -> Result<Arc<OwnedFd>> {
+        self.open_for_reading(&*self.node(id)?)
+    }
+
     /// Makes sure that a file can be read: its data may be missing.
     ///
     /// # Errors

@@ -145,7 +145,7 @@ fn offers(features: u64, is_root: bool) -> Vec<Probe> {
         Probe::new(
             ("fuse_passthrough", "FUSE passthrough"),
             passthrough,
-            "not used yet",
+            "passthrough=1 can be used on mounts without an upper directory",
             "Linux 6.9 with CONFIG_FUSE_PASSTHROUGH, as root",
         ),
         Probe::new(

@@ -110,6 +110,7 @@ impl Wanted {
                 (options.subtype.is_some(), "subtype="),
                 // Not only a matter of speed: layers may be changed underneath.
                 (options.timeout.is_some(), "timeout="),
+                (options.passthrough, "passthrough="),
             ]),
             tuning: first(&[
                 (options.writeback.is_some(), "writeback="),

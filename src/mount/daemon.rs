@@ -20,6 +20,7 @@ use super::connection::{self, Request};
 use super::keeper;
 use super::kernel::{self, Mounted};
 use crate::failure::{Doing, Failure, Outcome};
+use crate::namespace;
 
 /// Everything a daemon needs to know.
 pub(crate) struct Plan {
@@ -147,6 +148,7 @@ fn keep(
 }
 
 fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome) -> Outcome {
+    require_for_passthrough(&plan)?;
     let overlay = Arc::new(open_when_free(&plan)?);
     obey_limits()?;
     let device = connection::mount(&plan.connection)?;
@@ -203,6 +205,20 @@ fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>) -> Outcome {
 fn unmount_after_failure(target: &Path) {
     if let Err(failure) = connection::unmount(target, true) {
         log::error!("{failure}");
+    }
+}
+
+/// Refuses passthrough where it cannot be.
+fn require_for_passthrough(plan: &Plan) -> Outcome {
+    match plan.transport.passthrough {
+        // Whoever may remount can make it writable otherwise.
+        true if plan.overlay.upper.is_some() => Err(Failure::new(
+            "passthrough= is for mounts without an upper directory; leave upperdir= away, or add --ro",
+        )),
+        true if !namespace::is_real_root() => Err(Failure::new(
+            "passthrough= is for the superuser of the machine; leave it away",
+        )),
+        _ => Ok(()),
     }
 }
 

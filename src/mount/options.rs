@@ -53,6 +53,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) threads: Option<usize>,
     pub(crate) polling: Option<bool>,
+    pub(crate) passthrough: bool,
     /// The source shown in /proc/self/mountinfo.
     pub(crate) source: Option<String>,
     /// The part of the type after `fuse.` shown there.
@@ -84,7 +85,7 @@ const FLAGS: [(&str, MountFlags, bool); 16] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 41] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
@@ -118,6 +119,7 @@ const NAMES: [&str; 40] = [
     "timeout=",
     "threads=",
     "polling=",
+    "passthrough=",
     "fsname=",
     "subtype=",
     "backend=",
@@ -299,6 +301,7 @@ impl Options {
             "writeback" => self.writeback = Some(number::<u8>(name, value)? != 0),
             "timeout" => self.timeout = Some(seconds(value)?),
             "threads" => self.threads = Some(number(name, value)?),
+            "passthrough" => self.passthrough = number::<u8>(name, value)? != 0,
             "polling" => self.polling = Some(number::<u8>(name, value)? != 0),
             "fsname" => self.source = Some(unescape(value)),
             "subtype" => self.subtype = Some(unescape(value)),

@@ -24,6 +24,7 @@ use super::answer::{
 };
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::notifier::SharedNotifier;
+use super::passthrough::Passthrough;
 use super::polling::Polling;
 use super::pool::Pool;
 use crate::attr::{DropSetId, SetAttr};
@@ -66,6 +67,7 @@ pub(crate) struct Adapter {
     /// How often the kernel has forgotten something.
     forgotten: AtomicU64,
     polling: Option<Polling>,
+    passthrough: Option<Passthrough>,
 }
 
 thread_local! {
@@ -75,7 +77,13 @@ thread_local! {
 
 impl Adapter {
     pub(crate) fn new(overlay: Arc<Overlay>, options: Options, polling: Option<Polling>) -> Self {
+        let options = Options {
+            // The kernel does one or the other.
+            writeback: options.writeback && !options.passthrough,
+            ..options
+        };
         Self {
+            passthrough: options.passthrough.then(Passthrough::default),
             overlay,
             copying: Pool::new("copy", POOL_THREADS),
             syncing: Pool::new("sync", POOL_THREADS),
@@ -131,7 +139,15 @@ impl Filesystem for Adapter {
             // Without it every write asks for capabilities first.
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
         ];
-        if !self.options.copy_up_at_open {
+        if self.passthrough.is_some() {
+            config
+                .add_capabilities(InitFlags::FUSE_PASSTHROUGH)
+                .map_err(|_| no_passthrough())?;
+            // Of what lies on no other stack of file systems; the rest goes through the daemon.
+            config
+                .set_max_stack_depth(1)
+                .map_err(|_| no_passthrough())?;
+        } else if !self.options.copy_up_at_open {
             wanted.push(InitFlags::FUSE_NO_OPEN_SUPPORT);
         }
         if self.options.acl {
@@ -339,6 +355,14 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if let Some(passthrough) = &self.passthrough {
+            return match self.overlay.data_of(ino.0) {
+                // The kernel would open the file in the layer as it was asked to.
+                _ if flags.acc_mode() != OpenAccMode::O_RDONLY => reply.error(fuser::Errno::EROFS),
+                Ok(file) => passthrough.open(ino.0, &file, reply),
+                Err(error) => reply.error(errno(error)),
+            };
+        }
         if !self.options.copy_up_at_open {
             // Asked once: the kernel opens by itself from now on.
             return reply.error(fuser::Errno::ENOSYS);
@@ -359,13 +383,16 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        if let Some(passthrough) = &self.passthrough {
+            passthrough.release(ino.0);
+        }
         reply.ok();
     }
 
@@ -740,6 +767,11 @@ impl Filesystem for Adapter {
             answer_written(reply, overlay.copy_range(&caller, from, to, length));
         });
     }
+}
+
+fn no_passthrough() -> io::Error {
+    let why = "this kernel has no FUSE passthrough; leave passthrough= away";
+    io::Error::new(io::ErrorKind::Unsupported, why)
 }
 
 fn room(full: bool) -> Room {

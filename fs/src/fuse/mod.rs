@@ -19,6 +19,7 @@ mod adapter;
 mod answer;
 mod convert;
 mod notifier;
+mod passthrough;
 mod polling;
 mod pool;
 
@@ -44,6 +45,9 @@ pub struct Options {
     /// Whether opening a file for writing copies it up, as in the kernel's overlay, and not the first
     /// change. Every open is a request then.
     pub copy_up_at_open: bool,
+    /// Whether the kernel reads files by itself: for an overlay without an upper layer, and the superuser of
+    /// the machine.
+    pub passthrough: bool,
     /// Whether there are extended attributes.
     pub xattrs: bool,
     /// How many threads read requests.
@@ -59,6 +63,7 @@ impl Default for Options {
             writeback: true,
             acl: true,
             copy_up_at_open: false,
+            passthrough: false,
             xattrs: true,
             threads: 1,
             polling: true,

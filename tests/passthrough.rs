@@ -1,0 +1,125 @@
+//! Reading without the daemon.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::*;
+
+/// Why it cannot be tried here.
+fn cannot() -> Option<&'static str> {
+    if !is_initial_namespace() || !rustix::process::geteuid().is_root() {
+        return Some("only the superuser of the machine may");
+    }
+    let report = succeed(&mut plyfs(["doctor", "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let mut probes = report["probes"].as_array().unwrap().iter();
+    let offered = probes.any(|probe| probe["key"] == "fuse_passthrough" && probe["ok"] == true);
+    (!offered).then_some("this kernel has no FUSE passthrough")
+}
+
+fn daemon_of(stack: &Stack) -> Pid {
+    let mut pid = [0; 16];
+    let length = rustix::fs::getxattr(stack.merged(""), "plyfs.daemon_pid", &mut pid[..]).unwrap();
+    let pid = text(&pid[..length]).parse().unwrap();
+    Pid::from_raw(pid).unwrap()
+}
+
+fn mount(stack: &mut Stack, options: &str) {
+    let lower = stack.lower(0, "");
+    let options = format!("lowerdir={}{options}", lower.display());
+    succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
+    stack.mounted_by_other();
+}
+
+/// Reads this much of a file, and nothing else, while the daemon is stopped. `None` if that takes too long.
+fn read_without(daemon: Pid, file: &File, length: usize) -> Option<Vec<u8>> {
+    let (done, result) = mpsc::channel();
+    let mut file = file.try_clone().unwrap();
+    kill_process(daemon, Signal::STOP).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut data = vec![0; length];
+        file.read_exact(&mut data).unwrap();
+        // Nobody listens if it took too long.
+        done.send(data).ok();
+    });
+    let data = result.recv_timeout(Duration::from_secs(3)).ok();
+    kill_process(daemon, Signal::CONT).unwrap();
+    reader.join().unwrap();
+    data
+}
+
+#[test]
+fn the_kernel_reads_by_itself_where_it_is_asked_to() {
+    let name = "the_kernel_reads_by_itself_where_it_is_asked_to";
+    if let Some(why) = cannot() {
+        return skip(name, why);
+    }
+    inside(name, || {
+        let mut stack = Stack::new(1);
+        let content = "what is in the layer ".repeat(100_000);
+        put(&stack.lower(0, "f"), &content);
+        mount(&mut stack, "");
+        let file = File::open(stack.merged("f")).unwrap();
+        assert_eq!(read_without(daemon_of(&stack), &file, content.len()), None);
+        drop(file);
+        stack.unmount();
+
+        mount(&mut stack, ",passthrough=1");
+        let file = File::open(stack.merged("f")).unwrap();
+        let again = File::open(stack.merged("f")).unwrap();
+        let found = read_without(daemon_of(&stack), &file, content.len()).unwrap();
+        assert!(found == content.as_bytes());
+        drop(file);
+        let mut start = [0; 4];
+        again.read_exact_at(&mut start, 0).unwrap();
+        assert_eq!(&start, b"what");
+        drop(again);
+        assert!(fs::read_to_string(stack.merged("f")).unwrap() == content);
+    });
+}
+
+/// The kernel would open the file in the layer for writing.
+#[test]
+fn no_layer_is_opened_for_writing_by_passthrough() {
+    let name = "no_layer_is_opened_for_writing_by_passthrough";
+    if let Some(why) = cannot() {
+        return skip(name, why);
+    }
+    inside(name, || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "lower");
+        mount(&mut stack, ",passthrough=1");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount_remount(stack.merged(""), flags, c"").unwrap();
+        let _reader = File::open(stack.merged("f")).unwrap();
+        let mut options = File::options();
+        let opened = options.read(true).write(true).open(stack.merged("f"));
+        let error = opened.unwrap_err().raw_os_error();
+        assert_eq!(error, Some(rustix::io::Errno::ROFS.raw_os_error()));
+        fs::write(stack.merged("f"), "changed").unwrap_err();
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(stack.merged("f"), mode).unwrap_err();
+        assert_eq!(fs::read_to_string(stack.lower(0, "f")).unwrap(), "lower");
+        assert_eq!(fs::read_to_string(stack.merged("f")).unwrap(), "lower");
+    });
+}
+
+#[test]
+fn passthrough_of_what_can_change_is_refused() {
+    inside("passthrough_of_what_can_change_is_refused", || {
+        let stack = Stack::new(1);
+        let options = format!("{},passthrough=1", stack.options());
+        let (status, line) = fail(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
+        assert_eq!(status, 1);
+        assert!(line.contains("without an upper directory"), "{line}");
+        assert!(!is_mounted(&stack.merged("")));
+    });
+}
