@@ -12,7 +12,6 @@
 //!   kept from others for nothing.
 //! - Where there is but one processor, it would keep away whoever it waits for: there is none of it.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -35,11 +34,19 @@ const MANY: u32 = 1024;
 /// How many must come then, so that what is saved for them is more than what is polled in vain at the end.
 const WORTH: u32 = 64;
 
-/// Begins and ends polling. Dropping it ends its thread.
+/// Begins polling, and ends it by a thread that is started the first time. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Polling {
     shared: Arc<Shared>,
-    watcher: Option<JoinHandle<()>>,
+    watcher: Mutex<Watcher>,
+}
+
+#[derive(Debug)]
+enum Watcher {
+    NotYet,
+    Is(JoinHandle<()>),
+    /// Without it there is no polling.
+    CannotBe,
 }
 
 #[derive(Debug)]
@@ -67,17 +74,14 @@ struct State {
 
 impl Polling {
     /// For the one thread that reads requests from this connection. `None` where it is of no use.
-    ///
-    /// # Errors
-    /// What starting a thread fails with.
-    pub(crate) fn of_sole_reader(device: OwnedFd) -> io::Result<Option<Self>> {
+    pub(crate) fn of_sole_reader(device: OwnedFd) -> Option<Self> {
         match std::thread::available_parallelism() {
-            Ok(processors) if processors.get() > 1 => Self::new(device).map(Some),
-            _ => Ok(None),
+            Ok(processors) if processors.get() > 1 => Some(Self::new(device)),
+            _ => None,
         }
     }
 
-    fn new(device: OwnedFd) -> io::Result<Self> {
+    fn new(device: OwnedFd) -> Self {
         let shared = Arc::new(Shared {
             device,
             last: AtomicU64::new(0),
@@ -88,10 +92,27 @@ impl Polling {
             state: Mutex::default(),
             changed: Condvar::new(),
         });
-        let watching = shared.clone();
-        let thread = std::thread::Builder::new().name("plyfs-poll".to_owned());
-        let watcher = Some(thread.spawn(move || watching.watch())?);
-        Ok(Self { shared, watcher })
+        Self {
+            shared,
+            watcher: Mutex::new(Watcher::NotYet),
+        }
+    }
+
+    /// Whether there is somebody to end what is begun.
+    fn is_watched(&self) -> bool {
+        let mut watcher = self.watcher.lock();
+        if matches!(*watcher, Watcher::NotYet) {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new().name("plyfs-poll".to_owned());
+            *watcher = match thread.spawn(move || shared.watch()) {
+                Ok(thread) => Watcher::Is(thread),
+                Err(error) => {
+                    log::warn!("requests are not polled for: cannot start a thread: {error}");
+                    Watcher::CannotBe
+                }
+            };
+        }
+        matches!(*watcher, Watcher::Is(_))
     }
 
     /// A request came. Only ever called by the reader.
@@ -107,7 +128,7 @@ impl Polling {
         } else {
             let streak = shared.streak.fetch_add(1, Ordering::Relaxed);
             let enough = streak >= shared.needed.load(Ordering::Relaxed);
-            if enough && !shared.polls.load(Ordering::Acquire) {
+            if enough && !shared.polls.load(Ordering::Acquire) && self.is_watched() {
                 shared.begin();
             }
         }
@@ -118,8 +139,9 @@ impl Drop for Polling {
     fn drop(&mut self) {
         self.shared.state.lock().closed = true;
         self.shared.changed.notify_all();
-        if let Some(watcher) = self.watcher.take()
-            && watcher.join().is_err()
+        let watcher = std::mem::replace(self.watcher.get_mut(), Watcher::CannotBe);
+        if let Watcher::Is(thread) = watcher
+            && thread.join().is_err()
         {
             log::error!("the thread that watches polling has panicked");
         }
@@ -224,7 +246,7 @@ mod tests {
     #[test]
     fn a_burst_of_requests_is_polled_for_until_it_ends() {
         let device = device();
-        let polling = Polling::new(device.try_clone().unwrap()).unwrap();
+        let polling = Polling::new(device.try_clone().unwrap());
         for _ in 0..3 {
             wait_for(|| {
                 (0..MANY * 2).for_each(|_| polling.request());
@@ -237,7 +259,7 @@ mod tests {
     #[test]
     fn requests_now_and_then_are_waited_for() {
         let device = device();
-        let polling = Polling::new(device.try_clone().unwrap()).unwrap();
+        let polling = Polling::new(device.try_clone().unwrap());
         for _ in 0..4 * FEW {
             polling.request();
             assert!(!polls(&device));
@@ -247,7 +269,7 @@ mod tests {
 
     #[test]
     fn short_bursts_make_it_reluctant_and_long_ones_do_not() {
-        let polling = Polling::new(device()).unwrap();
+        let polling = Polling::new(device());
         let needed = || polling.shared.needed.load(Ordering::Relaxed);
         polling.shared.learn(WORTH - 1);
         assert_eq!(needed(), 2 * FEW);
