@@ -91,8 +91,8 @@ fn is_in_memory(file: BorrowedFd<'_>, size: u64) -> bool {
     })
 }
 
-/// Copies the data of a regular file, of which there is `whole` to be shown, from a file with this stat: sharing blocks where the file system can, and leaving holes
-/// where there are some.
+/// Copies the data of a regular file that shows `whole` bytes from a file with this stat: shares blocks where
+/// the file system can, and leaves holes where there are some.
 pub(crate) fn copy_data(
     (from, disk): (BorrowedFd<'_>, &Statx),
     whole: u64,
@@ -112,13 +112,14 @@ pub(crate) fn copy_data(
         _ if has_holes => copy_segments(from, to, size)?,
         _ => copy_segment(from, to, 0, size)?,
     }
-    if has_holes || size < whole {
+    let is_whole = disk.stx_size == size;
+    if !is_whole || has_holes && !shared {
         // Ends a trailing hole, or what is to be shorter.
         rustix::fs::ftruncate(to, size)?;
     }
     Ok(match size {
         0 => Copied::Nothing,
-        _ if shared && size == whole => Copied::Shared,
+        _ if shared && is_whole => Copied::Shared,
         _ => Copied::Bytes,
     })
 }
