@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::workloads::real;
+use super::workloads::{npm, real};
 
 /// How much there is to do in one sample.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,21 @@ pub enum Layers {
     Project,
     /// One layer with the library of the Python interpreter.
     Python,
+    /// One layer with a project for npm.
+    Node,
+}
+
+impl Layers {
+    /// Gets what cannot be had while something is measured, or not by everybody.
+    ///
+    /// # Errors
+    /// Why there can be no such layers here, in one line.
+    pub fn prepare(self, _scratch: &Path) -> Result<(), String> {
+        match self {
+            Self::Node => npm::find(),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Files in each directory of the lowest layer of [`Layers::Tree`].
@@ -127,6 +142,10 @@ impl Store {
             }
             Layers::Python => {
                 real::copy_python(dir)?;
+                Ok(vec![dir.to_owned()])
+            }
+            Layers::Node => {
+                npm::write_project(dir)?;
                 Ok(vec![dir.to_owned()])
             }
         }

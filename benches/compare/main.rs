@@ -200,6 +200,19 @@ fn chosen(args: &Args) -> Vec<Workload> {
     chosen
 }
 
+/// Without those that lack something here.
+fn prepared(chosen: Vec<Workload>, scratch: &Path, skipped: &mut Vec<String>) -> Vec<Workload> {
+    let mut ready = chosen;
+    ready.retain(|workload| match workload.layers.prepare(scratch) {
+        Ok(()) => true,
+        Err(why) => {
+            skipped.push(format!("{}: {why}", workload.id));
+            false
+        }
+    });
+    ready
+}
+
 /// Whether this is the machine's own root, and not that of a namespace.
 fn is_real_root() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
@@ -211,6 +224,8 @@ fn plan(args: &Args, scratch: &Path) {
     let (peers, mut skipped) = peers::find();
     let root = is_real_root();
     let (load_before, drops) = (report::load(), measure::cache_drops());
+    // Before anything is measured: some of it takes long, and the network.
+    let workloads = prepared(chosen(args), scratch, &mut skipped);
     let mut rows = Vec::new();
     let users = [(true, args.user), (false, args.root)];
     for kind in &args.upper {
@@ -235,9 +250,9 @@ fn plan(args: &Args, scratch: &Path) {
             };
             eprintln!("{kind}, {}", if as_root { "root" } else { "user" });
             rows.extend(if as_root || !root {
-                run(args, kind, &file_system.at, as_root, &peers)
+                run(args, &workloads, kind, &file_system.at, as_root, &peers)
             } else {
-                start_as_user(args, kind, &file_system.at)
+                start_as_user(args, &workloads, kind, &file_system.at)
             });
         }
     }
@@ -259,7 +274,14 @@ fn plan(args: &Args, scratch: &Path) {
     }
 }
 
-fn run(args: &Args, kind: &str, at: &Path, is_root: bool, peers: &[peers::Peer]) -> Vec<Row> {
+fn run(
+    args: &Args,
+    workloads: &[Workload],
+    kind: &str,
+    at: &Path,
+    is_root: bool,
+    peers: &[peers::Peer],
+) -> Vec<Row> {
     let dir = at.join("b");
     std::fs::create_dir_all(&dir).unwrap();
     let course = Course {
@@ -267,7 +289,7 @@ fn run(args: &Args, kind: &str, at: &Path, is_root: bool, peers: &[peers::Peer])
         dir: &dir,
         is_root,
         peers,
-        workloads: &chosen(args),
+        workloads,
         rounds: args.rounds,
         long_rounds: if args.quick { 3 } else { args.rounds },
         scale: Scale::new(args.quick),
@@ -276,20 +298,21 @@ fn run(args: &Args, kind: &str, at: &Path, is_root: bool, peers: &[peers::Peer])
 }
 
 /// Root measures as an ordinary user by becoming one.
-fn start_as_user(args: &Args, kind: &str, at: &Path) -> Vec<Row> {
+fn start_as_user(args: &Args, workloads: &[Workload], kind: &str, at: &Path) -> Vec<Row> {
+    if workloads.is_empty() {
+        return Vec::new();
+    }
     let own = at.join("user");
     std::fs::create_dir(&own).unwrap();
     chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
-    let mut only = Vec::new();
-    if !args.only.is_empty() {
-        only = vec!["--only".to_owned(), args.only.join(",")];
-    }
+    // By name, so that nothing is prepared again.
+    let only: Vec<&str> = workloads.iter().map(|workload| workload.id).collect();
     let status = Command::new(peers::plyfs_program())
         .args(["unshare", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--upper", kind, "--rounds", &args.rounds.to_string()])
         .args(args.quick.then_some("--quick"))
-        .args(only)
+        .args(["--only", &only.join(",")])
         .env(AS_USER, &own)
         .env("HOME", &own)
         .env("TMPDIR", &own)
@@ -303,7 +326,7 @@ fn start_as_user(args: &Args, kind: &str, at: &Path) -> Vec<Row> {
 
 fn measure_as_user(args: &Args, own: &Path) {
     let (peers, _) = peers::find();
-    let rows = run(args, &args.upper[0], own, false, &peers);
+    let rows = run(args, &chosen(args), &args.upper[0], own, false, &peers);
     let json = serde_json::to_string(&rows).unwrap();
     std::fs::write(own.join("rows.json"), json).unwrap();
 }

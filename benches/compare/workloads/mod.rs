@@ -9,6 +9,7 @@ pub mod copy_up;
 pub mod daemon;
 pub mod data;
 pub mod names;
+pub mod npm;
 pub mod reading;
 pub mod real;
 
@@ -476,5 +477,12 @@ pub static ALL: &[Workload] = &[
         real::python,
     )
     .mark(1.5)
+    .long(),
+    on(
+        Layers::Node,
+        "npm-install",
+        "npm install of 100 local packages",
+        npm::install,
+    )
     .long(),
 ];

@@ -9,7 +9,7 @@ use super::super::layers::fill;
 use super::{Place, Watch};
 
 /// Runs a command that must succeed, without its output.
-fn must(command: &mut Command) -> io::Result<()> {
+pub fn must(command: &mut Command) -> io::Result<()> {
     let output = command
         .stdin(Stdio::null())
         .output()
