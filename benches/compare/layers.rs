@@ -6,7 +6,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::workloads::{npm, real};
+use super::workloads::{apt, npm, real};
+
+/// Names the directory of a run, for the processes inside.
+pub const SCRATCH: &str = "PLYFS_BENCH_SCRATCH";
 
 /// How much there is to do in one sample.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,8 @@ pub enum Layers {
     Project,
     /// One layer with the library of the Python interpreter.
     Python,
+    /// One layer with the root of a Debian, and packages that are not installed yet.
+    Debian,
     /// One layer with a project for npm.
     Node,
 }
@@ -68,8 +73,9 @@ impl Layers {
     ///
     /// # Errors
     /// Why there can be no such layers here, in one line.
-    pub fn prepare(self, _scratch: &Path) -> Result<(), String> {
+    pub fn prepare(self, scratch: &Path) -> Result<(), String> {
         match self {
+            Self::Debian => apt::prepare(scratch),
             Self::Node => npm::find(),
             _ => Ok(()),
         }
@@ -142,6 +148,10 @@ impl Store {
             }
             Layers::Python => {
                 real::copy_python(dir)?;
+                Ok(vec![dir.to_owned()])
+            }
+            Layers::Debian => {
+                apt::write_root(dir)?;
                 Ok(vec![dir.to_owned()])
             }
             Layers::Node => {

@@ -5,7 +5,8 @@
 //!
 //! As root everything is measured, as root and as an ordinary user in a user namespace, on a tmpfs and
 //! on file systems made in images on loop devices. An ordinary user measures in a user namespace on a
-//! tmpfs. What is not installed is skipped by name.
+//! tmpfs. What is not installed is skipped by name. The Debian root that apt-install needs is downloaded
+//! with mmdebstrap, if `PLYFS_BENCH_ROOTFS` does not name one, a directory or an archive.
 //!
 //! The peers take turns, in another order each round, so that what else the machine does meets all of
 //! them; what is shown are medians. Each sample is taken on a mount of its own.
@@ -45,7 +46,7 @@ use clap::Parser;
 use plyfs_sys::process::SignalQueue;
 use rustix::process::{Pid, Signal};
 
-use layers::Scale;
+use layers::{SCRATCH, Scale};
 use measure::{Course, Row};
 use report::{Circumstances, Report};
 use scratch::FileSystem;
@@ -87,8 +88,6 @@ struct Args {
     bench: bool,
 }
 
-/// Names the directory of a run, for the processes inside.
-const SCRATCH: &str = "PLYFS_BENCH_SCRATCH";
 /// Set for the process that measures as an ordinary user: where on which file system, and where to
 /// write what it has found.
 const AS_USER: &str = "PLYFS_BENCH_AS_USER";

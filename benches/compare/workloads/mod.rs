@@ -4,6 +4,7 @@
 //! [`Watch`] time the rest. The time of an operation is the median of the samples, each taken on a
 //! mount of its own with an empty upper directory.
 
+pub mod apt;
 pub mod clients;
 pub mod copy_up;
 pub mod daemon;
@@ -475,6 +476,14 @@ pub static ALL: &[Workload] = &[
         "python",
         "python3 -c 'import ...', fresh mount",
         real::python,
+    )
+    .mark(1.5)
+    .long(),
+    on(
+        Layers::Debian,
+        "apt-install",
+        "apt-get install git, downloaded",
+        apt::install,
     )
     .mark(1.5)
     .long(),
