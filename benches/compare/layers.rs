@@ -6,7 +6,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::workloads::real;
+use super::workloads::{apt, npm, real};
+
+/// Names the directory of a run, for the processes inside.
+pub const SCRATCH: &str = "PLYFS_BENCH_SCRATCH";
 
 /// How much there is to do in one sample.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,24 @@ pub enum Layers {
     Project,
     /// One layer with the library of the Python interpreter.
     Python,
+    /// One layer with the root of a Debian, and packages that are not installed yet.
+    Debian,
+    /// One layer with a project for npm.
+    Node,
+}
+
+impl Layers {
+    /// Gets what cannot be had while something is measured, or not by everybody.
+    ///
+    /// # Errors
+    /// Why there can be no such layers here, in one line.
+    pub fn prepare(self, scratch: &Path) -> Result<(), String> {
+        match self {
+            Self::Debian => apt::prepare(scratch),
+            Self::Node => npm::find(),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Files in each directory of the lowest layer of [`Layers::Tree`].
@@ -127,6 +148,14 @@ impl Store {
             }
             Layers::Python => {
                 real::copy_python(dir)?;
+                Ok(vec![dir.to_owned()])
+            }
+            Layers::Debian => {
+                apt::write_root(dir)?;
+                Ok(vec![dir.to_owned()])
+            }
+            Layers::Node => {
+                npm::write_project(dir)?;
                 Ok(vec![dir.to_owned()])
             }
         }

@@ -5,7 +5,8 @@
 //!
 //! As root everything is measured, as root and as an ordinary user in a user namespace, on a tmpfs and
 //! on file systems made in images on loop devices. An ordinary user measures in a user namespace on a
-//! tmpfs. What is not installed is skipped by name.
+//! tmpfs. What is not installed is skipped by name. The Debian root that apt-install needs is downloaded
+//! with mmdebstrap, if `PLYFS_BENCH_ROOTFS` does not name one, a directory or an archive.
 //!
 //! The peers take turns, in another order each round, so that what else the machine does meets all of
 //! them; what is shown are medians. Each sample is taken on a mount of its own.
@@ -45,7 +46,7 @@ use clap::Parser;
 use plyfs_sys::process::SignalQueue;
 use rustix::process::{Pid, Signal};
 
-use layers::Scale;
+use layers::{SCRATCH, Scale};
 use measure::{Course, Row};
 use report::{Circumstances, Report};
 use scratch::FileSystem;
@@ -87,8 +88,6 @@ struct Args {
     bench: bool,
 }
 
-/// Names the directory of a run, for the processes inside.
-const SCRATCH: &str = "PLYFS_BENCH_SCRATCH";
 /// Set for the process that measures as an ordinary user: where on which file system, and where to
 /// write what it has found.
 const AS_USER: &str = "PLYFS_BENCH_AS_USER";
@@ -200,6 +199,19 @@ fn chosen(args: &Args) -> Vec<Workload> {
     chosen
 }
 
+/// Without those that lack something here.
+fn prepared(chosen: Vec<Workload>, scratch: &Path, skipped: &mut Vec<String>) -> Vec<Workload> {
+    let mut ready = chosen;
+    ready.retain(|workload| match workload.layers.prepare(scratch) {
+        Ok(()) => true,
+        Err(why) => {
+            skipped.push(format!("{}: {why}", workload.id));
+            false
+        }
+    });
+    ready
+}
+
 /// Whether this is the machine's own root, and not that of a namespace.
 fn is_real_root() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
@@ -211,6 +223,8 @@ fn plan(args: &Args, scratch: &Path) {
     let (peers, mut skipped) = peers::find();
     let root = is_real_root();
     let (load_before, drops) = (report::load(), measure::cache_drops());
+    // Before anything is measured: some of it takes long, and the network.
+    let workloads = prepared(chosen(args), scratch, &mut skipped);
     let mut rows = Vec::new();
     let users = [(true, args.user), (false, args.root)];
     for kind in &args.upper {
@@ -235,9 +249,9 @@ fn plan(args: &Args, scratch: &Path) {
             };
             eprintln!("{kind}, {}", if as_root { "root" } else { "user" });
             rows.extend(if as_root || !root {
-                run(args, kind, &file_system.at, as_root, &peers)
+                run(args, &workloads, kind, &file_system.at, as_root, &peers)
             } else {
-                start_as_user(args, kind, &file_system.at)
+                start_as_user(args, &workloads, kind, &file_system.at)
             });
         }
     }
@@ -259,7 +273,14 @@ fn plan(args: &Args, scratch: &Path) {
     }
 }
 
-fn run(args: &Args, kind: &str, at: &Path, is_root: bool, peers: &[peers::Peer]) -> Vec<Row> {
+fn run(
+    args: &Args,
+    workloads: &[Workload],
+    kind: &str,
+    at: &Path,
+    is_root: bool,
+    peers: &[peers::Peer],
+) -> Vec<Row> {
     let dir = at.join("b");
     std::fs::create_dir_all(&dir).unwrap();
     let course = Course {
@@ -267,7 +288,7 @@ fn run(args: &Args, kind: &str, at: &Path, is_root: bool, peers: &[peers::Peer])
         dir: &dir,
         is_root,
         peers,
-        workloads: &chosen(args),
+        workloads,
         rounds: args.rounds,
         long_rounds: if args.quick { 3 } else { args.rounds },
         scale: Scale::new(args.quick),
@@ -276,20 +297,21 @@ fn run(args: &Args, kind: &str, at: &Path, is_root: bool, peers: &[peers::Peer])
 }
 
 /// Root measures as an ordinary user by becoming one.
-fn start_as_user(args: &Args, kind: &str, at: &Path) -> Vec<Row> {
+fn start_as_user(args: &Args, workloads: &[Workload], kind: &str, at: &Path) -> Vec<Row> {
+    if workloads.is_empty() {
+        return Vec::new();
+    }
     let own = at.join("user");
     std::fs::create_dir(&own).unwrap();
     chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
-    let mut only = Vec::new();
-    if !args.only.is_empty() {
-        only = vec!["--only".to_owned(), args.only.join(",")];
-    }
+    // By name, so that nothing is prepared again.
+    let only: Vec<&str> = workloads.iter().map(|workload| workload.id).collect();
     let status = Command::new(peers::plyfs_program())
         .args(["unshare", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--upper", kind, "--rounds", &args.rounds.to_string()])
         .args(args.quick.then_some("--quick"))
-        .args(only)
+        .args(["--only", &only.join(",")])
         .env(AS_USER, &own)
         .env("HOME", &own)
         .env("TMPDIR", &own)
@@ -303,7 +325,7 @@ fn start_as_user(args: &Args, kind: &str, at: &Path) -> Vec<Row> {
 
 fn measure_as_user(args: &Args, own: &Path) {
     let (peers, _) = peers::find();
-    let rows = run(args, &args.upper[0], own, false, &peers);
+    let rows = run(args, &chosen(args), &args.upper[0], own, false, &peers);
     let json = serde_json::to_string(&rows).unwrap();
     std::fs::write(own.join("rows.json"), json).unwrap();
 }

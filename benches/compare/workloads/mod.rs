@@ -4,11 +4,13 @@
 //! [`Watch`] time the rest. The time of an operation is the median of the samples, each taken on a
 //! mount of its own with an empty upper directory.
 
+pub mod apt;
 pub mod clients;
 pub mod copy_up;
 pub mod daemon;
 pub mod data;
 pub mod names;
+pub mod npm;
 pub mod reading;
 pub mod real;
 
@@ -476,5 +478,20 @@ pub static ALL: &[Workload] = &[
         real::python,
     )
     .mark(1.5)
+    .long(),
+    on(
+        Layers::Debian,
+        "apt-install",
+        "apt-get install git, downloaded",
+        apt::install,
+    )
+    .mark(1.5)
+    .long(),
+    on(
+        Layers::Node,
+        "npm-install",
+        "npm install of 100 local packages",
+        npm::install,
+    )
     .long(),
 ];

@@ -9,16 +9,20 @@ use super::super::layers::fill;
 use super::{Place, Watch};
 
 /// Runs a command that must succeed, without its output.
-fn must(command: &mut Command) -> io::Result<()> {
+pub fn must(command: &mut Command) -> io::Result<()> {
+    said(command)?.map_err(|said| io::Error::other(format!("{command:?}: {said}")))
+}
+
+/// Runs a command without its output. If it fails, there is what it says of that.
+pub fn said(command: &mut Command) -> io::Result<Result<(), String>> {
     let output = command
         .stdin(Stdio::null())
         .output()
         .map_err(|error| io::Error::other(format!("{:?}: {error}", command.get_program())))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(Ok(()));
     }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(io::Error::other(format!("{command:?}: {said}")))
+    Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 fn git() -> Command {
