@@ -15,7 +15,9 @@ mirror=${MIRROR:-http://deb.debian.org/debian}
 mkdir -p "$out"
 cd "$out"
 
-if ! [ -e base.tar ]; then
+if ! [ -f base.tar ]; then
+    # A directory is what newer mmdebstrap made of it when it had to guess.
+    rm -rf base.tar base.tar.part
     if command -v mmdebstrap >/dev/null; then
         mmdebstrap --quiet --format=tar --variant=apt --include=ca-certificates "$suite" base.tar.part "$mirror"
     else
