@@ -104,11 +104,55 @@ fn no_layer_is_opened_for_writing_by_passthrough() {
         let opened = options.read(true).write(true).open(stack.merged("f"));
         let error = opened.unwrap_err().raw_os_error();
         assert_eq!(error, Some(rustix::io::Errno::ROFS.raw_os_error()));
+        let truncate = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::TRUNC;
+        let mode = rustix::fs::Mode::empty();
+        let opened = rustix::fs::open(stack.merged("f"), truncate, mode);
+        assert_eq!(opened.unwrap_err(), rustix::io::Errno::ROFS);
         fs::write(stack.merged("f"), "changed").unwrap_err();
         let mode = fs::Permissions::from_mode(0o600);
         fs::set_permissions(stack.merged("f"), mode).unwrap_err();
         assert_eq!(fs::read_to_string(stack.lower(0, "f")).unwrap(), "lower");
         assert_eq!(fs::read_to_string(stack.merged("f")).unwrap(), "lower");
+    });
+}
+
+/// The kernel takes no file from an overlay. Both names of a file are open in one way, too.
+#[test]
+fn what_the_kernel_cannot_read_goes_through_the_daemon() {
+    let name = "what_the_kernel_cannot_read_goes_through_the_daemon";
+    if let Some(why) = cannot() {
+        return skip(name, why);
+    }
+    inside(name, || {
+        let mut below = Stack::new(1);
+        put(&below.lower(0, "f"), "on an overlay");
+        below.mount_kernel();
+        fs::hard_link(below.merged("f"), below.merged("g")).unwrap();
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "own"), "in a directory");
+        let (lower, of_overlay) = (stack.lower(0, ""), below.merged(""));
+        let options = format!(
+            "lowerdir={}:{},passthrough=1",
+            lower.display(),
+            of_overlay.display()
+        );
+        succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
+        stack.mounted_by_other();
+        let first = File::open(stack.merged("f")).unwrap();
+        let own = File::open(stack.merged("own")).unwrap();
+        for path in ["f", "g"] {
+            assert_eq!(
+                fs::read_to_string(stack.merged(path)).unwrap(),
+                "on an overlay"
+            );
+        }
+        assert_eq!(
+            fs::read_to_string(stack.merged("own")).unwrap(),
+            "in a directory"
+        );
+        drop((first, own));
+        stack.unmount();
+        rustix::mount::unmount(below.merged(""), rustix::mount::UnmountFlags::empty()).unwrap();
     });
 }
 

@@ -61,10 +61,10 @@ impl Machine {
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
             processors: std::thread::available_parallelism().map_or(0, Into::into),
             memory_mib: memory / 1024,
-            halt_poll_ns: read("/sys/module/haltpoll/parameters/guest_halt_poll_ns")
-                .trim()
-                .parse()
-                .ok(),
+            halt_poll_ns: (read("/sys/devices/system/cpu/cpuidle/current_driver").trim()
+                == "haltpoll")
+                .then(|| read("/sys/module/haltpoll/parameters/guest_halt_poll_ns"))
+                .and_then(|time| time.trim().parse().ok()),
         }
     }
 }

@@ -48,15 +48,19 @@ impl Upper {
             }
             // Every system call counts for small files.
             Copied::Shared | Copied::Bytes if self.in_memory => Ok(()),
-            Copied::Shared | Copied::Bytes => rustix::fs::fsync(copy),
+            Copied::Shared | Copied::Bytes => {
+                // Nor need it be so for the next.
+                self.shares_at_once.store(false, Ordering::Relaxed);
+                rustix::fs::fsync(copy)
+            }
         }
     }
 }
 
 impl Overlay {
-    /// Whether copying up this regular file of a lower layer waits for no disk, and takes no longer than
-    /// giving the work to another thread.
-    pub(crate) fn copies_at_once(&self, node: &Node) -> bool {
+    /// Whether copying up so much of this regular file of a lower layer is not expected to wait for a disk,
+    /// and takes no longer than giving the work to another thread.
+    pub(crate) fn copies_at_once(&self, node: &Node, extent: Extent) -> bool {
         let Some(upper) = &self.upper else {
             // It is refused.
             return true;
@@ -69,9 +73,13 @@ impl Overlay {
             let file = self.open_for_reading(node)?;
             let stat = stat_fd(file.as_fd())?;
             let is_near = upper.device == device_of(&stat);
+            let shares = match extent {
+                Extent::Before(end) => end == 0 || end >= stat.stx_size,
+                Extent::Whole | Extent::None => true,
+            };
             Ok(stat.stx_size <= SMALL
-                // Another file system shares nothing with this one.
-                && (needs_no_disk || is_near)
+                // Part of a file is not shared, nor anything with another file system.
+                && (needs_no_disk || is_near && shares)
                 && (upper.in_memory && is_near || is_in_memory(file.as_fd(), stat.stx_size)))
         };
         is_at_hand().unwrap_or(false)
@@ -113,7 +121,7 @@ pub(crate) fn copy_data(
         _ => copy_segment(from, to, 0, size)?,
     }
     let is_whole = disk.stx_size == size;
-    if !is_whole || has_holes && !shared {
+    if !(shared && is_whole) {
         // Ends a trailing hole, or what is to be shorter.
         rustix::fs::ftruncate(to, size)?;
     }
@@ -150,12 +158,12 @@ fn copy_segment(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) 
         // Both offsets are advanced by the call.
         let (input, output) = (Some(&mut read_at), Some(&mut write_at));
         match rustix::fs::copy_file_range(from, input, to, output, length) {
-            // The file is shorter than it was.
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::TXTBSY) => {
+            // The end of the file, or a file system that cannot do it and does not say so.
+            Ok(0)
+            | Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::TXTBSY) => {
                 return copy_by_hand(from, to, read_at, end);
             }
+            Ok(_) => {}
             Err(error) => return Err(error),
         }
     }

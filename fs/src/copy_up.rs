@@ -1,7 +1,8 @@
 //! Copy-up: making a file of a lower layer a file of the upper one.
 //!
 //! The copy is made in the work directory, complete with data, owner, mode, attributes and times,
-//! made durable, and published by one rename. Directories on the way are copied up first, from the
+//! made durable (or sure to be so together with its name, see [`copy_data`](crate::copy_data)), and published by
+//! one rename. Directories on the way are copied up first, from the
 //! top. While data is copied only the node's own copy-up lock is held: its readers, and everybody
 //! else, go on with the lower file; then the place of the node changes to the upper layer under its
 //! locks, and from then on everybody uses the copy.
@@ -50,6 +51,17 @@ pub(crate) enum Extent {
     Before(u64),
 }
 
+/// What is to be changed of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Anything but its data.
+    Attributes,
+    /// Its data.
+    Data,
+    /// Its size, to so many bytes.
+    Size(u64),
+}
+
 /// A lower object that is being copied.
 struct Source {
     /// Open for reading if it is a regular file, else `O_PATH`.
@@ -81,17 +93,17 @@ struct Copy {
 
 impl Overlay {
     /// Whether changing this node would copy a regular file's data first, which may take a while.
-    /// `data` says that the data is to be changed, and not attributes alone.
-    pub fn is_slow_to_change(&self, id: u64, data: bool) -> bool {
-        let extent = match data {
-            true => Extent::Whole,
-            false => self.least_extent(),
+    pub fn is_slow_to_change(&self, id: u64, change: Change) -> bool {
+        let extent = match change {
+            Change::Attributes => self.least_extent(),
+            Change::Data => Extent::Whole,
+            Change::Size(size) => Extent::Before(size),
         };
         self.nodes.get(id).is_some_and(|node| {
             extent != Extent::None
                 && node.kind == FileKind::Regular
                 && !node.is_copied(extent)
-                && !self.copies_at_once(&node)
+                && !self.copies_at_once(&node, extent)
         })
     }
 

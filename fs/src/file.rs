@@ -21,7 +21,7 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::Node;
 use crate::layer::LowerFile;
-use crate::object::{self, Located};
+use crate::object::{self, Located, stat_fd};
 use crate::stage;
 
 /// What an lseek(2) that a file system must answer looks for.
@@ -319,11 +319,12 @@ impl Overlay {
             None if object.in_upper => self.open_upper_file(&object, write)?,
             None => read_only(self.open_reading(object.at(), false)?),
         };
-        if handle.writable {
-            node.may_have_told_mtime(object::stat(At::Fd(handle.fd.as_fd()))?.stx_mtime.into());
-        }
         // Under the place lock still, so that a copy-up that follows finds it there to remove.
         self.fds.insert(key, handle.clone());
+        drop(object);
+        if handle.writable {
+            node.may_have_told_mtime(stat_fd(handle.fd.as_fd())?.stx_mtime.into());
+        }
         Ok(handle.fd)
     }
 

@@ -18,7 +18,7 @@
 //!    but for rename, which takes those of the two files it moves in the order of their ids
 //!    ([`lock_places`]).
 //!
-//! `Node::times` is taken by itself, with none of these but the place.
+//! `Node::times` is taken by itself, with none of these but the place: before it, never by whoever holds it.
 //!
 //! A lookup reads names under the namespace lock of its directory; whoever changes what a name
 //! stands for (create, unlink, rename, publishing a copy-up) holds it for writing, for the few
@@ -99,8 +99,11 @@ impl ToldMtime {
     }
 }
 
-/// How long after a program wrote its data may come, in milliseconds.
+/// How long after a time was told data may come that was written then, in milliseconds.
 const LATE: u32 = 5_000;
+/// How old a time of last change may be that a lookup told right before a program wrote, in seconds. The
+/// kernel's clock has ticks of milliseconds, and looking up and writing take their time.
+const RECENT: i64 = 5;
 
 /// Of a clock that only runs forward.
 fn milliseconds() -> u32 {
@@ -314,7 +317,7 @@ impl Node {
     pub(crate) fn may_have_told_mtime(&self, mtime: Timestamp) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         let age = now.tv_sec.saturating_sub(mtime.secs);
-        if (0..=i64::from(LATE / 1000)).contains(&age) {
+        if (0..=RECENT).contains(&age) {
             let mut times = self.times.lock();
             *times = times.or_else(|| ToldMtime::now(mtime));
         }

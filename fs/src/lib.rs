@@ -59,6 +59,7 @@ mod whiteout;
 mod work;
 mod xattr;
 
+pub use copy_up::Change;
 pub use error::{Errno, MountError, Result};
 pub use fd_cache::reserve as reserve_descriptors;
 pub use ids::{IdRange, Ids, Owners, ShownIds};

@@ -490,8 +490,7 @@ fn lock_upper(path: &Path, root: BorrowedFd<'_>) -> std::result::Result<OwnedFd,
     }
 }
 
-/// The work directory must be where a rename reaches the upper directory.
-/// The one device that both are on.
+/// The one device that both are on: the work directory must be where a rename reaches the upper directory.
 fn same_device(
     upper: &UpperLayer,
     upper_root: BorrowedFd<'_>,

@@ -15,7 +15,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 
 use crate::Overlay;
-use crate::copy_up::Extent;
+use crate::copy_up::{Change, Extent};
 use crate::create::{Ground, Site};
 use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
@@ -105,7 +105,8 @@ impl Overlay {
                 Step::Done => return Ok(()),
                 Step::Lock(held) => victim = Some(held),
                 Step::CopyUp { nodes, _held } => {
-                    let slow = |node: &Arc<Node>| self.is_slow_to_change(node.id, false);
+                    let slow =
+                        |node: &Arc<Node>| self.is_slow_to_change(node.id, Change::Attributes);
                     if patience == Patience::Little && nodes.iter().any(slow) {
                         return Err(Errno::AGAIN);
                     }

@@ -107,9 +107,6 @@ fn leave_terminal() -> Outcome {
 
 fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     raise_descriptor_limit();
-    if let Err(errno) = plyfs_fs::reserve_descriptors() {
-        log::debug!("no room for many descriptors: {errno}");
-    }
     plyfs_sys::memory::use_one_heap();
     // A directory somebody may want to unmount is not to be held by the daemon.
     rustix::process::chdir("/").doing("change to /")?;
@@ -148,6 +145,9 @@ fn keep(
 }
 
 fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome) -> Outcome {
+    if let Err(errno) = plyfs_fs::reserve_descriptors() {
+        log::debug!("no room for many descriptors: {errno}");
+    }
     require_for_passthrough(&plan)?;
     let overlay = Arc::new(open_when_free(&plan)?);
     obey_limits()?;

@@ -117,13 +117,14 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
         // The kernel cannot copy up a removed file, if another has its name.
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
-        // Nor a removed directory, and one in a removed directory not even with an index.
+        // Nor a removed directory, and one in a removed directory not even with an index; nor a file in a
+        // directory of the lower layer that was removed, into which it would have to be copied (ENOENT).
         Op::Setacl { .. }
         | Op::Setxattr { .. }
         | Op::Chmod { .. }
         | Op::Chown { .. }
         | Op::Utimens { .. }
-            if ["ENOTDIR", "EIO", "ENOENT"].contains(&kernel)
+            if (["ENOTDIR", "EIO"].contains(&kernel) || [kernel, plyfs] == ["ENOENT", "ok"])
                 && (on_slot(op) || on_current_directory(op)) =>
         {
             Verdict::FineAndOver

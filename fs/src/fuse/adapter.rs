@@ -16,7 +16,7 @@ use fuser::{
     ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
-use rustix::fs::XattrFlags;
+use rustix::fs::{OFlags, XattrFlags};
 
 use super::Options;
 use super::answer::{
@@ -31,7 +31,7 @@ use crate::attr::{DropSetId, SetAttr};
 use crate::error::Errno;
 use crate::file::{Seek, WriteMode};
 use crate::rename::Patience;
-use crate::{Overlay, Room};
+use crate::{Change, Overlay, Room};
 
 /// An attribute of the root directory whose value is the process id of the daemon, as the daemon
 /// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
@@ -94,7 +94,7 @@ impl Adapter {
         }
     }
 
-    /// A request came that somebody waits for, and will get an answer to at once.
+    /// A request came that somebody waits for, and that is mostly answered at once.
     fn polled(&self) {
         if let Some(polling) = &self.polling {
             polling.request();
@@ -115,10 +115,9 @@ impl Adapter {
         }
     }
 
-    /// Whether changing the data, or else the attributes alone, of this node waits for its data to be
-    /// copied.
-    fn is_slow(&self, ino: INodeNo, data: bool) -> bool {
-        self.overlay.is_slow_to_change(ino.0, data)
+    /// Whether a change of this node waits for its data to be copied.
+    fn is_slow(&self, ino: INodeNo, change: Change) -> bool {
+        self.overlay.is_slow_to_change(ino.0, change)
     }
 }
 
@@ -143,7 +142,12 @@ impl Filesystem for Adapter {
             config
                 .add_capabilities(InitFlags::FUSE_PASSTHROUGH)
                 .map_err(|_| no_passthrough())?;
-            // Of what lies on no other stack of file systems; the rest goes through the daemon.
+            // Or the daemon would not learn of it, and the kernel opens the layer's file with it.
+            config
+                .add_capabilities(InitFlags::FUSE_ATOMIC_O_TRUNC)
+                .map_err(|_| no_passthrough())?;
+            // Of what lies on no overlay, and no other mount with passthrough; the rest goes through the
+            // daemon.
             config
                 .set_max_stack_depth(1)
                 .map_err(|_| no_passthrough())?;
@@ -238,7 +242,7 @@ impl Filesystem for Adapter {
             ..set
         };
         let timeout = self.options.timeout;
-        let slow = self.is_slow(ino, size.is_some());
+        let slow = self.is_slow(ino, size.map_or(Change::Attributes, Change::Size));
         if slow && let Ok(Some(now)) = self.overlay.setattr_of_nothing(ino.0, &set) {
             return answer_attr(reply, ino.0, timeout, Ok(now));
         }
@@ -348,7 +352,7 @@ impl Filesystem for Adapter {
         self.polled();
         let newname = newname.to_owned();
         let timeout = self.options.timeout;
-        self.run(self.is_slow(ino, false), move |overlay| {
+        self.run(self.is_slow(ino, Change::Attributes), move |overlay| {
             let linked = overlay.link(ino.0, newparent.0, &newname);
             answer_entry(reply, timeout, linked);
         });
@@ -358,7 +362,7 @@ impl Filesystem for Adapter {
         if let Some(passthrough) = &self.passthrough {
             return match self.overlay.data_of(ino.0) {
                 // The kernel would open the file in the layer as it was asked to.
-                _ if flags.acc_mode() != OpenAccMode::O_RDONLY => reply.error(fuser::Errno::EROFS),
+                _ if may_change(flags) => reply.error(fuser::Errno::EROFS),
                 Ok(file) => passthrough.open(ino.0, &file, reply),
                 Err(error) => reply.error(errno(error)),
             };
@@ -368,7 +372,7 @@ impl Filesystem for Adapter {
             return reply.error(fuser::Errno::ENOSYS);
         }
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
-        self.run(writes && self.is_slow(ino, true), move |overlay| {
+        self.run(writes && self.is_slow(ino, Change::Data), move |overlay| {
             let opened = match writes {
                 true => overlay.prepare_to_write(ino.0),
                 false => overlay.prepare_to_read(ino.0),
@@ -479,7 +483,7 @@ impl Filesystem for Adapter {
                 .then(|| caller(request, 0)),
             gathered: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
-        if self.is_slow(ino, true) {
+        if self.is_slow(ino, Change::Data) {
             let data = data.to_vec();
             self.run(true, move |overlay| {
                 answer_written(reply, overlay.write(ino.0, offset, &data, mode));
@@ -610,7 +614,7 @@ impl Filesystem for Adapter {
         let caller = caller(request, 0);
         let flags = XattrFlags::from_bits_retain(flags.unsigned_abs());
         let (name, value) = (name.to_owned(), value.to_vec());
-        self.run(self.is_slow(ino, false), move |overlay| {
+        self.run(self.is_slow(ino, Change::Attributes), move |overlay| {
             let set = overlay.setxattr(&caller, ino.0, &name, &value, flags);
             answer(reply, set);
         });
@@ -651,7 +655,7 @@ impl Filesystem for Adapter {
         }
         let caller = caller(request, 0);
         let name = name.to_owned();
-        self.run(self.is_slow(ino, false), move |overlay| {
+        self.run(self.is_slow(ino, Change::Attributes), move |overlay| {
             answer(reply, overlay.removexattr(&caller, ino.0, &name));
         });
     }
@@ -767,6 +771,11 @@ impl Filesystem for Adapter {
             answer_written(reply, overlay.copy_range(&caller, from, to, length));
         });
     }
+}
+
+fn may_change(flags: OpenFlags) -> bool {
+    let truncates = OFlags::from_bits_retain(flags.0.cast_unsigned()).contains(OFlags::TRUNC);
+    truncates || flags.acc_mode() != OpenAccMode::O_RDONLY
 }
 
 fn no_passthrough() -> io::Error {

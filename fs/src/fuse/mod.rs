@@ -87,7 +87,7 @@ impl Session {
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads.max(1));
         let polling = match options.threads {
-            0 | 1 if options.polling => Polling::of_sole_reader(device.try_clone()?),
+            0 | 1 if options.polling => device.try_clone().ok().and_then(Polling::of_sole_reader),
             _ => None,
         };
         let adapter = adapter::Adapter::new(overlay.clone(), options.clone(), polling);

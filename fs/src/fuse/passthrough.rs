@@ -17,10 +17,12 @@ use std::sync::Arc;
 use fuser::{BackingId, FileHandle, FopenFlags, ReplyOpen};
 use parking_lot::Mutex;
 
+use crate::hash::NumberHash;
+
 /// The files that are open, by node.
 #[derive(Debug, Default)]
 pub(crate) struct Passthrough {
-    open: Mutex<HashMap<u64, Open>>,
+    open: Mutex<HashMap<u64, Open, NumberHash>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,6 @@ impl Passthrough {
 fn kernel_takes(reply: &ReplyOpen, file: &Arc<OwnedFd>) -> Option<BackingId> {
     let taken: io::Result<BackingId> = reply.open_backing(file.as_fd());
     taken
-        .inspect_err(|error| log::warn!("a file is read through the daemon: {error}"))
+        .inspect_err(|error| log::debug!("a file is read through the daemon: {error}"))
         .ok()
 }

@@ -25,7 +25,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// Requests further apart than this do not follow each other. It is what a program needs to be woken, to
 /// work a little, and to ask again.
 const GAP_NANOS: u64 = 100_000;
-/// Nobody polls longer than about twice this for a request.
+/// Nobody polls longer than about twice this for a request, and until the watcher gets a processor.
 const SILENCE: Duration = Duration::from_micros(200);
 const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
 /// How many requests must have followed each other, at least and at most.
