@@ -212,9 +212,8 @@ fn few_descriptors_are_enough_for_a_large_tree() {
 
 /// How many descriptors the daemon of a mount may have.
 fn descriptor_limit(merged: &Path) -> String {
-    let mut pid = [0; 16];
-    let length = rustix::fs::getxattr(merged, "plyfs.daemon_pid", &mut pid[..]).unwrap();
-    let limits = fs::read_to_string(format!("/proc/{}/limits", text(&pid[..length]))).unwrap();
+    let daemon = daemon_of(merged).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{daemon}/limits")).unwrap();
     let line = limits
         .lines()
         .find(|line| line.starts_with("Max open files"));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use plyfs_store::Compression;
 use plyfs_store::build::{Entry, ImageBuilder, Layer};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use support::*;
 
 const ROUNDS: u64 = 20;
@@ -50,7 +50,7 @@ fn a_killed_daemon_loses_nothing_that_was_synced() {
                 let now = fs::read_to_string(stack.merged(name)).unwrap();
                 assert_eq!(&now, content, "{name} before round {round}");
             }
-            let daemon = daemon_of(&stack.merged(""));
+            let daemon = daemon_of(&stack.merged("")).unwrap();
             let delay = Duration::from_micros(random.below(200_000));
             let killer = std::thread::spawn(move || {
                 std::thread::sleep(delay);
@@ -77,13 +77,6 @@ fn a_killed_daemon_loses_nothing_that_was_synced() {
             );
         }
     });
-}
-
-fn daemon_of(merged: &Path) -> Pid {
-    let mut pid = [0; 16];
-    let length = rustix::fs::getxattr(merged, "plyfs.daemon_pid", &mut pid[..]).unwrap();
-    let pid: i32 = text(&pid[..length]).parse().unwrap();
-    Pid::from_raw(pid).unwrap()
 }
 
 /// One change, of a new file or one of the lower layer, made durable. An error means that the daemon

@@ -420,11 +420,8 @@ fn the_daemon_gives_up_what_exempts_from_limits() {
     inside("the_daemon_gives_up_what_exempts_from_limits", || {
         let mut stack = Stack::new(1);
         stack.mount();
-        let mut pid = [0; 32];
-        let length = rustix::fs::getxattr(stack.merged(""), "plyfs.daemon_pid", &mut pid[..]);
-        let pid = str::from_utf8(&pid[..length.unwrap()]).unwrap();
-        let daemon = rustix::process::Pid::from_raw(pid.parse().unwrap());
-        let sets = rustix::thread::capabilities(daemon).unwrap();
+        let daemon = daemon_of(&stack.merged("")).unwrap();
+        let sets = rustix::thread::capabilities(Some(daemon)).unwrap();
         let resource = rustix::thread::CapabilitySet::SYS_RESOURCE;
         assert!(!sets.effective.contains(resource));
         assert!(!sets.effective.is_empty());

@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::*;
@@ -16,6 +16,14 @@ fn link(stack: &Stack, name: &str) -> PathBuf {
     let path = stack.merged("..").join(name);
     symlink(PLYFS, &path).unwrap();
     path
+}
+
+/// Mounts as container tools call such a program, with more options after those that name the layers.
+fn mount_by(program: &Path, stack: &mut Stack, more: &str) {
+    let mut command = Command::new(program);
+    command.args(["-o", &format!("{}{more}", stack.options())]);
+    succeed(command.arg(stack.merged("")));
+    stack.mounted_by_other();
 }
 
 #[test]
@@ -306,9 +314,8 @@ fn whiteouts_are_files_where_devices_are_refused() {
         assert!(!stack.upper(".wh.again").exists());
         stack.unmount();
         // The same again, by who makes devices.
-        let mut command = Command::new(stack.merged("../fuse-overlayfs"));
-        succeed(command.args(["-o", &stack.options()]).arg(stack.merged("")));
-        stack.mounted_by_other();
+        let program = stack.merged("../fuse-overlayfs");
+        mount_by(&program, &mut stack, "");
         assert_eq!(shown(&stack), expected);
         fs::write(stack.merged("file"), "new").unwrap();
         assert!(!stack.upper(".wh.file").exists());
@@ -347,10 +354,7 @@ fn records_are_where_the_option_or_the_root_of_a_layer_says() {
                 record(stack.upper(""), "0:0:755").unwrap();
             }
             let program = link(&stack, "fuse-overlayfs");
-            let mut command = Command::new(program);
-            command.args(["-o", &format!("{}{option}", stack.options())]);
-            succeed(command.arg(stack.merged("")));
-            stack.mounted_by_other();
+            mount_by(&program, &mut stack, option);
             let mode = |path| fs::metadata(path).unwrap().mode() & 0o7777;
             assert_eq!(mode(stack.merged("f")), 0o4711, "{attribute}");
             let mut buffer = [0; 64];
@@ -375,10 +379,7 @@ fn static_nlink_is_one_for_directories() {
         let program = link(&stack, "fuse-overlayfs");
         let links = |stack: &Stack| fs::metadata(stack.merged("d")).unwrap().nlink();
         for (option, expected) in [("static_nlink", 1), ("fast_ino=1", 3)] {
-            let mut command = Command::new(&program);
-            command.args(["-o", &format!("{},{option}", stack.options())]);
-            succeed(command.arg(stack.merged("")));
-            stack.mounted_by_other();
+            mount_by(&program, &mut stack, &format!(",{option}"));
             assert_eq!(links(&stack), expected, "{option}");
             stack.unmount();
         }
@@ -396,10 +397,7 @@ fn noxattrs_shows_no_attributes() {
         };
         set(stack.lower(0, "f")).unwrap();
         let program = link(&stack, "fuse-overlayfs");
-        let mut command = Command::new(program);
-        command.args(["-o", &format!("{},noxattrs=1", stack.options())]);
-        succeed(command.arg(stack.merged("")));
-        stack.mounted_by_other();
+        mount_by(&program, &mut stack, ",noxattrs=1");
         let refused = Some(rustix::io::Errno::OPNOTSUPP);
         let mut buffer = [0; 64];
         let at = || stack.merged("f");

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use support::*;
 
 /// Why it cannot be tried here.
@@ -25,22 +25,24 @@ fn cannot() -> Option<&'static str> {
     (!offered).then_some("this kernel has no FUSE passthrough")
 }
 
-fn daemon_of(stack: &Stack) -> Pid {
-    let mut pid = [0; 16];
-    let length = rustix::fs::getxattr(stack.merged(""), "plyfs.daemon_pid", &mut pid[..]).unwrap();
-    let pid = text(&pid[..length]).parse().unwrap();
-    Pid::from_raw(pid).unwrap()
+/// As [`inside`], where passthrough is possible.
+fn inside_as_superuser(name: &str, body: impl FnOnce()) {
+    match cannot() {
+        Some(why) => skip(name, why),
+        None => inside(name, body),
+    }
 }
 
-fn mount(stack: &mut Stack, options: &str) {
-    let lower = stack.lower(0, "");
-    let options = format!("lowerdir={}{options}", lower.display());
+/// Mounts lower layers without an upper one.
+fn mount(stack: &mut Stack, lowers: &str, options: &str) {
+    let options = format!("lowerdir={lowers}{options}");
     succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
     stack.mounted_by_other();
 }
 
 /// Reads this much of a file, and nothing else, while the daemon is stopped. `None` if that takes too long.
-fn read_without(daemon: Pid, file: &File, length: usize) -> Option<Vec<u8>> {
+fn read_without(stack: &Stack, file: &File, length: usize) -> Option<Vec<u8>> {
+    let daemon = daemon_of(&stack.merged("")).unwrap();
     let (done, result) = mpsc::channel();
     let mut file = file.try_clone().unwrap();
     kill_process(daemon, Signal::STOP).unwrap();
@@ -58,24 +60,21 @@ fn read_without(daemon: Pid, file: &File, length: usize) -> Option<Vec<u8>> {
 
 #[test]
 fn the_kernel_reads_by_itself_where_it_is_asked_to() {
-    let name = "the_kernel_reads_by_itself_where_it_is_asked_to";
-    if let Some(why) = cannot() {
-        return skip(name, why);
-    }
-    inside(name, || {
+    inside_as_superuser("the_kernel_reads_by_itself_where_it_is_asked_to", || {
         let mut stack = Stack::new(1);
         let content = "what is in the layer ".repeat(100_000);
         put(&stack.lower(0, "f"), &content);
-        mount(&mut stack, "");
+        let lower = stack.lower(0, "").display().to_string();
+        mount(&mut stack, &lower, "");
         let file = File::open(stack.merged("f")).unwrap();
-        assert_eq!(read_without(daemon_of(&stack), &file, content.len()), None);
+        assert_eq!(read_without(&stack, &file, content.len()), None);
         drop(file);
         stack.unmount();
 
-        mount(&mut stack, ",passthrough=1");
+        mount(&mut stack, &lower, ",passthrough=1");
         let file = File::open(stack.merged("f")).unwrap();
         let again = File::open(stack.merged("f")).unwrap();
-        let found = read_without(daemon_of(&stack), &file, content.len()).unwrap();
+        let found = read_without(&stack, &file, content.len()).unwrap();
         assert!(found == content.as_bytes());
         drop(file);
         let mut start = [0; 4];
@@ -89,14 +88,11 @@ fn the_kernel_reads_by_itself_where_it_is_asked_to() {
 /// The kernel would open the file in the layer for writing.
 #[test]
 fn no_layer_is_opened_for_writing_by_passthrough() {
-    let name = "no_layer_is_opened_for_writing_by_passthrough";
-    if let Some(why) = cannot() {
-        return skip(name, why);
-    }
-    inside(name, || {
+    inside_as_superuser("no_layer_is_opened_for_writing_by_passthrough", || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "lower");
-        mount(&mut stack, ",passthrough=1");
+        let lower = stack.lower(0, "").display().to_string();
+        mount(&mut stack, &lower, ",passthrough=1");
         let flags = rustix::mount::MountFlags::empty();
         rustix::mount::mount_remount(stack.merged(""), flags, c"").unwrap();
         let _reader = File::open(stack.merged("f")).unwrap();
@@ -119,41 +115,35 @@ fn no_layer_is_opened_for_writing_by_passthrough() {
 /// The kernel takes no file from an overlay. Both names of a file are open in one way, too.
 #[test]
 fn what_the_kernel_cannot_read_goes_through_the_daemon() {
-    let name = "what_the_kernel_cannot_read_goes_through_the_daemon";
-    if let Some(why) = cannot() {
-        return skip(name, why);
-    }
-    inside(name, || {
-        let mut below = Stack::new(1);
-        put(&below.lower(0, "f"), "on an overlay");
-        below.mount_kernel();
-        fs::hard_link(below.merged("f"), below.merged("g")).unwrap();
-        let mut stack = Stack::new(1);
-        put(&stack.lower(0, "own"), "in a directory");
-        let (lower, of_overlay) = (stack.lower(0, ""), below.merged(""));
-        let options = format!(
-            "lowerdir={}:{},passthrough=1",
-            lower.display(),
-            of_overlay.display()
-        );
-        succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
-        stack.mounted_by_other();
-        let first = File::open(stack.merged("f")).unwrap();
-        let own = File::open(stack.merged("own")).unwrap();
-        for path in ["f", "g"] {
+    inside_as_superuser(
+        "what_the_kernel_cannot_read_goes_through_the_daemon",
+        || {
+            let mut below = Stack::new(1);
+            put(&below.lower(0, "f"), "on an overlay");
+            below.mount_kernel();
+            fs::hard_link(below.merged("f"), below.merged("g")).unwrap();
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "own"), "in a directory");
+            let (own, of_overlay) = (stack.lower(0, ""), below.merged(""));
+            let lowers = format!("{}:{}", own.display(), of_overlay.display());
+            mount(&mut stack, &lowers, ",passthrough=1");
+            let first = File::open(stack.merged("f")).unwrap();
+            let own = File::open(stack.merged("own")).unwrap();
+            for path in ["f", "g"] {
+                assert_eq!(
+                    fs::read_to_string(stack.merged(path)).unwrap(),
+                    "on an overlay"
+                );
+            }
             assert_eq!(
-                fs::read_to_string(stack.merged(path)).unwrap(),
-                "on an overlay"
+                fs::read_to_string(stack.merged("own")).unwrap(),
+                "in a directory"
             );
-        }
-        assert_eq!(
-            fs::read_to_string(stack.merged("own")).unwrap(),
-            "in a directory"
-        );
-        drop((first, own));
-        stack.unmount();
-        rustix::mount::unmount(below.merged(""), rustix::mount::UnmountFlags::empty()).unwrap();
-    });
+            drop((first, own));
+            stack.unmount();
+            rustix::mount::unmount(below.merged(""), rustix::mount::UnmountFlags::empty()).unwrap();
+        },
+    );
 }
 
 #[test]

@@ -8,25 +8,15 @@
 
 mod support;
 
-use support::tools::{By, Home, base_layout, layers};
+use support::tools::{By, Home, layers};
 use support::*;
 
-/// Pulls the small image from a layout, as `localhost/base`; false if Podman does not work here,
-/// which the kernel's overlay tells.
-fn pull(test: &str, home: &Home, real: &std::path::Path, by: By) -> bool {
-    base_layout(real, &home.path("base"));
-    let pulled = home.try_script(
-        "podman tag $(podman pull -q oci:base:test) localhost/base
-         podman run --rm localhost/base true",
-    );
-    let works = pulled.status.success();
-    let said = text(&pulled.stderr);
-    assert!(works || by == By::Kernel, "{said}");
-    if !works {
-        skip(test, &format!("podman does not work here: {said}"));
-    }
-    works
-}
+/// Pulls the small image as `localhost/base`.
+const PULL: (&str, &str) = (
+    "podman",
+    "podman tag $(podman pull -q oci:base:test) localhost/base
+     podman run --rm localhost/base true",
+);
 
 /// A step: its script, and lines that are in what it prints.
 type Step = (&'static str, &'static [&'static str]);
@@ -128,7 +118,9 @@ fn podman_does_what_it_does_on_the_kernels_overlay() {
         return;
     }
     let [theirs, ours] = [By::Kernel, By::Plyfs].map(Home::new);
-    if !pull(test, &theirs, &real, By::Kernel) || !pull(test, &ours, &real, By::Plyfs) {
+    if !tools::pull(test, PULL, &theirs, &real, By::Kernel)
+        || !tools::pull(test, PULL, &ours, &real, By::Plyfs)
+    {
         return;
     }
     let kind = ours.script("podman run --rm localhost/base grep ' / / ' /proc/self/mountinfo");
@@ -175,7 +167,7 @@ fn what_podman_builds_is_what_it_builds_on_the_kernels_overlay() {
     let mut made = Vec::new();
     for by in [By::Kernel, By::Plyfs] {
         let home = Home::new(by);
-        if !pull(test, &home, &real, by) {
+        if !tools::pull(test, PULL, &home, &real, by) {
             return;
         }
         let update = "podman run --rm localhost/base apt-get -qq update";

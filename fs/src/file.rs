@@ -322,7 +322,7 @@ impl Overlay {
         // Under the place lock still, so that a copy-up that follows finds it there to remove.
         self.fds.insert(key, handle.clone());
         drop(object);
-        if handle.writable {
+        if handle.writable && node.times.lock().is_none() {
             node.may_have_told_mtime(stat_fd(handle.fd.as_fd())?.stx_mtime.into());
         }
         Ok(handle.fd)

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{PidfdFlags, Signal};
 
 use super::layers;
 use super::options::OptionSet;
 use super::program::Program;
-use crate::support::{is_initial_namespace, plyfs, text};
+use crate::support::{daemon_of, is_initial_namespace, plyfs, text};
 
 /// Who shows the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Dirs {
                 if !output.status.success() {
                     return Err(format!("plyfs cannot mount: {}", text(&output.stderr)));
                 }
-                mount.daemon = Some(daemon_of(&mount.target)?);
+                mount.daemon = Some(server_of(&mount.target)?);
             }
         }
         Ok(mount)
@@ -144,12 +144,9 @@ impl Dirs {
 }
 
 /// The process that serves a mount.
-fn daemon_of(target: &Path) -> Result<OwnedFd, String> {
-    let mut pid = [0; 16];
-    let length = rustix::fs::lgetxattr(target, "plyfs.daemon_pid", &mut pid[..]);
-    let length = length.map_err(|error| format!("plyfs mounted, and does not answer: {error}"))?;
-    let pid: i32 = text(&pid[..length]).parse().unwrap();
-    let pid = Pid::from_raw(pid).unwrap();
+fn server_of(target: &Path) -> Result<OwnedFd, String> {
+    let pid = daemon_of(target)
+        .map_err(|error| format!("plyfs mounted, and does not answer: {error}"))?;
     rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .map_err(|error| format!("plyfs mounted, and is gone: {error}"))
 }

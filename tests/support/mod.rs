@@ -289,6 +289,14 @@ impl Drop for Stack {
     }
 }
 
+/// The daemon that serves a mount of plyfs through FUSE, if it answers.
+pub fn daemon_of(merged: &Path) -> rustix::io::Result<rustix::process::Pid> {
+    let mut pid = [0; 16];
+    let length = rustix::fs::getxattr(merged, "plyfs.daemon_pid", &mut pid[..])?;
+    let pid = text(&pid[..length]).parse().unwrap();
+    Ok(rustix::process::Pid::from_raw(pid).unwrap())
+}
+
 pub fn is_initial_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))

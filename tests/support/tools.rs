@@ -202,6 +202,19 @@ pub fn base_layout(real: &Path, at: &Path) {
     fs::write(at.join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}").unwrap();
 }
 
+/// Pulls that image by a script; false if the tool does not work here, which the kernel's overlay tells.
+pub fn pull(test: &str, (tool, script): (&str, &str), home: &Home, real: &Path, by: By) -> bool {
+    base_layout(real, &home.path("base"));
+    let pulled = home.try_script(script);
+    let works = pulled.status.success();
+    let said = text(&pulled.stderr);
+    assert!(works || by == By::Kernel, "{said}");
+    if !works {
+        skip(test, &format!("{tool} does not work here: {said}"));
+    }
+    works
+}
+
 /// The layers of an image in an OCI layout as text, a line an entry, sorted.
 pub fn layers(layout: &Path) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/acceptance/layers.py");

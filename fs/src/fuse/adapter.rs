@@ -360,9 +360,11 @@ impl Filesystem for Adapter {
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if let Some(passthrough) = &self.passthrough {
-            return match self.overlay.data_of(ino.0) {
+            if may_change(flags) {
                 // The kernel would open the file in the layer as it was asked to.
-                _ if may_change(flags) => reply.error(fuser::Errno::EROFS),
+                return reply.error(fuser::Errno::EROFS);
+            }
+            return match self.overlay.data_of(ino.0) {
                 Ok(file) => passthrough.open(ino.0, &file, reply),
                 Err(error) => reply.error(errno(error)),
             };

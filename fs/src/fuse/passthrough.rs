@@ -3,16 +3,15 @@
 //!
 //! What is read is in memory once for all mounts of a layer, and large files come at the speed of the file
 //! system below. Every open is a request for it, which costs more than it saves for small files, so it has
-//! to be asked for. A file that is changed moves to another layer, so that it is for overlays without an upper layer.
+//! to be asked for. A file that is changed moves to another layer, so that it is for overlays without an
+//! upper layer.
 //!
 //! The kernel wants all descriptors of a node to be served in one way: how the first was opened holds until
 //! the last is closed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 
 use fuser::{BackingId, FileHandle, FopenFlags, ReplyOpen};
 use parking_lot::Mutex;
@@ -35,7 +34,7 @@ struct Open {
 
 impl Passthrough {
     /// Answers that a node is open, whose data is in this file.
-    pub(crate) fn open(&self, id: u64, file: &Arc<OwnedFd>, reply: ReplyOpen) {
+    pub(crate) fn open(&self, id: u64, file: &OwnedFd, reply: ReplyOpen) {
         let mut open = self.open.lock();
         let now = match open.entry(id) {
             Entry::Occupied(found) => found.into_mut(),
@@ -64,9 +63,9 @@ impl Passthrough {
     }
 }
 
-fn kernel_takes(reply: &ReplyOpen, file: &Arc<OwnedFd>) -> Option<BackingId> {
-    let taken: io::Result<BackingId> = reply.open_backing(file.as_fd());
-    taken
+fn kernel_takes(reply: &ReplyOpen, file: &OwnedFd) -> Option<BackingId> {
+    reply
+        .open_backing(file)
         .inspect_err(|error| log::debug!("a file is read through the daemon: {error}"))
         .ok()
 }

@@ -60,16 +60,11 @@ struct Shared {
     streak: AtomicU32,
     /// How many of those it takes to begin.
     needed: AtomicU32,
+    /// Changed while holding the lock.
     polls: AtomicBool,
-    state: Mutex<State>,
+    closed: Mutex<bool>,
+    /// Either of them was set.
     changed: Condvar,
-}
-
-/// What the watcher waits for.
-#[derive(Debug, Default)]
-struct State {
-    polls: bool,
-    closed: bool,
 }
 
 impl Polling {
@@ -89,7 +84,7 @@ impl Polling {
             streak: AtomicU32::new(0),
             needed: AtomicU32::new(FEW),
             polls: AtomicBool::new(false),
-            state: Mutex::default(),
+            closed: Mutex::new(false),
             changed: Condvar::new(),
         });
         Self {
@@ -137,7 +132,7 @@ impl Polling {
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        self.shared.state.lock().closed = true;
+        *self.shared.closed.lock() = true;
         self.shared.changed.notify_all();
         let watcher = std::mem::replace(self.watcher.get_mut(), Watcher::CannotBe);
         if let Watcher::Is(thread) = watcher
@@ -150,30 +145,28 @@ impl Drop for Polling {
 
 impl Shared {
     fn begin(&self) {
-        let mut state = self.state.lock();
+        let _locked = self.closed.lock();
         if self.set_waiting(false) {
             self.polls.store(true, Ordering::Release);
-            state.polls = true;
             self.changed.notify_all();
         }
     }
 
     /// Ends polling, whenever it began and its time has come.
     fn watch(&self) {
-        let mut state = self.state.lock();
-        while !state.closed {
-            if !state.polls {
-                self.changed.wait(&mut state);
+        let mut closed = self.closed.lock();
+        while !*closed {
+            if !self.polls.load(Ordering::Acquire) {
+                self.changed.wait(&mut closed);
                 continue;
             }
-            drop(state);
+            drop(closed);
             let before = self.count.load(Ordering::Relaxed);
             self.wait_for_silence();
             let served = self.count.load(Ordering::Relaxed).wrapping_sub(before);
             self.learn(served);
-            state = self.state.lock();
+            closed = self.closed.lock();
             self.set_waiting(true);
-            state.polls = false;
             self.polls.store(false, Ordering::Release);
         }
     }
