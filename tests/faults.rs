@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::file_system::{BTRFS, EXT4, FileSystem};
@@ -80,6 +81,42 @@ fn what_does_not_fit_is_told_when_the_file_is_closed() {
         fs::write(stack.merged("fits"), "fits").unwrap();
         stack.unmount();
         assert_eq!(fs::read(stack.upper("fits")).unwrap(), b"fits");
+        stack.drop_tmpfs();
+    });
+}
+
+/// The kernel tells the daemon after unlink(2) that nobody has a file any more, and may tell it after
+/// what was written next.
+#[test]
+fn the_room_of_a_removed_file_can_be_used_at_once() {
+    inside("the_room_of_a_removed_file_can_be_used_at_once", || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "lower"), "");
+        stack.upper_on_tmpfs("1200k");
+        stack.mount();
+        let (content, busy) = (vec![7; 1 << 20], AtomicBool::new(true));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                // The daemon is not always where it would run at once.
+                scope.spawn(|| {
+                    while busy.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            let result = (0..150).try_for_each(|round| {
+                let file = File::create(stack.merged(&format!("f{round}")))?;
+                file.write_all_at(&content, 0)?;
+                file.sync_all()?;
+                drop(file);
+                fs::create_dir(stack.merged("d"))?;
+                fs::remove_dir(stack.merged("d"))?;
+                fs::remove_file(stack.merged(&format!("f{round}")))
+            });
+            busy.store(false, Ordering::Relaxed);
+            result.unwrap();
+        });
+        stack.unmount();
         stack.drop_tmpfs();
     });
 }

@@ -440,7 +440,7 @@ impl Overlay {
         }
         upper.work.discard(&copy.name);
         self.nodes.rebind(node, copy.object, copy.has_origin);
-        place.real = Real::Orphan(copy.fd.clone());
+        place.real = Real::Orphan(self.removed.keep(copy.fd.clone()));
         place.below.set_data(copy.data.clone());
         self.fds.remove(Key::File(node.id));
         true

@@ -20,13 +20,14 @@
 //!
 //! `Node::times` is taken by itself, with none of these but the place: before it, never by whoever holds it.
 //!
+//! The lock of what removed files take (`room`) is the last of all; nothing else is held while waiting with it.
+//!
 //! A lookup reads names under the namespace lock of its directory; whoever changes what a name
 //! stands for (create, unlink, rename, publishing a copy-up) holds it for writing, for the few
 //! system calls of that change. Copying data and fsync happen under `copy_up` alone.
 
 use std::ffi::OsStr;
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -39,6 +40,7 @@ use crate::layer::{LowerDir, LowerFile, Name};
 use crate::listing::Listing;
 use crate::number::ROOT_ID;
 use crate::redirect::Redirect;
+use crate::room::Kept;
 
 /// One file of the merged tree.
 #[derive(Debug)]
@@ -180,7 +182,7 @@ pub(crate) enum Real {
     /// In the upper layer, under this name in the index: it may have several names in the layers.
     Index(Arc<Name>),
     /// In the upper layer without a name we know: removed while in use, kept by a descriptor.
-    Orphan(Arc<OwnedFd>),
+    Orphan(Arc<Kept>),
 }
 
 /// The part of a node that only a directory has.

@@ -51,6 +51,7 @@ mod records;
 mod redirect;
 mod remove;
 mod rename;
+mod room;
 mod search;
 mod setattr;
 mod stage;

@@ -226,7 +226,7 @@ impl Overlay {
                 let name = (!node.kind.is_dir()).then(|| place.name.clone());
                 (fd, name, layer)
             }
-            (Real::Orphan(fd), _) => (fd.clone(), None, &upper()?.layer),
+            (Real::Orphan(kept), _) => (kept.fd.clone(), None, &upper()?.layer),
         };
         Ok(Located {
             in_upper: !matches!(place.real, Real::Lower(_)),
@@ -334,7 +334,10 @@ impl Overlay {
             let (real, parent) = (place.real.clone(), place.parent.clone());
             drop(place);
             match (real, parent) {
-                (Real::Orphan(fd), _) => return Ok(Descent { fd, node, below }),
+                (Real::Orphan(kept), _) => {
+                    let fd = kept.fd.clone();
+                    return Ok(Descent { fd, node, below });
+                }
                 (Real::Upper, Some(parent)) => below.push(std::mem::replace(&mut node, parent)),
                 _ => return Err(Errno::STALE),
             }

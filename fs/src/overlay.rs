@@ -25,6 +25,7 @@ use crate::object::{device_of, stat_fd};
 use crate::origin::Origins;
 use crate::records::Records;
 use crate::redirect::RedirectDir;
+use crate::room::Removed;
 use crate::work::Work;
 
 /// The layer that takes the changes.
@@ -131,6 +132,7 @@ pub struct Overlay {
     pub(crate) numbering: Numbering,
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
+    pub(crate) removed: Arc<Removed>,
     pub(crate) shown_ids: ShownIds,
     pub(crate) owners: Owners,
     /// Held while something is moved from one directory to another.
@@ -200,6 +202,7 @@ impl Overlay {
             numbering: Numbering::default(),
             nodes: NodeTable::default(),
             fds: FdCache::new(fd_cache::capacity()),
+            removed: Arc::default(),
             shown_ids: config.shown_ids.clone(),
             owners: config.owners.clone(),
             rename: Mutex::new(()),

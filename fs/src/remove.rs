@@ -351,7 +351,7 @@ impl Leaving<'_> {
             }
         };
         if is_last && let Some(fd) = self.keep.take() {
-            self.place.real = Real::Orphan(fd);
+            self.place.real = Real::Orphan(self.overlay.removed.keep(fd));
         }
         if is_last || self.is_known_here {
             // The parent is known besides: its id was just used.

@@ -28,7 +28,7 @@ use super::passthrough::Passthrough;
 use super::polling::Polling;
 use super::pool::Pool;
 use crate::attr::{DropSetId, SetAttr};
-use crate::error::Errno;
+use crate::error::{Errno, Result};
 use crate::file::{Seek, WriteMode};
 use crate::rename::Patience;
 use crate::{Change, Overlay, Room};
@@ -105,14 +105,35 @@ impl Adapter {
         self.notifier.clone()
     }
 
-    /// Runs a job here, or in the pool if it may take long.
-    fn run(&self, slow: bool, job: impl FnOnce(&Overlay) + Send + 'static) {
-        if slow {
-            let overlay = self.overlay.clone();
-            self.copying.run(move || job(&overlay));
-        } else {
-            job(&self.overlay);
+    /// Makes a change and answers with what came of it: here, or in the pool if it may take long. A change
+    /// that finds no room is made again when there may be some, for which this thread is needed to read
+    /// what the kernel forgets.
+    fn change<T>(
+        &self,
+        slow: bool,
+        change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        if !slow {
+            let result = change(&self.overlay);
+            if !self.may_be_made_again(&result) {
+                return answer(result);
+            }
         }
+        self.change_in_pool(change, answer);
+    }
+
+    fn change_in_pool<T>(
+        &self,
+        change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        let overlay = self.overlay.clone();
+        self.copying.run(move || answer(overlay.with_room(change)));
+    }
+
+    fn may_be_made_again<T>(&self, result: &Result<T>) -> bool {
+        matches!(result, Err(Errno::NOSPC | Errno::DQUOT)) && self.overlay.may_get_room()
     }
 
     /// Whether a change of this node waits for its data to be copied.
@@ -246,10 +267,11 @@ impl Filesystem for Adapter {
         if slow && let Ok(Some(now)) = self.overlay.setattr_of_nothing(ino.0, &set) {
             return answer_attr(reply, ino.0, timeout, Ok(now));
         }
-        self.run(slow, move |overlay| {
-            let now = overlay.setattr(&caller, ino.0, &set);
-            answer_attr(reply, ino.0, timeout, now);
-        });
+        self.change(
+            slow,
+            move |overlay| overlay.setattr(&caller, ino.0, &set),
+            move |now| answer_attr(reply, ino.0, timeout, now),
+        );
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
@@ -271,11 +293,16 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let caller = caller(request, umask);
-        let made = self
-            .overlay
-            .mknod(&caller, parent.0, name, mode, decode(rdev));
-        answer_entry(reply, self.options.timeout, made);
+        let (caller, name, timeout) = (
+            caller(request, umask),
+            name.to_owned(),
+            self.options.timeout,
+        );
+        self.change(
+            false,
+            move |overlay| overlay.mknod(&caller, parent.0, &name, mode, decode(rdev)),
+            move |made| answer_entry(reply, timeout, made),
+        );
     }
 
     fn mkdir(
@@ -288,9 +315,16 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let caller = caller(request, umask);
-        let made = self.overlay.mkdir(&caller, parent.0, name, mode);
-        answer_entry(reply, self.options.timeout, made);
+        let (caller, name, timeout) = (
+            caller(request, umask),
+            name.to_owned(),
+            self.options.timeout,
+        );
+        self.change(
+            false,
+            move |overlay| overlay.mkdir(&caller, parent.0, &name, mode),
+            move |made| answer_entry(reply, timeout, made),
+        );
     }
 
     fn symlink(
@@ -302,19 +336,28 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let (caller, target) = (caller(request, 0), target.as_os_str());
-        let made = self.overlay.symlink(&caller, parent.0, link_name, target);
-        answer_entry(reply, self.options.timeout, made);
+        let (caller, timeout) = (caller(request, 0), self.options.timeout);
+        let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
+        self.change(
+            false,
+            move |overlay| overlay.symlink(&caller, parent.0, &name, &target),
+            move |made| answer_entry(reply, timeout, made),
+        );
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.polled();
-        answer(reply, self.overlay.unlink(parent.0, name));
+        // A whiteout takes room.
+        let name = name.to_owned();
+        let change = move |overlay: &Overlay| overlay.unlink(parent.0, &name);
+        self.change(false, change, move |result| answer(reply, result));
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.polled();
-        answer(reply, self.overlay.rmdir(parent.0, name));
+        let name = name.to_owned();
+        let change = move |overlay: &Overlay| overlay.rmdir(parent.0, &name);
+        self.change(false, change, move |result| answer(reply, result));
     }
 
     fn rename(
@@ -332,13 +375,15 @@ impl Filesystem for Adapter {
         let (from, to) = ((parent.0, name), (newparent.0, newname));
         match self.overlay.rename(from, to, flags, Patience::Little) {
             Err(Errno::AGAIN) => {}
+            result if self.may_be_made_again(&result) => {}
             result => return answer(reply, result),
         }
         let (name, newname) = (name.to_owned(), newname.to_owned());
-        self.run(true, move |overlay| {
+        let change = move |overlay: &Overlay| {
             let (from, to) = ((parent.0, &*name), (newparent.0, &*newname));
-            answer(reply, overlay.rename(from, to, flags, Patience::Much));
-        });
+            overlay.rename(from, to, flags, Patience::Much)
+        };
+        self.change_in_pool(change, move |result| answer(reply, result));
     }
 
     fn link(
@@ -350,12 +395,12 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let newname = newname.to_owned();
-        let timeout = self.options.timeout;
-        self.run(self.is_slow(ino, Change::Attributes), move |overlay| {
-            let linked = overlay.link(ino.0, newparent.0, &newname);
-            answer_entry(reply, timeout, linked);
-        });
+        let (newname, timeout) = (newname.to_owned(), self.options.timeout);
+        self.change(
+            self.is_slow(ino, Change::Attributes),
+            move |overlay| overlay.link(ino.0, newparent.0, &newname),
+            move |linked| answer_entry(reply, timeout, linked),
+        );
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -374,16 +419,17 @@ impl Filesystem for Adapter {
             return reply.error(fuser::Errno::ENOSYS);
         }
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
-        self.run(writes && self.is_slow(ino, Change::Data), move |overlay| {
-            let opened = match writes {
+        self.change(
+            writes && self.is_slow(ino, Change::Data),
+            move |overlay| match writes {
                 true => overlay.prepare_to_write(ino.0),
                 false => overlay.prepare_to_read(ino.0),
-            };
-            match opened {
+            },
+            move |opened| match opened {
                 Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
                 Err(error) => reply.error(errno(error)),
-            }
-        });
+            },
+        );
     }
 
     fn release(
@@ -485,15 +531,15 @@ impl Filesystem for Adapter {
                 .then(|| caller(request, 0)),
             gathered: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
-        if self.is_slow(ino, Change::Data) {
-            let data = data.to_vec();
-            self.run(true, move |overlay| {
-                answer_written(reply, overlay.write(ino.0, offset, &data, mode));
-            });
-        } else {
+        if !self.is_slow(ino, Change::Data) {
             let written = self.overlay.write(ino.0, offset, data, mode);
-            answer_written(reply, written);
+            if !self.may_be_made_again(&written) {
+                return answer_written(reply, written);
+            }
         }
+        let data = data.to_vec();
+        let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
+        self.change_in_pool(change, move |written| answer_written(reply, written));
     }
 
     fn fsync(
@@ -616,10 +662,11 @@ impl Filesystem for Adapter {
         let caller = caller(request, 0);
         let flags = XattrFlags::from_bits_retain(flags.unsigned_abs());
         let (name, value) = (name.to_owned(), value.to_vec());
-        self.run(self.is_slow(ino, Change::Attributes), move |overlay| {
-            let set = overlay.setxattr(&caller, ino.0, &name, &value, flags);
-            answer(reply, set);
-        });
+        self.change(
+            self.is_slow(ino, Change::Attributes),
+            move |overlay| overlay.setxattr(&caller, ino.0, &name, &value, flags),
+            move |set| answer(reply, set),
+        );
     }
 
     fn getxattr(
@@ -657,9 +704,11 @@ impl Filesystem for Adapter {
         }
         let caller = caller(request, 0);
         let name = name.to_owned();
-        self.run(self.is_slow(ino, Change::Attributes), move |overlay| {
-            answer(reply, overlay.removexattr(&caller, ino.0, &name));
-        });
+        self.change(
+            self.is_slow(ino, Change::Attributes),
+            move |overlay| overlay.removexattr(&caller, ino.0, &name),
+            move |removed| answer(reply, removed),
+        );
     }
 
     fn ioctl(
@@ -686,7 +735,8 @@ impl Filesystem for Adapter {
                     attributes.map(|attributes| attributes.to_vec())
                 }
                 (FS_IOC_SETFLAGS, Some(flags)) => {
-                    overlay.set_file_flags(ino.0, flags).map(|()| Vec::new())
+                    let set = overlay.with_room(|overlay| overlay.set_file_flags(ino.0, flags));
+                    set.map(|()| Vec::new())
                 }
                 _ => Err(Errno::NOTTY),
             };
@@ -707,14 +757,11 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let caller = caller(request, 0);
-        self.run(true, move |overlay| {
-            let mode = mode.unsigned_abs();
-            answer(
-                reply,
-                overlay.fallocate(&caller, ino.0, mode, offset, length),
-            );
-        });
+        let (caller, mode) = (caller(request, 0), mode.unsigned_abs());
+        self.change_in_pool(
+            move |overlay| overlay.fallocate(&caller, ino.0, mode, offset, length),
+            move |result| answer(reply, result),
+        );
     }
 
     fn lseek(
@@ -766,12 +813,13 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let caller = caller(request, 0);
-        self.run(true, move |overlay| {
-            // The answer has 32 bits.
-            let length = len.min(1 << 30) as usize;
-            let (from, to) = ((ino_in.0, offset_in), (ino_out.0, offset_out));
-            answer_written(reply, overlay.copy_range(&caller, from, to, length));
-        });
+        // The answer has 32 bits.
+        let length = len.min(1 << 30) as usize;
+        let (from, to) = ((ino_in.0, offset_in), (ino_out.0, offset_out));
+        self.change_in_pool(
+            move |overlay| overlay.copy_range(&caller, from, to, length),
+            move |copied| answer_written(reply, copied),
+        );
     }
 }
 

@@ -1,0 +1,179 @@
+//! Room that removed files still take.
+//!
+//! A file that is removed while its node is known keeps its room in the upper layer until the node is
+//! forgotten. The kernel forgets it as soon as nobody uses the file, but says so after unlink(2) has
+//! returned, and perhaps after the next change has come. Programs count on the room at once. So a
+//! change that finds none waits until what was removed before is forgotten, and is tried again.
+//!
+//! A file may be in use for long, too. That it is cannot be told, so it is waited for once, for
+//! [`PATIENCE`], and not again before something else is removed.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::Overlay;
+use crate::error::{Errno, Result};
+
+/// How long a change waits for the next removed file to be forgotten. On a machine that has nothing
+/// else to do it takes some microseconds.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The removed files that still take room.
+#[derive(Debug, Default)]
+pub(crate) struct Removed {
+    /// How many there ever were.
+    ever: AtomicU64,
+    /// What `ever` was when those that were left had been waited for in vain.
+    given_up: AtomicU64,
+    /// How many are gone.
+    gone: Mutex<u64>,
+    one_gone: Condvar,
+}
+
+impl Removed {
+    /// Keeps a file that has no name any more.
+    pub(crate) fn keep(self: &Arc<Self>, fd: Arc<OwnedFd>) -> Arc<Kept> {
+        self.ever.fetch_add(1, Ordering::Relaxed);
+        let until_closed = Counted(self.clone());
+        Arc::new(Kept {
+            fd,
+            _until_closed: until_closed,
+        })
+    }
+
+    /// Whether room may come that was not waited for yet.
+    fn may_go(&self) -> bool {
+        self.ever.load(Ordering::Relaxed) != self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Waits until more than so many are gone. `false` if that is not to be expected.
+    fn wait(&self, gone_before: u64) -> bool {
+        let (mut gone, until) = (self.gone.lock(), Instant::now() + PATIENCE);
+        loop {
+            let ever = self.ever.load(Ordering::Relaxed);
+            if *gone > gone_before {
+                return true;
+            }
+            let in_vain = *gone < ever && self.one_gone.wait_until(&mut gone, until).timed_out();
+            if *gone == ever || (in_vain && *gone <= gone_before) {
+                self.given_up.store(ever, Ordering::Relaxed);
+                return *gone > gone_before;
+            }
+        }
+    }
+
+    /// Makes a change, again and again as long as it finds no room and some may come.
+    fn with_room<T>(&self, change: impl Fn() -> Result<T>) -> Result<T> {
+        loop {
+            let gone_before = *self.gone.lock();
+            match change() {
+                Err(Errno::NOSPC | Errno::DQUOT) if self.may_go() && self.wait(gone_before) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// A file without a name, which takes room until nobody keeps it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) fd: Arc<OwnedFd>,
+    /// After the descriptor, so that the room is free when it is counted.
+    _until_closed: Counted,
+}
+
+#[derive(Debug)]
+struct Counted(Arc<Removed>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.0.gone.lock() += 1;
+        self.0.one_gone.notify_all();
+    }
+}
+
+impl Overlay {
+    /// Whether a change that found no room (`NOSPC`, `DQUOT`) may find some
+    /// [a little later](Self::with_room).
+    pub fn may_get_room(&self) -> bool {
+        self.removed.may_go()
+    }
+
+    /// Makes a change, and makes it again if there was no room for it while a removed file was not
+    /// forgotten yet. It may wait for that, so not the thread may call it that forgets.
+    ///
+    /// # Errors
+    /// Those of the change.
+    pub fn with_room<T>(&self, change: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        self.removed.with_room(|| change(self))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn some_file() -> Arc<OwnedFd> {
+        Arc::new(std::fs::File::open("/").unwrap().into())
+    }
+
+    #[test]
+    fn a_change_is_made_again_when_a_removed_file_is_gone() {
+        let removed = Arc::new(Removed::default());
+        let kept = removed.keep(some_file());
+        let kept = Mutex::new(Some(kept));
+        let tries = Cell::new(0);
+        let result = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                kept.lock().take();
+            });
+            removed.with_room(|| {
+                tries.set(tries.get() + 1);
+                let full = tries.get() == 1;
+                if full { Err(Errno::NOSPC) } else { Ok(()) }
+            })
+        });
+        assert_eq!((result, tries.get()), (Ok(()), 2));
+        // Nothing is waited for any more.
+        let start = Instant::now();
+        let result: Result<()> = removed.with_room(|| Err(Errno::NOSPC));
+        assert_eq!(result, Err(Errno::NOSPC));
+        assert!(start.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn a_removed_file_in_use_is_waited_for_once() {
+        let removed = Arc::new(Removed::default());
+        let _kept = removed.keep(some_file());
+        let start = Instant::now();
+        for _ in 0..50 {
+            let result: Result<()> = removed.with_room(|| Err(Errno::DQUOT));
+            assert_eq!(result, Err(Errno::DQUOT));
+        }
+        let took = start.elapsed();
+        assert!(took >= PATIENCE && took < PATIENCE * 10, "{took:?}");
+        // What was removed after that may go.
+        let another = removed.keep(some_file());
+        assert!(removed.may_go());
+        drop(another);
+        assert!(removed.wait(0));
+    }
+
+    #[test]
+    fn other_errors_are_told_at_once() {
+        let removed = Arc::new(Removed::default());
+        let _kept = removed.keep(some_file());
+        let start = Instant::now();
+        let result: Result<()> = removed.with_room(|| Err(Errno::IO));
+        assert_eq!(result, Err(Errno::IO));
+        assert!(start.elapsed() < PATIENCE);
+    }
+}
