@@ -126,6 +126,32 @@ fn a_mount_in_its_own_layer_is_refused() {
     });
 }
 
+/// The root of the machine is bound somewhere and used as a layer by those who want to try changes to
+/// all of it.
+#[test]
+fn a_layer_by_way_of_another_mount_does_not_contain_the_mount() {
+    let name = "a_layer_by_way_of_another_mount_does_not_contain_the_mount";
+    inside(name, || {
+        let stack = Stack::new(1);
+        put(&stack.lower(0, "file"), "lower");
+        let (lower, bound) = (stack.path("lower0"), stack.path("bound"));
+        let place = stack.lower(0, "in");
+        fs::create_dir(&place).unwrap();
+        fs::create_dir(&bound).unwrap();
+        refused(&stack.options(), &place, &["inside the lower directory"]);
+        rustix::mount::mount_bind(&lower, &bound).unwrap();
+        let (lower, bound) = (lower.display().to_string(), bound.display().to_string());
+        let options = stack.options().replace(&lower, &bound);
+        for backend in BACKENDS {
+            let mut command = plyfs(["mount", "--backend", backend, "-o", &options]);
+            succeed(command.arg(&place));
+            assert_eq!(fs::read(place.join("file")).unwrap(), b"lower");
+            succeed(plyfs(["umount"]).arg(&place));
+        }
+        rustix::mount::unmount(&bound, rustix::mount::UnmountFlags::DETACH).unwrap();
+    });
+}
+
 #[test]
 fn a_busy_mount_point_is_refused() {
     inside("a_busy_mount_point_is_refused", || {

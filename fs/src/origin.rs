@@ -81,15 +81,21 @@ impl Layout {
 impl Origins {
     /// Looks at the file systems of the lower layers.
     pub(crate) fn probe(lowers: &[Layer]) -> Self {
-        let mut origins = Self::default();
+        let mut probed = Vec::new();
         for layer in lowers {
-            if let Some(system) = System::probe(layer.root.as_fd())
-                && !origins.systems.iter().any(|s| s.device == system.device)
-            {
-                origins.systems.push(system);
+            let Ok(stat) = stat_fd(layer.root.as_fd()) else {
+                continue;
+            };
+            let device = device_of(&stat);
+            // Usually the layers are all on one file system.
+            if !probed.iter().any(|(known, _)| *known == device) {
+                probed.push((device, System::probe(layer.root.as_fd(), &stat)));
             }
         }
-        origins
+        let systems = probed.into_iter().filter_map(|(_, system)| system);
+        Self {
+            systems: systems.collect(),
+        }
     }
 
     fn on(&self, device: Device) -> Option<&System> {
@@ -128,11 +134,10 @@ impl Origins {
 }
 
 impl System {
-    fn probe(root: BorrowedFd<'_>) -> Option<Self> {
-        let stat = stat_fd(root).ok()?;
+    fn probe(root: BorrowedFd<'_>, stat: &Statx) -> Option<Self> {
         let handle = handle::of(At::Fd(root)).ok()?;
         Some(Self {
-            device: device_of(&stat),
+            device: device_of(stat),
             uuid: uuid(root),
             layout: Layout::find(&handle, stat.stx_ino)?,
         })

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use plyfs_fs::{Config, MountError};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use crate::failure::{Failure, Outcome};
 
@@ -99,18 +100,25 @@ fn unescape(text: &str) -> PathBuf {
     std::ffi::OsString::from_vec(bytes).into()
 }
 
+/// What tells a directory in the tree of mounts from all others: mount, device and inode.
+fn place_of(path: &Path) -> Option<(u64, (u32, u32), u64)> {
+    let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), wanted).ok()?;
+    let device = (found.stx_dev_major, found.stx_dev_minor);
+    Some((found.stx_mnt_id, device, found.stx_ino))
+}
+
 /// Refuses to mount inside one of the layers: who reads that layer would come to the mount, which
 /// reads that layer.
 pub(crate) fn refuse_inside(overlay: &Config, target: &Path) -> Outcome {
+    // A layer by way of another mount is another place: what is mounted here is not seen there.
+    let above: Vec<_> = target.ancestors().skip(1).filter_map(place_of).collect();
     let upper = overlay.upper.iter();
     let upper = upper.flat_map(|upper| [("upper", &upper.path), ("work", &upper.work)]);
     let lowers = overlay.lowers.iter().chain(&overlay.data);
     for (role, path) in lowers.map(|lower| ("lower", &lower.path)).chain(upper) {
         // What is not there is told of when it is opened.
-        let Ok(real) = path.canonicalize() else {
-            continue;
-        };
-        if target != real && target.starts_with(&real) {
+        if place_of(path).is_some_and(|place| above.contains(&place)) {
             return Err(Failure::new(format_args!(
                 "cannot mount on {}: it lies inside the {role} directory {}, so that the mount would \
                  contain itself",
