@@ -85,6 +85,44 @@ fn what_does_not_fit_is_told_when_the_file_is_closed() {
     });
 }
 
+/// The kernel is told once that there is nothing to sync where nothing lasts. It sends what it has gathered
+/// all the same.
+#[test]
+fn what_is_synced_where_nothing_lasts_is_in_the_upper_layer() {
+    let name = "what_is_synced_where_nothing_lasts_is_in_the_upper_layer";
+    inside(name, || {
+        for volatile in [false, true] {
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "lower"), "lower");
+            if volatile {
+                stack.mount_with(",volatile");
+            } else {
+                stack.upper_on_tmpfs("1m");
+                stack.mount();
+            }
+            for (file, round) in ["new", "lower"].into_iter().zip(0..) {
+                let open = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(stack.merged(file))
+                    .unwrap();
+                for text in ["first", "again"] {
+                    open.write_all_at(text.as_bytes(), round).unwrap();
+                    open.sync_all().unwrap();
+                    let found = fs::read(stack.upper(file)).unwrap();
+                    assert!(found.ends_with(text.as_bytes()), "{file}: {found:?}");
+                }
+            }
+            File::open(stack.merged("")).unwrap().sync_all().unwrap();
+            stack.unmount();
+            if !volatile {
+                stack.drop_tmpfs();
+            }
+        }
+    });
+}
+
 /// The kernel tells the daemon after unlink(2) that nobody has a file any more, and may tell it after
 /// what was written next.
 #[test]

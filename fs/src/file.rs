@@ -206,10 +206,15 @@ impl Overlay {
         }
     }
 
+    /// Whether [`fsync`](Self::fsync) never has anything to do: nothing can be written, or what is written
+    /// is not to last.
+    pub fn never_syncs(&self) -> bool {
+        self.volatile || self.upper.as_ref().is_none_or(|upper| upper.in_memory)
+    }
+
     /// Whether [`fsync`](Self::fsync) of a node waits for no disk.
     pub fn syncs_at_once(&self, id: u64) -> bool {
-        let in_memory = self.upper.as_ref().is_none_or(|upper| upper.in_memory);
-        self.volatile || in_memory || self.nodes.get(id).is_none_or(|node| !node.in_upper())
+        self.never_syncs() || self.nodes.get(id).is_none_or(|node| !node.in_upper())
     }
 
     /// Allocates, frees or moves space in a regular file (fallocate(2)); `mode` is its flags.

@@ -551,6 +551,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.polled();
+        if self.overlay.never_syncs() {
+            // Asked once: the kernel does not ask again, but still sends what it has gathered.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         if self.overlay.syncs_at_once(ino.0) {
             return answer(reply, self.overlay.fsync(ino.0, datasync));
         }

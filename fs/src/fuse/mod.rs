@@ -1,7 +1,7 @@
 //! The FUSE transport: a thin adapter between the protocol and the [`Overlay`].
 //!
 //! It opens no device and mounts nothing: it is given the descriptor of a FUSE connection and serves
-//! it until it is unmounted. Three ideas make it fast, all of them requests that are never sent:
+//! it until it is unmounted. Four ideas make it fast, all of them requests that are never sent:
 //!
 //! - **No open.** Opening and closing are answered with `ENOSYS` once, and never asked again; reads
 //!   and writes name the node (`FUSE_NO_OPEN_SUPPORT`). Creation is `MKNOD`.
@@ -9,6 +9,8 @@
 //!   may be cached by the kernel until it makes a change itself.
 //! - **Write-back.** The kernel gathers small writes. Its `close(2)` still waits for them, so that
 //!   errors reach the writer.
+//! - **No sync of what does not last.** On a volatile overlay, and in memory, fsync(2) sends what was
+//!   gathered, and nothing else.
 //!
 //! One thread reads requests and answers what takes a few system calls; what may take long (copying
 //! data up, reading from a disk, fsync) goes to a [`pool`](pool::Pool), so that it never holds up a
