@@ -1,5 +1,5 @@
 //! Docker itself, with its driver for fuse-overlayfs and plyfs under that name, against its driver for
-//! the kernel's overlay. Run as `tests/podman.rs` is, by root alone.
+//! the kernel's overlay: the daemon of root, and that of an ordinary user. Run as `tests/podman.rs` is.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -25,11 +25,25 @@ RUN rm -rf /usr/share/doc && mkdir /usr/share/doc && echo new >/usr/share/doc/ne
     truncate -s 0 /etc/motd && chmod 04755 /usr/bin/env && rm -rf /usr/share/common-licenses
 "#;
 
-fn docker(dir: &Path, driver: &str) -> Output {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/acceptance/docker.sh");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/acceptance/docker.sh");
+
+fn of_root(dir: &Path, driver: &str) -> Output {
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", script]).arg(dir).arg(driver);
+    command.args(["--mount", "sh", SCRIPT]).arg(dir).arg(driver);
     command.output().unwrap()
+}
+
+/// As `dockerd-rootless.sh` starts it, but for a network, which takes /dev/net/tun.
+fn of_ordinary_user(dir: &Path, driver: &str) -> Output {
+    let mut command = Command::new("rootlesskit");
+    command.args(["--net=host", "--copy-up=/etc", "--copy-up=/run"]);
+    command.arg("--state-dir").arg(dir.join("rootlesskit"));
+    command.args(["unshare", "--net", "--cgroup", "sh", SCRIPT]);
+    command.arg(dir).arg(driver).env("XDG_RUNTIME_DIR", dir);
+    let output = command.output().unwrap();
+    // Some of it belongs to subordinate ids.
+    succeed(plyfs(["unshare", "rm", "-rf"]).arg(dir.join("data")));
+    output
 }
 
 fn copy(from: String, to: String) {
@@ -44,6 +58,26 @@ fn docker_does_what_it_does_on_the_kernels_overlay() {
     if !is_root || !has("dockerd") || !has("skopeo") {
         return skip(test, "it takes root, Docker and skopeo");
     }
+    compare(test, &real, of_root);
+}
+
+#[test]
+fn rootless_docker_does_what_it_does_on_the_kernels_overlay() {
+    let test = "rootless_docker_does_what_it_does_on_the_kernels_overlay";
+    let Some(real) = real_image(test) else { return };
+    if rustix::process::geteuid().is_root() {
+        return skip(test, "run as an ordinary user");
+    }
+    for tool in ["dockerd", "rootlesskit", "skopeo"] {
+        if !has(tool) {
+            return skip(test, &format!("it takes {tool}"));
+        }
+    }
+    compare(test, &real, of_ordinary_user);
+}
+
+/// Compares what Docker shows and builds with either driver.
+fn compare(test: &str, real: &Path, docker: fn(&Path, &str) -> Output) {
     let mut seen = Vec::new();
     for (driver, kind) in [
         ("overlay2", " overlay "),
@@ -51,7 +85,7 @@ fn docker_does_what_it_does_on_the_kernels_overlay() {
     ] {
         let tmp = tempfile::tempdir().unwrap();
         let path = |below: &str| tmp.path().join(below).display().to_string();
-        base_layout(&real, &tmp.path().join("base"));
+        base_layout(real, &tmp.path().join("base"));
         copy(
             format!("oci:{}:test", path("base")),
             format!("docker-archive:{}:base:test", path("base.tar")),

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts a Docker daemon of its own, in the directory given, with the storage driver given, and works with
-# images and containers. To be run as root in a mount namespace of its own. The directory holds base.tar
-# (an archive of base:test), a context, and bin/fuse-overlayfs.
+# images and containers. To be run as root in a mount namespace of its own, or below rootlesskit. The directory
+# holds base.tar (an archive of base:test), a context, and bin/fuse-overlayfs.
 set -eu
 dir=$1 driver=$2
 cd "$dir"
@@ -11,7 +11,13 @@ fi
 export PATH="$dir/bin:/usr/sbin:/usr/bin:/sbin:/bin" DOCKER_HOST="unix://$dir/docker.sock" HOME="$dir"
 export DOCKER_BUILDKIT=0 DOCKER_CONFIG="$dir/config"
 docker=/usr/bin/docker
-dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" --host "$DOCKER_HOST" \
+rootless=
+if [ -n "${ROOTLESSKIT_STATE_DIR:-}" ]; then
+    rootless=--rootless
+    # Links to those of the machine's daemon.
+    rm -f /run/docker /run/containerd /run/xtables.lock
+fi
+dockerd $rootless --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" --host "$DOCKER_HOST" \
     --storage-driver "$driver" --iptables=false --ip6tables=false --bridge=none >"$dir/log" 2>&1 &
 daemon=$!
 finish() {
