@@ -43,15 +43,8 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
         ));
     }
     let plan = plan_directories(&options, target)?;
-    check_place(&plan)?;
+    table::refuse_place(&plan.overlay, &plan.connection.target)?;
     serve(plan, args.foreground)
-}
-
-/// Refuses a place where the mount would hide another one, or contain itself.
-fn check_place(plan: &Plan) -> Outcome {
-    let target = &plan.connection.target;
-    table::refuse_taken(target)?;
-    table::refuse_inside(&plan.overlay, target)
 }
 
 /// How long container tools are waited for: they unmount without waiting until the daemon is done, and
@@ -101,7 +94,7 @@ fn mount_from_store(
     if let (Some(image), None, true) = (image, name, options.read_only) {
         let subject = Subject::image_of(&store, store.image(image)?)?;
         let plan = stack::plan(&store, &subject, options, target, true)?;
-        check_place(&plan)?;
+        table::refuse_place(&plan.overlay, &plan.connection.target)?;
         return serve(plan, args.foreground);
     }
     let (container, made) = stack::container(&store, name, image)?;
@@ -112,7 +105,7 @@ fn mount_from_store(
     }
     let plan = stack::plan(&store, &subject, options, target, options.read_only);
     let served = plan.and_then(|plan| {
-        check_place(&plan)?;
+        table::refuse_place(&plan.overlay, &plan.connection.target)?;
         serve(plan, args.foreground)
     });
     match served {

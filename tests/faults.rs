@@ -115,6 +115,11 @@ fn what_is_synced_where_nothing_lasts_is_in_the_upper_layer() {
                 }
             }
             File::open(stack.merged("")).unwrap().sync_all().unwrap();
+            if !volatile {
+                let file = File::create(stack.merged("large")).unwrap();
+                let written = file.write_all_at(&vec![7; 2 << 20], 0);
+                fails_for_want_of_space(written.and_then(|()| file.sync_all()));
+            }
             stack.unmount();
             if !volatile {
                 stack.drop_tmpfs();
@@ -154,6 +159,72 @@ fn the_room_of_a_removed_file_can_be_used_at_once() {
             busy.store(false, Ordering::Relaxed);
             result.unwrap();
         });
+        stack.unmount();
+        stack.drop_tmpfs();
+    });
+}
+
+/// A symbolic link that cannot carry the record of its owner is a file, for whose content there is no room.
+#[test]
+fn a_link_without_room_leaves_nothing_behind() {
+    let name = "a_link_without_room_leaves_nothing_behind";
+    inside(name, || {
+        let mut stack = Stack::new(1);
+        stack.upper_on_tmpfs("64k");
+        stack.mount_with("xattr_permissions=2");
+        let dir = stack.merged("d");
+        fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::chown(&dir, Some(0), Some(5)).unwrap();
+        fs::set_permissions(&dir, PermissionsExt::from_mode(0o2755)).unwrap();
+        let filler = stack.merged("filler");
+        let mut file = File::create(&filler).unwrap();
+        let filled = (0..100).try_for_each(|_| {
+            file.write_all(&[7; 4096])?;
+            file.sync_all()
+        });
+        fails_for_want_of_space(filled);
+        drop(file);
+        let link = dir.join("link");
+        for _ in 0..2 {
+            fails_for_want_of_space(std::os::unix::fs::symlink("target", &link));
+            let found = fs::symlink_metadata(&link);
+            assert_eq!(found.unwrap_err().kind(), ErrorKind::NotFound);
+        }
+        fs::remove_file(filler).unwrap();
+        std::os::unix::fs::symlink("target", &link).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("target"));
+        assert_eq!(fs::symlink_metadata(&link).unwrap().gid(), 5);
+        stack.unmount();
+        stack.drop_tmpfs();
+    });
+}
+
+/// The file system below takes them before it sees that there is no room.
+#[test]
+fn a_write_without_room_leaves_capabilities() {
+    inside("a_write_without_room_leaves_capabilities", || {
+        let mut stack = Stack::new(1);
+        stack.upper_on_tmpfs("64k");
+        stack.mount();
+        let (capable, name) = (stack.merged("capable"), c"security.capability");
+        let mut value = [0; 20];
+        // VFS_CAP_REVISION_2, and a capability that is permitted.
+        (value[3], value[4]) = (2, 1);
+        let mut file = File::create(&capable).unwrap();
+        file.write_all(&[7; 30 * 1024]).unwrap();
+        // Gathered, and sent after the attribute is set, as install(1) does it.
+        file.write_all(&[7; 60 * 1024]).unwrap();
+        let set = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&capable, name, &value, set).unwrap();
+        let get = |path: &Path| {
+            let mut found = [0; 64];
+            let length = rustix::fs::getxattr(path, name, &mut found[..])?;
+            rustix::io::Result::Ok(found[..length].to_vec())
+        };
+        let shown = get(&capable).unwrap();
+        fails_for_want_of_space(file.sync_all());
+        drop(file);
+        assert_eq!(get(&stack.upper("capable")), Ok(shown));
         stack.unmount();
         stack.drop_tmpfs();
     });

@@ -152,6 +152,39 @@ fn a_layer_by_way_of_another_mount_does_not_contain_the_mount() {
     });
 }
 
+/// Mounts that share what is mounted on them show it in each of them, as under systemd all do. A daemon
+/// that reads such a layer would wait for itself.
+#[test]
+fn a_mount_that_is_shared_with_its_layer_is_refused() {
+    inside("a_mount_that_is_shared_with_its_layer_is_refused", || {
+        use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change};
+        let stack = Stack::new(1);
+        let (lower, place) = (stack.path("lower0"), stack.lower(0, "in"));
+        fs::create_dir(&place).unwrap();
+        let [bound, follower, last] = ["bound", "follower", "last"].map(|name| stack.path(name));
+        mount_bind(&lower, &lower).unwrap();
+        mount_change(&lower, MountPropagationFlags::SHARED).unwrap();
+        // One that shares, one that only gets, and one that gets what that one got.
+        for (dir, from) in [(&bound, &lower), (&follower, &lower), (&last, &follower)] {
+            fs::create_dir(dir).unwrap();
+            mount_bind(from, dir).unwrap();
+            if dir != &bound {
+                mount_change(dir, MountPropagationFlags::DOWNSTREAM).unwrap();
+                mount_change(dir, MountPropagationFlags::SHARED).unwrap();
+            }
+        }
+        let words = ["inside the lower directory", "contain itself"];
+        for layer in [&bound, &follower, &last] {
+            let (lower, layer) = (lower.display().to_string(), layer.display().to_string());
+            let options = stack.options().replace(&lower, &layer);
+            refused(&options, &place, &words);
+        }
+        for dir in [&last, &follower, &bound, &lower] {
+            rustix::mount::unmount(dir, UnmountFlags::DETACH).unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_busy_mount_point_is_refused() {
     inside("a_busy_mount_point_is_refused", || {

@@ -208,11 +208,13 @@ impl Overlay {
         let capability = xattr::get_all(at, CAPABILITY)?;
         let from_stat = stat_fd(from.as_fd())?;
         let from = (from.as_fd(), &from_stat);
-        let copied = copy_data(from, before.stx_size, file.as_fd(), extent)?;
+        // Also if it fails: it may be made again.
+        let copied = copy_data(from, before.stx_size, file.as_fd(), extent);
         if let Some(capability) = capability {
             xattr::set(at, CAPABILITY, &capability, XattrFlags::empty())?;
         }
         set_times_of(at, &before)?;
+        let copied = copied?;
         if !self.volatile {
             upper.sync_copy(file.as_fd(), copied)?;
         }
@@ -377,7 +379,7 @@ impl Overlay {
             if copy.has_origin || copy.data.is_some() {
                 self.make_impure(upper, &parent, dir.as_fd());
             }
-            let indexed = self.enter_index(upper, copy);
+            let indexed = self.enter_index(upper, copy)?;
             let renamed = rustix::fs::renameat_with(
                 upper.work.dir(),
                 &copy.name,
@@ -417,17 +419,23 @@ impl Overlay {
 
     /// Puts a copy into the index, if it belongs there. Without that it is a file of its own, which is
     /// what it would be without an index.
+    ///
+    /// # Errors
+    /// `NOSPC` and `DQUOT` if there may be room soon.
     fn enter_index<'c>(
         &'c self,
         upper: &'c Upper,
         copy: &'c Copy,
-    ) -> Option<(&'c Index, &'c Name, u32)> {
-        let (index, (entry, links)) = (upper.index.as_ref()?, copy.indexed.as_ref()?);
+    ) -> Result<Option<(&'c Index, &'c Name, u32)>> {
+        let (Some(index), Some((entry, links))) = (&upper.index, &copy.indexed) else {
+            return Ok(None);
+        };
         match index.insert(upper.work.dir(), &copy.name, entry, *links) {
-            Ok(()) => Some((index, entry, *links)),
+            Ok(()) => Ok(Some((index, entry, *links))),
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT)) if self.may_get_room() => Err(errno),
             Err(errno) => {
                 log::warn!("hard links are parted, since one is not in the index: {errno}");
-                None
+                Ok(None)
             }
         }
     }

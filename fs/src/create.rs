@@ -520,7 +520,10 @@ impl<'s> Nursery<'s> {
         };
         if let Some((_, dir)) = &nursery.inner {
             let at = At::Fd(dir.as_fd());
-            xattr::set(at, DEFAULT_ACL, &acl, XattrFlags::empty())?;
+            if let Err(errno) = xattr::set(at, DEFAULT_ACL, &acl, XattrFlags::empty()) {
+                nursery.close();
+                return Err(errno);
+            }
         }
         Ok(nursery)
     }

@@ -396,7 +396,8 @@ impl Overlay {
 fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
     let mut times = node.times.lock();
     let capability = capability_of(node, file);
-    let written = write_at(file, offset, data, true)?;
+    // A write that fails takes them too, and may be made again.
+    let written = write_at(file, offset, data, true);
     if let Some(capability) = capability {
         let at = At::Fd(file);
         if let Err(errno) = xattr::set(at, CAPABILITY, &capability, XattrFlags::empty()) {
@@ -411,7 +412,7 @@ fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -
             log::debug!("a file keeps the time its data came: {errno}");
         }
     }
-    Ok(written)
+    written
 }
 
 /// The capabilities that a file has, which the file system below takes at any write: they may have been

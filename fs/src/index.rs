@@ -30,6 +30,7 @@ use crate::layer::Name;
 use crate::object::{stat_fd, stat_name, stat_of_absent};
 use crate::origin;
 use crate::overlay::Upper;
+use crate::stage;
 use crate::whiteout::is_whiteout;
 use crate::work;
 
@@ -237,7 +238,11 @@ impl Overlay {
         rustix::fs::linkat(&index.dir, &**entry, &site.dir, name, AtFlags::empty())?;
         // The directory does not change by showing the same file from another layer.
         crate::copy_up::restore_times(site.dir.as_fd(), &times);
-        index.count_down(&entry, links)
+        let counted = index.count_down(&entry, links);
+        if counted.is_err() {
+            stage::undo(site.dir.as_fd(), name, node.kind);
+        }
+        counted
     }
 }
 

@@ -54,8 +54,14 @@ impl Layout {
     /// The layout of handles on the file system that this one is of.
     fn find(handle: &Handle, ino: u64) -> Option<Self> {
         let kind = u8::try_from(handle.kind).ok()?;
-        // ext4 and XFS have the number first, in 4 or 8 bytes; tmpfs has it after a generation.
-        [(0, 8), (4, 8), (0, 4)]
+        // XFS has the number first, in 8 bytes, tmpfs after a generation. ext4, and XFS where they are
+        // enough, have it in 4, before a generation: one of 0 would make 8 of them look like the number.
+        let first = if handle.bytes.len() == 8 {
+            (0, 4)
+        } else {
+            (0, 8)
+        };
+        [first, (4, 8), (0, 4)]
             .into_iter()
             .map(|(offset, width)| Self {
                 kind,
@@ -239,5 +245,12 @@ mod tests {
             assert_eq!(layout.read(&made.bytes), Some(10_043_440), "{made:?}");
         }
         assert_eq!(Layout::find(&handle(1, &[3, 4]), 10_043_440), None);
+    }
+
+    /// The root of an ext4 file system has a generation of 0, its files have not.
+    #[test]
+    fn the_layout_is_told_by_a_handle_without_a_generation() {
+        let layout = Layout::find(&handle(1, &[2, 0]), 2).unwrap();
+        assert_eq!(layout.read(&handle(1, &[77, 12345]).bytes), Some(77));
     }
 }

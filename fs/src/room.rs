@@ -5,8 +5,9 @@
 //! returned, and perhaps after the next change has come. Programs count on the room at once. So a
 //! change that finds none waits until what was removed before is forgotten, and is tried again.
 //!
-//! A file may be in use for long, too. That it is cannot be told, so it is waited for once, for
-//! [`PATIENCE`], and not again before something else is removed.
+//! A file may be in use for long, too. That it is cannot be told: those that were removed before the
+//! change are waited for as long as one of them is forgotten every [`PATIENCE`], but never longer than
+//! [`MOST_PATIENCE`], and not again before something else is removed.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::error::{Errno, Result};
 /// How long a change waits for the next removed file to be forgotten. On a machine that has nothing
 /// else to do it takes some microseconds.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a change waits in all.
+const MOST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The removed files that still take room.
 #[derive(Debug, Default)]
@@ -50,29 +53,34 @@ impl Removed {
         self.ever.load(Ordering::Relaxed) != self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Waits until more than so many are gone. `false` if that is not to be expected.
-    fn wait(&self, gone_before: u64) -> bool {
-        let (mut gone, until) = (self.gone.lock(), Instant::now() + PATIENCE);
-        loop {
-            let ever = self.ever.load(Ordering::Relaxed);
-            if *gone > gone_before {
-                return true;
-            }
-            let in_vain = *gone < ever && self.one_gone.wait_until(&mut gone, until).timed_out();
-            if *gone == ever || (in_vain && *gone <= gone_before) {
-                self.given_up.store(ever, Ordering::Relaxed);
+    /// Waits until more than so many are gone. `false` if there are not by then.
+    fn wait(&self, gone_before: u64, until: Instant) -> bool {
+        let mut gone = self.gone.lock();
+        while *gone <= gone_before {
+            if self.one_gone.wait_until(&mut gone, until).timed_out() {
                 return *gone > gone_before;
             }
         }
+        true
     }
 
-    /// Makes a change, again and again as long as it finds no room and some may come.
+    /// Makes a change, and makes it again while it finds no room and files that were removed before it
+    /// are forgotten.
     fn with_room<T>(&self, change: impl Fn() -> Result<T>) -> Result<T> {
+        let (ever, end) = (
+            self.ever.load(Ordering::Relaxed),
+            Instant::now() + MOST_PATIENCE,
+        );
         loop {
             let gone_before = *self.gone.lock();
-            match change() {
-                Err(Errno::NOSPC | Errno::DQUOT) if self.may_go() && self.wait(gone_before) => {}
-                result => return result,
+            let result = change();
+            if !matches!(result, Err(Errno::NOSPC | Errno::DQUOT)) || !self.may_go() {
+                return result;
+            }
+            let until = end.min(Instant::now() + PATIENCE);
+            if gone_before >= ever || !self.wait(gone_before, until) {
+                self.given_up.store(ever, Ordering::Relaxed);
+                return result;
             }
         }
     }
@@ -104,7 +112,7 @@ impl Overlay {
     }
 
     /// Makes a change, and makes it again if there was no room for it while a removed file was not
-    /// forgotten yet. It may wait for that, so not the thread may call it that forgets.
+    /// forgotten yet. It may wait for that: the thread that [forgets](Self::forget) must not call it.
     ///
     /// # Errors
     /// Those of the change.
@@ -164,7 +172,22 @@ mod tests {
         let another = removed.keep(some_file());
         assert!(removed.may_go());
         drop(another);
-        assert!(removed.wait(0));
+        assert!(removed.wait(0, Instant::now()));
+    }
+
+    /// Somebody makes and removes files all the time, which makes no room for what is too large.
+    #[test]
+    fn what_is_removed_meanwhile_is_not_waited_for() {
+        let removed = Arc::new(Removed::default());
+        drop(removed.keep(some_file()));
+        let tries = Cell::new(0);
+        let result: Result<()> = removed.with_room(|| {
+            tries.set(tries.get() + 1);
+            assert!(tries.get() < 100);
+            drop(removed.keep(some_file()));
+            Err(Errno::NOSPC)
+        });
+        assert_eq!((result, tries.get()), (Err(Errno::NOSPC), 1));
     }
 
     #[test]

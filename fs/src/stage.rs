@@ -64,10 +64,12 @@ impl Wanted<'_> {
         };
         if records.need_stand_in(self.kind, (self.uid, self.gid)) {
             let file = create(dir, name, mode)?;
-            if let Some(target) = self.target {
-                write_all(file.as_fd(), target.as_bytes())?;
+            let target = self.target.unwrap_or_default().as_bytes();
+            let written = write_all(file.as_fd(), target);
+            if written.is_err() {
+                undo(dir, name, FileKind::Regular);
             }
-            return Ok(Some(file));
+            return written.map(|()| Some(file));
         }
         match self.kind {
             FileKind::Regular => return create(dir, name, mode).map(Some),

@@ -13,8 +13,15 @@ use crate::failure::{Failure, Outcome};
 
 /// A line of the table.
 struct Line<'t> {
+    id: u64,
+    /// What of the file system is mounted, as it is written there.
+    root: &'t str,
     /// Where it is mounted, as it is written there.
     target: &'t str,
+    /// The group of mounts that it shares later mounts with.
+    shared: Option<&'t str>,
+    /// The group whose later mounts it gets.
+    master: Option<&'t str>,
     kind: &'t str,
     /// The options of the file system.
     options: &'t str,
@@ -24,11 +31,38 @@ impl<'t> Line<'t> {
     fn parse(line: &'t str) -> Option<Self> {
         let (mount, system) = line.split_once(" - ")?;
         let mut system = system.splitn(3, ' ');
-        Some(Self {
-            target: mount.split(' ').nth(4)?,
+        let mut fields = mount.split(' ');
+        let id = fields.next()?.parse().ok()?;
+        let (root, target) = (fields.nth(2)?, fields.next()?);
+        let mut line = Self {
+            id,
+            root,
+            target,
+            shared: None,
+            master: None,
             kind: system.next()?,
             options: system.nth(1)?,
-        })
+        };
+        for (name, group) in fields.filter_map(|field| field.split_once(':')) {
+            match name {
+                "shared" => line.shared = Some(group),
+                "master" => line.master = Some(group),
+                _ => {}
+            }
+        }
+        Some(line)
+    }
+
+    /// Where a path below a mount point lies in the file system.
+    fn below_root(&self, path: &Path) -> Option<PathBuf> {
+        let below = path.strip_prefix(unescape(self.target)).ok()?;
+        Some(unescape(self.root).join(below))
+    }
+
+    /// Where something in the file system is seen by way of this mount.
+    fn shown_at(&self, inside: &Path) -> Option<PathBuf> {
+        let below = inside.strip_prefix(unescape(self.root)).ok()?;
+        Some(unescape(self.target).join(below))
     }
 }
 
@@ -66,13 +100,19 @@ pub(crate) fn refuse_used(overlay: &Config) -> Outcome {
     Ok(())
 }
 
+/// Refuses a place where the mount would hide another one, or contain itself.
+pub(crate) fn refuse_place(overlay: &Config, target: &Path) -> Outcome {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let lines: Vec<_> = table.lines().filter_map(Line::parse).collect();
+    refuse_taken(&lines, target)?;
+    refuse_inside(&lines, overlay, target)
+}
+
 /// Refuses a place where a union is mounted already. To mount another on top would only hide it, and
 /// is not what somebody means who mounts twice.
-pub(crate) fn refuse_taken(target: &Path) -> Outcome {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut lines = table.lines().filter_map(Line::parse);
+fn refuse_taken(lines: &[Line<'_>], target: &Path) -> Outcome {
     // The last one is on top.
-    let top = lines.rfind(|line| unescape(line.target) == target);
+    let top = lines.iter().rfind(|line| unescape(line.target) == target);
     match top {
         Some(line) if line.kind == "overlay" || line.kind == "fuse.plyfs" => {
             Err(Failure::new(format_args!(
@@ -100,6 +140,35 @@ fn unescape(text: &str) -> PathBuf {
     std::ffi::OsString::from_vec(bytes).into()
 }
 
+/// Where else it is seen when something is mounted at this place: by way of mounts that share, or get,
+/// what is mounted there (mount_namespaces(7)).
+fn propagated(lines: &[Line<'_>], target: &Path) -> Vec<PathBuf> {
+    let id = place_of(target).map(|(mount, ..)| mount);
+    let Some(here) = lines.iter().find(|line| Some(line.id) == id) else {
+        return Vec::new();
+    };
+    let (Some(group), Some(inside)) = (here.shared, here.below_root(target)) else {
+        return Vec::new();
+    };
+    let mut groups = vec![group];
+    let mut at = 0;
+    while let Some(group) = groups.get(at).copied() {
+        let of_group = lines.iter().filter(|line| line.master == Some(group));
+        for group in of_group.filter_map(|line| line.shared) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        at += 1;
+    }
+    let gets = |line: &&Line<'_>| {
+        let in_group = |group: Option<&str>| group.is_some_and(|group| groups.contains(&group));
+        line.id != here.id && (in_group(line.shared) || in_group(line.master))
+    };
+    let copies = lines.iter().filter(gets);
+    copies.filter_map(|line| line.shown_at(&inside)).collect()
+}
+
 /// What tells a directory in the tree of mounts from all others: mount, device and inode.
 fn place_of(path: &Path) -> Option<(u64, (u32, u32), u64)> {
     let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
@@ -110,9 +179,13 @@ fn place_of(path: &Path) -> Option<(u64, (u32, u32), u64)> {
 
 /// Refuses to mount inside one of the layers: who reads that layer would come to the mount, which
 /// reads that layer.
-pub(crate) fn refuse_inside(overlay: &Config, target: &Path) -> Outcome {
-    // A layer by way of another mount is another place: what is mounted here is not seen there.
-    let above: Vec<_> = target.ancestors().skip(1).filter_map(place_of).collect();
+fn refuse_inside(lines: &[Line<'_>], overlay: &Config, target: &Path) -> Outcome {
+    let copies = propagated(lines, target);
+    let above = [target]
+        .into_iter()
+        .chain(copies.iter().map(PathBuf::as_path));
+    let above = above.flat_map(|at| at.ancestors().skip(1).filter_map(place_of));
+    let above: Vec<_> = above.collect();
     let upper = overlay.upper.iter();
     let upper = upper.flat_map(|upper| [("upper", &upper.path), ("work", &upper.work)]);
     let lowers = overlay.lowers.iter().chain(&overlay.data);
@@ -136,8 +209,11 @@ mod tests {
 
     #[test]
     fn lines_are_read() {
-        let line = "36 35 98:0 /a /mnt\\040x rw,noatime shared:1 - overlay name rw,upperdir=/u";
+        let line =
+            "36 35 98:0 /a /mnt\\040x rw,noatime shared:1 master:7 - overlay name rw,upperdir=/u";
         let line = Line::parse(line).unwrap();
+        assert_eq!((line.id, line.root), (36, "/a"));
+        assert_eq!((line.shared, line.master), (Some("1"), Some("7")));
         assert_eq!(unescape(line.target), Path::new("/mnt x"));
         assert_eq!((line.kind, line.options), ("overlay", "rw,upperdir=/u"));
         assert!(Line::parse("36 35 98:0 / /").is_none());
