@@ -370,7 +370,7 @@ impl Overlay {
     }
 
     /// Opens for reading only, and leaves the time of last access alone where that is allowed.
-    fn open_reading(&self, at: At<'_>, in_upper: bool) -> Result<OwnedFd> {
+    pub(crate) fn open_reading(&self, at: At<'_>, in_upper: bool) -> Result<OwnedFd> {
         let open = |flags| self.fds.open(|| object::open(at, flags));
         match open(OFlags::RDONLY | OFlags::NOATIME) {
             Err(Errno::PERM) => {}

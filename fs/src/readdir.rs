@@ -1,9 +1,13 @@
 //! Listings: the names of a merged directory, merged once.
 //!
 //! The transport opens no directories, so a listing belongs to the directory and not to a reader.
+//!
+//! It is also made for lookups, which read a directory in nobody's name: its time of last access is left
+//! alone then, and changes when somebody lists it, though the listing be in memory.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, OsStr};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use parking_lot::RwLockUpgradableReadGuard;
 use plyfs_format::names::Namespace;
 use plyfs_format::whiteout::{self, ArchiveName};
 use plyfs_sys::xattr::At;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use crate::Overlay;
 use crate::attr::FileKind;
@@ -22,6 +26,7 @@ use crate::layer::Name;
 use crate::listing::{DOT, DOT_DOT, Known, Listed, Listing, Source};
 use crate::lookup::Entry;
 use crate::marks::is_attribute_whiteout;
+use crate::object;
 use crate::records::Records;
 use crate::tree::for_each_entry;
 
@@ -37,6 +42,9 @@ pub struct DirEntry {
     /// Its name.
     pub name: Arc<OsStr>,
 }
+
+/// In seconds. Times of last access are not older after an access.
+const DAY: i64 = 24 * 60 * 60;
 
 /// The number that is listed for what cannot be looked up. No object has it.
 pub(crate) const LOST: u64 = u64::MAX;
@@ -71,11 +79,10 @@ struct Merge<'o> {
 impl Merge<'_> {
     /// Adds the names of a directory below those already read.
     fn add(&mut self, dir: BorrowedFd<'_>, from: From) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fds = &self.overlay.fds;
-        let dir: OwnedFd = fds.open(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?;
-        let stat = crate::object::stat_fd(dir.as_fd())?;
-        let device = crate::object::device_of(&stat);
+        let in_upper = from.source == Source::Upper;
+        let dir = self.overlay.open_reading(At::Name(dir, b"."), in_upper)?;
+        let stat = object::stat_fd(dir.as_fd())?;
+        let device = object::device_of(&stat);
         // Hidden below this directory, and not in it.
         let mut hidden_below = Vec::new();
         for_each_entry(dir.as_fd(), |name, kind, ino| {
@@ -155,7 +162,7 @@ fn classify(
         FileType::Socket => FileKind::Socket,
         FileType::BlockDevice => FileKind::Block,
         FileType::CharacterDevice | FileType::Unknown => {
-            let stat = crate::object::stat_name(dir, name.to_bytes())?;
+            let stat = object::stat_name(dir, name.to_bytes())?;
             if crate::whiteout::is_whiteout(&stat) {
                 return Ok(None);
             }
@@ -165,7 +172,7 @@ fn classify(
 }
 
 fn is_empty_whiteout(dir: BorrowedFd<'_>, name: &CStr, namespace: Namespace) -> Result<bool> {
-    let size = crate::object::stat_name(dir, name.to_bytes())?.stx_size;
+    let size = object::stat_name(dir, name.to_bytes())?.stx_size;
     Ok(size == 0 && is_attribute_whiteout(At::Name(dir, name.to_bytes()), namespace)?)
 }
 
@@ -240,6 +247,11 @@ impl Overlay {
         mut cookie: u64,
         mut f: impl FnMut(&mut DirEntry, Option<Known>) -> Result<Room>,
     ) -> Result<()> {
+        if cookie == 0
+            && let Err(errno) = self.note_access(node)
+        {
+            log::debug!("a directory keeps its time of last access: {errno}");
+        }
         for (dot, name) in [(DOT, "."), (DOT_DOT, "..")] {
             if cookie >= dot {
                 continue;
@@ -270,6 +282,32 @@ impl Overlay {
                 }
                 cookie = item.cookie;
             }
+        }
+    }
+
+    /// Lets the upper directory of a node be read once, so that its time of last access changes as its
+    /// file system does that, where it would by `relatime` (mount(8)).
+    fn note_access(&self, node: &Arc<Node>) -> Result<()> {
+        if !node.in_upper() {
+            return Ok(());
+        }
+        let dir = self.upper_dir(node)?;
+        let stat = object::stat_fd(dir.as_fd())?;
+        let [atime, mtime, ctime] = [stat.stx_atime, stat.stx_mtime, stat.stx_ctime]
+            .map(|time| (time.tv_sec, time.tv_nsec));
+        let is_recent = atime > mtime && atime > ctime;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs()).cast_signed();
+        if is_recent && now - atime.0 < DAY {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&dir, c".", flags, Mode::empty());
+        let dir: OwnedFd = self.fds.open(open)?;
+        let mut buffer = [MaybeUninit::uninit(); 512];
+        match RawDir::new(dir, &mut buffer).next() {
+            Some(Err(errno)) => Err(errno),
+            _ => Ok(()),
         }
     }
 
@@ -357,7 +395,7 @@ impl Overlay {
             dirs.push(lower.open(&self.lowers, &self.fds)?);
         }
         dirs.iter()
-            .map(|dir| Ok(crate::object::stat_fd(dir.as_fd())?.stx_size))
+            .map(|dir| Ok(object::stat_fd(dir.as_fd())?.stx_size))
             .sum()
     }
 
