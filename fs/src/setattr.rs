@@ -60,6 +60,10 @@ impl Overlay {
         if let Some(why) = set.drop_set_id
             && !self.may_drop_set_id(caller, &node, why)?
         {
+            if why == DropSetId::Chown || node.kind != FileKind::Regular {
+                // Nothing changes, but it was a change.
+                self.copy_up(&node, extent)?;
+            }
             return self.attr(&node);
         }
         self.copy_up(&node, extent)?;
