@@ -351,6 +351,7 @@ pub(crate) fn with_transport(
         xattrs: !options.no_xattrs,
         threads: options.threads.unwrap_or(default.threads),
         polling: options.polling.unwrap_or(default.polling),
+        sent: options.sent,
     };
     Plan {
         overlay,

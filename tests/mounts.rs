@@ -42,6 +42,41 @@ fn a_stack_is_mounted_changed_and_unmounted() {
 }
 
 #[test]
+fn requests_that_need_not_be_sent_can_be_had() {
+    inside("requests_that_need_not_be_sent_can_be_had", || {
+        let words = [
+            "open", "opendir", "create", "flush", "lookup", "killpriv", "readlink", "fsync",
+        ];
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "d/lower"), "lower");
+        for word in words {
+            stack.mount_with(&format!("send={word}"));
+            let link = stack.merged(&format!("d/{word}.link"));
+            std::os::unix::fs::symlink("lower", &link).unwrap();
+            for _ in 0..2 {
+                let mut file = fs::File::create(stack.merged("d/new")).unwrap();
+                file.write_all(word.as_bytes()).unwrap();
+                file.sync_all().unwrap();
+                drop(file);
+                let mut lower = fs::File::options();
+                let mut lower = lower.append(true).open(&link).unwrap();
+                lower.write_all(b"+").unwrap();
+                assert!(fs::read_dir(stack.merged("d")).unwrap().count() > 2);
+                assert_eq!(fs::read(stack.merged("d/new")).unwrap(), word.as_bytes());
+            }
+            stack.unmount();
+            assert_eq!(fs::read(stack.upper("d/new")).unwrap(), word.as_bytes());
+            fs::remove_file(stack.upper("d/new")).unwrap();
+        }
+        let content = format!("lower{}", "++".repeat(words.len()));
+        assert_eq!(fs::read_to_string(stack.upper("d/lower")).unwrap(), content);
+        let options = format!("{},send=open:close", stack.options());
+        let (_, line) = fail(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
+        assert!(line.contains("send= takes open, opendir"), "{line}");
+    });
+}
+
+#[test]
 fn a_directory_is_listed_while_it_is_removed() {
     inside("a_directory_is_listed_while_it_is_removed", || {
         let mut stack = Stack::new(1);

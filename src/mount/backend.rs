@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use plyfs_fs::fuse::Sent;
 use plyfs_fs::{Config, Overlay, Volatile};
 
 use super::connection;
@@ -116,6 +117,7 @@ impl Wanted {
                 (options.writeback.is_some(), "writeback="),
                 (options.threads.is_some(), "threads="),
                 (options.polling.is_some(), "polling="),
+                (options.sent != Sent::default(), "send="),
             ]),
             ..Self::default()
         }

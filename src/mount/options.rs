@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
+use plyfs_fs::fuse::{Saved, Sent};
 use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
 use rustix::mount::MountFlags;
 
@@ -54,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) threads: Option<usize>,
     pub(crate) polling: Option<bool>,
     pub(crate) passthrough: bool,
+    /// Requests that are sent though they need not be.
+    pub(crate) sent: Sent,
     /// The source shown in /proc/self/mountinfo.
     pub(crate) source: Option<String>,
     /// The part of the type after `fuse.` shown there.
@@ -85,7 +88,7 @@ const FLAGS: [(&str, MountFlags, bool); 16] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 42] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",
@@ -120,6 +123,7 @@ const NAMES: [&str; 41] = [
     "threads=",
     "polling=",
     "passthrough=",
+    "send=",
     "fsname=",
     "subtype=",
     "backend=",
@@ -303,6 +307,7 @@ impl Options {
             "threads" => self.threads = Some(number(name, value)?),
             "passthrough" => self.passthrough = number::<u8>(name, value)? != 0,
             "polling" => self.polling = Some(number::<u8>(name, value)? != 0),
+            "send" => self.sent = requests(name, value)?,
             "fsname" => self.source = Some(unescape(value)),
             "subtype" => self.subtype = Some(unescape(value)),
             _ => return Err(unknown(name)),
@@ -455,6 +460,13 @@ fn id_ranges(name: &str, value: &str) -> Outcome<Vec<IdRange>> {
         count,
     };
     Ok(triples.iter().map(range).collect())
+}
+
+/// Words for requests, with colons between them.
+fn requests(name: &str, value: &str) -> Outcome<Sent> {
+    let known = Saved::ALL.map(|(word, _)| word);
+    let request = |word| Ok(Saved::ALL[one_of(name, word, &known)?].1);
+    value.split(':').map(request).collect()
 }
 
 fn seconds(value: &str) -> Outcome<Duration> {
@@ -618,6 +630,12 @@ mod tests {
             told.map(|(name, value)| (name.into(), value.into()))
         );
         assert_eq!(options.for_kernel_only(), None);
+        let options = Options::parse(&["send=open:flush"]).unwrap();
+        assert_eq!(
+            options.sent,
+            [Saved::Flush, Saved::Open].into_iter().collect()
+        );
+        assert!(Options::parse(&["send=open:close"]).is_err());
         let options = Options::parse(&["verity=require"]).unwrap();
         assert_eq!(options.for_kernel_only().as_deref(), Some("verity=require"));
         assert_eq!(Options::parse(&[""]).unwrap(), Options::default());

@@ -27,6 +27,19 @@ pub const SETS: &[OptionSet] = &[
         plyfs: "redirect_dir=off,index=off,metacopy=off,xino=off,copy_up=open",
         ready: true,
     },
+    // With every request that is saved otherwise.
+    OptionSet {
+        name: "sent",
+        kernel: "redirect_dir=off,index=off,metacopy=off,xino=off",
+        plyfs: "send=open:opendir:create:flush:lookup:killpriv:readlink:fsync",
+        ready: true,
+    },
+    OptionSet {
+        name: "write_through",
+        kernel: "redirect_dir=off,index=off,metacopy=off,xino=off",
+        plyfs: "writeback=0,timeout=0",
+        ready: true,
+    },
     OptionSet {
         name: "volatile",
         kernel: "redirect_dir=off,index=off,metacopy=off,xino=off,volatile",

@@ -20,14 +20,15 @@ use rustix::fs::{OFlags, XattrFlags};
 
 use super::Options;
 use super::answer::{
-    answer, answer_attr, answer_entry, answer_written, answer_xattr, attr_timeout,
+    answer, answer_attr, answer_created, answer_entry, answer_written, answer_xattr, attr_timeout,
 };
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::notifier::SharedNotifier;
 use super::passthrough::Passthrough;
 use super::polling::Polling;
 use super::pool::Pool;
-use crate::attr::{DropSetId, SetAttr};
+use super::saved::Saved;
+use crate::attr::{Device, DropSetId, SetAttr};
 use crate::error::{Errno, Result};
 use crate::file::{Seek, WriteMode};
 use crate::rename::Patience;
@@ -77,9 +78,14 @@ thread_local! {
 
 impl Adapter {
     pub(crate) fn new(overlay: Arc<Overlay>, options: Options, polling: Option<Polling>) -> Self {
+        let mut sent = options.sent;
+        if options.copy_up_at_open {
+            sent.add(Saved::Open);
+        }
         let options = Options {
             // The kernel does one or the other.
             writeback: options.writeback && !options.passthrough,
+            sent,
             ..options
         };
         Self {
@@ -136,6 +142,10 @@ impl Adapter {
         matches!(result, Err(Errno::NOSPC | Errno::DQUOT)) && self.overlay.may_get_room()
     }
 
+    fn sends(&self, request: Saved) -> bool {
+        self.options.sent.has(request)
+    }
+
     /// Whether a change of this node waits for its data to be copied.
     fn is_slow(&self, ino: INodeNo, change: Change) -> bool {
         self.overlay.is_slow_to_change(ino.0, change)
@@ -150,15 +160,23 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_PARALLEL_DIROPS,
             // File handles of a mount (name_to_handle_at(2)) would be numbers that it forgets.
             InitFlags::FUSE_NO_EXPORT_SUPPORT,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
             // Data changes only through this mount, so there is nothing to guess from times.
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            // Without it every write asks for capabilities first.
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
         ];
+        for (request, flags) in [
+            (Saved::Readlink, InitFlags::FUSE_CACHE_SYMLINKS),
+            (Saved::Opendir, InitFlags::FUSE_NO_OPENDIR_SUPPORT),
+            (
+                Saved::Lookup,
+                InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO,
+            ),
+            // Without it every write asks for capabilities first.
+            (Saved::Killpriv, InitFlags::FUSE_HANDLE_KILLPRIV_V2),
+        ] {
+            if !self.sends(request) {
+                wanted.push(flags);
+            }
+        }
         if self.passthrough.is_some() {
             config
                 .add_capabilities(InitFlags::FUSE_PASSTHROUGH)
@@ -172,7 +190,7 @@ impl Filesystem for Adapter {
             config
                 .set_max_stack_depth(1)
                 .map_err(|_| no_passthrough())?;
-        } else if !self.options.copy_up_at_open {
+        } else if !self.sends(Saved::Open) {
             wanted.push(InitFlags::FUSE_NO_OPEN_SUPPORT);
         }
         if self.options.acl {
@@ -414,9 +432,12 @@ impl Filesystem for Adapter {
                 Err(error) => reply.error(errno(error)),
             };
         }
-        if !self.options.copy_up_at_open {
+        if !self.sends(Saved::Open) {
             // Asked once: the kernel opens by itself from now on.
             return reply.error(fuser::Errno::ENOSYS);
+        }
+        if !self.options.copy_up_at_open {
+            return reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
         }
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
         self.change(
@@ -449,21 +470,33 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(fuser::Errno::ENOSYS);
+        match self.sends(Saved::Opendir) {
+            true => reply.opened(FileHandle(0), FopenFlags::empty()),
+            false => reply.error(fuser::Errno::ENOSYS),
+        }
     }
 
     fn create(
         &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        // Asked once: the kernel makes files with MKNOD from now on.
-        reply.error(fuser::Errno::ENOSYS);
+        if !self.sends(Saved::Create) {
+            // Asked once: the kernel makes files with MKNOD from now on.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        let (caller, name) = (caller(request, umask), name.to_owned());
+        let timeout = self.options.timeout;
+        self.change(
+            false,
+            move |overlay| overlay.mknod(&caller, parent.0, &name, mode, Device::default()),
+            move |made| answer_created(reply, timeout, made),
+        );
     }
 
     fn flush(
@@ -475,7 +508,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         // Nothing is held back here that closing would have to write.
-        reply.error(fuser::Errno::ENOSYS);
+        match self.sends(Saved::Flush) {
+            true => reply.ok(),
+            false => reply.error(fuser::Errno::ENOSYS),
+        }
     }
 
     fn read(
@@ -551,7 +587,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.polled();
-        if self.overlay.never_syncs() {
+        if self.overlay.never_syncs() && !self.sends(Saved::Fsync) {
             // Asked once: the kernel does not ask again, but still sends what it has gathered.
             return reply.error(fuser::Errno::ENOSYS);
         }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use fuser::{Generation, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
+use fuser::{
+    FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyWrite,
+    ReplyXattr,
+};
 
 use super::convert::{attr, errno};
 use crate::Entry;
@@ -26,6 +29,18 @@ pub(crate) fn answer_entry(reply: ReplyEntry, timeout: Duration, result: Result<
             let (attr, generation) = (attr(&entry.attr, entry.id), Generation(0));
             let attr_timeout = attr_timeout(&entry.attr, entry.id, timeout);
             reply.entry_with_ttls(&attr_timeout, &timeout, &attr, generation);
+        }
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+/// Of a file that was made and is open.
+pub(crate) fn answer_created(reply: ReplyCreate, timeout: Duration, result: Result<Entry>) {
+    match result {
+        Ok(entry) => {
+            let (attr, generation) = (attr(&entry.attr, entry.id), Generation(0));
+            let flags = FopenFlags::FOPEN_KEEP_CACHE;
+            reply.created(&timeout, &attr, generation, FileHandle(0), flags);
         }
         Err(error) => reply.error(errno(error)),
     }

@@ -1,7 +1,8 @@
 //! The FUSE transport: a thin adapter between the protocol and the [`Overlay`].
 //!
 //! It opens no device and mounts nothing: it is given the descriptor of a FUSE connection and serves
-//! it until it is unmounted. Four ideas make it fast, all of them requests that are never sent:
+//! it until it is unmounted. Four ideas make it fast, all of them requests that are never sent
+//! ([`Saved`] names each, for who wants it):
 //!
 //! - **No open.** Opening and closing are answered with `ENOSYS` once, and never asked again; reads
 //!   and writes name the node (`FUSE_NO_OPEN_SUPPORT`). Creation is `MKNOD`.
@@ -24,6 +25,7 @@ mod notifier;
 mod passthrough;
 mod polling;
 mod pool;
+mod saved;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,6 +36,7 @@ use crate::Overlay;
 
 pub use adapter::{DAEMON_PID, ENDING};
 use polling::Polling;
+pub use saved::{Saved, Sent};
 
 /// How the transport behaves.
 #[derive(Debug, Clone)]
@@ -56,6 +59,8 @@ pub struct Options {
     pub threads: usize,
     /// Whether a single thread that reads requests keeps looking for the next while there are many.
     pub polling: bool,
+    /// What is sent though it need not be.
+    pub sent: Sent,
 }
 
 impl Default for Options {
@@ -69,6 +74,7 @@ impl Default for Options {
             xattrs: true,
             threads: 1,
             polling: true,
+            sent: Sent::default(),
         }
     }
 }
