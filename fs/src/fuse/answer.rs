@@ -40,6 +40,8 @@ pub(crate) fn answer_created(reply: ReplyCreate, timeout: Duration, result: Resu
         Ok(entry) => {
             let (attr, generation) = (attr(&entry.attr, entry.id), Generation(0));
             let flags = FopenFlags::FOPEN_KEEP_CACHE;
+            // The library has one time for the name and for the attributes.
+            let timeout = attr_timeout(&entry.attr, entry.id, timeout);
             reply.created(&timeout, &attr, generation, FileHandle(0), flags);
         }
         Err(error) => reply.error(errno(error)),
