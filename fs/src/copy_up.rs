@@ -432,7 +432,7 @@ impl Overlay {
         };
         match index.insert(upper.work.dir(), &copy.name, entry, *links) {
             Ok(()) => Ok(Some((index, entry, *links))),
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT)) if self.may_get_room() => Err(errno),
+            Err(errno) if self.may_get_room(errno) => Err(errno),
             Err(errno) => {
                 log::warn!("hard links are parted, since one is not in the index: {errno}");
                 Ok(None)

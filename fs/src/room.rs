@@ -48,6 +48,11 @@ impl Removed {
         })
     }
 
+    /// Whether there may be room soon for a change that failed with this error.
+    fn may_help(&self, error: Errno) -> bool {
+        matches!(error, Errno::NOSPC | Errno::DQUOT) && self.may_go()
+    }
+
     /// Whether room may come that was not waited for yet.
     fn may_go(&self) -> bool {
         self.ever.load(Ordering::Relaxed) != self.given_up.load(Ordering::Relaxed)
@@ -74,8 +79,9 @@ impl Removed {
         loop {
             let gone_before = *self.gone.lock();
             let result = change();
-            if !matches!(result, Err(Errno::NOSPC | Errno::DQUOT)) || !self.may_go() {
-                return result;
+            match &result {
+                Err(error) if self.may_help(*error) => {}
+                _ => return result,
             }
             let until = end.min(Instant::now() + PATIENCE);
             if gone_before >= ever || !self.wait(gone_before, until) {
@@ -105,10 +111,10 @@ impl Drop for Counted {
 }
 
 impl Overlay {
-    /// Whether a change that found no room (`NOSPC`, `DQUOT`) may find some
+    /// Whether a change that failed with this error found no room (`NOSPC`, `DQUOT`), and may find some
     /// [a little later](Self::with_room).
-    pub fn may_get_room(&self) -> bool {
-        self.removed.may_go()
+    pub fn may_get_room(&self, error: Errno) -> bool {
+        self.removed.may_help(error)
     }
 
     /// Makes a change, and makes it again if there was no room for it while a removed file was not

@@ -32,7 +32,7 @@ use crate::attr::{Device, DropSetId, SetAttr};
 use crate::error::{Errno, Result};
 use crate::file::{Seek, WriteMode};
 use crate::rename::Patience;
-use crate::{Change, Overlay, Room};
+use crate::{Change, Entry, Overlay, Room};
 
 /// An attribute of the root directory whose value is the process id of the daemon, as the daemon
 /// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
@@ -139,7 +139,19 @@ impl Adapter {
     }
 
     fn may_be_made_again<T>(&self, result: &Result<T>) -> bool {
-        matches!(result, Err(Errno::NOSPC | Errno::DQUOT)) && self.overlay.may_get_room()
+        let error = result.as_ref().err();
+        error.is_some_and(|error| self.overlay.may_get_room(*error))
+    }
+
+    /// Makes a change that is answered with what was made.
+    fn make(
+        &self,
+        slow: bool,
+        reply: ReplyEntry,
+        change: impl Fn(&Overlay) -> Result<Entry> + Send + 'static,
+    ) {
+        let timeout = self.options.timeout;
+        self.change(slow, change, move |made| answer_entry(reply, timeout, made));
     }
 
     fn sends(&self, request: Saved) -> bool {
@@ -311,16 +323,10 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let (caller, name, timeout) = (
-            caller(request, umask),
-            name.to_owned(),
-            self.options.timeout,
-        );
-        self.change(
-            false,
-            move |overlay| overlay.mknod(&caller, parent.0, &name, mode, decode(rdev)),
-            move |made| answer_entry(reply, timeout, made),
-        );
+        let (caller, name) = (caller(request, umask), name.to_owned());
+        self.make(false, reply, move |overlay| {
+            overlay.mknod(&caller, parent.0, &name, mode, decode(rdev))
+        });
     }
 
     fn mkdir(
@@ -333,16 +339,10 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let (caller, name, timeout) = (
-            caller(request, umask),
-            name.to_owned(),
-            self.options.timeout,
-        );
-        self.change(
-            false,
-            move |overlay| overlay.mkdir(&caller, parent.0, &name, mode),
-            move |made| answer_entry(reply, timeout, made),
-        );
+        let (caller, name) = (caller(request, umask), name.to_owned());
+        self.make(false, reply, move |overlay| {
+            overlay.mkdir(&caller, parent.0, &name, mode)
+        });
     }
 
     fn symlink(
@@ -354,13 +354,11 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let (caller, timeout) = (caller(request, 0), self.options.timeout);
+        let caller = caller(request, 0);
         let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
-        self.change(
-            false,
-            move |overlay| overlay.symlink(&caller, parent.0, &name, &target),
-            move |made| answer_entry(reply, timeout, made),
-        );
+        self.make(false, reply, move |overlay| {
+            overlay.symlink(&caller, parent.0, &name, &target)
+        });
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -413,12 +411,11 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         self.polled();
-        let (newname, timeout) = (newname.to_owned(), self.options.timeout);
-        self.change(
-            self.is_slow(ino, Change::Attributes),
-            move |overlay| overlay.link(ino.0, newparent.0, &newname),
-            move |linked| answer_entry(reply, timeout, linked),
-        );
+        let newname = newname.to_owned();
+        let slow = self.is_slow(ino, Change::Attributes);
+        self.make(slow, reply, move |overlay| {
+            overlay.link(ino.0, newparent.0, &newname)
+        });
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
