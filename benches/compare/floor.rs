@@ -20,6 +20,7 @@ use fuser::{
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
+use plyfs_fs::fuse::Bursts;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
@@ -61,7 +62,10 @@ pub fn mount(target: &Path) -> io::Result<()> {
 /// What reading from it fails with.
 pub fn serve() -> io::Result<()> {
     let device = io::stdin().as_fd().try_clone_to_owned()?;
-    let tree = Floor(Mutex::new(Tree::new()));
+    let tree = Floor {
+        tree: Mutex::new(Tree::new()),
+        bursts: Bursts::of_sole_reader(device.try_clone()?),
+    };
     let acl = fuser::SessionACL::All;
     fuser::Session::from_fd(tree, device, acl, fuser::Config::default())?.run()
 }
@@ -154,11 +158,23 @@ impl Tree {
 }
 
 #[derive(Debug)]
-struct Floor(Mutex<Tree>);
+struct Floor {
+    tree: Mutex<Tree>,
+    /// What waking processors costs is saved as plyfs saves it: it is no part of the floor.
+    bursts: Option<Bursts>,
+}
 
 impl Floor {
-    fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The tree, for a request that somebody waits for.
+    fn tree(&self, request: &Request) -> MutexGuard<'_, Tree> {
+        if let Some(bursts) = &self.bursts {
+            bursts.request(request.pid());
+        }
+        self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -194,8 +210,8 @@ impl Filesystem for Floor {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let mut tree = self.tree();
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let mut tree = self.tree(request);
         match tree.child(parent, name) {
             Ok(id) => entry(reply, tree.get(INodeNo(id)).map(|file| file.attr)),
             Err(_) => {
@@ -207,14 +223,14 @@ impl Filesystem for Floor {
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, _nlookup: u64) {
-        let mut tree = self.tree();
+        let mut tree = self.lock();
         if tree.get(ino).is_ok_and(|file| file.attr.nlink == 0) {
             tree.files.remove(&ino.0);
         }
     }
 
-    fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.tree().get(ino) {
+    fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.tree(request).get(ino) {
             Ok(file) => reply.attr(&FOREVER, &file.attr),
             Err(error) => reply.error(error),
         }
@@ -222,7 +238,7 @@ impl Filesystem for Floor {
 
     fn setattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         _uid: Option<u32>,
@@ -238,7 +254,7 @@ impl Filesystem for Floor {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut tree = self.tree();
+        let mut tree = self.tree(request);
         let file = match tree.get(ino) {
             Ok(file) => file,
             Err(error) => return reply.error(error),
@@ -256,8 +272,8 @@ impl Filesystem for Floor {
         reply.attr(&FOREVER, &file.attr);
     }
 
-    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.tree().get(ino) {
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.tree(request).get(ino) {
             Ok(file) => reply.data(&file.data),
             Err(error) => reply.error(error),
         }
@@ -275,7 +291,7 @@ impl Filesystem for Floor {
     ) {
         let at = (parent, name);
         let made = self
-            .tree()
+            .tree(request)
             .make(request, at, FileType::RegularFile, mode & !umask);
         entry(reply, made);
     }
@@ -291,7 +307,7 @@ impl Filesystem for Floor {
     ) {
         let at = (parent, name);
         let made = self
-            .tree()
+            .tree(request)
             .make(request, at, FileType::Directory, mode & !umask);
         entry(reply, made);
     }
@@ -304,7 +320,7 @@ impl Filesystem for Floor {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let mut tree = self.tree();
+        let mut tree = self.tree(request);
         let made = tree.make(request, (parent, name), FileType::Symlink, 0o777);
         if let Ok(file) = made.and_then(|attr| tree.get(attr.ino)) {
             file.data = target.as_os_str().as_encoded_bytes().to_vec();
@@ -312,17 +328,17 @@ impl Filesystem for Floor {
         entry(reply, made);
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(reply, self.tree().remove(parent, name));
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(reply, self.tree(request).remove(parent, name));
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(reply, self.tree().remove(parent, name));
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(reply, self.tree(request).remove(parent, name));
     }
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -330,7 +346,7 @@ impl Filesystem for Floor {
         _flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let mut tree = self.tree();
+        let mut tree = self.tree(request);
         let moved = tree.child(parent, name).and_then(|id| {
             tree.get(parent)?.names.remove(name);
             let names = &mut tree.get(newparent)?.names;
@@ -342,13 +358,13 @@ impl Filesystem for Floor {
 
     fn link(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         newparent: INodeNo,
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        let mut tree = self.tree();
+        let mut tree = self.tree(request);
         let linked = tree.get(ino).map(|file| {
             file.attr.nlink += 1;
             file.attr
@@ -380,7 +396,7 @@ impl Filesystem for Floor {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -389,7 +405,7 @@ impl Filesystem for Floor {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.tree().get(ino) {
+        match self.tree(request).get(ino) {
             Ok(file) => {
                 let rest = file.data.get(offset as usize..).unwrap_or_default();
                 reply.data(&rest[..rest.len().min(size as usize)]);
@@ -400,7 +416,7 @@ impl Filesystem for Floor {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -410,7 +426,7 @@ impl Filesystem for Floor {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.tree().get(ino) {
+        match self.tree(request).get(ino) {
             Ok(file) => {
                 let (start, end) = (offset as usize, offset as usize + data.len());
                 if file.data.len() < end {

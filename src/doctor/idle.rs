@@ -18,8 +18,8 @@ pub(super) fn probe() -> Option<Probe> {
     let polls: u64 = read(POLLS)?.trim().parse().ok()?;
     let tried = match polls {
         0 => Err(
-            "idle processors of this virtual machine halt at once: each request through FUSE waits \
-                  for one to be woken",
+            "idle processors of this virtual machine halt at once: a request through FUSE that does \
+                  not follow others at once waits for one to be woken",
         ),
         _ => Ok(()),
     };

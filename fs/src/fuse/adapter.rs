@@ -22,10 +22,10 @@ use super::Options;
 use super::answer::{
     answer, answer_attr, answer_created, answer_entry, answer_written, answer_xattr, attr_timeout,
 };
+use super::bursts::Bursts;
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::notifier::SharedNotifier;
 use super::passthrough::Passthrough;
-use super::polling::Polling;
 use super::pool::Pool;
 use super::saved::Saved;
 use crate::attr::{Device, DropSetId, SetAttr};
@@ -55,6 +55,9 @@ const POOL_THREADS: usize = 4;
 /// The largest write the kernel is to send at once, in bytes. It has a limit of its own.
 const MAX_WRITE: u32 = 1 << 20;
 
+/// How much data is moved in no more time than waking a processor takes, in bytes.
+const LITTLE: usize = 32 << 10;
+
 /// The overlay as the FUSE library wants a file system to be.
 #[derive(Debug)]
 pub(crate) struct Adapter {
@@ -67,7 +70,7 @@ pub(crate) struct Adapter {
     notifier: SharedNotifier,
     /// How often the kernel has forgotten something.
     forgotten: AtomicU64,
-    polling: Option<Polling>,
+    bursts: Option<Bursts>,
     passthrough: Option<Passthrough>,
 }
 
@@ -77,7 +80,7 @@ thread_local! {
 }
 
 impl Adapter {
-    pub(crate) fn new(overlay: Arc<Overlay>, options: Options, polling: Option<Polling>) -> Self {
+    pub(crate) fn new(overlay: Arc<Overlay>, options: Options, bursts: Option<Bursts>) -> Self {
         let mut sent = options.sent;
         if options.copy_up_at_open {
             sent.add(Saved::Open);
@@ -96,14 +99,22 @@ impl Adapter {
             options,
             notifier: SharedNotifier::default(),
             forgotten: AtomicU64::new(0),
-            polling,
+            bursts,
         }
     }
 
     /// A request came that somebody waits for, and that is mostly answered at once.
-    fn polled(&self) {
-        if let Some(polling) = &self.polling {
-            polling.request();
+    fn asked(&self, request: &Request) {
+        if let Some(bursts) = &self.bursts {
+            bursts.request(request.pid());
+        }
+    }
+
+    /// The same of one that moves so much data. Moving more than a little is best done beside the client,
+    /// which goes on reading or writing meanwhile.
+    fn asked_to_move(&self, request: &Request, length: usize) {
+        if length <= LITTLE {
+            self.asked(request);
         }
     }
 
@@ -231,8 +242,8 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.polled();
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.asked(request);
         match self.overlay.lookup(parent.0, name) {
             Err(Errno::NOENT) => reply.entry(&self.options.timeout, &absent(), Generation(0)),
             result => answer_entry(reply, self.options.timeout, result),
@@ -247,8 +258,8 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn getattr(&self, _request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.polled();
+    fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.asked(request);
         let found = self.overlay.getattr(ino.0);
         answer_attr(reply, ino.0, self.options.timeout, found);
     }
@@ -271,7 +282,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        self.polled();
+        self.asked(request);
         let caller = caller(request, 0);
         let set = SetAttr {
             mode: mode.map(|mode| mode & 0o7777),
@@ -304,8 +315,8 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        self.polled();
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        self.asked(request);
         match self.overlay.readlink(ino.0) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(error)),
@@ -322,7 +333,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.polled();
+        self.asked(request);
         let (caller, name) = (caller(request, umask), name.to_owned());
         self.make(false, reply, move |overlay| {
             overlay.mknod(&caller, parent.0, &name, mode, decode(rdev))
@@ -338,7 +349,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        self.polled();
+        self.asked(request);
         let (caller, name) = (caller(request, umask), name.to_owned());
         self.make(false, reply, move |overlay| {
             overlay.mkdir(&caller, parent.0, &name, mode)
@@ -353,7 +364,7 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        self.polled();
+        self.asked(request);
         let caller = caller(request, 0);
         let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
         self.make(false, reply, move |overlay| {
@@ -361,16 +372,16 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.polled();
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.asked(request);
         // A whiteout takes room.
         let name = name.to_owned();
         let change = move |overlay: &Overlay| overlay.unlink(parent.0, &name);
         self.change(false, change, move |result| answer(reply, result));
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.polled();
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.asked(request);
         let name = name.to_owned();
         let change = move |overlay: &Overlay| overlay.rmdir(parent.0, &name);
         self.change(false, change, move |result| answer(reply, result));
@@ -378,7 +389,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -386,7 +397,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        self.polled();
+        self.asked(request);
         let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
         let (from, to) = ((parent.0, name), (newparent.0, newname));
         match self.overlay.rename(from, to, flags, Patience::Little) {
@@ -404,13 +415,13 @@ impl Filesystem for Adapter {
 
     fn link(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         newparent: INodeNo,
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.polled();
+        self.asked(request);
         let newname = newname.to_owned();
         let slow = self.is_slow(ino, Change::Attributes);
         self.make(slow, reply, move |overlay| {
@@ -513,7 +524,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -522,7 +533,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.polled();
+        self.asked_to_move(request, size as usize);
         BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -557,7 +568,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.polled();
+        self.asked_to_move(request, data.len());
         let mode = WriteMode {
             unprivileged: write_flags
                 .contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
@@ -577,13 +588,13 @@ impl Filesystem for Adapter {
 
     fn fsync(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.polled();
+        self.asked(request);
         if self.overlay.never_syncs() && !self.sends(Saved::Fsync) {
             // Asked once: the kernel does not ask again, but still sends what it has gathered.
             return reply.error(fuser::Errno::ENOSYS);
@@ -610,13 +621,13 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.polled();
+        self.asked(request);
         let listed = self.overlay.readdir(ino.0, offset, |entry| {
             let kind = file_type(entry.kind);
             let full = reply.add(INodeNo(entry.ino), entry.cookie, kind, &*entry.name);
@@ -630,13 +641,13 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.polled();
+        self.asked(request);
         let listed = self.overlay.readdir_plus(ino.0, offset, |entry, found| {
             let Some(found) = found else {
                 // The kernel makes a node of everything. It asks for this one before it uses it, and is
@@ -692,7 +703,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.polled();
+        self.asked(request);
         if !self.options.xattrs {
             return reply.error(fuser::Errno::EOPNOTSUPP);
         }
@@ -708,13 +719,13 @@ impl Filesystem for Adapter {
 
     fn getxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         name: &OsStr,
         size: u32,
         reply: ReplyXattr,
     ) {
-        self.polled();
+        self.asked(request);
         let value = if ino.0 == self.overlay.root() && name == DAEMON_PID {
             Ok(std::process::id().to_string().into_bytes())
         } else if !self.options.xattrs {
@@ -726,7 +737,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.polled();
+        self.asked(request);
         if !self.options.xattrs {
             return answer_xattr(reply, size, Err(Errno::OPNOTSUPP));
         }
@@ -735,7 +746,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.polled();
+        self.asked(request);
         if !self.options.xattrs {
             return reply.error(fuser::Errno::EOPNOTSUPP);
         }

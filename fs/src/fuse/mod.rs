@@ -15,17 +15,19 @@
 //!
 //! One thread reads requests and answers what takes a few system calls; what may take long (copying
 //! data up, reading from a disk, fsync) goes to a [`pool`](pool::Pool), so that it never holds up a
-//! lookup. More readers scatter requests over processors that have to be woken for each; even the one
-//! does not sleep while requests come one right after the other ([`polling`]).
+//! lookup. More readers scatter requests over processors that have to be woken for each; and while
+//! requests come one right after the other, no processor is woken for them at all ([`bursts`]).
 
 mod adapter;
 mod answer;
+mod bursts;
 mod convert;
 mod notifier;
 mod passthrough;
 mod polling;
 mod pool;
 mod saved;
+mod together;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -35,7 +37,7 @@ use std::time::Duration;
 use crate::Overlay;
 
 pub use adapter::{DAEMON_PID, ENDING};
-use polling::Polling;
+pub use bursts::Bursts;
 pub use saved::{Saved, Sent};
 
 /// How the transport behaves.
@@ -57,7 +59,7 @@ pub struct Options {
     pub xattrs: bool,
     /// How many threads read requests.
     pub threads: usize,
-    /// Whether a single thread that reads requests keeps looking for the next while there are many.
+    /// Whether processor time is spent in [bursts](Bursts) of requests, where a single thread reads them.
     pub polling: bool,
     /// What is sent though it need not be.
     pub sent: Sent,
@@ -94,11 +96,11 @@ impl Session {
     pub fn start(overlay: Arc<Overlay>, device: OwnedFd, options: &Options) -> io::Result<Self> {
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads.max(1));
-        let polling = match options.threads {
-            0 | 1 if options.polling => device.try_clone().ok().and_then(Polling::of_sole_reader),
+        let bursts = match options.threads {
+            0 | 1 if options.polling => device.try_clone().ok().and_then(Bursts::of_sole_reader),
             _ => None,
         };
-        let adapter = adapter::Adapter::new(overlay.clone(), options.clone(), polling);
+        let adapter = adapter::Adapter::new(overlay.clone(), options.clone(), bursts);
         let notifier = adapter.notifier();
         // Who may use the mount is decided by the kernel, from the options it was mounted with.
         let acl = fuser::SessionACL::All;

@@ -1,0 +1,337 @@
+//! Requests that come one right after the other, and that nobody sleeps in between.
+//!
+//! Most requests come from a program that waits for each answer before it asks again. A reader that sleeps
+//! in between has to be woken for every one of them, and so has the program for every answer. Where the
+//! processor of either was halted meanwhile, that costs more than the request. So while requests come thick
+//! and fast, a thread (the watcher) sees to it that no processor halts: in one of two [ways](Way).
+//!
+//! - It begins after a number of requests that followed each other quickly, and ends when there was
+//!   [`SILENCE`].
+//! - Where it soon ended again, it takes more requests to begin the next time: a processor is not to be
+//!   kept from others for nothing.
+//! - Where there is but one processor, it would keep away whoever it waits for: there is none of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rustix::process::Pid;
+use rustix::thread::gettid;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{polling, together};
+
+/// Requests further apart than this do not follow each other. It is what a program needs to be woken, to
+/// work a little, and to ask again.
+const GAP_NANOS: u64 = 100_000;
+/// A burst has ended when there was no request for this long.
+pub(super) const SILENCE: Duration = Duration::from_micros(200);
+/// How many requests must have followed each other, at least and at most.
+const FEW: u32 = 16;
+const MANY: u32 = 1024;
+/// How many must come then, so that what is saved for them is more than what is wasted at the end.
+const WORTH: u32 = 64;
+
+/// What is done while there is a burst.
+#[derive(Debug)]
+enum Way {
+    /// Two processors: the reader stays on that of the client, and the other is not left idle.
+    Together,
+    /// More of them: the reader looks for requests without sleeping.
+    Polling(OwnedFd),
+}
+
+/// Notices bursts, and has a thread see to them that is started the first time. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Bursts {
+    shared: Arc<Shared>,
+    watcher: Mutex<Watcher>,
+}
+
+#[derive(Debug)]
+enum Watcher {
+    NotYet,
+    Is(JoinHandle<()>),
+    /// Without it, requests are slept between.
+    CannotBe,
+}
+
+#[derive(Debug)]
+struct Shared {
+    way: Way,
+    burst: Burst,
+    /// How many requests have followed each other up to now.
+    streak: AtomicU32,
+    /// How many of those it takes to begin.
+    needed: AtomicU32,
+    /// Whether there is a burst that the watcher sees to. Changed while holding the lock.
+    seen_to: AtomicBool,
+    closed: Mutex<bool>,
+    /// Either of them was set.
+    changed: Condvar,
+}
+
+/// What the watcher can see of requests.
+#[derive(Debug, Default)]
+pub(super) struct Burst {
+    /// When the last request came, in nanoseconds of a clock that only runs forward.
+    last: AtomicU64,
+    /// How many requests have come, in a number that wraps.
+    count: AtomicU32,
+    /// The threads of whom the last came from, and who reads them. 0 is nobody.
+    client: AtomicI32,
+    reader: AtomicI32,
+}
+
+impl Bursts {
+    /// For the one thread that reads requests from this connection. `None` where there is nothing to gain.
+    pub fn of_sole_reader(device: OwnedFd) -> Option<Self> {
+        match std::thread::available_parallelism() {
+            Err(_) => None,
+            Ok(processors) => match processors.get() {
+                0 | 1 => None,
+                2 => Some(Self::new(Way::Together)),
+                _ => Some(Self::new(Way::Polling(device))),
+            },
+        }
+    }
+
+    fn new(way: Way) -> Self {
+        let shared = Arc::new(Shared {
+            way,
+            burst: Burst::default(),
+            streak: AtomicU32::new(0),
+            needed: AtomicU32::new(FEW),
+            seen_to: AtomicBool::new(false),
+            closed: Mutex::new(false),
+            changed: Condvar::new(),
+        });
+        Self {
+            shared,
+            watcher: Mutex::new(Watcher::NotYet),
+        }
+    }
+
+    /// Whether there is somebody to see to a burst.
+    fn is_watched(&self) -> bool {
+        let mut watcher = self.watcher.lock();
+        if matches!(*watcher, Watcher::NotYet) {
+            let shared = self.shared.clone();
+            shared.burst.read_by(gettid());
+            let thread = std::thread::Builder::new().name("plyfs-bursts".to_owned());
+            *watcher = match thread.spawn(move || shared.watch()) {
+                Ok(thread) => Watcher::Is(thread),
+                Err(error) => {
+                    log::warn!("each request is slept for: cannot start a thread: {error}");
+                    Watcher::CannotBe
+                }
+            };
+        }
+        matches!(*watcher, Watcher::Is(_))
+    }
+
+    /// A request came, from this thread of a client; 0 where the kernel has no number for it. Only ever
+    /// called by the reader.
+    pub fn request(&self, client: u32) {
+        let shared = &*self.shared;
+        let now = nanoseconds();
+        let before = shared.burst.came(now, client);
+        if now.saturating_sub(before) > GAP_NANOS {
+            // Whoever asks may be interrupted once in a while.
+            let streak = shared.streak.load(Ordering::Relaxed);
+            shared.streak.store(streak / 2, Ordering::Relaxed);
+        } else {
+            let streak = shared.streak.fetch_add(1, Ordering::Relaxed);
+            let enough = streak >= shared.needed.load(Ordering::Relaxed);
+            if enough && !shared.seen_to.load(Ordering::Acquire) && self.is_watched() {
+                shared.begin();
+            }
+        }
+    }
+}
+
+impl Drop for Bursts {
+    fn drop(&mut self) {
+        *self.shared.closed.lock() = true;
+        self.shared.changed.notify_all();
+        let watcher = std::mem::replace(self.watcher.get_mut(), Watcher::CannotBe);
+        if let Watcher::Is(thread) = watcher
+            && thread.join().is_err()
+        {
+            log::error!("the thread that sees to bursts has panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn begin(&self) {
+        let _locked = self.closed.lock();
+        self.seen_to.store(true, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    fn watch(&self) {
+        if matches!(self.way, Way::Together) {
+            together::prepare();
+        }
+        let mut closed = self.closed.lock();
+        while !*closed {
+            if !self.seen_to.load(Ordering::Acquire) {
+                self.changed.wait(&mut closed);
+                continue;
+            }
+            drop(closed);
+            let before = self.burst.count();
+            match &self.way {
+                Way::Together => together::until_silence(&self.burst),
+                Way::Polling(device) => polling::until_silence(&self.burst, device),
+            }
+            self.learn(self.burst.count().wrapping_sub(before));
+            closed = self.closed.lock();
+            self.seen_to.store(false, Ordering::Release);
+        }
+    }
+
+    fn learn(&self, served: u32) {
+        let needed = self.needed.load(Ordering::Relaxed);
+        let next = match served >= WORTH {
+            true => FEW,
+            false => (needed * 2).min(MANY),
+        };
+        self.needed.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Burst {
+    fn read_by(&self, reader: Pid) {
+        let reader = reader.as_raw_nonzero().get();
+        self.reader.store(reader, Ordering::Relaxed);
+    }
+
+    /// When the request before it came.
+    fn came(&self, now: u64, client: u32) -> u64 {
+        self.client.store(client as i32, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.last.swap(now, Ordering::Relaxed)
+    }
+
+    fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_ended(&self, now: u64) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        now.saturating_sub(last) > SILENCE.as_nanos() as u64
+    }
+
+    /// The thread that the last request came from, if the daemon can see it.
+    pub(super) fn client(&self) -> Option<Pid> {
+        thread(&self.client)
+    }
+
+    pub(super) fn reader(&self) -> Option<Pid> {
+        thread(&self.reader)
+    }
+}
+
+fn thread(number: &AtomicI32) -> Option<Pid> {
+    match number.load(Ordering::Relaxed) {
+        number if number > 0 => Pid::from_raw(number),
+        _ => None,
+    }
+}
+
+pub(super) fn nanoseconds() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    use super::*;
+
+    /// Something with flags.
+    fn device() -> OwnedFd {
+        rustix::pipe::pipe().unwrap().0
+    }
+
+    fn polls(fd: impl AsFd) -> bool {
+        fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK)
+    }
+
+    fn wait_for(what: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !what() {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_burst_of_requests_is_polled_for_until_it_ends() {
+        let device = device();
+        let bursts = Bursts::new(Way::Polling(device.try_clone().unwrap()));
+        for _ in 0..3 {
+            wait_for(|| {
+                (0..MANY * 2).for_each(|_| bursts.request(0));
+                polls(&device)
+            });
+            wait_for(|| !polls(&device));
+        }
+    }
+
+    #[test]
+    fn requests_now_and_then_are_waited_for() {
+        let device = device();
+        let bursts = Bursts::new(Way::Polling(device.try_clone().unwrap()));
+        for _ in 0..4 * FEW {
+            bursts.request(0);
+            assert!(!polls(&device));
+            std::thread::sleep(SILENCE);
+        }
+    }
+
+    #[test]
+    fn short_bursts_make_it_reluctant_and_long_ones_do_not() {
+        let bursts = Bursts::new(Way::Together);
+        let needed = || bursts.shared.needed.load(Ordering::Relaxed);
+        bursts.shared.learn(WORTH - 1);
+        assert_eq!(needed(), 2 * FEW);
+        (0..20).for_each(|_| bursts.shared.learn(3));
+        assert_eq!(needed(), MANY);
+        bursts.shared.learn(WORTH);
+        assert_eq!(needed(), FEW);
+    }
+
+    /// The reader is where the client is while there is a burst, and goes where it likes afterwards.
+    #[test]
+    fn a_reader_is_bound_to_its_client_until_the_burst_ends() {
+        let all = rustix::thread::sched_getaffinity(None).unwrap();
+        if all.count() != 2 {
+            eprintln!("skipped: there are {} processors, not two", all.count());
+            return;
+        }
+        let bursts = Bursts::new(Way::Together);
+        let me = gettid().as_raw_nonzero().get() as u32;
+        let bound = || rustix::thread::sched_getaffinity(None).unwrap() != all;
+        for _ in 0..3 {
+            wait_for(|| {
+                (0..MANY * 2).for_each(|_| bursts.request(me));
+                bound()
+            });
+            wait_for(|| !bound());
+        }
+    }
+}
