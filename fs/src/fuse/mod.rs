@@ -14,9 +14,9 @@
 //!   gathered, and nothing else.
 //!
 //! One thread reads requests and answers what takes a few system calls; what may take long (copying
-//! data up, reading from a disk, fsync) goes to a [`pool`](pool::Pool), so that it never holds up a
+//! data up, reading from a disk, fsync) goes to a pool of threads, so that it never holds up a
 //! lookup. More readers scatter requests over processors that have to be woken for each; and while
-//! requests come one right after the other, no processor is woken for them at all ([`bursts`]).
+//! requests come one right after the other, no processor is woken for them at all ([bursts](Bursts)).
 
 mod adapter;
 mod answer;
