@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
 use crate::mount::backend::Wish;
@@ -305,11 +305,40 @@ const USAGE: u8 = 2;
 impl Cli {
     /// Reads the arguments of this process. What asks for help is answered here.
     pub(crate) fn read() -> Outcome<Self> {
-        Self::try_parse().map_err(|error| match error.kind() {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        if let Some(cli) = Self::read_mount(&arguments) {
+            return Ok(cli);
+        }
+        Self::try_parse_from(arguments).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
             _ => not_understood(&error.render().to_string(), subcommand().as_deref()),
+        })
+    }
+
+    /// Reads the arguments of `mount` and `umount`, without describing all other commands to the parser first: that takes
+    /// a quarter of the time that a mount takes. `None` for other commands, and for whatever there is to
+    /// say something about.
+    fn read_mount(arguments: &[OsString]) -> Option<Self> {
+        match arguments.get(1)?.to_str()? {
+            "mount" => Self::read_alone("mount", arguments, Command::Mount),
+            "umount" => Self::read_alone("umount", arguments, Command::Umount),
+            _ => None,
+        }
+    }
+
+    fn read_alone<A: Args>(
+        name: &'static str,
+        arguments: &[OsString],
+        command: impl Fn(A) -> Command,
+    ) -> Option<Self> {
+        let parser = Global::augment_args(clap::Command::new("plyfs"));
+        let parser = parser.subcommand(A::augment_args(clap::Command::new(name)));
+        let matches = parser.try_get_matches_from(arguments).ok()?;
+        Some(Self {
+            global: Global::from_arg_matches(&matches).ok()?,
+            command: command(A::from_arg_matches(matches.subcommand_matches(name)?).ok()?),
         })
     }
 }
@@ -341,6 +370,34 @@ fn not_understood(said: &str, subcommand: Option<&str>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mount_alone_is_read_as_among_all_commands() {
+        let lines = [
+            "plyfs mount -o lowerdir=/a:/b,ro /mnt",
+            "plyfs mount --store /s -v image /mnt --backend fuse -q",
+            "plyfs mount -vv --container c --foreground /mnt",
+            "plyfs umount -l /mnt",
+            "plyfs umount --lazy -- -mnt",
+        ];
+        for line in lines {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let alone = Cli::read_mount(&arguments).unwrap();
+            let among_all = Cli::try_parse_from(&arguments).unwrap();
+            assert_eq!(format!("{alone:?}"), format!("{among_all:?}"));
+        }
+        for line in [
+            "plyfs",
+            "plyfs mount",
+            "plyfs mount --help",
+            "plyfs mount --no-such /mnt",
+            "plyfs umount /a /b",
+            "plyfs run image",
+        ] {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(Cli::read_mount(&arguments).is_none(), "{line}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

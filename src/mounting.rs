@@ -44,7 +44,12 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
     }
     let plan = plan_directories(&options, target)?;
     table::refuse_place(&plan.overlay, &plan.connection.target)?;
-    serve(plan, args.foreground)
+    serve(plan, args.foreground, &nothing)
+}
+
+/// What there is to say of directories that are mounted.
+fn nothing() -> Outcome {
+    Ok(())
 }
 
 /// How long container tools are waited for: they unmount without waiting until the daemon is done, and
@@ -73,7 +78,7 @@ pub(crate) fn mount_directories(
         }
     };
     plan.patience = PATIENCE;
-    serve(plan, foreground)
+    serve(plan, foreground, &nothing)
 }
 
 /// Mounts an image, or a container, which is made if need be.
@@ -95,38 +100,38 @@ fn mount_from_store(
         let subject = Subject::image_of(&store, store.image(image)?)?;
         let plan = stack::plan(&store, &subject, options, target, true)?;
         table::refuse_place(&plan.overlay, &plan.connection.target)?;
-        return serve(plan, args.foreground);
+        return serve(plan, args.foreground, &nothing);
     }
     let (container, made) = stack::container(&store, name, image)?;
     let name = container.record.name.clone();
     let subject = Subject::Container(Box::new(container));
-    if args.foreground && !args.quiet {
-        output::write(&format!("{name}\n"))?;
-    }
+    let announce = || match args.quiet {
+        true => Ok(()),
+        false => output::write(&format!("{name}\n")),
+    };
     let plan = stack::plan(&store, &subject, options, target, options.read_only);
     let served = plan.and_then(|plan| {
         table::refuse_place(&plan.overlay, &plan.connection.target)?;
-        serve(plan, args.foreground)
+        serve(plan, args.foreground, &announce)
     });
-    match served {
-        Ok(()) if args.foreground || args.quiet => Ok(()),
-        Ok(()) => output::write(&format!("{name}\n")),
-        Err(failure) => {
-            if made && let Err(error) = store.remove_container(&name) {
-                log::warn!("{error}");
-            }
-            Err(failure)
-        }
+    if served.is_err()
+        && made
+        && let Err(error) = store.remove_container(&name)
+    {
+        log::warn!("{error}");
     }
+    served
 }
 
-fn serve(plan: Plan, foreground: bool) -> Outcome {
+/// Comes back when a mount that is served in the foreground is gone, or with why it cannot be mounted.
+fn serve(plan: Plan, foreground: bool, announce: &dyn Fn() -> Outcome) -> Outcome {
     // A pipe that somebody waits at the other end of is not to be held as long as the mount lives.
     plyfs_sys::process::close_inherited(plan.connection.device).doing("close descriptors")?;
     if foreground {
+        announce()?;
         daemon::serve_here(plan)
     } else {
-        daemon::start(plan, false).map(drop)
+        daemon::detach(plan, announce)
     }
 }
 

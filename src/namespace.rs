@@ -26,10 +26,19 @@ pub(crate) fn can_mount() -> bool {
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
+/// A text that the kernel makes while it is read, and whose length it does not say: in few large reads.
+pub(crate) fn proc_text(path: &str) -> std::io::Result<String> {
+    let mut text = String::with_capacity(16 << 10);
+    // Not of the file itself: that would ask for its length first.
+    let mut file = fs::File::open(path)?.take(u64::MAX);
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Whether this is the user namespace the system was started with.
 pub(crate) fn is_initial() -> bool {
     // Without the file the kernel has no user namespaces, and this is the only one there is.
-    fs::read_to_string("/proc/self/uid_map").map_or(true, |map| {
+    proc_text("/proc/self/uid_map").map_or(true, |map| {
         map.split_whitespace().eq(["0", "0", "4294967295"])
     })
 }
@@ -41,7 +50,7 @@ pub(crate) fn is_real_root() -> bool {
 
 /// The user or group ids that have a name in this user namespace; `None` for all.
 pub(crate) fn mapped_ids(file: &str) -> Option<Ranges> {
-    let map = fs::read_to_string(file).ok()?;
+    let map = proc_text(file).ok()?;
     let ranges: Ranges = map
         .lines()
         .filter_map(|line| {

@@ -161,15 +161,13 @@ impl Tree {
 struct Floor {
     tree: Mutex<Tree>,
     /// What waking processors costs is saved as plyfs saves it: it is no part of the floor.
-    bursts: Option<Bursts>,
+    bursts: Bursts,
 }
 
 impl Floor {
     /// The tree, for a request that somebody waits for.
     fn tree(&self, request: &Request) -> MutexGuard<'_, Tree> {
-        if let Some(bursts) = &self.bursts {
-            bursts.request(request.pid());
-        }
+        self.bursts.request(request.pid());
         self.lock()
     }
 

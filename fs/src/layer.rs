@@ -7,15 +7,18 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::apart::Spot;
+use crate::attr::Device;
 use crate::error::{MountError, Result};
 use crate::fd_cache::{FdCache, Handle, Key};
 use crate::marks::DirMarks;
+use crate::object::{device_of, stat_fd};
 use crate::records::Records;
 
 /// How many lower layers a mount may have: as many as the kernel's overlay takes.
@@ -70,6 +73,8 @@ impl LowerLayer {
 pub(crate) struct Layer {
     pub(crate) root: Arc<OwnedFd>,
     pub(crate) path: PathBuf,
+    /// Its file system, if that can be told.
+    pub(crate) device: Option<Device>,
     /// Which of its files may carry `override_stat` records.
     pub(crate) records: Records,
     /// Which records of overlays count in it.
@@ -79,29 +84,19 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    pub(crate) fn open_lower(layer: &LowerLayer) -> std::result::Result<Self, MountError> {
-        Ok(Self {
-            root: Arc::new(open_root("lower", &layer.path)?),
+    /// Opens a lower layer. Besides, where it is.
+    pub(crate) fn open_lower(layer: &LowerLayer) -> std::result::Result<(Self, Spot), MountError> {
+        let (root, spot) = Spot::open("lower", &layer.path)?;
+        let layer = Self {
+            device: stat_fd(root.as_fd()).ok().map(|stat| device_of(&stat)),
+            root: Arc::new(root),
             path: layer.path.clone(),
             records: layer.records,
             marks: layer.marks,
             archive_names: layer.archive_names,
-        })
+        };
+        Ok((layer, spot))
     }
-}
-
-/// Opens the root of a layer; `role` is for the message.
-pub(crate) fn open_root(
-    role: &'static str,
-    path: &Path,
-) -> std::result::Result<OwnedFd, MountError> {
-    // A layer may be given through a link (`l/XXXX` in containers-storage), so this one is followed.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| MountError::Open {
-        role,
-        path: path.to_owned(),
-        errno,
-    })
 }
 
 /// Opens a directory below another for use with the `*at` calls.
@@ -213,7 +208,7 @@ mod tests {
     fn a_directory_opens_again_after_eviction() {
         let tmp = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(tmp.path().join("a/b")).unwrap();
-        let layers = [Layer::open_lower(&LowerLayer::new(tmp.path())).unwrap()];
+        let layers = [Layer::open_lower(&LowerLayer::new(tmp.path())).unwrap().0];
         let cache = FdCache::new(16);
         let marks = DirMarks::default();
         let child =
@@ -243,11 +238,11 @@ mod tests {
     fn a_layer_that_is_missing_or_no_directory_is_an_error() {
         let tmp = tempfile::tempdir().unwrap();
         let missing = tmp.path().join("missing");
-        let error = Layer::open_lower(&LowerLayer::new(&missing)).unwrap_err();
+        let error = Layer::open_lower(&LowerLayer::new(&missing)).err().unwrap();
         assert_eq!(error.errno(), crate::Errno::NOENT);
         assert!(error.to_string().contains("missing"), "{error}");
         std::fs::write(&missing, "").unwrap();
-        let error = Layer::open_lower(&LowerLayer::new(&missing)).unwrap_err();
+        let error = Layer::open_lower(&LowerLayer::new(&missing)).err().unwrap();
         assert_eq!(error.errno(), crate::Errno::NOTDIR);
     }
 }

@@ -45,7 +45,8 @@ impl Numbering {
         ObjectId(dynamic(*large.entry((fs, ino)).or_insert(next)))
     }
 
-    fn index(&self, device: Device) -> u16 {
+    /// The number of a file system, which it has from now on.
+    pub(crate) fn index(&self, device: Device) -> u16 {
         let position = |devices: &[Device]| devices.iter().position(|known| *known == device);
         let found = position(&self.devices.read());
         let index = found.unwrap_or_else(|| {

@@ -89,13 +89,10 @@ impl Origins {
     pub(crate) fn probe(lowers: &[Layer]) -> Self {
         let mut probed = Vec::new();
         for layer in lowers {
-            let Ok(stat) = stat_fd(layer.root.as_fd()) else {
-                continue;
-            };
-            let device = device_of(&stat);
+            let Some(device) = layer.device else { continue };
             // Usually the layers are all on one file system.
             if !probed.iter().any(|(known, _)| *known == device) {
-                probed.push((device, System::probe(layer.root.as_fd(), &stat)));
+                probed.push((device, System::probe(layer.root.as_fd())));
             }
         }
         let systems = probed.into_iter().filter_map(|(_, system)| system);
@@ -140,10 +137,11 @@ impl Origins {
 }
 
 impl System {
-    fn probe(root: BorrowedFd<'_>, stat: &Statx) -> Option<Self> {
+    fn probe(root: BorrowedFd<'_>) -> Option<Self> {
         let handle = handle::of(At::Fd(root)).ok()?;
+        let stat = stat_fd(root).ok()?;
         Some(Self {
-            device: device_of(stat),
+            device: device_of(&stat),
             uuid: uuid(root),
             layout: Layout::find(&handle, stat.stx_ino)?,
         })

@@ -17,7 +17,7 @@ use crate::fd_cache::{self, FdCache, Key};
 use crate::ids::{Owners, ShownIds};
 use crate::index::{Index, IndexUse, NoIndex};
 use crate::inode::{Below, Node, Place, Real};
-use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name, open_root};
+use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name};
 use crate::marks::DirMarks;
 use crate::nodes::NodeTable;
 use crate::number::{Numbering, ROOT_ID};
@@ -167,13 +167,12 @@ impl Overlay {
             _ => {}
         }
         let all = config.lowers.iter().chain(&config.data);
-        let lowers = all
-            .map(Layer::open_lower)
-            .collect::<std::result::Result<Box<[Layer]>, _>>()?;
-        let spots: Vec<Spot<'_>> = lowers
-            .iter()
-            .map(|layer| Spot::of(&layer.path, layer.root.as_fd()))
-            .collect();
+        let opened = all.map(Layer::open_lower);
+        let (lowers, spots): (Vec<_>, Vec<_>) = opened
+            .collect::<std::result::Result<Vec<_>, _>>()?
+            .into_iter()
+            .unzip();
+        let lowers: Box<[Layer]> = lowers.into();
         apart::check_lowers(&spots)?;
         let origins = Origins::probe(&lowers);
         let mut upper = match &config.upper {
@@ -220,8 +219,8 @@ impl Overlay {
     fn number_systems(&self) {
         let upper = self.upper.as_ref().map(|upper| &upper.layer);
         for layer in self.lowers.iter().chain(upper) {
-            if let Ok(stat) = stat_fd(layer.root.as_fd()) {
-                self.object_of(&stat);
+            if let Some(device) = layer.device {
+                self.numbering.index(device);
             }
         }
     }
@@ -357,14 +356,12 @@ impl Overlay {
 impl Upper {
     fn open(
         upper: &UpperLayer,
-        lowers: &[Spot<'_>],
+        lowers: &[Spot],
         config: &Config,
     ) -> std::result::Result<Self, MountError> {
-        let root = open_root("upper", &upper.path)?;
+        let (root, spot) = Spot::open("upper", &upper.path)?;
         // All this before anything is done there: the work directory is emptied.
-        let work_root = open_root("work", &upper.work)?;
-        let spot = Spot::of(&upper.path, root.as_fd());
-        let work_spot = Spot::of(&upper.work, work_root.as_fd());
+        let (work_root, work_spot) = Spot::open("work", &upper.work)?;
         work_spot.check_apart_from(&spot)?;
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
         for lower in lowers {
@@ -381,6 +378,7 @@ impl Upper {
             layer: Layer {
                 root: Arc::new(root),
                 path: upper.path.clone(),
+                device: Some(device),
                 records: upper.records,
                 marks: upper.marks,
                 archive_names: upper.archive_names,

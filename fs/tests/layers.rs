@@ -466,6 +466,16 @@ fn lower_layers_that_overlap_are_refused() {
         assert!(refused.to_string().contains(said), "{refused}");
         assert_eq!(refused.errno(), Errno::LOOP);
     }
+    // Wherever a path seems to lead.
+    let link = path(2, "link");
+    std::os::unix::fs::symlink(path(1, ""), &link).unwrap();
+    let back = path(1, "a/..");
+    for given in [link.join("a"), link, back.join("a/b"), back] {
+        for paths in [[path(1, "a"), given.clone()], [given, path(1, "a")]] {
+            let refused = Overlay::open(&config(&paths)).unwrap_err();
+            assert_eq!(refused.errno(), Errno::LOOP, "{paths:?}");
+        }
+    }
     let apart = [path(1, "a"), path(1, "a.b"), path(0, "")];
     Overlay::open(&config(&apart)).unwrap();
 }

@@ -1,8 +1,11 @@
 //! The process that serves a mount, or keeps one that the kernel serves.
 //!
-//! It is a child of the command, made before anything else is, so that it has one thread at that
-//! time. It tells its parent over a pipe when the mount can be used, or why it cannot; the parent
-//! reports that and ends, or goes on with what it wants the mount for.
+//! - A command that only mounts does so itself, and a copy of it goes on to serve ([`detach`]): who
+//!   waits for the command waits for nothing else, and it says itself what is wrong.
+//! - A command that wants the mount for something has a child that mounts and serves ([`start`]), and tells
+//!   its parent over a pipe when the mount can be used, or why it cannot.
+//!
+//! Either copy is made while there is one thread.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -40,15 +43,66 @@ const ENDING: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 /// What a daemon says when the mount can be used. Anything else is why it cannot.
 const READY: &[u8] = b"\0";
 
-/// Serves a mount in this process until it is unmounted.
-pub(crate) fn serve_here(plan: Plan) -> Outcome {
-    serve(plan, || Ok(()))
+/// Who waits until the mount can be used.
+enum Caller<'a> {
+    /// Nobody: the mount is served in the foreground.
+    Nobody,
+    /// Who waits for this process to end, and hears from it before what is said here.
+    OfThisProcess(&'a dyn Fn() -> Outcome),
+    /// The parent, at the other end of a pipe.
+    Parent(Option<File>),
 }
 
-/// Starts a daemon and returns its process id when the mount can be used.
-///
-/// `bound` says that it is to end with this process.
-pub(crate) fn start(plan: Plan, bound: bool) -> Outcome<Pid> {
+impl Caller<'_> {
+    /// The mount was made, and this process still has one thread. From here on it may be another one.
+    fn mounted(&self) -> Outcome {
+        let Self::OfThisProcess(announce) = self else {
+            return Ok(());
+        };
+        announce()?;
+        leave_terminal()?;
+        match fork().doing("start the daemon")? {
+            Fork::Parent(child) => {
+                // Nothing is dropped here: it is the child's now.
+                leave_group(Some(child)).ok();
+                std::process::exit(0)
+            }
+            Fork::Child => Ok(()),
+        }
+    }
+
+    /// The mount can be used.
+    fn ready(&mut self) -> Outcome {
+        let Self::Parent(tell) = self else {
+            return Ok(());
+        };
+        let Some(mut tell) = tell.take() else {
+            return Ok(());
+        };
+        leave_terminal()?;
+        tell.write_all(READY).doing("report to the parent")
+    }
+}
+
+/// Serves a mount in this process until it is unmounted.
+pub(crate) fn serve_here(plan: Plan) -> Outcome {
+    serve(plan, &mut Caller::Nobody)
+}
+
+/// Mounts, says what there is to say, and ends this process, while a copy of it serves the mount. Comes
+/// back only with why it cannot be mounted.
+pub(crate) fn detach(plan: Plan, announce: &dyn Fn() -> Outcome) -> Outcome {
+    let caller = rustix::process::getpid();
+    let served = serve(plan, &mut Caller::OfThisProcess(announce));
+    if rustix::process::getpid() == caller {
+        return served;
+    }
+    // Who called this has ended.
+    std::process::exit(i32::from(served.is_err()))
+}
+
+/// Starts a daemon that ends with this process, and returns its process id when the mount can be used.
+pub(crate) fn start(plan: Plan) -> Outcome<Pid> {
     let flags = rustix::pipe::PipeFlags::CLOEXEC;
     let (listen, tell) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
     match fork().doing("start the daemon")? {
@@ -66,34 +120,30 @@ pub(crate) fn start(plan: Plan, bound: bool) -> Outcome<Pid> {
         }
         Fork::Child => {
             drop(listen);
-            std::process::exit(i32::from(run_child(plan, tell.into(), bound).is_err()));
+            std::process::exit(i32::from(run_child(plan, tell.into()).is_err()));
         }
     }
 }
 
-fn run_child(plan: Plan, tell: File, bound: bool) -> Outcome {
-    if bound {
-        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
-            .doing("bind the daemon to its parent")?;
-    }
-    // A group of its own: an interrupt or the end of the terminal is for the command, not for the mount.
-    // But not a session of its own: the scheduler takes what is in one session for one task
-    // (`sched_autogroup_enabled`, sched(7)), and a request that has to wake a process of another takes
-    // up to twice as long.
-    rustix::process::setpgid(None, None).doing("start a process group")?;
-    let mut tell = Some(tell);
-    let served = serve(plan, || {
-        let Some(mut tell) = tell.take() else {
-            return Ok(());
-        };
-        leave_terminal()?;
-        tell.write_all(READY).doing("report to the parent")
-    });
-    if let (Err(failure), Some(mut tell)) = (&served, tell) {
+fn run_child(plan: Plan, tell: File) -> Outcome {
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+        .doing("bind the daemon to its parent")?;
+    leave_group(None).doing("start a process group")?;
+    let mut caller = Caller::Parent(Some(tell));
+    let served = serve(plan, &mut caller);
+    if let (Err(failure), Caller::Parent(Some(mut tell))) = (&served, caller) {
         tell.write_all(failure.to_string().as_bytes())
             .doing("report to the parent")?;
     }
     served
+}
+
+/// Gives a daemon a process group of its own: an interrupt or the end of the terminal is for the command,
+/// not for the mount. But not a session of its own: the scheduler takes what is in one session for one task
+/// (`sched_autogroup_enabled`, sched(7)), and a request that has to wake a process of another takes
+/// up to twice as long.
+fn leave_group(daemon: Option<Pid>) -> rustix::io::Result<()> {
+    rustix::process::setpgid(daemon, None)
 }
 
 /// Lets go of standard input, output and error, which somebody may wait for.
@@ -105,7 +155,7 @@ fn leave_terminal() -> Outcome {
     rustix::stdio::dup2_stderr(&null).doing("close standard error")
 }
 
-fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
+fn serve(plan: Plan, caller: &mut Caller<'_>) -> Outcome {
     raise_descriptor_limit();
     plyfs_sys::memory::use_one_heap();
     // A directory somebody may want to unmount is not to be held by the daemon.
@@ -114,8 +164,8 @@ fn serve(plan: Plan, ready: impl FnOnce() -> Outcome) -> Outcome {
     // mount, which would be left behind.
     let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
     match backend::choose(&plan)? {
-        Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, ready),
-        Backend::Fuse => serve_fuse(plan, signals, ready),
+        Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, caller),
+        Backend::Fuse => serve_fuse(plan, signals, caller),
     }
 }
 
@@ -125,15 +175,16 @@ fn keep(
     mounted: &Mounted,
     locks: Overlay,
     signals: SignalQueue,
-    ready: impl FnOnce() -> Outcome,
+    caller: &mut Caller<'_>,
 ) -> Outcome {
     let target = plan.connection.target;
-    let prepared = || {
+    let prepare = || {
         keeper::take_name(mounted.id)?;
+        caller.mounted()?;
         unmount_on_signal(signals, Some(target.clone()))?;
-        ready()
+        caller.ready()
     };
-    let kept = match prepared() {
+    let kept = match prepare() {
         Ok(()) => kernel::wait_for_end(mounted),
         Err(failure) => {
             unmount_after_failure(&target);
@@ -144,12 +195,12 @@ fn keep(
     kept
 }
 
-fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome) -> Outcome {
+fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outcome {
     if let Err(errno) = plyfs_fs::reserve_descriptors() {
         log::debug!("no room for many descriptors: {errno}");
     }
     require_for_passthrough(&plan)?;
-    let overlay = Arc::new(open_when_free(&plan)?);
+    let overlay = Arc::new(open_when_free(&plan, &signals)?);
     obey_limits()?;
     let device = connection::mount(&plan.connection)?;
     // What somebody else has mounted is theirs to unmount.
@@ -157,8 +208,9 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome)
     let target = is_ours.then(|| plan.connection.target.clone());
     let session = fuse::Session::start(overlay, device, &plan.transport);
     let started = session.doing("start the FUSE session").and_then(|session| {
+        caller.mounted()?;
         unmount_on_signal(signals, target.clone())?;
-        ready()?;
+        caller.ready()?;
         Ok(session)
     });
     let served = match started {
@@ -175,12 +227,17 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, ready: impl FnOnce() -> Outcome)
 }
 
 /// Opens the layers, for which it may be that the daemon of another mount has to let go first.
-fn open_when_free(plan: &Plan) -> Outcome<Overlay> {
+fn open_when_free(plan: &Plan, signals: &SignalQueue) -> Outcome<Overlay> {
+    const TURN: Duration = Duration::from_millis(10);
     let start = Instant::now();
     loop {
         match Overlay::open(&plan.overlay) {
             Err(MountError::InUse { .. }) if start.elapsed() < plan.patience => {
-                std::thread::sleep(Duration::from_millis(10));
+                if let Some(signal) = signals.wait_for(TURN).doing("wait for signals")? {
+                    return Err(Failure::new(format_args!(
+                        "ended by {signal:?}, while waiting for directories that another mount has"
+                    )));
+                }
             }
             opened => return Ok(opened?),
         }

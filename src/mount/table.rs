@@ -10,6 +10,7 @@ use plyfs_fs::{Config, MountError};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use crate::failure::{Failure, Outcome};
+use crate::namespace;
 
 /// A line of the table.
 struct Line<'t> {
@@ -68,10 +69,18 @@ impl<'t> Line<'t> {
 
 /// Whether an overlay of the kernel, whoever made it, changes this directory.
 pub(crate) fn is_changed_by_kernel(dir: &Path) -> bool {
+    is_changed_by_overlay(&read(), dir)
+}
+
+/// The table, as far as it can be read.
+fn read() -> String {
+    namespace::proc_text("/proc/self/mountinfo").unwrap_or_default()
+}
+
+fn is_changed_by_overlay(table: &str, dir: &Path) -> bool {
     let Ok(wanted) = rustix::fs::stat(dir) else {
         return false;
     };
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let overlays = table.lines().filter_map(Line::parse);
     let mut dirs = overlays
         .filter(|line| line.kind == "overlay")
@@ -91,8 +100,9 @@ pub(crate) fn refuse_used(overlay: &Config) -> Outcome {
     let Some(upper) = &overlay.upper else {
         return Ok(());
     };
+    let table = read();
     for (role, path) in [("upper", &upper.path), ("work", &upper.work)] {
-        if is_changed_by_kernel(path) {
+        if is_changed_by_overlay(&table, path) {
             let path = path.clone();
             return Err(MountError::InUse { role, path }.into());
         }
@@ -102,7 +112,7 @@ pub(crate) fn refuse_used(overlay: &Config) -> Outcome {
 
 /// Refuses a place where the mount would hide another one, or contain itself.
 pub(crate) fn refuse_place(overlay: &Config, target: &Path) -> Outcome {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let table = read();
     let lines: Vec<_> = table.lines().filter_map(Line::parse).collect();
     refuse_taken(&lines, target)?;
     refuse_inside(&lines, overlay, target)

@@ -109,7 +109,7 @@ fn run_in(
     let root = store.mount_point();
     let options = Options::served_by(backend);
     let plan = stack::plan(store, subject, &options, root.clone(), !writable)?;
-    let daemon = daemon::start(plan, true)?;
+    let daemon = daemon::start(plan)?;
     let status = run_process(program, &root, writable);
     let unmounted = connection::unmount(&root, false)
         // Something that the program left behind outside of its pid namespace holds it.

@@ -44,6 +44,17 @@ enum Way {
     Polling(OwnedFd),
 }
 
+impl Way {
+    /// What is best here. `None` where there is nothing to gain.
+    fn here(device: OwnedFd) -> Option<Self> {
+        match std::thread::available_parallelism().ok()?.get() {
+            0 | 1 => None,
+            2 => Some(Self::Together),
+            _ => Some(Self::Polling(device)),
+        }
+    }
+}
+
 /// Notices bursts, and has a thread see to them that is started the first time. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Bursts {
@@ -53,15 +64,15 @@ pub struct Bursts {
 
 #[derive(Debug)]
 enum Watcher {
-    NotYet,
+    /// And what it is to do, chosen when there is the first burst: a mount is not to wait for that.
+    NotYet(OwnedFd, fn(OwnedFd) -> Option<Way>),
     Is(JoinHandle<()>),
     /// Without it, requests are slept between.
-    CannotBe,
+    IsNone,
 }
 
 #[derive(Debug)]
 struct Shared {
-    way: Way,
     burst: Burst,
     /// How many requests have followed each other up to now.
     streak: AtomicU32,
@@ -87,21 +98,13 @@ pub(super) struct Burst {
 }
 
 impl Bursts {
-    /// For the one thread that reads requests from this connection. `None` where there is nothing to gain.
-    pub fn of_sole_reader(device: OwnedFd) -> Option<Self> {
-        match std::thread::available_parallelism() {
-            Err(_) => None,
-            Ok(processors) => match processors.get() {
-                0 | 1 => None,
-                2 => Some(Self::new(Way::Together)),
-                _ => Some(Self::new(Way::Polling(device))),
-            },
-        }
+    /// For the one thread that reads requests from this connection.
+    pub fn of_sole_reader(device: OwnedFd) -> Self {
+        Self::new(device, Way::here)
     }
 
-    fn new(way: Way) -> Self {
+    fn new(device: OwnedFd, choose: fn(OwnedFd) -> Option<Way>) -> Self {
         let shared = Arc::new(Shared {
-            way,
             burst: Burst::default(),
             streak: AtomicU32::new(0),
             needed: AtomicU32::new(FEW),
@@ -111,26 +114,34 @@ impl Bursts {
         });
         Self {
             shared,
-            watcher: Mutex::new(Watcher::NotYet),
+            watcher: Mutex::new(Watcher::NotYet(device, choose)),
         }
     }
 
     /// Whether there is somebody to see to a burst.
     fn is_watched(&self) -> bool {
         let mut watcher = self.watcher.lock();
-        if matches!(*watcher, Watcher::NotYet) {
-            let shared = self.shared.clone();
-            shared.burst.read_by(gettid());
-            let thread = std::thread::Builder::new().name("plyfs-bursts".to_owned());
-            *watcher = match thread.spawn(move || shared.watch()) {
-                Ok(thread) => Watcher::Is(thread),
-                Err(error) => {
-                    log::warn!("each request is slept for: cannot start a thread: {error}");
-                    Watcher::CannotBe
-                }
-            };
-        }
+        *watcher = match std::mem::replace(&mut *watcher, Watcher::IsNone) {
+            Watcher::NotYet(device, choose) => self.start_watcher(choose(device)),
+            started => started,
+        };
         matches!(*watcher, Watcher::Is(_))
+    }
+
+    fn start_watcher(&self, way: Option<Way>) -> Watcher {
+        let Some(way) = way else {
+            return Watcher::IsNone;
+        };
+        let shared = self.shared.clone();
+        shared.burst.read_by(gettid());
+        let thread = std::thread::Builder::new().name("plyfs-bursts".to_owned());
+        match thread.spawn(move || shared.watch(&way)) {
+            Ok(thread) => Watcher::Is(thread),
+            Err(error) => {
+                log::warn!("each request is slept for: cannot start a thread: {error}");
+                Watcher::IsNone
+            }
+        }
     }
 
     /// A request came, from this thread of a client; 0 where the kernel has no number for it. Only ever
@@ -157,7 +168,7 @@ impl Drop for Bursts {
     fn drop(&mut self) {
         *self.shared.closed.lock() = true;
         self.shared.changed.notify_all();
-        let watcher = std::mem::replace(self.watcher.get_mut(), Watcher::CannotBe);
+        let watcher = std::mem::replace(self.watcher.get_mut(), Watcher::IsNone);
         if let Watcher::Is(thread) = watcher
             && thread.join().is_err()
         {
@@ -173,8 +184,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn watch(&self) {
-        if matches!(self.way, Way::Together) {
+    fn watch(&self, way: &Way) {
+        if matches!(way, Way::Together) {
             together::prepare();
         }
         let mut closed = self.closed.lock();
@@ -185,7 +196,7 @@ impl Shared {
             }
             drop(closed);
             let before = self.burst.count();
-            match &self.way {
+            match way {
                 Way::Together => together::until_silence(&self.burst),
                 Way::Polling(device) => polling::until_silence(&self.burst, device),
             }
@@ -282,7 +293,9 @@ mod tests {
     #[test]
     fn a_burst_of_requests_is_polled_for_until_it_ends() {
         let device = device();
-        let bursts = Bursts::new(Way::Polling(device.try_clone().unwrap()));
+        let bursts = Bursts::new(device.try_clone().unwrap(), |device| {
+            Some(Way::Polling(device))
+        });
         for _ in 0..3 {
             wait_for(|| {
                 (0..MANY * 2).for_each(|_| bursts.request(0));
@@ -295,7 +308,9 @@ mod tests {
     #[test]
     fn requests_now_and_then_are_waited_for() {
         let device = device();
-        let bursts = Bursts::new(Way::Polling(device.try_clone().unwrap()));
+        let bursts = Bursts::new(device.try_clone().unwrap(), |device| {
+            Some(Way::Polling(device))
+        });
         for _ in 0..4 * FEW {
             bursts.request(0);
             assert!(!polls(&device));
@@ -305,7 +320,7 @@ mod tests {
 
     #[test]
     fn short_bursts_make_it_reluctant_and_long_ones_do_not() {
-        let bursts = Bursts::new(Way::Together);
+        let bursts = Bursts::new(device(), |_| Some(Way::Together));
         let needed = || bursts.shared.needed.load(Ordering::Relaxed);
         bursts.shared.learn(WORTH - 1);
         assert_eq!(needed(), 2 * FEW);
@@ -323,7 +338,7 @@ mod tests {
             eprintln!("skipped: there are {} processors, not two", all.count());
             return;
         }
-        let bursts = Bursts::new(Way::Together);
+        let bursts = Bursts::new(device(), |_| Some(Way::Together));
         let me = gettid().as_raw_nonzero().get() as u32;
         let bound = || rustix::thread::sched_getaffinity(None).unwrap() != all;
         for _ in 0..3 {

@@ -97,7 +97,7 @@ impl Session {
         let mut config = fuser::Config::default();
         config.n_threads = Some(options.threads.max(1));
         let bursts = match options.threads {
-            0 | 1 if options.polling => device.try_clone().ok().and_then(Bursts::of_sole_reader),
+            0 | 1 if options.polling => device.try_clone().ok().map(Bursts::of_sole_reader),
             _ => None,
         };
         let adapter = adapter::Adapter::new(overlay.clone(), options.clone(), bursts);

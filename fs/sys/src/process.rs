@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -79,9 +81,10 @@ pub fn unshare(namespaces: UnshareFlags) -> Result<()> {
 }
 
 /// How many threads this process has.
-fn thread_count() -> Result<usize> {
-    let tasks = std::fs::read_dir("/proc/self/task").map_err(|error| errno_of(&error))?;
-    Ok(tasks.count())
+fn thread_count() -> Result<u64> {
+    // A directory has a link more for each directory in it, and two for itself.
+    let tasks = std::fs::metadata("/proc/self/task").map_err(|error| errno_of(&error))?;
+    Ok(tasks.nlink().saturating_sub(2))
 }
 
 /// A signal that was waited for.
@@ -120,23 +123,45 @@ impl SignalQueue {
     /// `INVAL` if the set holds no valid signal.
     pub fn wait(&self) -> Result<Received> {
         loop {
-            let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-            // SAFETY: the set is initialised, and there is room for the information.
-            let number = unsafe { libc::sigwaitinfo(&self.set, info.as_mut_ptr()) };
-            if number > 0 {
-                // SAFETY: any bytes are a valid siginfo_t, and these were zeroed and then filled.
-                let code = unsafe { info.assume_init() }.si_code;
-                let signal = Signal::from_named_raw(number).ok_or(Errno::INVAL)?;
-                // What the kernel sends by itself has a positive code (sigaction(2)).
-                return Ok(Received {
-                    signal,
-                    from_process: code <= 0,
-                });
+            if let Some(received) = self.take(None)? {
+                return Ok(received);
             }
-            match last_error() {
-                Errno::INTR => {}
-                error => return Err(error),
-            }
+        }
+    }
+
+    /// Waits for one of the signals for this long at most (sigtimedwait(2)).
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_for(&self, time: Duration) -> Result<Option<Signal>> {
+        let received = self.take(Some(time))?;
+        Ok(received.map(|received| received.signal))
+    }
+
+    /// One of the signals, if there was one before the time was over, or another signal came.
+    fn take(&self, time: Option<Duration>) -> Result<Option<Received>> {
+        let time = time.map(|time| libc::timespec {
+            tv_sec: time.as_secs() as libc::time_t,
+            tv_nsec: time.subsec_nanos().into(),
+        });
+        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the set is initialised, there is room for the information, and the time is one, or
+        // null for no end.
+        let number = unsafe { libc::sigtimedwait(&self.set, info.as_mut_ptr(), time) };
+        if number > 0 {
+            // SAFETY: any bytes are a valid siginfo_t, and these were zeroed and then filled.
+            let code = unsafe { info.assume_init() }.si_code;
+            let signal = Signal::from_named_raw(number).ok_or(Errno::INVAL)?;
+            // What the kernel sends by itself has a positive code (sigaction(2)).
+            return Ok(Some(Received {
+                signal,
+                from_process: code <= 0,
+            }));
+        }
+        match last_error() {
+            Errno::INTR | Errno::AGAIN => Ok(None),
+            error => Err(error),
         }
     }
 
