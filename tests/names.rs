@@ -7,8 +7,10 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::*;
 
 /// A link to plyfs under another name.
@@ -194,13 +196,40 @@ fn a_mount_follows_one_that_was_taken_away_lazily() {
         let held = fs::File::create(stack.merged("f")).unwrap();
         succeed(plyfs(["umount", "--lazy"]).arg(stack.merged("")));
         let holder = std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(300));
             drop(held);
         });
         mount(&stack);
         holder.join().unwrap();
         stack.mounted_by_other();
         assert!(stack.merged("f").exists());
+        stack.unmount();
+    });
+}
+
+/// Who waits for directories that are in use can be told to stop, and says so. Signals are blocked by then.
+#[test]
+fn waiting_for_a_mount_that_goes_away_can_be_ended() {
+    inside("waiting_for_a_mount_that_goes_away_can_be_ended", || {
+        let mut stack = Stack::new(1);
+        stack.mount();
+        let program = link(&stack, "fuse-overlayfs");
+        let other = stack.merged("../other");
+        fs::create_dir(&other).unwrap();
+        for signal in [Signal::INT, Signal::TERM] {
+            let mut command = Command::new(&program);
+            command.args(["-o", &stack.options()]).arg(&other);
+            let waiting = command.stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            kill_process(Pid::from_child(&waiting), signal).unwrap();
+            let start = Instant::now();
+            let output = waiting.wait_with_output().unwrap();
+            assert!(start.elapsed() < Duration::from_secs(5));
+            assert!(!output.status.success());
+            let said = text(&output.stderr);
+            assert!(said.contains("while waiting for directories"), "{said}");
+            assert!(!is_mounted(&other));
+        }
         stack.unmount();
     });
 }
