@@ -1,5 +1,6 @@
 //! `plyfs mount` and `plyfs umount`.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::cli::{MountArgs, UmountArgs};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::backend::Wish;
 use crate::mount::connection;
-use crate::mount::daemon::{self, Plan};
+use crate::mount::daemon::{self, Announce, Plan};
 use crate::mount::options::Options;
 use crate::mount::{keeper, table};
 use crate::stack::{self, Subject};
@@ -105,17 +106,23 @@ fn mount_from_store(
     let (container, made) = stack::container(&store, name, image)?;
     let name = container.record.name.clone();
     let subject = Subject::Container(Box::new(container));
-    let announce = || match args.quiet {
-        true => Ok(()),
-        false => output::write(&format!("{name}\n")),
+    let was_mounted = Cell::new(false);
+    let announce = || {
+        if !args.quiet {
+            output::write(&format!("{name}\n"))?;
+        }
+        was_mounted.set(true);
+        Ok(())
     };
     let plan = stack::plan(&store, &subject, options, target, options.read_only);
     let served = plan.and_then(|plan| {
         table::refuse_place(&plan.overlay, &plan.connection.target)?;
         serve(plan, args.foreground, &announce)
     });
+    // What fails later, in the foreground, is no reason to remove what was written.
     if served.is_err()
         && made
+        && !was_mounted.get()
         && let Err(error) = store.remove_container(&name)
     {
         log::warn!("{error}");
@@ -124,12 +131,11 @@ fn mount_from_store(
 }
 
 /// Comes back when a mount that is served in the foreground is gone, or with why it cannot be mounted.
-fn serve(plan: Plan, foreground: bool, announce: &dyn Fn() -> Outcome) -> Outcome {
+fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
     // A pipe that somebody waits at the other end of is not to be held as long as the mount lives.
     plyfs_sys::process::close_inherited(plan.connection.device).doing("close descriptors")?;
     if foreground {
-        announce()?;
-        daemon::serve_here(plan)
+        daemon::serve_here(plan, announce)
     } else {
         daemon::detach(plan, announce)
     }

@@ -167,7 +167,7 @@ struct Floor {
 impl Floor {
     /// The tree, for a request that somebody waits for.
     fn tree(&self, request: &Request) -> MutexGuard<'_, Tree> {
-        self.bursts.request(request.pid());
+        self.bursts.request(request.pid(), 0);
         self.lock()
     }
 

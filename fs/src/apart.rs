@@ -2,6 +2,7 @@
 //! the same, a directory would be in the tree twice, or change under the eyes of a lower layer.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -9,11 +10,11 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use crate::error::MountError;
 use crate::object::proc_path;
 
-/// A directory that was given, and where it really is in this mount namespace.
+/// A directory that was given.
 pub(crate) struct Spot {
     given: PathBuf,
-    /// `None` if that cannot be told.
-    real: Option<PathBuf>,
+    /// Where it is in this mount namespace, as far as that can be told.
+    real: PathBuf,
 }
 
 impl Spot {
@@ -28,7 +29,8 @@ impl Spot {
             rustix::fs::openat2(CWD, given, flags, Mode::empty(), resolve)
         });
         if let Some(Ok(fd)) = opened {
-            let (given, real) = (given.to_owned(), Some(given.to_owned()));
+            let real = given.components().collect();
+            let given = given.to_owned();
             return Ok((fd, Self { given, real }));
         }
         // A layer may be given through a link (`l/XXXX` in containers-storage).
@@ -38,41 +40,43 @@ impl Spot {
             path: given.to_owned(),
             errno,
         })?;
-        let real = std::fs::read_link(proc_path(fd.as_fd())).ok();
         let given = given.to_owned();
+        let real = std::fs::read_link(proc_path(fd.as_fd())).unwrap_or_else(|_| given.clone());
         Ok((fd, Self { given, real }))
     }
 
-    /// Where it is, as far as that can be told.
-    fn place(&self) -> &Path {
-        self.real.as_deref().unwrap_or(&self.given)
+    /// Where it is, without a slash at the end: that of the root is empty.
+    fn bytes(&self) -> &[u8] {
+        let path = self.real.as_os_str().as_bytes();
+        path.strip_suffix(b"/").unwrap_or(path)
     }
 
-    /// Refuses two directories of which one lies in the other.
-    pub(crate) fn check_apart_from(&self, other: &Spot) -> Result<(), MountError> {
-        let (Some(one_real), Some(other_real)) = (&self.real, &other.real) else {
-            return Ok(());
-        };
-        if one_real.starts_with(other_real) || other_real.starts_with(one_real) {
-            return Err(MountError::Overlap {
-                one: self.given.clone(),
-                other: other.given.clone(),
-            });
-        }
-        Ok(())
+    fn holds(&self, other: &Self) -> bool {
+        let below = other.bytes().strip_prefix(self.bytes());
+        below.is_some_and(|below| matches!(below.first(), None | Some(b'/')))
     }
 }
 
-/// Refuses lower layers of which one lies in another, or that are the same.
-pub(crate) fn check_lowers(spots: &[Spot]) -> Result<(), MountError> {
-    let mut paths: Vec<_> = spots.iter().map(Spot::place).collect();
-    // What lies in a directory comes right after it, component by component.
-    paths.sort_unstable();
-    match paths.windows(2).find(|pair| pair[1].starts_with(pair[0])) {
-        None => Ok(()),
-        Some(pair) => Err(MountError::Overlap {
-            one: pair[0].to_owned(),
-            other: pair[1].to_owned(),
-        }),
-    }
+/// Refuses directories of which one lies in another, or that are the same.
+pub(crate) fn check(spots: &[Spot]) -> Result<(), MountError> {
+    let mut spots: Vec<&Spot> = spots.iter().collect();
+    // What lies in a directory comes right after it: a slash is before all else.
+    let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    spots.sort_unstable_by(|one, other| {
+        let (one, other) = (one.bytes().iter(), other.bytes().iter());
+        one.map(key).cmp(other.map(key))
+    });
+    let holds = |pair: &&[&Spot]| matches!(pair, [one, other] if one.holds(other));
+    let Some(&[one, other]) = spots.windows(2).find(holds) else {
+        return Ok(());
+    };
+    // As they were given, unless only where they are shows that they are the same.
+    let shown = |spot: &Spot| match one.real == other.real {
+        true => spot.real.clone(),
+        false => spot.given.clone(),
+    };
+    Err(MountError::Overlap {
+        one: shown(one),
+        other: shown(other),
+    })
 }

@@ -173,11 +173,10 @@ impl Overlay {
             .into_iter()
             .unzip();
         let lowers: Box<[Layer]> = lowers.into();
-        apart::check_lowers(&spots)?;
         let origins = Origins::probe(&lowers);
         let mut upper = match &config.upper {
-            None => None,
-            Some(upper) => Some(Upper::open(upper, &spots, config)?),
+            None => apart::check(&spots).map(|()| None)?,
+            Some(upper) => Some(Upper::open(upper, spots, config)?),
         };
         if let Some(upper) = &mut upper {
             upper.open_index(config.index, &lowers, &origins)?;
@@ -356,18 +355,15 @@ impl Overlay {
 impl Upper {
     fn open(
         upper: &UpperLayer,
-        lowers: &[Spot],
+        mut spots: Vec<Spot>,
         config: &Config,
     ) -> std::result::Result<Self, MountError> {
         let (root, spot) = Spot::open("upper", &upper.path)?;
         // All this before anything is done there: the work directory is emptied.
         let (work_root, work_spot) = Spot::open("work", &upper.work)?;
-        work_spot.check_apart_from(&spot)?;
+        spots.extend([spot, work_spot]);
+        apart::check(&spots)?;
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
-        for lower in lowers {
-            lower.check_apart_from(&spot)?;
-            lower.check_apart_from(&work_spot)?;
-        }
         let lock = lock_upper(&upper.path, root.as_fd())?;
         let work = Work::open(&upper.work, config.volatile, upper.archive_names)?;
         let namespace = config

@@ -45,29 +45,30 @@ const READY: &[u8] = b"\0";
 
 /// Who waits until the mount can be used.
 enum Caller<'a> {
-    /// Nobody: the mount is served in the foreground.
-    Nobody,
-    /// Who waits for this process to end, and hears from it before what is said here.
-    OfThisProcess(&'a dyn Fn() -> Outcome),
+    /// Nobody: this process serves it. What there is to say is said when it can be used.
+    Nobody(Announce<'a>),
+    /// Who waits for this process to end.
+    OfThisProcess(Announce<'a>),
     /// The parent, at the other end of a pipe.
     Parent(Option<File>),
 }
 
+/// Says what there is to say of a mount that can be used.
+pub(crate) type Announce<'a> = &'a dyn Fn() -> Outcome;
+
 impl Caller<'_> {
     /// The mount was made, and this process still has one thread. From here on it may be another one.
-    fn mounted(&self) -> Outcome {
-        let Self::OfThisProcess(announce) = self else {
-            return Ok(());
-        };
-        announce()?;
-        leave_terminal()?;
-        match fork().doing("start the daemon")? {
-            Fork::Parent(child) => {
-                // Nothing is dropped here: it is the child's now.
-                leave_group(Some(child)).ok();
-                std::process::exit(0)
+    fn mounted(&self, signals: &SignalQueue) -> Outcome {
+        if let Some(signal) = signals.pending().doing("look for signals")? {
+            return Err(Failure::new(format_args!("ended by {signal:?}")));
+        }
+        match self {
+            Self::Parent(_) => Ok(()),
+            Self::Nobody(announce) => announce(),
+            Self::OfThisProcess(announce) => {
+                announce()?;
+                leave_to_child()
             }
-            Fork::Child => Ok(()),
         }
     }
 
@@ -79,19 +80,34 @@ impl Caller<'_> {
         let Some(mut tell) = tell.take() else {
             return Ok(());
         };
-        leave_terminal()?;
+        leave_terminal(&open_null()?)?;
         tell.write_all(READY).doing("report to the parent")
     }
 }
 
-/// Serves a mount in this process until it is unmounted.
-pub(crate) fn serve_here(plan: Plan) -> Outcome {
-    serve(plan, &mut Caller::Nobody)
+/// Ends this process with success, and goes on in a copy of it.
+fn leave_to_child() -> Outcome {
+    let null = open_null()?;
+    match fork().doing("start the daemon")? {
+        Fork::Parent(child) => {
+            leave_group(Some(child)).ok();
+            // Who looks for the keeper of a mount by its name is not to find this process.
+            rustix::thread::set_name(c"plyfs").ok();
+            // Nothing is dropped here: it is the child's now.
+            std::process::exit(0)
+        }
+        Fork::Child => leave_terminal(&null),
+    }
+}
+
+/// Serves a mount in this process until it is unmounted. What `announce` says is said when it can be used.
+pub(crate) fn serve_here(plan: Plan, announce: Announce<'_>) -> Outcome {
+    serve(plan, &mut Caller::Nobody(announce))
 }
 
 /// Mounts, says what there is to say, and ends this process, while a copy of it serves the mount. Comes
 /// back only with why it cannot be mounted.
-pub(crate) fn detach(plan: Plan, announce: &dyn Fn() -> Outcome) -> Outcome {
+pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Outcome {
     let caller = rustix::process::getpid();
     let served = serve(plan, &mut Caller::OfThisProcess(announce));
     if rustix::process::getpid() == caller {
@@ -146,13 +162,16 @@ fn leave_group(daemon: Option<Pid>) -> rustix::io::Result<()> {
     rustix::process::setpgid(daemon, None)
 }
 
-/// Lets go of standard input, output and error, which somebody may wait for.
-fn leave_terminal() -> Outcome {
+fn open_null() -> Outcome<File> {
     let null = File::options().read(true).write(true).open("/dev/null");
-    let null = null.doing("open /dev/null")?;
-    rustix::stdio::dup2_stdin(&null).doing("close standard input")?;
-    rustix::stdio::dup2_stdout(&null).doing("close standard output")?;
-    rustix::stdio::dup2_stderr(&null).doing("close standard error")
+    null.doing("open /dev/null")
+}
+
+/// Lets go of standard input, output and error, which somebody may wait for.
+fn leave_terminal(null: &File) -> Outcome {
+    rustix::stdio::dup2_stdin(null).doing("close standard input")?;
+    rustix::stdio::dup2_stdout(null).doing("close standard output")?;
+    rustix::stdio::dup2_stderr(null).doing("close standard error")
 }
 
 fn serve(plan: Plan, caller: &mut Caller<'_>) -> Outcome {
@@ -180,8 +199,8 @@ fn keep(
     let target = plan.connection.target;
     let prepare = || {
         keeper::take_name(mounted.id)?;
-        caller.mounted()?;
-        unmount_on_signal(signals, Some(target.clone()))?;
+        caller.mounted(&signals)?;
+        unmount_on_signal(signals, Some(target.clone()));
         caller.ready()
     };
     let kept = match prepare() {
@@ -200,7 +219,10 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outc
         log::debug!("no room for many descriptors: {errno}");
     }
     require_for_passthrough(&plan)?;
-    let overlay = Arc::new(open_when_free(&plan, &signals)?);
+    // Nothing is mounted yet that would be left behind.
+    signals.unblock().doing("let signals through")?;
+    let overlay = Arc::new(open_when_free(&plan)?);
+    let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
     obey_limits()?;
     let device = connection::mount(&plan.connection)?;
     // What somebody else has mounted is theirs to unmount.
@@ -208,8 +230,8 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outc
     let target = is_ours.then(|| plan.connection.target.clone());
     let session = fuse::Session::start(overlay, device, &plan.transport);
     let started = session.doing("start the FUSE session").and_then(|session| {
-        caller.mounted()?;
-        unmount_on_signal(signals, target.clone())?;
+        caller.mounted(&signals)?;
+        unmount_on_signal(signals, target.clone());
         caller.ready()?;
         Ok(session)
     });
@@ -227,25 +249,21 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outc
 }
 
 /// Opens the layers, for which it may be that the daemon of another mount has to let go first.
-fn open_when_free(plan: &Plan, signals: &SignalQueue) -> Outcome<Overlay> {
-    const TURN: Duration = Duration::from_millis(10);
+fn open_when_free(plan: &Plan) -> Outcome<Overlay> {
     let start = Instant::now();
     loop {
         match Overlay::open(&plan.overlay) {
             Err(MountError::InUse { .. }) if start.elapsed() < plan.patience => {
-                if let Some(signal) = signals.wait_for(TURN).doing("wait for signals")? {
-                    return Err(Failure::new(format_args!(
-                        "ended by {signal:?}, while waiting for directories that another mount has"
-                    )));
-                }
+                std::thread::sleep(Duration::from_millis(10));
             }
             opened => return Ok(opened?),
         }
     }
 }
 
-/// Unmounts when the daemon is asked to end; the session ends by that.
-fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>) -> Outcome {
+/// Unmounts when the daemon is asked to end; the session ends by that. A daemon that cannot have a thread
+/// for it serves its mount all the same: somebody may have been told that it can be used.
+fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>) {
     let wait = move || {
         loop {
             match (signals.wait(), &target) {
@@ -256,7 +274,9 @@ fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>) -> Outcome {
         }
     };
     let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
-    thread.spawn(wait).map(drop).doing("start a thread")
+    if let Err(error) = thread.spawn(wait) {
+        log::warn!("signals do not unmount: cannot start a thread: {error}");
+    }
 }
 
 fn unmount_after_failure(target: &Path) {

@@ -55,9 +55,6 @@ const POOL_THREADS: usize = 4;
 /// The largest write the kernel is to send at once, in bytes. It has a limit of its own.
 const MAX_WRITE: u32 = 1 << 20;
 
-/// How much data is moved in no more time than waking a processor takes, in bytes.
-const LITTLE: usize = 32 << 10;
-
 /// The overlay as the FUSE library wants a file system to be.
 #[derive(Debug)]
 pub(crate) struct Adapter {
@@ -105,16 +102,13 @@ impl Adapter {
 
     /// A request came that somebody waits for, and that is mostly answered at once.
     fn asked(&self, request: &Request) {
-        if let Some(bursts) = &self.bursts {
-            bursts.request(request.pid());
-        }
+        self.asked_to_move(request, 0);
     }
 
-    /// The same of one that moves so much data. Moving more than a little is best done beside the client,
-    /// which goes on reading or writing meanwhile.
-    fn asked_to_move(&self, request: &Request, length: usize) {
-        if length <= LITTLE {
-            self.asked(request);
+    /// The same of one that moves so many bytes of data.
+    fn asked_to_move(&self, request: &Request, bytes: usize) {
+        if let Some(bursts) = &self.bursts {
+            bursts.request(request.pid(), bytes);
         }
     }
 

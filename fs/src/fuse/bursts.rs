@@ -14,14 +14,14 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rustix::process::Pid;
-use rustix::thread::gettid;
+use rustix::thread::{gettid, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::together::Binding;
 use super::{polling, together};
 
 /// Requests further apart than this do not follow each other. It is what a program needs to be woken, to
@@ -29,11 +29,16 @@ use super::{polling, together};
 const GAP_NANOS: u64 = 100_000;
 /// A burst has ended when there was no request for this long.
 pub(super) const SILENCE: Duration = Duration::from_micros(200);
-/// How many requests must have followed each other, at least and at most.
+const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
+/// How many requests must have followed each other, at least and at most; and where nothing could be done.
 const FEW: u32 = 16;
 const MANY: u32 = 1024;
+const HOPELESS: u32 = 64 * MANY;
 /// How many must come then, so that what is saved for them is more than what is wasted at the end.
 const WORTH: u32 = 64;
+
+/// How much data is moved in no more time than waking a processor takes, in bytes.
+const LITTLE: usize = 32 << 10;
 
 /// What is done while there is a burst.
 #[derive(Debug)]
@@ -47,8 +52,10 @@ enum Way {
 impl Way {
     /// What is best here. `None` where there is nothing to gain.
     fn here(device: OwnedFd) -> Option<Self> {
-        match std::thread::available_parallelism().ok()?.get() {
-            0 | 1 => None,
+        // As much time as one processor has may be all there is (cgroups(7)), on more of them.
+        let time = std::thread::available_parallelism().ok()?.get();
+        match sched_getaffinity(None).ok()?.count() {
+            _ if time == 1 => None,
             2 => Some(Self::Together),
             _ => Some(Self::Polling(device)),
         }
@@ -66,7 +73,7 @@ pub struct Bursts {
 enum Watcher {
     /// And what it is to do, chosen when there is the first burst: a mount is not to wait for that.
     NotYet(OwnedFd, fn(OwnedFd) -> Option<Way>),
-    Is(JoinHandle<()>),
+    Is,
     /// Without it, requests are slept between.
     IsNone,
 }
@@ -74,6 +81,8 @@ enum Watcher {
 #[derive(Debug)]
 struct Shared {
     burst: Burst,
+    /// Whether the way is [`Way::Together`].
+    together: AtomicBool,
     /// How many requests have followed each other up to now.
     streak: AtomicU32,
     /// How many of those it takes to begin.
@@ -92,9 +101,10 @@ pub(super) struct Burst {
     last: AtomicU64,
     /// How many requests have come, in a number that wraps.
     count: AtomicU32,
-    /// The threads of whom the last came from, and who reads them. 0 is nobody.
+    /// The threads that the last came from, and that reads them. 0 is none.
     client: AtomicI32,
     reader: AtomicI32,
+    pub(super) binding: Binding,
 }
 
 impl Bursts {
@@ -106,6 +116,7 @@ impl Bursts {
     fn new(device: OwnedFd, choose: fn(OwnedFd) -> Option<Way>) -> Self {
         let shared = Arc::new(Shared {
             burst: Burst::default(),
+            together: AtomicBool::new(false),
             streak: AtomicU32::new(0),
             needed: AtomicU32::new(FEW),
             seen_to: AtomicBool::new(false),
@@ -125,7 +136,7 @@ impl Bursts {
             Watcher::NotYet(device, choose) => self.start_watcher(choose(device)),
             started => started,
         };
-        matches!(*watcher, Watcher::Is(_))
+        matches!(*watcher, Watcher::Is)
     }
 
     fn start_watcher(&self, way: Option<Way>) -> Watcher {
@@ -134,9 +145,12 @@ impl Bursts {
         };
         let shared = self.shared.clone();
         shared.burst.read_by(gettid());
+        shared
+            .together
+            .store(matches!(way, Way::Together), Ordering::Relaxed);
         let thread = std::thread::Builder::new().name("plyfs-bursts".to_owned());
         match thread.spawn(move || shared.watch(&way)) {
-            Ok(thread) => Watcher::Is(thread),
+            Ok(_) => Watcher::Is,
             Err(error) => {
                 log::warn!("each request is slept for: cannot start a thread: {error}");
                 Watcher::IsNone
@@ -144,49 +158,58 @@ impl Bursts {
         }
     }
 
-    /// A request came, from this thread of a client; 0 where the kernel has no number for it. Only ever
-    /// called by the reader.
-    pub fn request(&self, client: u32) {
+    /// A request came, from this thread of a client (0 where the kernel has no number for it), that moves so many
+    /// bytes. Only ever called by the reader.
+    pub fn request(&self, client: u32, bytes: usize) {
         let shared = &*self.shared;
+        if bytes > LITTLE && shared.together.load(Ordering::Relaxed) {
+            // Moving data is best done beside the client, which reads or writes on meanwhile.
+            return;
+        }
         let now = nanoseconds();
-        let before = shared.burst.came(now, client);
-        if now.saturating_sub(before) > GAP_NANOS {
+        let gap = now.saturating_sub(shared.burst.came(now, client));
+        if gap > SILENCE_NANOS && shared.burst.binding.is_bound() {
+            shared.burst.binding.undo(gettid());
+        }
+        let streak = shared.streak.load(Ordering::Relaxed);
+        if gap > GAP_NANOS {
             // Whoever asks may be interrupted once in a while.
-            let streak = shared.streak.load(Ordering::Relaxed);
-            shared.streak.store(streak / 2, Ordering::Relaxed);
-        } else {
-            let streak = shared.streak.fetch_add(1, Ordering::Relaxed);
-            let enough = streak >= shared.needed.load(Ordering::Relaxed);
-            if enough && !shared.seen_to.load(Ordering::Acquire) && self.is_watched() {
-                shared.begin();
-            }
+            return shared.streak.store(streak / 2, Ordering::Relaxed);
+        }
+        let needed = shared.needed.load(Ordering::Relaxed);
+        shared
+            .streak
+            .store((streak + 1).min(needed), Ordering::Relaxed);
+        if streak >= needed && !shared.seen_to.load(Ordering::Acquire) && self.is_watched() {
+            shared.begin();
         }
     }
 }
 
 impl Drop for Bursts {
+    /// Nobody waits for the thread: it may have to wait for a processor.
     fn drop(&mut self) {
         *self.shared.closed.lock() = true;
         self.shared.changed.notify_all();
-        let watcher = std::mem::replace(self.watcher.get_mut(), Watcher::IsNone);
-        if let Watcher::Is(thread) = watcher
-            && thread.join().is_err()
-        {
-            log::error!("the thread that sees to bursts has panicked");
-        }
     }
 }
 
 impl Shared {
     fn begin(&self) {
-        let _locked = self.closed.lock();
+        // Where the watcher is about to sleep, the next request begins it.
+        let Some(_locked) = self.closed.try_lock() else {
+            return;
+        };
+        self.streak.store(0, Ordering::Relaxed);
         self.seen_to.store(true, Ordering::Release);
         self.changed.notify_all();
     }
 
     fn watch(&self, way: &Way) {
-        if matches!(way, Way::Together) {
-            together::prepare();
+        if matches!(way, Way::Together)
+            && let Err(errno) = plyfs_sys::thread::give_way()
+        {
+            return log::debug!("each request is slept for: {errno}");
         }
         let mut closed = self.closed.lock();
         while !*closed {
@@ -196,21 +219,24 @@ impl Shared {
             }
             drop(closed);
             let before = self.burst.count();
-            match way {
+            let done = match way {
                 Way::Together => together::until_silence(&self.burst),
                 Way::Polling(device) => polling::until_silence(&self.burst, device),
-            }
-            self.learn(self.burst.count().wrapping_sub(before));
+            };
+            let served = self.burst.count().wrapping_sub(before);
+            self.learn(done.then_some(served));
             closed = self.closed.lock();
             self.seen_to.store(false, Ordering::Release);
         }
     }
 
-    fn learn(&self, served: u32) {
+    /// How many requests were served; `None` if nothing could be done for them.
+    fn learn(&self, served: Option<u32>) {
         let needed = self.needed.load(Ordering::Relaxed);
-        let next = match served >= WORTH {
-            true => FEW,
-            false => (needed * 2).min(MANY),
+        let next = match served {
+            Some(WORTH..) => FEW,
+            Some(_) => (needed * 2).min(MANY),
+            None => (needed * 4).min(HOPELESS),
         };
         self.needed.store(next, Ordering::Relaxed);
     }
@@ -235,10 +261,10 @@ impl Burst {
 
     pub(super) fn has_ended(&self, now: u64) -> bool {
         let last = self.last.load(Ordering::Relaxed);
-        now.saturating_sub(last) > SILENCE.as_nanos() as u64
+        now.saturating_sub(last) > SILENCE_NANOS
     }
 
-    /// The thread that the last request came from, if the daemon can see it.
+    /// The thread that the last request came from, where it has a number that should mean it here.
     pub(super) fn client(&self) -> Option<Pid> {
         thread(&self.client)
     }
@@ -298,7 +324,7 @@ mod tests {
         });
         for _ in 0..3 {
             wait_for(|| {
-                (0..MANY * 2).for_each(|_| bursts.request(0));
+                (0..MANY * 2).for_each(|_| bursts.request(0, 0));
                 polls(&device)
             });
             wait_for(|| !polls(&device));
@@ -312,7 +338,7 @@ mod tests {
             Some(Way::Polling(device))
         });
         for _ in 0..4 * FEW {
-            bursts.request(0);
+            bursts.request(0, 0);
             assert!(!polls(&device));
             std::thread::sleep(SILENCE);
         }
@@ -322,12 +348,39 @@ mod tests {
     fn short_bursts_make_it_reluctant_and_long_ones_do_not() {
         let bursts = Bursts::new(device(), |_| Some(Way::Together));
         let needed = || bursts.shared.needed.load(Ordering::Relaxed);
-        bursts.shared.learn(WORTH - 1);
+        bursts.shared.learn(Some(WORTH - 1));
         assert_eq!(needed(), 2 * FEW);
-        (0..20).for_each(|_| bursts.shared.learn(3));
+        (0..20).for_each(|_| bursts.shared.learn(Some(3)));
         assert_eq!(needed(), MANY);
-        bursts.shared.learn(WORTH);
+        bursts.shared.learn(Some(WORTH));
         assert_eq!(needed(), FEW);
+    }
+
+    /// Each request began it again, in vain.
+    #[test]
+    fn a_client_that_cannot_be_seen_is_soon_not_looked_for() {
+        let bursts = Bursts::new(device(), |_| Some(Way::Together));
+        let shared = &bursts.shared;
+        let needed = || shared.needed.load(Ordering::Relaxed);
+        wait_for(|| {
+            (0..2 * HOPELESS).for_each(|_| bursts.request(0, 0));
+            needed() == HOPELESS
+        });
+        wait_for(|| !shared.seen_to.load(Ordering::Relaxed));
+        shared.streak.store(0, Ordering::Relaxed);
+        for _ in 0..HOPELESS / 2 {
+            bursts.request(0, 0);
+            assert!(!shared.seen_to.load(Ordering::Relaxed));
+        }
+        assert!(shared.streak.load(Ordering::Relaxed) <= HOPELESS / 2);
+    }
+
+    #[test]
+    fn what_moves_much_data_is_no_burst() {
+        let bursts = Bursts::new(device(), |_| Some(Way::Together));
+        bursts.shared.together.store(true, Ordering::Relaxed);
+        (0..MANY).for_each(|_| bursts.request(0, LITTLE + 1));
+        assert_eq!(bursts.shared.streak.load(Ordering::Relaxed), 0);
     }
 
     /// The reader is where the client is while there is a burst, and goes where it likes afterwards.
@@ -343,10 +396,18 @@ mod tests {
         let bound = || rustix::thread::sched_getaffinity(None).unwrap() != all;
         for _ in 0..3 {
             wait_for(|| {
-                (0..MANY * 2).for_each(|_| bursts.request(me));
+                (0..MANY * 2).for_each(|_| bursts.request(me, 0));
                 bound()
             });
-            wait_for(|| !bound());
+            // Threads that it starts are where they like at once, and it lets itself go at the latest when
+            // there is a request again.
+            let (tell, told) = std::sync::mpsc::channel();
+            let pool = super::super::pool::Pool::new("test", 1);
+            pool.run(move || tell.send(rustix::thread::sched_getaffinity(None)).unwrap());
+            assert_eq!(told.recv().unwrap(), Ok(all));
+            std::thread::sleep(2 * SILENCE);
+            bursts.request(me, 0);
+            assert!(!bound());
         }
     }
 }

@@ -11,20 +11,22 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::bursts::{Burst, SILENCE, nanoseconds};
 
-/// Polls as long as requests come.
-pub(super) fn until_silence(burst: &Burst, device: &OwnedFd) {
-    set_waiting(device, false);
+/// Polls as long as requests come. `false` if that cannot be.
+pub(super) fn until_silence(burst: &Burst, device: &OwnedFd) -> bool {
+    if !set_waiting(device, false) {
+        return false;
+    }
     loop {
         std::thread::sleep(SILENCE);
         if burst.has_ended(nanoseconds()) {
             break;
         }
     }
-    set_waiting(device, true);
+    set_waiting(device, true)
 }
 
-/// Whether reads of the connection wait for a request.
-fn set_waiting(device: &OwnedFd, waiting: bool) {
+/// Whether reads of the connection wait for a request. `false` if that cannot be said.
+fn set_waiting(device: &OwnedFd, waiting: bool) -> bool {
     let fd = device.as_fd();
     let set = fcntl_getfl(fd).and_then(|mut flags| {
         flags.set(OFlags::NONBLOCK, !waiting);
@@ -33,4 +35,5 @@ fn set_waiting(device: &OwnedFd, waiting: bool) {
     if let Err(errno) = set {
         log::debug!("cannot change how requests are read: {errno}");
     }
+    set.is_ok()
 }

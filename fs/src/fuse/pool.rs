@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::together;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A few threads that run jobs in the order they come. Each is started when there is a job and nobody
@@ -88,6 +90,7 @@ impl Pool {
 
 impl Shared {
     fn work(&self) {
+        together::leave_reader();
         let mut queue = self.queue.lock();
         loop {
             match queue.jobs.pop_front() {

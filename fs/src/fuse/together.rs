@@ -10,12 +10,17 @@
 //! - the reader is bound to the client's processor, which is looked for anew every [`LOOK`] (`processor`
 //!   in proc_pid_stat(5)). Left to itself it may come to run beside this thread, and stay.
 //!
-//! What else wants the other processor has it at once: this thread has the lowest priority, which leaves it 15
-//! in 1,000. Bound is only the reader, only to processors that it may use, and only until the burst ends.
-//! Where a client may use other processors than the reader, or cannot be seen, nothing is done.
+//! What else wants the other processor gets nearly all of it: this thread has the lowest priority, which
+//! leaves it 15 in 1,000. Bound is only the reader, only to processors that it may use, and only until the
+//! burst ends: whoever notices that first, this thread, which may have to wait for a processor, or the reader,
+//! [lets it go](Binding). Where a client may use other processors than the reader, or cannot be seen, nothing is
+//! done.
 
-use rustix::process::{Pid, setpriority_process};
-use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, getpid};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::bursts::{Burst, nanoseconds};
 
@@ -23,61 +28,93 @@ use super::bursts::{Burst, nanoseconds};
 const LOOK: u64 = 1_000_000;
 /// How often the clock is read: after so many pauses of the processor.
 const PAUSES: u32 = 64;
-const LOWEST_PRIORITY: i32 = 19;
 
-/// Makes this thread one that stands in nobody's way. It cannot be taken back (setpriority(2)).
-pub(super) fn prepare() {
-    if let Err(errno) = setpriority_process(Some(gettid()), LOWEST_PRIORITY) {
-        log::debug!("cannot lower the priority of a thread: {errno}");
-    }
-}
-
-/// Keeps client and reader together as long as requests come.
-pub(super) fn until_silence(burst: &Burst) {
+/// Keeps client and reader together as long as requests come. `false` if that cannot be.
+pub(super) fn until_silence(burst: &Burst) -> bool {
     let Some(mut pair) = Pair::of(burst) else {
-        // Looked for again with the next burst, which takes longer to begin.
-        return;
+        return false;
     };
     let mut looked = nanoseconds();
     loop {
         (0..PAUSES).for_each(|_| std::hint::spin_loop());
         let now = nanoseconds();
         if burst.has_ended(now) {
-            return;
+            return true;
         }
         if now.saturating_sub(looked) >= LOOK {
             looked = now;
             if let Some(client) = burst.client()
                 && pair.follow(client).is_none()
             {
-                return;
+                return false;
             }
         }
     }
 }
 
+/// How the reader is bound.
+#[derive(Debug, Default)]
+pub(super) struct Binding {
+    /// What it may use again when it is let go; `None` while it is not bound.
+    free: Mutex<Option<CpuSet>>,
+    is_bound: AtomicBool,
+}
+
+impl Binding {
+    pub(super) fn is_bound(&self) -> bool {
+        self.is_bound.load(Ordering::Relaxed)
+    }
+
+    fn bind(&self, reader: Pid, to: &CpuSet, free: &CpuSet) -> Option<()> {
+        let mut bound = self.free.lock();
+        sched_setaffinity(Some(reader), to).ok()?;
+        *bound = Some(*free);
+        self.is_bound.store(true, Ordering::Relaxed);
+        Some(())
+    }
+
+    /// Lets the reader go where it could go before.
+    pub(super) fn undo(&self, reader: Pid) {
+        let mut bound = self.free.lock();
+        let Some(free) = *bound else { return };
+        match sched_setaffinity(Some(reader), &free) {
+            Ok(()) => {
+                *bound = None;
+                self.is_bound.store(false, Ordering::Relaxed);
+            }
+            // Tried again with the next request, or burst.
+            Err(errno) => log::debug!("a thread stays bound to a processor: {errno}"),
+        }
+    }
+}
+
 /// The reader beside its client, and this thread on the other processor. Dropping it lets them go.
-struct Pair {
+struct Pair<'b> {
+    burst: &'b Burst,
     reader: Pid,
     /// The two processors.
     both: CpuSet,
+    /// What the threads are given back: those two, or whatever there is if nobody said that it be those.
+    free: CpuSet,
     at: Option<usize>,
 }
 
-impl Pair {
+impl<'b> Pair<'b> {
     /// `None` where there are not two processors, or the client may use others.
-    fn of(burst: &Burst) -> Option<Self> {
-        let reader = burst.reader()?;
+    fn of(burst: &'b Burst) -> Option<Self> {
+        let (reader, client) = (burst.reader()?, burst.client()?);
         let both = sched_getaffinity(Some(reader)).ok()?;
-        let mut pair = Self {
-            reader,
-            both,
-            at: None,
-        };
         if both.count() != 2 {
             return None;
         }
-        pair.follow(burst.client()?)?;
+        let mut pair = Self {
+            burst,
+            reader,
+            both,
+            free: unless_said_otherwise(reader, both)?,
+            at: None,
+        };
+        pair.follow(client)?;
         Some(pair)
     }
 
@@ -86,7 +123,7 @@ impl Pair {
         let (Ok(may), Some(at)) = (sched_getaffinity(Some(client)), processor_of(client)) else {
             return self.at.map(drop);
         };
-        if self.at == Some(at) {
+        if self.at == Some(at) && self.burst.binding.is_bound() {
             return Some(());
         }
         let (mut here, mut other) = (CpuSet::new(), self.both);
@@ -99,20 +136,36 @@ impl Pair {
         self.at = Some(at);
         // First away from there, so that the reader is not beside this thread.
         sched_setaffinity(None, &other).ok()?;
-        sched_setaffinity(Some(self.reader), &here).ok()
+        self.burst.binding.bind(self.reader, &here, &self.free)
     }
 }
 
-impl Drop for Pair {
+impl Drop for Pair<'_> {
     fn drop(&mut self) {
-        if self.at.is_none() {
-            return;
+        self.burst.binding.undo(self.reader);
+        if let Err(errno) = sched_setaffinity(None, &self.free) {
+            log::debug!("a thread stays bound to a processor: {errno}");
         }
-        for thread in [Some(self.reader), None] {
-            if let Err(errno) = sched_setaffinity(thread, &self.both) {
-                log::debug!("a thread stays bound to a processor: {errno}");
-            }
-        }
+    }
+}
+
+/// All processors, if a thread that may use these may use whatever there is; these, if somebody said so
+/// (taskset(1)). What is given back is then right for processors that are added later, too.
+fn unless_said_otherwise(thread: Pid, these: CpuSet) -> Option<CpuSet> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    sched_setaffinity(Some(thread), &all).ok()?;
+    match sched_getaffinity(Some(thread)) {
+        Ok(now) if now == these => Some(all),
+        _ => sched_setaffinity(Some(thread), &these).ok().map(|()| these),
+    }
+}
+
+/// Lets a thread that the reader has started go where the process may: it is bound as the reader was.
+pub(super) fn leave_reader() {
+    let free = sched_getaffinity(Some(getpid()));
+    if let Err(errno) = free.and_then(|free| sched_setaffinity(None, &free)) {
+        log::debug!("a thread stays bound to a processor: {errno}");
     }
 }
 
@@ -127,6 +180,8 @@ fn processor_of(thread: Pid) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::thread::gettid;
+
     use super::*;
 
     #[test]

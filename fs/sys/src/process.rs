@@ -3,7 +3,6 @@
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -129,22 +128,22 @@ impl SignalQueue {
         }
     }
 
-    /// Waits for one of the signals for this long at most (sigtimedwait(2)).
+    /// Takes one of the signals that has come already (sigtimedwait(2)).
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_for(&self, time: Duration) -> Result<Option<Signal>> {
-        let received = self.take(Some(time))?;
+    pub fn pending(&self) -> Result<Option<Signal>> {
+        let at_once = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let received = self.take(Some(&at_once))?;
         Ok(received.map(|received| received.signal))
     }
 
     /// One of the signals, if there was one before the time was over, or another signal came.
-    fn take(&self, time: Option<Duration>) -> Result<Option<Received>> {
-        let time = time.map(|time| libc::timespec {
-            tv_sec: time.as_secs() as libc::time_t,
-            tv_nsec: time.subsec_nanos().into(),
-        });
-        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    fn take(&self, time: Option<&libc::timespec>) -> Result<Option<Received>> {
+        let time = time.map_or(std::ptr::null(), std::ptr::from_ref);
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         // SAFETY: the set is initialised, there is room for the information, and the time is one, or
         // null for no end.

@@ -6,6 +6,7 @@ use rustix::fs::Mode;
 use rustix::thread::UnshareFlags;
 
 use crate::Result;
+use crate::process::last_error;
 
 thread_local! {
     /// The file creation mask of this thread, once it is its own.
@@ -32,6 +33,21 @@ pub fn set_umask(mask: u32) -> Result<()> {
     rustix::process::umask(mask);
     UMASK.set(Some(mask));
     Ok(())
+}
+
+/// Makes the calling thread one that gives way to all others: of the ordinary policy, and the lowest
+/// priority of that (sched(7)). It cannot be taken back without privileges.
+///
+/// # Errors
+/// `PERM` if it is to stay what it is, and gives way already (SCHED_IDLE).
+pub fn give_way() -> Result<()> {
+    const LOWEST: i32 = 19;
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and the parameters are those of that policy.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters) } != 0 {
+        return Err(last_error());
+    }
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST)
 }
 
 fn own_fs_state() -> Result<()> {
