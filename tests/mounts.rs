@@ -319,6 +319,23 @@ fn a_work_directory_serves_one_mount() {
     });
 }
 
+/// A table that grows where there are threads waits for all processors, ten milliseconds and more. Room that
+/// was made before fork(2) is not there in the child.
+#[test]
+fn the_table_of_descriptors_is_large_from_the_start() {
+    inside("the_table_of_descriptors_is_large_from_the_start", || {
+        let mut stack = Stack::new(1);
+        stack.mount();
+        let daemon = daemon_of(&stack.merged("")).unwrap();
+        let status = format!("/proc/{}/status", daemon.as_raw_nonzero());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+        let size: u64 = line.unwrap().trim().parse().unwrap();
+        assert!(size >= 512, "{size}");
+        stack.unmount();
+    });
+}
+
 #[test]
 fn unmounting_waits_for_the_daemon() {
     inside("unmounting_waits_for_the_daemon", || {

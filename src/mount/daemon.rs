@@ -215,9 +215,6 @@ fn keep(
 }
 
 fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outcome {
-    if let Err(errno) = plyfs_fs::reserve_descriptors() {
-        log::debug!("no room for many descriptors: {errno}");
-    }
     require_for_passthrough(&plan)?;
     // Nothing is mounted yet that would be left behind.
     signals.unblock().doing("let signals through")?;
@@ -231,6 +228,10 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outc
     let session = fuse::Session::start(overlay, device, &plan.transport);
     let started = session.doing("start the FUSE session").and_then(|session| {
         caller.mounted(&signals)?;
+        // Not before: a copy of the process has room for the descriptors that are open.
+        if let Err(errno) = plyfs_fs::reserve_descriptors() {
+            log::debug!("no room for many descriptors: {errno}");
+        }
         unmount_on_signal(signals, target.clone());
         caller.ready()?;
         Ok(session)

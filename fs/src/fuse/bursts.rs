@@ -26,7 +26,7 @@ use super::{polling, together};
 
 /// Requests further apart than this do not follow each other. It is what a program needs to be woken, to
 /// work a little, and to ask again.
-const GAP_NANOS: u64 = 100_000;
+const GAP_NANOS: u64 = 150_000;
 /// A burst has ended when there was no request for this long.
 pub(super) const SILENCE: Duration = Duration::from_micros(200);
 const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
@@ -34,6 +34,8 @@ const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
 const FEW: u32 = 16;
 const MANY: u32 = 1024;
 const HOPELESS: u32 = 64 * MANY;
+/// More are not counted: a few interruptions make even of the longest burst none.
+const ENOUGH: u32 = 16 * FEW;
 /// How many must come then, so that what is saved for them is more than what is wasted at the end.
 const WORTH: u32 = 64;
 
@@ -177,9 +179,10 @@ impl Bursts {
             return shared.streak.store(streak / 2, Ordering::Relaxed);
         }
         let needed = shared.needed.load(Ordering::Relaxed);
+        let most = needed.max(ENOUGH);
         shared
             .streak
-            .store((streak + 1).min(needed), Ordering::Relaxed);
+            .store((streak + 1).min(most), Ordering::Relaxed);
         if streak >= needed && !shared.seen_to.load(Ordering::Acquire) && self.is_watched() {
             shared.begin();
         }
@@ -200,7 +203,6 @@ impl Shared {
         let Some(_locked) = self.closed.try_lock() else {
             return;
         };
-        self.streak.store(0, Ordering::Relaxed);
         self.seen_to.store(true, Ordering::Release);
         self.changed.notify_all();
     }
@@ -225,6 +227,9 @@ impl Shared {
             };
             let served = self.burst.count().wrapping_sub(before);
             self.learn(done.then_some(served));
+            if !done {
+                self.streak.store(0, Ordering::Relaxed);
+            }
             closed = self.closed.lock();
             self.seen_to.store(false, Ordering::Release);
         }

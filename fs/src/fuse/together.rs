@@ -16,9 +16,11 @@
 //! [lets it go](Binding). Where a client may use other processors than the reader, or cannot be seen, nothing is
 //! done.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, getpid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -170,12 +172,24 @@ pub(super) fn leave_reader() {
 }
 
 /// The processor that a thread runs on, or last ran on.
+///
+/// Nothing is allocated for it: this thread may be kept from running at any time, and whoever allocates next,
+/// the reader, would wait for it.
 fn processor_of(thread: Pid) -> Option<usize> {
-    let path = format!("/proc/{}/stat", thread.as_raw_nonzero());
-    let stat = std::fs::read_to_string(path).ok()?;
+    let mut buffer = [0; 1024];
+    let mut path = &mut buffer[..64];
+    write!(path, "/proc/{}/stat", thread.as_raw_nonzero()).ok()?;
+    let left = path.len();
+    let path = str::from_utf8(&buffer[..64 - left]).ok()?;
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let length = rustix::io::read(&file, &mut buffer).ok()?;
     // The second field is the name of the program, in parentheses, which may contain anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(39 - 3)?.parse().ok()
+    let stat = &buffer[..length];
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = str::from_utf8(&stat[end + 1..])
+        .ok()?
+        .split_ascii_whitespace();
+    fields.nth(39 - 3)?.parse().ok()
 }
 
 #[cfg(test)]
