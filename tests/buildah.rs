@@ -64,6 +64,7 @@ fn what_buildah_builds_is_what_it_builds_on_the_kernels_overlay() {
 
 /// Changes in a container and in a volume that keeps none.
 const IN_A_CONTAINER: &str = r#"
+    set -e
     c=$(buildah from built)
     mkdir volume; echo host >volume/f
     run="buildah run --isolation chroot"

@@ -128,7 +128,8 @@ impl SignalQueue {
         }
     }
 
-    /// Takes one of the signals that has come already (sigtimedwait(2)).
+    /// Takes one of the signals that has come already (sigtimedwait(2)). Those that are to be
+    /// ignored, as in what a shell runs in the background, are not told of.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -137,8 +138,12 @@ impl SignalQueue {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        let received = self.take(Some(&at_once))?;
-        Ok(received.map(|received| received.signal))
+        while let Some(received) = self.take(Some(&at_once))? {
+            if !is_ignored(received.signal) {
+                return Ok(Some(received.signal));
+            }
+        }
+        Ok(None)
     }
 
     /// One of the signals, if there was one before the time was over, or another signal came.
@@ -185,6 +190,15 @@ pub fn default_signals() {
     }
 }
 
+/// Whether a signal is ignored. One that is blocked besides waits all the same (sigaction(2)).
+fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks what is done, and there is room for the answer.
+    let asked = unsafe { libc::sigaction(signal.as_raw(), std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: any bytes are a valid sigaction, and these were zeroed.
+    asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
 fn signal_set(signals: &[Signal]) -> Result<libc::sigset_t> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set it is given.
@@ -229,25 +243,35 @@ mod tests {
         assert_eq!(fork(), Err(Errno::BUSY));
     }
 
+    /// To this thread, since the others of the harness do not block it.
+    fn send(signal: Signal) {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        // SAFETY: tgkill reads its three numbers.
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, signal.as_raw()) };
+        assert_eq!(sent, 0);
+    }
+
     #[test]
     fn a_blocked_signal_is_taken_by_waiting() {
         let queue = SignalQueue::block(&[Signal::USR1]).unwrap();
-        let thread = rustix::thread::gettid();
-        let pid = rustix::process::getpid();
-        // To this thread, since the others of the harness do not block it.
-        // SAFETY: tgkill reads its three numbers.
-        let sent = unsafe {
-            libc::syscall(
-                libc::SYS_tgkill,
-                pid.as_raw_nonzero().get(),
-                thread.as_raw_nonzero().get(),
-                libc::SIGUSR1,
-            )
-        };
-        assert_eq!(sent, 0);
+        assert_eq!(queue.pending(), Ok(None));
+        send(Signal::USR1);
         let received = queue.wait().unwrap();
         assert_eq!(received.signal, Signal::USR1);
         assert!(received.from_process);
+        queue.unblock().unwrap();
+    }
+
+    #[test]
+    fn a_signal_that_is_ignored_is_not_told_of() {
+        let queue = SignalQueue::block(&[Signal::USR2]).unwrap();
+        for (disposition, told) in [(libc::SIG_IGN, None), (libc::SIG_DFL, Some(Signal::USR2))] {
+            // SAFETY: neither is code of this program.
+            unsafe { libc::signal(libc::SIGUSR2, disposition) };
+            send(Signal::USR2);
+            assert_eq!(queue.pending(), Ok(told));
+        }
         queue.unblock().unwrap();
     }
 }
