@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use common::*;
@@ -673,6 +674,20 @@ fn a_very_deep_tree_can_be_used() {
         fs.forget(*id, 1);
     }
     assert_eq!(fs.known_nodes(), 1);
+    remove_chain(&stack.upper(""), "d");
+}
+
+/// Removes directories each of which has but the next one, all of one name, from the top.
+///
+/// `remove_dir_all` holds a descriptor for each level, and with a limit of 1024 the other tests of this process
+/// would be without one.
+fn remove_chain(parent: &Path, name: &str) {
+    let (top, rest) = (parent.join(name), parent.join("rest"));
+    while fs::rename(top.join(name), &rest).is_ok() {
+        fs::remove_dir(&top).unwrap();
+        fs::rename(&rest, &top).unwrap();
+    }
+    fs::remove_dir(&top).unwrap();
 }
 
 /// A kernel that gathers writes knows when a program wrote, and says so if it matters. The time the
