@@ -219,8 +219,15 @@ pub fn remove_below(dir: BorrowedFd<'_>, depth: usize, errors: &mut BTreeSet<Str
     let mut buffer = [MaybeUninit::uninit(); 320];
     let mut listing = RawDir::new(dir, &mut buffer);
     while let Some(entry) = listing.next() {
-        let removed = entry.and_then(|entry| remove(dir, &entry, depth, errors));
-        if let Err(errno) = removed {
+        let entry = match entry {
+            Ok(entry) => entry,
+            // Of a directory that is removed itself: each further reading would tell the same.
+            Err(errno) => {
+                errors.insert(error(errno));
+                return;
+            }
+        };
+        if let Err(errno) = remove(dir, &entry, depth, errors) {
             errors.insert(error(errno));
         }
     }
