@@ -36,14 +36,19 @@ pub fn differing_lines(kernel: &str, plyfs: &str, separator: char) -> [String; 2
 /// The kernel copies a file up when it is opened for writing, and plyfs, which is not told of opening,
 /// when it is written to; so the kernel may have more, but not less.
 pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
-    let brief = |line: &str| {
+    let [kernel_redirects, plyfs_redirects] =
+        [kernel, plyfs].map(|side| redirects(side, separator));
+    let brief = |line: &str, redirects: &Redirects<'_>| {
         let mut words = line.split(' ');
         let name_and_kind: Vec<_> = words.by_ref().take(2).collect();
         let path = name_and_kind[0];
         let is_file = name_and_kind.get(1) == Some(&"file");
         let records = words
-            .filter(|word| word.contains(".overlay.") && !leads_to_itself(path, word))
-            .map(|word| last_name(path, word, is_file));
+            .filter(|word| word.contains(".overlay."))
+            .filter_map(|word| match is_file {
+                true => file_record(path, word),
+                false => directory_record(path, word, redirects),
+            });
         let all: Vec<_> = name_and_kind
             .iter()
             .map(|word| (*word).to_owned())
@@ -53,7 +58,8 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
     };
     // Which of the names of one file in the index are in the upper layer already tells nothing.
     let counted = |line: &String| line.contains(".overlay.nlink=");
-    let lines = plyfs.split(separator).map(brief);
+    let lines = plyfs.split(separator);
+    let lines = lines.map(|line| brief(line, &plyfs_redirects));
     let (elsewhere, plyfs): (Vec<_>, Vec<_>) = lines.partition(counted);
     let plyfs = without_ways_to(&elsewhere, plyfs, kernel, separator);
     // The kernel makes a directory opaque before a rename that fails. Where plyfs has to, and does not,
@@ -70,7 +76,7 @@ pub fn leftovers(kernel: &str, plyfs: &str, separator: char) -> [String; 2] {
     let kernel: Vec<_> = kernel
         .split(separator)
         .filter(|line| names.contains(&name(line)))
-        .map(brief)
+        .map(|line| brief(line, &kernel_redirects))
         .map(|line| opaque_alone(&line).unwrap_or(line))
         .collect();
     [kernel, plyfs].map(|lines| lines.join(&separator.to_string()))
@@ -98,31 +104,67 @@ fn without_ways_to(
     lines
 }
 
-/// A record, of a redirect of a file only the last name. The kernel writes a path where the file has other
-/// names in the lower layer, plyfs when it is given another.
-///
-/// So of one of a directory, if the path leads to its own parent: the kernel keeps that of a rename to
-/// another directory that failed.
-fn last_name(path: &str, record: &str, is_file: bool) -> String {
-    let Some((namespace, to)) = record.split_once(".overlay.redirect=") else {
-        return record.to_owned();
-    };
-    let parent = |path: &str| path.rsplit_once('/').map(|(parent, _)| parent.to_owned());
-    match to.rsplit_once('/') {
-        Some((_, name)) if is_file || parent(path) == parent(to) => {
-            format!("{namespace}.overlay.redirect={name}")
-        }
-        _ => record.to_owned(),
+/// Redirects by the paths that have them.
+type Redirects<'a> = BTreeMap<&'a str, &'a str>;
+
+const REDIRECT: &str = ".overlay.redirect=";
+
+fn redirects(side: &str, separator: char) -> Redirects<'_> {
+    let lines = side.split(separator);
+    lines
+        .filter_map(|line| {
+            let (path, words) = line.split_once(' ')?;
+            let redirect = words.split(' ').find_map(|word| word.split_once(REDIRECT));
+            Some((path, redirect?.1))
+        })
+        .collect()
+}
+
+/// Where a path of an upper directory leads in the layers below, by its redirect and those above it.
+fn below(path: &str, redirects: &Redirects<'_>) -> String {
+    match redirects.get(path) {
+        Some(to) if to.starts_with('/') => (*to).to_owned(),
+        Some(name) => beside(path, name, redirects),
+        None => without_redirect(path, redirects),
     }
 }
 
-/// Whether a record is a redirect to the name it is at, which says nothing. The kernel writes one before
-/// a rename that fails.
-fn leads_to_itself(path: &str, record: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    record
-        .split_once(".overlay.redirect=")
-        .is_some_and(|(_, to)| to == name || to == path)
+fn without_redirect(path: &str, redirects: &Redirects<'_>) -> String {
+    match path.rsplit_once('/') {
+        Some((_, "")) | None => path.to_owned(),
+        Some((_, name)) => beside(path, name, redirects),
+    }
+}
+
+/// What a name leads to in the directory of a path.
+fn beside(path: &str, name: &str, redirects: &Redirects<'_>) -> String {
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let parent = match parent {
+        "" => String::new(),
+        parent => below(parent, redirects),
+    };
+    format!("{parent}/{name}")
+}
+
+/// A record of a file, of a redirect only the last name, and none that is its own. The kernel writes a path
+/// where the file has other names in the lower layer, plyfs when it is given another.
+fn file_record(path: &str, record: &str) -> Option<String> {
+    let Some((namespace, to)) = record.split_once(REDIRECT) else {
+        return Some(record.to_owned());
+    };
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let leads_to_itself = to == path || to == last(path);
+    (!leads_to_itself).then(|| format!("{namespace}{REDIRECT}{}", last(to)))
+}
+
+/// A record of a directory, of a redirect where it leads, and none if it says nothing: the kernel keeps
+/// that of a rename that failed.
+fn directory_record(path: &str, record: &str, redirects: &Redirects<'_>) -> Option<String> {
+    let Some((namespace, _)) = record.split_once(REDIRECT) else {
+        return Some(record.to_owned());
+    };
+    let to = below(path, redirects);
+    (to != without_redirect(path, redirects)).then(|| format!("{namespace}{REDIRECT}{to}"))
 }
 
 /// In what two results differ, without their values: fields of the first line that differs, or error
