@@ -51,7 +51,15 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
         let link = matches!(step.op, Op::Link { .. }) && user;
         // The kernel copies a file up, and breaks its links, even if nothing is set then.
         let fails = matches!(step.op, Op::Setxattr { flags, .. } if flags.bits != 0);
-        let link = link || generator.linked && fails;
+        // And gives a symbolic link another number, where it cannot note on it what it is a copy of.
+        let of_link = matches!(
+            step.op,
+            Op::Setxattr {
+                what: Object::Link(_),
+                ..
+            }
+        );
+        let link = link || fails && (generator.linked || user && of_link);
         // Reading a hole in a mapping makes it data, in memory.
         let seeks = |whence| matches!(whence, Whence::Data | Whence::Hole);
         let hole = generator.mapped && matches!(step.op, Op::Seek { whence, .. } if seeks(whence));

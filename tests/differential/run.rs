@@ -378,12 +378,12 @@ impl Running<'_> {
         if self.program.base == Base::Disk || !self.set.keeps_numbers(is_initial_namespace()) {
             return self.fresh(answers);
         }
-        let set = self.set;
+        let (set, program) = (self.set, self.program);
         let mut numbers = self.numbers.iter_mut();
         answers.map(|answer| {
-            numbers
-                .next()
-                .map_or_else(String::new, |n| set.comparable(n.canonical(answer)))
+            numbers.next().map_or_else(String::new, |n| {
+                set.comparable(n.canonical(answer), program)
+            })
         })
     }
 
@@ -391,7 +391,7 @@ impl Running<'_> {
     fn fresh(&self, answers: [&str; 2]) -> [String; 2] {
         answers.map(|answer| {
             let answer = Numbers::default().canonical(answer);
-            let answer = self.set.comparable(answer);
+            let answer = self.set.comparable(answer, self.program);
             match self.program.base {
                 Base::Disk => known::without_directory_times(&answer),
                 Base::Memory => answer,
