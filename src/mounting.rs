@@ -14,9 +14,9 @@ use crate::cli::{MountArgs, UmountArgs};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::backend::Wish;
 use crate::mount::connection;
-use crate::mount::daemon::{self, Announce, Plan};
+use crate::mount::daemon::{self, Announce, Place, Plan};
+use crate::mount::keeper;
 use crate::mount::options::Options;
-use crate::mount::{keeper, table};
 use crate::stack::{self, Subject};
 use crate::{output, personality, storage};
 
@@ -43,8 +43,8 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
             "lowerdir= names the layers; an image or a container cannot be given besides",
         ));
     }
-    let plan = plan_directories(&options, target)?;
-    table::refuse_place(&plan.overlay, &plan.connection.target)?;
+    let mut plan = plan_directories(&options, target)?;
+    plan.place = Place::Free;
     serve(plan, args.foreground, &nothing)
 }
 
@@ -99,8 +99,8 @@ fn mount_from_store(
     let store = storage::open_existing(store)?;
     if let (Some(image), None, true) = (image, name, options.read_only) {
         let subject = Subject::image_of(&store, store.image(image)?)?;
-        let plan = stack::plan(&store, &subject, options, target, true)?;
-        table::refuse_place(&plan.overlay, &plan.connection.target)?;
+        let mut plan = stack::plan(&store, &subject, options, target, true)?;
+        plan.place = Place::Free;
         return serve(plan, args.foreground, &nothing);
     }
     let (container, made) = stack::container(&store, name, image)?;
@@ -115,8 +115,8 @@ fn mount_from_store(
         Ok(())
     };
     let plan = stack::plan(&store, &subject, options, target, options.read_only);
-    let served = plan.and_then(|plan| {
-        table::refuse_place(&plan.overlay, &plan.connection.target)?;
+    let served = plan.and_then(|mut plan| {
+        plan.place = Place::Free;
         serve(plan, args.foreground, &announce)
     });
     // What fails later, in the foreground, is no reason to remove what was written.

@@ -16,7 +16,7 @@ use rustix::mount::MountFlags;
 use crate::failure::{Failure, Outcome};
 use crate::mount::backend::Wanted;
 use crate::mount::connection::Request;
-use crate::mount::daemon::Plan;
+use crate::mount::daemon::{Place, Plan};
 use crate::mount::options::Options;
 use crate::mount::table;
 use crate::{namespace, storage};
@@ -358,6 +358,7 @@ pub(crate) fn with_transport(
         transport,
         connection,
         backend: Wanted::of(options),
+        place: Place::Any,
         patience: Duration::ZERO,
         hold: None,
     }

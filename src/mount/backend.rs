@@ -18,7 +18,7 @@ use plyfs_fs::fuse::Sent;
 use plyfs_fs::{Config, Overlay, Volatile};
 
 use super::connection;
-use super::daemon::Plan;
+use super::daemon::{Place, Plan};
 use super::hindrance::Hindrance;
 use super::kernel::{self, Mode, Mounted};
 use super::options::Options;
@@ -140,7 +140,8 @@ pub(crate) enum Backend {
 
 /// Chooses what serves a mount, and says so to who wants to hear it.
 pub(crate) fn choose(plan: &Plan) -> Outcome<Backend> {
-    table::refuse_used(&plan.overlay)?;
+    let place = (plan.place == Place::Free).then_some(&*plan.connection.target);
+    table::refuse(&plan.overlay, place)?;
     let hindrance = match plan.backend.wish {
         Wish::Fuse => return fuse(plan, &"it was asked for"),
         Wish::Kernel => match hindrance(plan, None) {

@@ -31,10 +31,20 @@ pub(crate) struct Plan {
     pub(crate) transport: fuse::Options,
     pub(crate) connection: Request,
     pub(crate) backend: Wanted,
+    pub(crate) place: Place,
     /// How long to wait for directories that another mount has.
     pub(crate) patience: Duration,
     /// Something that is to be held as long as the mount lives: a lock.
     pub(crate) hold: Option<Box<dyn std::any::Any>>,
+}
+
+/// Where a mount may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where it hides no other union and does not contain itself.
+    Free,
+    /// Wherever it was asked for: who asked knows what it hides, or nobody else sees the place.
+    Any,
 }
 
 /// Signals that ask a daemon to end.

@@ -95,27 +95,33 @@ fn is_changed_by_overlay(table: &str, dir: &Path) -> bool {
     })
 }
 
-/// Refuses directories for changes that an overlay of the kernel has already.
-pub(crate) fn refuse_used(overlay: &Config) -> Outcome {
+/// Refuses directories for changes that an overlay of the kernel has already; and a place, if one is to be free,
+/// where the mount would hide another one, or contain itself.
+pub(crate) fn refuse(overlay: &Config, place: Option<&Path>) -> Outcome {
+    if place.is_none() && overlay.upper.is_none() {
+        return Ok(());
+    }
+    // Read once: it is long where there are many mounts.
+    let table = read();
+    if let Some(target) = place {
+        let lines: Vec<_> = table.lines().filter_map(Line::parse).collect();
+        refuse_taken(&lines, target)?;
+        refuse_inside(&lines, overlay, target)?;
+    }
+    refuse_used(&table, overlay)
+}
+
+fn refuse_used(table: &str, overlay: &Config) -> Outcome {
     let Some(upper) = &overlay.upper else {
         return Ok(());
     };
-    let table = read();
     for (role, path) in [("upper", &upper.path), ("work", &upper.work)] {
-        if is_changed_by_overlay(&table, path) {
+        if is_changed_by_overlay(table, path) {
             let path = path.clone();
             return Err(MountError::InUse { role, path }.into());
         }
     }
     Ok(())
-}
-
-/// Refuses a place where the mount would hide another one, or contain itself.
-pub(crate) fn refuse_place(overlay: &Config, target: &Path) -> Outcome {
-    let table = read();
-    let lines: Vec<_> = table.lines().filter_map(Line::parse).collect();
-    refuse_taken(&lines, target)?;
-    refuse_inside(&lines, overlay, target)
 }
 
 /// Refuses a place where a union is mounted already. To mount another on top would only hide it, and
