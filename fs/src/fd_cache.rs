@@ -80,10 +80,14 @@ impl FdCache {
     /// A cache of at most `capacity` descriptors (rounded up to a multiple of the shards).
     pub(crate) fn new(capacity: usize) -> Self {
         let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
+        let shard = |_| {
+            // Its table grows with what is in it: a mount is not to wait for room that it may never use.
+            let mut shard = LruCache::unbounded_with_hasher(NumberHash::default());
+            shard.resize(each);
+            Mutex::new(shard)
+        };
         Self {
-            shards: (0..SHARDS)
-                .map(|_| Mutex::new(LruCache::with_hasher(each, NumberHash::default())))
-                .collect(),
+            shards: (0..SHARDS).map(shard).collect(),
         }
     }
 

@@ -1,13 +1,15 @@
 //! Removing a tree that nobody else can reach.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 
 use crate::error::{Errno, Result};
+
+/// How much of a directory is read at once, in bytes: what glibc reads.
+const ROOM: usize = 32 << 10;
 
 /// Removes a name below a directory, with everything in it if it is a directory itself.
 ///
@@ -117,8 +119,9 @@ pub(crate) fn for_each_entry(
     dir: BorrowedFd<'_>,
     mut f: impl FnMut(&CStr, FileType, u64) -> Result<()>,
 ) -> Result<()> {
-    let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
-    let mut entries = RawDir::new(dir, &mut buffer);
+    // Not on the stack, each page of which would be touched, and the most of it is for few directories.
+    let mut buffer = Vec::with_capacity(ROOM);
+    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
