@@ -9,14 +9,16 @@
     reason = "a measurement that cannot go on ends"
 )]
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use plyfs_fs::attr::{Caller, Device};
+use plyfs_fs::attr::{Caller, Device, SetAttr, SetTime};
 use plyfs_fs::{Config, LowerLayer, Marks, Overlay, Patience, Records, Room, UpperLayer};
-use rustix::fs::RenameFlags;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
 
 const LAYERS: usize = 4;
 const FILES: usize = 100;
@@ -31,6 +33,7 @@ const S_IFREG: u32 = 0o100_000;
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     overlay(&mut criterion);
+    upper(&mut criterion);
     import(&mut criterion);
     criterion.final_summary();
 }
@@ -90,35 +93,127 @@ fn overlay(criterion: &mut Criterion) {
 
     let room = overlay.mkdir(&CALLER, root, OsStr::new("room"), 0o755);
     let room = room.unwrap().id;
+    let made = Cell::new(0);
+    let id = || made.get();
     let create = |name: &str| {
-        let mode = S_IFREG | 0o644;
-        let made = overlay.mknod(&CALLER, room, OsStr::new(name), mode, Device::default());
-        overlay.forget(made.unwrap().id, 1);
+        // A name that is not there, which the kernel asks for first.
+        assert!(overlay.lookup(room, OsStr::new(name)).is_err());
+        let (mode, device) = (S_IFREG | 0o644, Device::default());
+        let entry = overlay.mknod(&CALLER, room, OsStr::new(name), mode, device);
+        made.set(entry.unwrap().id);
+        overlay.getattr(room).unwrap();
     };
-    let unlink = |name: &str| overlay.unlink(room, OsStr::new(name)).unwrap();
-    group.bench_function("create", |b| {
-        b.iter_batched(
-            || overlay.unlink(room, OsStr::new("file")).ok(),
-            |_| create("file"),
-            BatchSize::PerIteration,
-        );
+    // The time of a regular file that the kernel keeps, and tells with each change of a name of it.
+    let tell_time = || {
+        let mtime = overlay.getattr(id()).unwrap().mtime;
+        let mtime = Some(SetTime::At(mtime));
+        SetAttr {
+            mtime,
+            ..SetAttr::default()
+        }
+    };
+    let unlink = |name: &str, time: &SetAttr| {
+        overlay.unlink(room, OsStr::new(name)).unwrap();
+        overlay.setattr(&CALLER, id(), time).unwrap();
+        overlay.getattr(room).unwrap();
+        overlay.forget(id(), 1);
+    };
+    let each = BatchSize::PerIteration;
+    group.bench_function("create: LOOKUP, MKNOD, GETATTR", |b| {
+        let clear = || {
+            if id() != 0 {
+                unlink("file", &tell_time());
+            }
+        };
+        b.iter_batched(clear, |()| create("file"), each);
     });
-    group.bench_function("unlink", |b| {
-        b.iter_batched(
-            || create("other"),
-            |()| unlink("other"),
-            BatchSize::PerIteration,
-        );
+    unlink("file", &tell_time());
+    group.bench_function("unlink: UNLINK, SETATTR, GETATTR, FORGET", |b| {
+        let make = || {
+            create("other");
+            tell_time()
+        };
+        b.iter_batched(make, |time| unlink("other", &time), each);
     });
     let (mut from, mut to) = ("moved", "again");
     create(from);
-    group.bench_function("rename", |b| {
+    let time = tell_time();
+    group.bench_function("rename: LOOKUP, RENAME, SETATTR, GETATTR", |b| {
         b.iter(|| {
             let (old, new) = ((room, OsStr::new(from)), (room, OsStr::new(to)));
             let flags = RenameFlags::empty();
+            assert!(overlay.lookup(room, new.1).is_err());
             overlay.rename(old, new, flags, Patience::Much).unwrap();
+            overlay.setattr(&CALLER, id(), &time).unwrap();
+            overlay.getattr(room).unwrap();
             std::mem::swap(&mut from, &mut to);
         });
+    });
+    let name = OsStr::new("dir");
+    group.bench_function("rmdir: RMDIR, GETATTR, FORGET", |b| {
+        let make = || overlay.mkdir(&CALLER, room, name, 0o755).unwrap().id;
+        let remove = |dir| {
+            overlay.rmdir(room, name).unwrap();
+            overlay.getattr(room).unwrap();
+            overlay.forget(dir, 1);
+        };
+        b.iter_batched(make, remove, each);
+    });
+    group.finish();
+}
+
+/// What of the changes above is the upper file system: the system calls that nobody can go without who makes
+/// them there, and tells what stat(2) shows afterwards.
+fn upper(criterion: &mut Criterion) {
+    let scratch = scratch();
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(scratch.path(), directory, Mode::empty()).unwrap();
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let create = |name| rustix::fs::openat(&dir, name, flags, Mode::from(0o644)).unwrap();
+    let wanted = StatxFlags::BASIC_STATS;
+    let stat = |fd: BorrowedFd<'_>| {
+        rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, wanted).unwrap();
+    };
+    let unlink = |name| rustix::fs::unlinkat(&dir, name, AtFlags::empty()).unwrap();
+    let each = BatchSize::PerIteration;
+    let mut group = criterion.benchmark_group("upper");
+    group.bench_function("create: openat, statx twice", |b| {
+        let clear = || {
+            rustix::fs::unlinkat(&dir, c"file", AtFlags::empty()).ok();
+        };
+        let create = |()| {
+            let file = create(c"file");
+            stat(file.as_fd());
+            stat(dir.as_fd());
+            file
+        };
+        b.iter_batched(clear, create, each);
+    });
+    group.bench_function("unlink: unlinkat, statx twice, close", |b| {
+        let remove = |file: OwnedFd| {
+            unlink(c"other");
+            stat(file.as_fd());
+            stat(dir.as_fd());
+        };
+        b.iter_batched(|| create(c"other"), remove, each);
+    });
+    let file = create(c"moved");
+    let (mut from, mut to) = (c"moved", c"again");
+    group.bench_function("rename: renameat2, statx twice", |b| {
+        b.iter(|| {
+            rustix::fs::renameat_with(&dir, from, &dir, to, RenameFlags::empty()).unwrap();
+            stat(file.as_fd());
+            stat(dir.as_fd());
+            std::mem::swap(&mut from, &mut to);
+        });
+    });
+    group.bench_function("rmdir: unlinkat, statx", |b| {
+        let make = || rustix::fs::mkdirat(&dir, c"dir", Mode::from(0o755)).unwrap();
+        let remove = |()| {
+            rustix::fs::unlinkat(&dir, c"dir", AtFlags::REMOVEDIR).unwrap();
+            stat(dir.as_fd());
+        };
+        b.iter_batched(make, remove, each);
     });
     group.finish();
 }
