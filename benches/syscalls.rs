@@ -69,6 +69,8 @@ const WORKLOADS: &[&str] = &[
     "copy-up-chmod",
     "copy-up-chmod-meta",
     "copy-up-byte",
+    "git-clone",
+    "tar-x",
 ];
 
 /// Few, since each system call costs much when it is traced.
