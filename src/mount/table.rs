@@ -69,7 +69,7 @@ impl<'t> Line<'t> {
 
 /// Whether an overlay of the kernel, whoever made it, changes this directory.
 pub(crate) fn is_changed_by_kernel(dir: &Path) -> bool {
-    is_changed_by_overlay(&read(), dir)
+    is_changed_by_overlay(&parse(&read()), dir)
 }
 
 /// The table, as far as it can be read.
@@ -77,12 +77,17 @@ fn read() -> String {
     namespace::proc_text("/proc/self/mountinfo").unwrap_or_default()
 }
 
-fn is_changed_by_overlay(table: &str, dir: &Path) -> bool {
+/// The lines of the table that can be read.
+fn parse(table: &str) -> Vec<Line<'_>> {
+    table.lines().filter_map(Line::parse).collect()
+}
+
+fn is_changed_by_overlay(lines: &[Line<'_>], dir: &Path) -> bool {
     let Ok(wanted) = rustix::fs::stat(dir) else {
         return false;
     };
-    let overlays = table.lines().filter_map(Line::parse);
-    let mut dirs = overlays
+    let mut dirs = lines
+        .iter()
         .filter(|line| line.kind == "overlay")
         .flat_map(|line| line.options.split(','))
         .filter_map(|option| match option.split_once('=') {
@@ -101,22 +106,22 @@ pub(crate) fn refuse(overlay: &Config, place: Option<&Path>) -> Outcome {
     if place.is_none() && overlay.upper.is_none() {
         return Ok(());
     }
-    // Read once: it is long where there are many mounts.
+    // Read and parsed once: it is long where there are many mounts.
     let table = read();
+    let lines = parse(&table);
     if let Some(target) = place {
-        let lines: Vec<_> = table.lines().filter_map(Line::parse).collect();
         refuse_taken(&lines, target)?;
         refuse_inside(&lines, overlay, target)?;
     }
-    refuse_used(&table, overlay)
+    refuse_used(&lines, overlay)
 }
 
-fn refuse_used(table: &str, overlay: &Config) -> Outcome {
+fn refuse_used(lines: &[Line<'_>], overlay: &Config) -> Outcome {
     let Some(upper) = &overlay.upper else {
         return Ok(());
     };
     for (role, path) in [("upper", &upper.path), ("work", &upper.work)] {
-        if is_changed_by_overlay(table, path) {
+        if is_changed_by_overlay(lines, path) {
             let path = path.clone();
             return Err(MountError::InUse { role, path }.into());
         }

@@ -59,12 +59,11 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
                 ..
             }
         );
-        let link = link || fails && (generator.linked || user && of_link);
+        let fails = fails && (generator.linked || user && of_link);
         // Reading a hole in a mapping makes it data, in memory.
         let seeks = |whence| matches!(whence, Whence::Data | Whence::Hole);
         let hole = generator.mapped && matches!(step.op, Op::Seek { whence, .. } if seeks(whence));
-        let link = link || hole;
-        if !pending && !link && !super::known::is_pending(&step) {
+        if !pending && !link && !fails && !hole && !super::known::is_pending(&step) {
             program.steps.push(step);
         }
     }

@@ -142,7 +142,9 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         Op::Seek { .. } if op.show().contains(" hole ") && fills_a_hole(kernel, plyfs) => {
             Verdict::FineAndOver
         }
-        Op::Seek { offset, .. } if op.show().contains(" data ") && kernel == offset.to_string() => {
+        Op::Seek { offset, .. }
+            if op.show().contains(" data ") && found_in_a_hole(*offset, kernel, plyfs) =>
+        {
             Verdict::FineAndOver
         }
         // The same, said by an ACL without entries.
@@ -159,9 +161,23 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
     }
 }
 
+/// How much the kernel copies up at a time, in bytes.
+const CHUNK: u64 = 1 << 20;
+
+fn offsets(kernel: &str, plyfs: &str) -> Option<(u64, u64)> {
+    kernel.parse().ok().zip(plyfs.parse().ok())
+}
+
+/// Whether the kernel's hole begins where what was copied at a time ends.
 fn fills_a_hole(kernel: &str, plyfs: &str) -> bool {
-    let numbers = kernel.parse::<u64>().ok().zip(plyfs.parse().ok());
-    numbers.is_some_and(|(kernel, plyfs)| kernel > plyfs && kernel % (1 << 20) == 0)
+    offsets(kernel, plyfs).is_some_and(|(kernel, plyfs)| kernel > plyfs && kernel % CHUNK == 0)
+}
+
+/// Whether there is data for the kernel where it was asked, in what is copied at a time with plyfs's.
+fn found_in_a_hole(asked: i64, kernel: &str, plyfs: &str) -> bool {
+    offsets(kernel, plyfs).is_some_and(|(kernel, plyfs)| {
+        u64::try_from(asked) == Ok(kernel) && plyfs > kernel && plyfs - kernel < CHUNK
+    })
 }
 
 fn on_slot(op: &Op) -> bool {
