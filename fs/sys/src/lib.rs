@@ -24,6 +24,7 @@ pub mod process;
 pub mod thread;
 pub mod uring;
 pub mod xattr;
+mod xattrat;
 
 /// An error number, as system calls return it.
 pub type Result<T> = std::result::Result<T, rustix::io::Errno>;

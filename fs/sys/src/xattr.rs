@@ -2,9 +2,10 @@
 //!
 //! The classic calls take a path or a descriptor opened for reading. A file the overlay holds is
 //! neither: it is a directory descriptor and a name, or an `O_PATH` descriptor, and may be a
-//! symbolic link, a device or unreadable. `/proc/self/fd/N` leads to exactly the object of a
+//! symbolic link, a device or unreadable. Linux 6.13 has calls for the [first](crate::xattrat).
+//! For the second, and on older kernels, `/proc/self/fd/N` leads to exactly the object of a
 //! descriptor, so `/proc/self/fd/N/NAME` is a name below it; neither follows a link at its end with
-//! the `l` calls. `/proc` must be mounted (proc_pid_fd(5)).
+//! the `l` calls. That takes four times as long, and `/proc` must be mounted (proc_pid_fd(5)).
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,7 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use crate::Result;
+use crate::{Result, xattrat};
 
 /// The longest value or list of names the kernel has (xattr(7)), in bytes.
 pub const MAX_SIZE: usize = 65536;
@@ -32,12 +33,10 @@ pub enum At<'a> {
 /// `NODATA` if there is no such attribute, `RANGE` if the buffer is too small, and those of
 /// getxattr(2).
 pub fn get(at: At<'_>, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
-    with_path(at, |path, follow| {
-        if follow {
-            rustix::fs::getxattr(path, name, buffer)
-        } else {
-            rustix::fs::lgetxattr(path, name, buffer)
-        }
+    with_way(at, |way| match way {
+        Way::Below(dir, path) => xattrat::get(dir, path, name, buffer),
+        Way::Path(path) => rustix::fs::lgetxattr(path, name, buffer),
+        Way::Link(path) => rustix::fs::getxattr(path, name, buffer),
     })
 }
 
@@ -67,12 +66,10 @@ pub fn get_all(at: At<'_>, name: &CStr) -> Result<Option<Vec<u8>>> {
 /// Those of listxattr(2) but for `OPNOTSUPP`.
 pub fn list(at: At<'_>) -> Result<Vec<u8>> {
     let list = |buffer: &mut [u8]| {
-        with_path(at, |path, follow| {
-            if follow {
-                rustix::fs::listxattr(path, buffer)
-            } else {
-                rustix::fs::llistxattr(path, buffer)
-            }
+        with_way(at, |way| match way {
+            Way::Below(dir, path) => xattrat::list(dir, path, buffer),
+            Way::Path(path) => rustix::fs::llistxattr(path, buffer),
+            Way::Link(path) => rustix::fs::listxattr(path, buffer),
         })
     };
     match grow(list) {
@@ -86,12 +83,10 @@ pub fn list(at: At<'_>) -> Result<Vec<u8>> {
 /// # Errors
 /// Those of setxattr(2).
 pub fn set(at: At<'_>, name: &CStr, value: &[u8], flags: XattrFlags) -> Result<()> {
-    with_path(at, |path, follow| {
-        if follow {
-            rustix::fs::setxattr(path, name, value, flags)
-        } else {
-            rustix::fs::lsetxattr(path, name, value, flags)
-        }
+    with_way(at, |way| match way {
+        Way::Below(dir, path) => xattrat::set(dir, path, name, value, flags),
+        Way::Path(path) => rustix::fs::lsetxattr(path, name, value, flags),
+        Way::Link(path) => rustix::fs::setxattr(path, name, value, flags),
     })
 }
 
@@ -100,12 +95,10 @@ pub fn set(at: At<'_>, name: &CStr, value: &[u8], flags: XattrFlags) -> Result<(
 /// # Errors
 /// `NODATA` if there is no such attribute, and those of removexattr(2).
 pub fn remove(at: At<'_>, name: &CStr) -> Result<()> {
-    with_path(at, |path, follow| {
-        if follow {
-            rustix::fs::removexattr(path, name)
-        } else {
-            rustix::fs::lremovexattr(path, name)
-        }
+    with_way(at, |way| match way {
+        Way::Below(dir, path) => xattrat::remove(dir, path, name),
+        Way::Path(path) => rustix::fs::lremovexattr(path, name),
+        Way::Link(path) => rustix::fs::removexattr(path, name),
     })
 }
 
@@ -126,15 +119,26 @@ fn grow(mut read: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
 /// Room for `/proc/self/fd/`, ten digits, a slash, a name of 255 bytes and a NUL.
 const PATH_ROOM: usize = 14 + 10 + 1 + 255 + 1;
 
-/// Calls `f` with a path to the file and whether its last link is to be followed: the link of a
-/// descriptor is, the name below a directory is not.
-fn with_path<T>(at: At<'_>, f: impl FnOnce(&CStr, bool) -> Result<T>) -> Result<T> {
+/// How a file is reached.
+#[derive(Debug, Clone, Copy)]
+enum Way<'a> {
+    /// A name below a directory.
+    Below(BorrowedFd<'a>, &'a CStr),
+    /// A path that is not followed if it ends at a symbolic link.
+    Path(&'a CStr),
+    /// A path that is: it ends at the link of a descriptor.
+    Link(&'a CStr),
+}
+
+fn with_way<T>(at: At<'_>, f: impl FnOnce(Way<'_>) -> Result<T>) -> Result<T> {
     let mut room = [0; PATH_ROOM];
-    let path = match at {
-        At::Fd(fd) => write_path(&mut room, fd, None)?,
-        At::Name(dir, name) => write_path(&mut room, dir, Some(name))?,
-    };
-    f(path, matches!(at, At::Fd(_)))
+    match at {
+        At::Name(dir, name) if xattrat::are_there() => {
+            f(Way::Below(dir, write(&mut room, [name])?))
+        }
+        At::Name(dir, name) => f(Way::Path(write_path(&mut room, dir, Some(name))?)),
+        At::Fd(fd) => f(Way::Link(write_path(&mut room, fd, None)?)),
+    }
 }
 
 fn write_path<'r>(
@@ -142,22 +146,24 @@ fn write_path<'r>(
     fd: BorrowedFd<'_>,
     name: Option<&[u8]>,
 ) -> Result<&'r CStr> {
-    let mut len = 0;
-    let mut push = |bytes: &[u8]| {
-        let end = len + bytes.len();
-        let place = room.get_mut(len..end).ok_or(Errno::NAMETOOLONG)?;
-        place.copy_from_slice(bytes);
-        len = end;
-        Ok(())
-    };
-    push(b"/proc/self/fd/")?;
     let mut digits = [0; 10];
-    push(decimal(fd.as_raw_fd().unsigned_abs(), &mut digits))?;
-    if let Some(name) = name {
-        push(b"/")?;
-        push(name)?;
+    let digits = decimal(fd.as_raw_fd().unsigned_abs(), &mut digits);
+    let link: &[u8] = b"/proc/self/fd/";
+    match name {
+        Some(name) => write(room, [link, digits, b"/", name]),
+        None => write(room, [link, digits]),
     }
-    push(b"\0")?;
+}
+
+/// The parts, one after the other.
+fn write<'r, const N: usize>(room: &'r mut [u8; PATH_ROOM], parts: [&[u8]; N]) -> Result<&'r CStr> {
+    let mut len = 0;
+    for part in parts.into_iter().chain([&b"\0"[..]]) {
+        let end = len + part.len();
+        let place = room.get_mut(len..end).ok_or(Errno::NAMETOOLONG)?;
+        place.copy_from_slice(part);
+        len = end;
+    }
     CStr::from_bytes_with_nul(&room[..len]).map_err(|_| Errno::INVAL)
 }
 
@@ -229,6 +235,62 @@ mod tests {
         let opened =
             rustix::fs::openat(&dir, "l", OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).unwrap();
         assert!(set(At::Fd(opened.as_fd()), NAME, b"v", XattrFlags::empty()).is_err());
+    }
+
+    /// The classic calls, of a name by way of the link of its directory.
+    fn classic<T>(dir: &File, name: &[u8], f: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
+        f(write_path(&mut [0; PATH_ROOM], dir.as_fd(), Some(name))?)
+    }
+
+    #[test]
+    fn the_calls_of_linux_6_13_say_what_the_classic_ones_say() {
+        if !xattrat::are_there() {
+            eprintln!("SKIPPED xattr: the kernel has no getxattrat(2), or it is filtered");
+            return;
+        }
+        let tmp = tempfile::tempdir().unwrap();
+        fs::write(tmp.path().join("f"), "x").unwrap();
+        fs::create_dir(tmp.path().join("d")).unwrap();
+        std::os::unix::fs::symlink("f", tmp.path().join("l")).unwrap();
+        let dir = File::open(tmp.path()).unwrap();
+        let names: [&[u8]; 6] = [b"f", b"d", b"l", b".", b"missing", &[b'n'; 256]];
+        for value in [&b""[..], b"value", &[7; 2000]] {
+            for name in names {
+                let at = At::Name(dir.as_fd(), name);
+                let none = XattrFlags::empty();
+                let way =
+                    |value| classic(&dir, name, |p| rustix::fs::lsetxattr(p, NAME, value, none));
+                assert_eq!(set(at, NAME, value, none), way(value));
+                let mut buffers = [[0; 2500], [0; 2500]];
+                let [new, old] = &mut buffers;
+                for room in [1, 3, 2500] {
+                    assert_eq!(
+                        get(at, NAME, &mut new[..room]),
+                        classic(&dir, name, |p| rustix::fs::lgetxattr(
+                            p,
+                            NAME,
+                            &mut old[..room]
+                        )),
+                    );
+                    assert_eq!(
+                        with_way(at, |way| match way {
+                            Way::Below(dir, path) => xattrat::list(dir, path, &mut new[..room]),
+                            _ => Err(Errno::NOSYS),
+                        }),
+                        classic(&dir, name, |p| rustix::fs::llistxattr(p, &mut old[..room])),
+                    );
+                    assert_eq!(new, old);
+                }
+                let removed = remove(at, NAME);
+                assert_eq!(way(b"again"), set(at, NAME, b"again", XattrFlags::empty()));
+                assert_eq!(
+                    removed,
+                    classic(&dir, name, |p| rustix::fs::lremovexattr(p, NAME))
+                );
+                let gone = classic(&dir, name, |p| rustix::fs::lremovexattr(p, NAME));
+                assert_eq!(remove(at, NAME), gone);
+            }
+        }
     }
 
     #[test]
