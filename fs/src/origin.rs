@@ -179,7 +179,7 @@ impl Overlay {
         }
         let name = self.namespace.name(Record::Impure);
         let mut value = [0; 2];
-        let read = xattr::get(At::Fd(dir), name, &mut value);
+        let read = xattr::get(At::Name(dir, b"."), name, &mut value);
         let impure = matches!(read, Ok(1) if value[0] == b'y');
         known.set(impure);
         impure

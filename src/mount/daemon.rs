@@ -1,11 +1,11 @@
 //! The process that serves a mount, or keeps one that the kernel serves.
 //!
-//! - A command that only mounts does so itself, and a copy of it goes on to serve ([`detach`]): who
+//! - A command that only mounts does so itself, ends, and goes on to serve in another process ([`detach`]): who
 //!   waits for the command waits for nothing else, and it says itself what is wrong.
 //! - A command that wants the mount for something has a child that mounts and serves ([`start`]), and tells
 //!   its parent over a pipe when the mount can be used, or why it cannot.
 //!
-//! Either copy is made while there is one thread.
+//! Either process is made while there is one thread.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{Config, MountError, Overlay, fuse};
+use plyfs_sys::handover::go_on_in_child;
 use plyfs_sys::process::{Fork, SignalQueue, fork};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::CapabilitySet;
@@ -95,19 +96,14 @@ impl Caller<'_> {
     }
 }
 
-/// Ends this process with success, and goes on in a copy of it.
+/// Ends this process with success, and goes on in another one, which has a process group of its own
+/// ([`leave_group`]).
 fn leave_to_child() -> Outcome {
     let null = open_null()?;
-    match fork().doing("start the daemon")? {
-        Fork::Parent(child) => {
-            leave_group(Some(child)).ok();
-            // Who looks for the keeper of a mount by its name is not to find this process.
-            rustix::thread::set_name(c"plyfs").ok();
-            // Nothing is dropped here: it is the child's now.
-            std::process::exit(0)
-        }
-        Fork::Child => leave_terminal(&null),
-    }
+    std::io::stdout().flush().doing("write")?;
+    // Who looks for the keeper of a mount by its name is not to find the process that ended.
+    go_on_in_child(c"plyfs").doing("start the daemon")?;
+    leave_terminal(&null)
 }
 
 /// Serves a mount in this process until it is unmounted. What `announce` says is said when it can be used.
@@ -115,7 +111,7 @@ pub(crate) fn serve_here(plan: Plan, announce: Announce<'_>) -> Outcome {
     serve(plan, &mut Caller::Nobody(announce))
 }
 
-/// Mounts, says what there is to say, and ends this process, while a copy of it serves the mount. Comes
+/// Mounts, says what there is to say, and ends this process, while another one serves the mount. Comes
 /// back only with why it cannot be mounted.
 pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Outcome {
     let caller = rustix::process::getpid();
@@ -154,7 +150,7 @@ pub(crate) fn start(plan: Plan) -> Outcome<Pid> {
 fn run_child(plan: Plan, tell: File) -> Outcome {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
         .doing("bind the daemon to its parent")?;
-    leave_group(None).doing("start a process group")?;
+    leave_group().doing("start a process group")?;
     let mut caller = Caller::Parent(Some(tell));
     let served = serve(plan, &mut caller);
     if let (Err(failure), Caller::Parent(Some(mut tell))) = (&served, caller) {
@@ -168,8 +164,8 @@ fn run_child(plan: Plan, tell: File) -> Outcome {
 /// not for the mount. But not a session of its own: the scheduler takes what is in one session for one task
 /// (`sched_autogroup_enabled`, sched(7)), and a request that has to wake a process of another takes
 /// up to twice as long.
-fn leave_group(daemon: Option<Pid>) -> rustix::io::Result<()> {
-    rustix::process::setpgid(daemon, None)
+fn leave_group() -> rustix::io::Result<()> {
+    rustix::process::setpgid(None, None)
 }
 
 fn open_null() -> Outcome<File> {

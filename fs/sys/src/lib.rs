@@ -6,6 +6,7 @@
 //!
 //! - [`attributes`]: what chattr(1) and xfs_io(8) show of a file.
 //! - [`handle`]: file handles, and the UUIDs of file systems.
+//! - [`handover`]: ending a process whose work goes on in another one.
 //! - [`mapping`]: shared mappings of files.
 //! - [`memory`]: how memory is allocated.
 //! - [`mount`]: attributes of mounts.
@@ -17,9 +18,11 @@
 
 pub mod attributes;
 pub mod handle;
+pub mod handover;
 pub mod mapping;
 pub mod memory;
 pub mod mount;
+mod pow;
 pub mod process;
 pub mod thread;
 pub mod uring;

@@ -48,9 +48,7 @@ pub fn close_inherited(keep: Option<RawFd>) -> Result<()> {
 /// `BUSY` if the process has more than one thread: of several threads only the caller would live
 /// on in the child, and the locks of the others would stay held there. Otherwise those of fork(2).
 pub fn fork() -> Result<Fork> {
-    if thread_count()? != 1 {
-        return Err(Errno::BUSY);
-    }
+    require_one_thread()?;
     // SAFETY: this process has one thread, so no lock or allocation is in an intermediate state.
     match unsafe { libc::fork() } {
         -1 => Err(last_error()),
@@ -77,6 +75,15 @@ pub fn unshare(namespaces: UnshareFlags) -> Result<()> {
     }
     // SAFETY: the flag that makes the call unsafe, CLONE_FILES, was just excluded.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }
+}
+
+/// # Errors
+/// `BUSY` if there are more, and those of asking.
+pub(crate) fn require_one_thread() -> Result<()> {
+    match thread_count()? {
+        1 => Ok(()),
+        _ => Err(Errno::BUSY),
+    }
 }
 
 /// How many threads this process has.
@@ -218,7 +225,7 @@ fn signal_set(signals: &[Signal]) -> Result<libc::sigset_t> {
 }
 
 /// The result of a `pthread_*` call, which returns its error number.
-fn ok_or(error: libc::c_int) -> Result<()> {
+pub(crate) fn ok_or(error: libc::c_int) -> Result<()> {
     match error {
         0 => Ok(()),
         number => Err(Errno::from_raw_os_error(number)),
