@@ -71,6 +71,8 @@ const WORKLOADS: &[&str] = &[
     "copy-up-byte",
     "git-clone",
     "tar-x",
+    "git-status",
+    "python",
 ];
 
 /// Few, since each system call costs much when it is traced.

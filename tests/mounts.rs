@@ -4,8 +4,8 @@
 
 mod support;
 
-use std::fs;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 
@@ -332,6 +332,34 @@ fn the_table_of_descriptors_is_large_from_the_start() {
         let line = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
         let size: u64 = line.unwrap().trim().parse().unwrap();
         assert!(size >= 512, "{size}");
+        stack.unmount();
+    });
+}
+
+/// Waking a thread takes longer than either. Python asks of every file it opens whether it is a terminal.
+#[test]
+fn what_can_be_answered_at_once_wakes_no_thread() {
+    inside("what_can_be_answered_at_once_wakes_no_thread", || {
+        let mut stack = Stack::new(1);
+        let sector = "x".repeat(512);
+        put(&stack.lower(0, "sector"), &sector);
+        stack.mount();
+        let daemon = daemon_of(&stack.merged("")).unwrap();
+        let works = || {
+            let tasks = fs::read_dir(format!("/proc/{daemon}/task")).unwrap();
+            let mut names =
+                tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+            names.find(|name| matches!(name.trim_end(), "plyfs-copy" | "plyfs-sync"))
+        };
+        let file = File::open(stack.merged("sector")).unwrap();
+        assert!(!file.is_terminal());
+        assert_eq!(works(), None);
+        // It ends where a file may be short because what follows is not in memory.
+        assert_eq!(fs::read_to_string(stack.merged("sector")).unwrap(), sector);
+        assert_eq!(works(), None);
+        // So one would be seen.
+        assert!(rustix::fs::ioctl_getflags(&file).is_ok() && works().is_some());
+        drop(file);
         stack.unmount();
     });
 }

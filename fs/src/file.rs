@@ -83,11 +83,18 @@ impl Overlay {
     pub fn read_now(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let file = self.open_for_reading(&*self.node(id)?)?;
         let wanted = buffer.len();
-        let mut buffers = [IoSliceMut::new(buffer)];
-        match rustix::io::preadv2(&file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
+        let read_at = |at: u64, buffer: &mut [u8]| {
+            let mut buffers = [IoSliceMut::new(buffer)];
+            rustix::io::preadv2(&file, &mut buffers, at, ReadWriteFlags::NOWAIT)
+        };
+        match read_at(offset, buffer) {
             Ok(read) if read == wanted || read % SECTOR != 0 => Ok(read),
-            // The end of the file, or of what is in memory.
-            Ok(_) => Err(Errno::AGAIN),
+            // The end of the file, of which there is nothing more, or of what is in memory.
+            Ok(read) => match read_at(offset + read as u64, &mut [0]) {
+                Ok(0) => Ok(read),
+                Ok(_) => Err(Errno::AGAIN),
+                Err(error) => Err(error),
+            },
             // A file system that cannot tell.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.read(id, offset, buffer),
             Err(error) => Err(error),

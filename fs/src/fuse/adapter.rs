@@ -112,6 +112,13 @@ impl Adapter {
         }
     }
 
+    /// What was asked was answered just now, after a while.
+    fn answered(&self) {
+        if let Some(bursts) = &self.bursts {
+            bursts.answered();
+        }
+    }
+
     pub(crate) fn notifier(&self) -> SharedNotifier {
         self.notifier.clone()
     }
@@ -631,6 +638,7 @@ impl Filesystem for Adapter {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
         }
+        self.answered();
     }
 
     fn readdirplus(
@@ -668,6 +676,7 @@ impl Filesystem for Adapter {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
         }
+        self.answered();
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -755,7 +764,7 @@ impl Filesystem for Adapter {
 
     fn ioctl(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         _flags: IoctlFlags,
@@ -764,23 +773,30 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let given = input.first_chunk().map(|flags| u32::from_ne_bytes(*flags));
+        self.asked(request);
+        let flags = input.first_chunk().map(|flags| u32::from_ne_bytes(*flags));
+        let command = match (command, flags) {
+            (FS_IOC_GETFLAGS, _) => Command::GetFlags,
+            (FS_IOC_FSGETXATTR, _) => Command::GetAttributes,
+            (FS_IOC_SETFLAGS, Some(flags)) => Command::SetFlags(flags),
+            // Above all whether it is a terminal (isatty(3)).
+            _ => return reply.error(fuser::Errno::ENOTTY),
+        };
         let overlay = self.overlay.clone();
         self.copying.run(move || {
-            let result = match (command, given) {
-                (FS_IOC_GETFLAGS, _) => {
+            let result = match command {
+                Command::GetFlags => {
                     let flags = overlay.file_flags(ino.0);
                     flags.map(|flags| flags.to_ne_bytes().to_vec())
                 }
-                (FS_IOC_FSGETXATTR, _) => {
+                Command::GetAttributes => {
                     let attributes = overlay.file_attributes(ino.0);
                     attributes.map(|attributes| attributes.to_vec())
                 }
-                (FS_IOC_SETFLAGS, Some(flags)) => {
+                Command::SetFlags(flags) => {
                     let set = overlay.with_room(|overlay| overlay.set_file_flags(ino.0, flags));
                     set.map(|()| Vec::new())
                 }
-                _ => Err(Errno::NOTTY),
             };
             match result {
                 Ok(answer) => reply.ioctl(0, &answer),
@@ -863,6 +879,13 @@ impl Filesystem for Adapter {
             move |copied| answer_written(reply, copied),
         );
     }
+}
+
+/// What is known of ioctl(2).
+enum Command {
+    GetFlags,
+    GetAttributes,
+    SetFlags(u32),
 }
 
 fn may_change(flags: OpenFlags) -> bool {

@@ -24,10 +24,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::together::Binding;
 use super::{polling, together};
 
-/// Requests further apart than this do not follow each other. It is what a program needs to be woken, to
-/// work a little, and to ask again.
-const GAP_NANOS: u64 = 150_000;
-/// A burst has ended when there was no request for this long.
+/// A burst has ended when there was no request for this long. It is how long Linux itself looks for work
+/// before it halts a processor, as a guest that is told to (`guest_halt_poll_ns`).
 pub(super) const SILENCE: Duration = Duration::from_micros(200);
 const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
 /// How many requests must have followed each other, at least and at most; and where nothing could be done.
@@ -99,7 +97,8 @@ struct Shared {
 /// What the watcher can see of requests.
 #[derive(Debug, Default)]
 pub(super) struct Burst {
-    /// When the last request came, in nanoseconds of a clock that only runs forward.
+    /// When the last request came, or was answered if that took long, in nanoseconds of a clock that only runs
+    /// forward.
     last: AtomicU64,
     /// How many requests have come, in a number that wraps.
     count: AtomicU32,
@@ -174,7 +173,7 @@ impl Bursts {
             shared.burst.binding.undo(gettid());
         }
         let streak = shared.streak.load(Ordering::Relaxed);
-        if gap > GAP_NANOS {
+        if gap > SILENCE_NANOS {
             // Whoever asks may be interrupted once in a while.
             return shared.streak.store(streak / 2, Ordering::Relaxed);
         }
@@ -186,6 +185,15 @@ impl Bursts {
         if streak >= needed && !shared.seen_to.load(Ordering::Acquire) && self.is_watched() {
             shared.begin();
         }
+    }
+}
+
+impl Bursts {
+    /// The last request was answered now. To be said of one that takes long to serve: it is from then on that
+    /// the client may ask again.
+    pub fn answered(&self) {
+        let last = &self.shared.burst.last;
+        last.store(nanoseconds(), Ordering::Relaxed);
     }
 }
 
@@ -347,6 +355,21 @@ mod tests {
             assert!(!polls(&device));
             std::thread::sleep(SILENCE);
         }
+    }
+
+    /// A listing took longer to make than requests may be apart, so that a walk was no burst.
+    #[test]
+    fn requests_that_take_long_may_follow_each_other() {
+        let bursts = Bursts::new(device(), |_| None);
+        // On a machine that is busy, something may come between.
+        wait_for(|| {
+            for _ in 0..8 {
+                bursts.request(0, 0);
+                std::thread::sleep(2 * SILENCE);
+                bursts.answered();
+            }
+            bursts.shared.streak.load(Ordering::Relaxed) > 2
+        });
     }
 
     #[test]
