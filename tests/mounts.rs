@@ -357,6 +357,12 @@ fn what_can_be_answered_at_once_wakes_no_thread() {
         // It ends where a file may be short because what follows is not in memory.
         assert_eq!(fs::read_to_string(stack.merged("sector")).unwrap(), sector);
         assert_eq!(works(), None);
+        let copy = File::create(stack.merged("copy")).unwrap();
+        let copied = rustix::fs::copy_file_range(&file, None, &copy, None, 1 << 30);
+        assert_eq!(copied, Ok(sector.len()));
+        assert_eq!(fs::read_to_string(stack.merged("copy")).unwrap(), sector);
+        drop(copy);
+        assert_eq!(works(), None);
         // So one would be seen.
         assert!(rustix::fs::ioctl_getflags(&file).is_ok() && works().is_some());
         drop(file);

@@ -874,6 +874,13 @@ impl Filesystem for Adapter {
         // The answer has 32 bits.
         let length = len.min(1 << 30) as usize;
         let (from, to) = ((ino_in.0, offset_in), (ino_out.0, offset_out));
+        self.asked_to_move(request, length);
+        if !self.is_slow(ino_out, Change::Data) {
+            let copied = self.overlay.copy_now(&caller, from, to, length);
+            if copied != Err(Errno::AGAIN) && !self.may_be_made_again(&copied) {
+                return answer_written(reply, copied);
+            }
+        }
         self.change_in_pool(
             move |overlay| overlay.copy_range(&caller, from, to, length),
             move |copied| answer_written(reply, copied),
