@@ -73,6 +73,8 @@ const WORKLOADS: &[&str] = &[
     "tar-x",
     "git-status",
     "python",
+    "npm-install",
+    "compile",
 ];
 
 /// Few, since each system call costs much when it is traced.
@@ -120,7 +122,12 @@ fn main() {
             continue;
         }
         let workload = workloads::ALL.iter().find(|workload| workload.id == *id);
-        let counts = count(workload.expect("a workload"), &store, scratch.path());
+        let workload = workload.expect("a workload");
+        if let Err(why) = workload.layers.prepare(scratch.path()) {
+            eprintln!("SKIPPED {id}: {why}");
+            continue;
+        }
+        let counts = count(workload, &store, scratch.path());
         println!("{}", counts.row(id));
     }
 }
