@@ -149,7 +149,11 @@ pub(crate) fn open(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
 pub(crate) fn chmod(at: At<'_>, mode: u32) -> Result<()> {
     let mode = Mode::from_raw_mode(mode);
     match at {
-        At::Fd(fd) => rustix::fs::chmod(proc_path(fd), mode),
+        // Of an `O_PATH` descriptor only its path can be used (open(2)).
+        At::Fd(fd) => match rustix::fs::fchmod(fd, mode) {
+            Err(Errno::BADF) => rustix::fs::chmod(proc_path(fd), mode),
+            other => other,
+        },
         At::Name(dir, name) => rustix::fs::chmodat(dir, name, mode, AtFlags::empty()),
     }
 }
@@ -166,9 +170,12 @@ pub(crate) fn chown(at: At<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()
 /// utimensat(2) of an object, not following a link.
 pub(crate) fn set_times(at: At<'_>, times: &Timestamps) -> Result<()> {
     match at {
-        At::Fd(fd) => {
-            rustix::fs::utimensat(rustix::fs::CWD, proc_path(fd), times, AtFlags::empty())
-        }
+        At::Fd(fd) => match rustix::fs::futimens(fd, times) {
+            Err(Errno::BADF) => {
+                rustix::fs::utimensat(rustix::fs::CWD, proc_path(fd), times, AtFlags::empty())
+            }
+            other => other,
+        },
         At::Name(dir, name) => rustix::fs::utimensat(dir, name, times, AtFlags::SYMLINK_NOFOLLOW),
     }
 }

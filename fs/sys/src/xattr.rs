@@ -3,7 +3,7 @@
 //! The classic calls take a path or a descriptor opened for reading. A file the overlay holds is
 //! neither: it is a directory descriptor and a name, or an `O_PATH` descriptor, and may be a
 //! symbolic link, a device or unreadable. Linux 6.13 has calls for the [first](crate::xattrat).
-//! For the second, and on older kernels, `/proc/self/fd/N` leads to exactly the object of a
+//! For `O_PATH` descriptors, and on older kernels, `/proc/self/fd/N` leads to exactly the object of a
 //! descriptor, so `/proc/self/fd/N/NAME` is a name below it; neither follows a link at its end with
 //! the `l` calls. That takes four times as long, and `/proc` must be mounted (proc_pid_fd(5)).
 
@@ -34,9 +34,10 @@ pub enum At<'a> {
 /// getxattr(2).
 pub fn get(at: At<'_>, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
     with_way(at, |way| match way {
-        Way::Below(dir, path) => xattrat::get(dir, path, name, buffer),
-        Way::Path(path) => rustix::fs::lgetxattr(path, name, buffer),
-        Way::Link(path) => rustix::fs::getxattr(path, name, buffer),
+        Way::Below(dir, path) => xattrat::get(dir, path, name, &mut *buffer),
+        Way::Path(path) => rustix::fs::lgetxattr(path, name, &mut *buffer),
+        Way::Open(fd) => rustix::fs::fgetxattr(fd, name, &mut *buffer),
+        Way::Link(path) => rustix::fs::getxattr(path, name, &mut *buffer),
     })
 }
 
@@ -67,9 +68,10 @@ pub fn get_all(at: At<'_>, name: &CStr) -> Result<Option<Vec<u8>>> {
 pub fn list(at: At<'_>) -> Result<Vec<u8>> {
     let list = |buffer: &mut [u8]| {
         with_way(at, |way| match way {
-            Way::Below(dir, path) => xattrat::list(dir, path, buffer),
-            Way::Path(path) => rustix::fs::llistxattr(path, buffer),
-            Way::Link(path) => rustix::fs::listxattr(path, buffer),
+            Way::Below(dir, path) => xattrat::list(dir, path, &mut *buffer),
+            Way::Path(path) => rustix::fs::llistxattr(path, &mut *buffer),
+            Way::Open(fd) => rustix::fs::flistxattr(fd, &mut *buffer),
+            Way::Link(path) => rustix::fs::listxattr(path, &mut *buffer),
         })
     };
     match grow(list) {
@@ -86,6 +88,7 @@ pub fn set(at: At<'_>, name: &CStr, value: &[u8], flags: XattrFlags) -> Result<(
     with_way(at, |way| match way {
         Way::Below(dir, path) => xattrat::set(dir, path, name, value, flags),
         Way::Path(path) => rustix::fs::lsetxattr(path, name, value, flags),
+        Way::Open(fd) => rustix::fs::fsetxattr(fd, name, value, flags),
         Way::Link(path) => rustix::fs::setxattr(path, name, value, flags),
     })
 }
@@ -98,6 +101,7 @@ pub fn remove(at: At<'_>, name: &CStr) -> Result<()> {
     with_way(at, |way| match way {
         Way::Below(dir, path) => xattrat::remove(dir, path, name),
         Way::Path(path) => rustix::fs::lremovexattr(path, name),
+        Way::Open(fd) => rustix::fs::fremovexattr(fd, name),
         Way::Link(path) => rustix::fs::removexattr(path, name),
     })
 }
@@ -126,18 +130,23 @@ enum Way<'a> {
     Below(BorrowedFd<'a>, &'a CStr),
     /// A path that is not followed if it ends at a symbolic link.
     Path(&'a CStr),
-    /// A path that is: it ends at the link of a descriptor.
+    /// A file that is open, which `O_PATH` descriptors are not (open(2)).
+    Open(BorrowedFd<'a>),
+    /// A path that is followed: it ends at the link of a descriptor.
     Link(&'a CStr),
 }
 
-fn with_way<T>(at: At<'_>, f: impl FnOnce(Way<'_>) -> Result<T>) -> Result<T> {
+fn with_way<T>(at: At<'_>, mut f: impl FnMut(Way<'_>) -> Result<T>) -> Result<T> {
     let mut room = [0; PATH_ROOM];
     match at {
         At::Name(dir, name) if xattrat::are_there() => {
             f(Way::Below(dir, write(&mut room, [name])?))
         }
         At::Name(dir, name) => f(Way::Path(write_path(&mut room, dir, Some(name))?)),
-        At::Fd(fd) => f(Way::Link(write_path(&mut room, fd, None)?)),
+        At::Fd(fd) => match f(Way::Open(fd)) {
+            Err(Errno::BADF) => f(Way::Link(write_path(&mut room, fd, None)?)),
+            other => other,
+        },
     }
 }
 
@@ -210,6 +219,11 @@ mod tests {
         let file = rustix::fs::openat(&dir, "f", OFlags::PATH, Mode::empty()).unwrap();
         let opened = At::Fd(file.as_fd());
         assert_eq!(get_all(opened, NAME).unwrap().unwrap(), b"value");
+        let readable = File::open(tmp.path().join("f")).unwrap();
+        assert_eq!(
+            get_all(At::Fd(readable.as_fd()), NAME).unwrap().unwrap(),
+            b"value"
+        );
         assert_eq!(get(opened, NAME, &mut [0; 9]).unwrap(), 5);
         assert_eq!(get(opened, NAME, &mut [0; 2]), Err(Errno::RANGE));
         assert!(list(opened).unwrap().starts_with(b"user.plyfs.test\0"));
