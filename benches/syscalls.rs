@@ -263,7 +263,18 @@ fn take(counts: &mut Counts, start: &str, end: &str) {
         "write" | "writev" if is_device => {}
         "restart_syscall" | "rt_sigtimedwait" => {}
         _ if name.contains(' ') || name.starts_with(['+', '-']) => {}
-        _ => *counts.calls.entry(name.to_owned()).or_default() += 1,
+        _ => *counts.calls.entry(known(name).to_owned()).or_default() += 1,
+    }
+}
+
+/// The name of a system call that is younger than strace(1).
+fn known(call: &str) -> &str {
+    match call {
+        "syscall_0x1cf" => "setxattrat",
+        "syscall_0x1d0" => "getxattrat",
+        "syscall_0x1d1" => "listxattrat",
+        "syscall_0x1d2" => "removexattrat",
+        named => named,
     }
 }
 
@@ -274,7 +285,7 @@ fn in_hexadecimal(text: &str) -> String {
 
 /// The name of a request (`enum fuse_opcode`).
 fn request(code: u8) -> String {
-    const NAMES: [(u8, &str); 33] = [
+    const NAMES: [(u8, &str); 36] = [
         (1, "LOOKUP"),
         (2, "FORGET"),
         (3, "GETATTR"),
@@ -303,11 +314,14 @@ fn request(code: u8) -> String {
         (30, "FSYNCDIR"),
         (34, "ACCESS"),
         (35, "CREATE"),
+        (39, "IOCTL"),
         (42, "BATCH_FORGET"),
         (43, "FALLOCATE"),
         (44, "READDIRPLUS"),
         (45, "RENAME2"),
         (46, "LSEEK"),
+        (47, "COPY_FILE_RANGE"),
+        (52, "STATX"),
     ];
     let known = NAMES.iter().find(|(known, _)| *known == code);
     known.map_or_else(|| code.to_string(), |(_, name)| (*name).to_owned())
