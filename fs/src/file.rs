@@ -285,7 +285,8 @@ impl Overlay {
         Ok(copied)
     }
 
-    /// As [`copy_range`](Self::copy_range), of what is in memory and goes through it in no time.
+    /// As [`copy_range`](Self::copy_range), of what is in memory and goes through it in no time. Blocks are not
+    /// shared, and holes are filled.
     ///
     /// # Errors
     /// `AGAIN` if it is not all there and a disk would have to be waited for, or if it is too much.

@@ -18,19 +18,22 @@ use crate::process::{Fork, fork, require_one_thread};
 /// function registered with atexit(3) is called in it, and nothing is flushed.
 ///
 /// # Errors
-/// `BUSY` if the process has more than one thread, as in [`fork`]; otherwise
-/// those of clone(2).
+/// `BUSY` if the process has more than one thread, as in [`fork`]; otherwise those of fork(2).
 pub fn go_on_in_child(name: &'static CStr) -> Result<()> {
     require_one_thread()?;
-    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-    if let Some(tid) = with_memory::place_of_tid() {
-        return with_memory::go_on(name, tid);
+    #[cfg(all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        target_env = "gnu"
+    ))]
+    if with_memory::go_on(name).is_ok() {
+        return Ok(());
     }
     by_fork(name)
 }
 
 /// The same with a copy of the memory, as it is done on machines and with C libraries for which nobody has
-/// tried the other way.
+/// tried the other way, and where that is refused: by an emulator, or a filter of system calls (seccomp(2)).
 ///
 /// # Errors
 /// Those of [`fork`].
@@ -45,50 +48,168 @@ pub fn by_fork(name: &'static CStr) -> Result<()> {
     Ok(())
 }
 
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_pointer_width = "64",
+    target_env = "gnu"
+))]
 mod with_memory {
+    //! What the kernel keeps for a thread is not handed on with memory, as it is by fork(2): the place of
+    //! the thread's number, the alternate signal stack, and the area of restartable sequences are given to the new
+    //! process here. Left out are robust mutexes, of which there are none. A shadow stack of a user
+    //! program would be empty in the new process; this program is not marked for one.
+
     use std::arch::asm;
     use std::ffi::CStr;
     use std::mem::MaybeUninit;
-    use std::ptr::{NonNull, null_mut};
+    use std::ptr::{NonNull, null, null_mut};
 
     use rustix::io::Errno;
 
     use crate::Result;
-    use crate::process::ok_or;
+    use crate::process::last_error;
 
-    /// Where the C library keeps the number of its first thread, which is another one in the new process. The
-    /// kernel knows (`PR_GET_TID_ADDRESS`), if it was made to tell.
-    pub(super) fn place_of_tid() -> Option<NonNull<libc::pid_t>> {
-        let mut place = null_mut::<libc::pid_t>();
-        // SAFETY: the kernel writes an address where there is room for one.
-        let told = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut place) };
-        (told == 0).then_some(place).and_then(NonNull::new)
+    /// All signals, those of the C library, too; of which there is no mask.
+    const ALL: u64 = u64::MAX;
+
+    pub(super) fn go_on(name: &'static CStr) -> Result<()> {
+        let tid = place_of_tid()?;
+        let before = exchange_mask(ALL)?;
+        let gone_on = go_on_undisturbed(name, tid);
+        // In the new process, or in the old one if there is no other.
+        exchange_mask(before)?;
+        gone_on
     }
 
-    pub(super) fn go_on(name: &'static CStr, tid: NonNull<libc::pid_t>) -> Result<()> {
-        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset initialises the set, which is then read; the mask that was is written where
-        // there is room for it.
-        let blocked = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr())
-        };
-        ok_or(blocked)?;
+    /// With all signals blocked.
+    fn go_on_undisturbed(name: &'static CStr, tid: NonNull<libc::pid_t>) -> Result<()> {
+        let sequences = Sequences::unregister()?;
+        let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
+        // SAFETY: asks which alternate stack there is, and has room for the answer.
+        unsafe { libc::sigaltstack(null(), stack.as_mut_ptr()) };
         // SAFETY: without an address the kernel does nothing at the end of this process. With that of the
         // C library it would write 0 there, into memory that is the other's.
         unsafe { libc::syscall(libc::SYS_set_tid_address, 0_usize) };
         // SAFETY: there is one thread, all signals are blocked, and `tid` is what the C library gave the kernel.
-        let made = unsafe { part(name, tid) };
-        // SAFETY: in the new process, or in the old one if there is no other, as at the start of it.
-        let unblocked = unsafe {
-            if made.is_err() {
-                libc::syscall(libc::SYS_set_tid_address, tid.as_ptr());
-            }
-            libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut())
+        let parted = unsafe { part(name, tid) };
+        if parted.is_ok() {
+            // SAFETY: it is the stack that there was before, or none.
+            unsafe { libc::sigaltstack(stack.as_ptr(), null_mut()) };
+        } else {
+            // SAFETY: it is the address that there was before.
+            unsafe { libc::syscall(libc::SYS_set_tid_address, tid.as_ptr()) };
+        }
+        if let Some(sequences) = sequences {
+            sequences.register();
+        }
+        parted
+    }
+
+    /// Where the C library keeps the number of its first thread, which is another one in the new process. The
+    /// kernel knows (`PR_GET_TID_ADDRESS`), if it was made to tell.
+    fn place_of_tid() -> Result<NonNull<libc::pid_t>> {
+        let mut place = null_mut::<libc::pid_t>();
+        // SAFETY: the kernel writes an address where there is room for one.
+        match unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut place) } {
+            0 => NonNull::new(place).ok_or(Errno::INVAL),
+            _ => Err(last_error()),
+        }
+    }
+
+    /// Sets the mask of blocked signals, and returns the one that was. The C library would leave out its own.
+    fn exchange_mask(mask: u64) -> Result<u64> {
+        let mut before = 0_u64;
+        // SAFETY: both are masks of the size that is passed.
+        let set = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_SETMASK as isize,
+                &raw const mask,
+                &raw mut before,
+                size_of::<u64>(),
+            )
         };
-        made.and(ok_or(unblocked))
+        match set {
+            0 => Ok(before),
+            _ => Err(last_error()),
+        }
+    }
+
+    /// The area of restartable sequences that the C library has registered for this thread (`linux/rseq.h`).
+    /// The kernel writes there on which processor the thread is, and stops doing so in the new process.
+    struct Sequences {
+        area: usize,
+        length: u32,
+    }
+
+    impl Sequences {
+        const UNREGISTER: u32 = 1;
+        /// `RSEQ_SIG` of x86.
+        const SIGNATURE: u32 = 0x5305_3053;
+        /// The first `struct rseq`, which is the least that is registered, in bytes.
+        const LEAST: u32 = 32;
+
+        /// `None` if there is none to unregister.
+        fn unregister() -> Result<Option<Self>> {
+            let Some(area) = Self::place() else {
+                return Ok(None);
+            };
+            // SAFETY: asks for numbers. Those that the kernel does not have are 0.
+            let (size, align) = unsafe { (libc::getauxval(27), libc::getauxval(28)) };
+            let longer = size.next_multiple_of(align.max(1)) as u32;
+            for length in [Self::LEAST, longer] {
+                let sequences = Self { area, length };
+                if sequences.call(Self::UNREGISTER).is_ok() {
+                    return Ok(Some(sequences));
+                }
+            }
+            Err(last_error())
+        }
+
+        fn register(&self) {
+            // Without it the C library makes a system call where it would have looked there.
+            self.call(0).ok();
+        }
+
+        fn call(&self, flags: u32) -> Result<()> {
+            // SAFETY: the area is the C library's own, of this length, as it was registered.
+            let result = unsafe {
+                libc::syscall(
+                    libc::SYS_rseq,
+                    self.area,
+                    self.length as usize,
+                    flags as usize,
+                    Self::SIGNATURE as usize,
+                )
+            };
+            match result {
+                0 => Ok(()),
+                _ => Err(last_error()),
+            }
+        }
+
+        /// Where it is, if the C library has one (glibc 2.35) and has registered it.
+        fn place() -> Option<usize> {
+            let (thread, offset, size): (usize, *const isize, *const u32);
+            // SAFETY: reads the address of this thread's block, and those of two variables, which are null in
+            // a C library that does not have them.
+            unsafe {
+                asm!(
+                    ".weak __rseq_offset",
+                    ".weak __rseq_size",
+                    "mov {thread}, qword ptr fs:[0]",
+                    "mov {offset}, qword ptr [rip + __rseq_offset@GOTPCREL]",
+                    "mov {size}, qword ptr [rip + __rseq_size@GOTPCREL]",
+                    thread = out(reg) thread,
+                    offset = out(reg) offset,
+                    size = out(reg) size,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+            // SAFETY: both are constants of the C library once the program has started.
+            let (offset, size) = unsafe { (offset.as_ref()?, size.as_ref()?) };
+            (*size > 0).then(|| thread.wrapping_add_signed(*offset))
+        }
     }
 
     /// The new process returns from this; the old one does if there is none.

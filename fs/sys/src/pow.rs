@@ -3,7 +3,7 @@
 //! Progress bars weight their rates with powf. With it here, `libm.so` need not be found, mapped and
 //! relocated whenever the program is started, which is a twelfth of the time that a mount takes.
 
-/// pow(3), as the C library has it.
+/// pow(3), but that it leaves errno alone. Libraries that are loaded later find it, too.
 // SAFETY: it has the name, the arguments and the result of that function.
 #[unsafe(no_mangle)]
 extern "C" fn pow(base: f64, exponent: f64) -> f64 {

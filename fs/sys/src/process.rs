@@ -225,7 +225,7 @@ fn signal_set(signals: &[Signal]) -> Result<libc::sigset_t> {
 }
 
 /// The result of a `pthread_*` call, which returns its error number.
-pub(crate) fn ok_or(error: libc::c_int) -> Result<()> {
+fn ok_or(error: libc::c_int) -> Result<()> {
     match error {
         0 => Ok(()),
         number => Err(Errno::from_raw_os_error(number)),

@@ -30,9 +30,13 @@ pub enum At<'a> {
 /// Reads an attribute into `buffer` and returns its length.
 ///
 /// # Errors
-/// `NODATA` if there is no such attribute, `RANGE` if the buffer is too small, and those of
-/// getxattr(2).
+/// `NODATA` if there is no such attribute, `RANGE` if the buffer is too small, which one without any
+/// room is, and those of getxattr(2).
 pub fn get(at: At<'_>, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
+    if buffer.is_empty() {
+        // The calls would say how long the value is, and their wrappers differ in what they make of it.
+        return Err(Errno::RANGE);
+    }
     with_way(at, |way| match way {
         Way::Below(dir, path) => xattrat::get(dir, path, name, &mut *buffer),
         Way::Path(path) => rustix::fs::lgetxattr(path, name, &mut *buffer),

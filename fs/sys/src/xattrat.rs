@@ -78,7 +78,7 @@ pub(crate) fn get(
             size_of::<Arguments>(),
         )
     };
-    length_within(buffer, length)
+    usize::try_from(length).map_err(|_| last_error())
 }
 
 /// # Errors
@@ -95,7 +95,7 @@ pub(crate) fn list(dir: BorrowedFd<'_>, path: &CStr, buffer: &mut [u8]) -> Resul
             buffer.len(),
         )
     };
-    length_within(buffer, length)
+    usize::try_from(length).map_err(|_| last_error())
 }
 
 /// # Errors
@@ -141,15 +141,6 @@ pub(crate) fn remove(dir: BorrowedFd<'_>, path: &CStr, name: &CStr) -> Result<()
         )
     };
     done(result)
-}
-
-/// Into no room at all the kernel writes nothing, and says how much there is.
-fn length_within(buffer: &[u8], length: libc::c_long) -> Result<usize> {
-    match usize::try_from(length) {
-        Ok(length) if length > buffer.len() => Err(Errno::RANGE),
-        Ok(length) => Ok(length),
-        Err(_) => Err(last_error()),
-    }
 }
 
 fn done(result: libc::c_long) -> Result<()> {
