@@ -22,7 +22,7 @@ use super::Options;
 use super::answer::{
     answer, answer_attr, answer_created, answer_entry, answer_written, answer_xattr, attr_timeout,
 };
-use super::bursts::Bursts;
+use super::bursts::{Bursts, Long};
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
 use super::notifier::SharedNotifier;
 use super::passthrough::Passthrough;
@@ -112,11 +112,11 @@ impl Adapter {
         }
     }
 
-    /// What was asked was answered just now, after a while.
-    fn answered(&self) {
-        if let Some(bursts) = &self.bursts {
-            bursts.answered();
-        }
+    /// A request came that takes a while to answer, until what is returned is dropped.
+    #[must_use]
+    fn asked_for_much(&self, request: &Request) -> Option<Long<'_>> {
+        self.asked(request);
+        self.bursts.as_ref().map(Bursts::serve_long)
     }
 
     pub(crate) fn notifier(&self) -> SharedNotifier {
@@ -628,7 +628,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.asked(request);
+        let _long = self.asked_for_much(request);
         let listed = self.overlay.readdir(ino.0, offset, |entry| {
             let kind = file_type(entry.kind);
             let full = reply.add(INodeNo(entry.ino), entry.cookie, kind, &*entry.name);
@@ -638,7 +638,6 @@ impl Filesystem for Adapter {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
         }
-        self.answered();
     }
 
     fn readdirplus(
@@ -649,7 +648,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.asked(request);
+        let _long = self.asked_for_much(request);
         let listed = self.overlay.readdir_plus(ino.0, offset, |entry, found| {
             let Some(found) = found else {
                 // The kernel makes a node of everything. It asks for this one before it uses it, and is
@@ -676,7 +675,6 @@ impl Filesystem for Adapter {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
         }
-        self.answered();
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
