@@ -100,7 +100,6 @@ impl Caller<'_> {
 /// ([`leave_group`]).
 fn leave_to_child() -> Outcome {
     let null = open_null()?;
-    std::io::stdout().flush().doing("write")?;
     // Who looks for the keeper of a mount by its name is not to find the process that ended.
     go_on_in_child(c"plyfs").doing("start the daemon")?;
     leave_terminal(&null)

@@ -9,7 +9,7 @@
 use std::ffi::CStr;
 
 use crate::Result;
-use crate::process::{Fork, fork, require_one_thread};
+use crate::process::{Fork, fork};
 
 /// Goes on in a new process, and ends the calling one with status 0. The new one has what fork(2) hands
 /// down, and a process group of its own as soon as the old one has ended.
@@ -20,7 +20,6 @@ use crate::process::{Fork, fork, require_one_thread};
 /// # Errors
 /// `BUSY` if the process has more than one thread, as in [`fork`]; otherwise those of fork(2).
 pub fn go_on_in_child(name: &'static CStr) -> Result<()> {
-    require_one_thread()?;
     #[cfg(all(
         target_arch = "x86_64",
         target_pointer_width = "64",
@@ -67,12 +66,13 @@ mod with_memory {
     use rustix::io::Errno;
 
     use crate::Result;
-    use crate::process::last_error;
+    use crate::process::{last_error, require_one_thread, returned};
 
     /// All signals, those of the C library, too; of which there is no mask.
     const ALL: u64 = u64::MAX;
 
     pub(super) fn go_on(name: &'static CStr) -> Result<()> {
+        require_one_thread()?;
         let tid = place_of_tid()?;
         let before = exchange_mask(ALL)?;
         let gone_on = go_on_undisturbed(name, tid);
@@ -129,10 +129,7 @@ mod with_memory {
                 size_of::<u64>(),
             )
         };
-        match set {
-            0 => Ok(before),
-            _ => Err(last_error()),
-        }
+        returned(set).map(|_| before)
     }
 
     /// The area of restartable sequences that the C library has registered for this thread (`linux/rseq.h`).
@@ -154,8 +151,12 @@ mod with_memory {
             let Some(area) = Self::place() else {
                 return Ok(None);
             };
-            // SAFETY: asks for numbers. Those that the kernel does not have are 0.
-            let (size, align) = unsafe { (libc::getauxval(27), libc::getauxval(28)) };
+            // `linux/auxvec.h`. What an older kernel does not tell is 0.
+            const AT_RSEQ_FEATURE_SIZE: libc::c_ulong = 27;
+            const AT_RSEQ_ALIGN: libc::c_ulong = 28;
+            // SAFETY: asks for a number.
+            let told = |what| unsafe { libc::getauxval(what) };
+            let (size, align) = (told(AT_RSEQ_FEATURE_SIZE), told(AT_RSEQ_ALIGN));
             let longer = size.next_multiple_of(align.max(1)) as u32;
             for length in [Self::LEAST, longer] {
                 let sequences = Self { area, length };
@@ -182,10 +183,7 @@ mod with_memory {
                     Self::SIGNATURE as usize,
                 )
             };
-            match result {
-                0 => Ok(()),
-                _ => Err(last_error()),
-            }
+            returned(result).map(drop)
         }
 
         /// Where it is, if the C library has one (glibc 2.35) and has registered it.

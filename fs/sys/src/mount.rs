@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::Result;
-use crate::process::last_error;
+use crate::process::returned;
 
 /// Makes the mount that a descriptor leads to read-only and takes set-uid programs, devices and
 /// execution from it, with all mounts below it (mount_setattr(2), kernel 5.12).
@@ -32,11 +32,7 @@ pub fn restrict_recursively(mount: BorrowedFd<'_>) -> Result<()> {
             size_of::<libc::mount_attr>(),
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(last_error())
-    }
+    returned(result).map(drop)
 }
 
 #[cfg(test)]

@@ -232,6 +232,11 @@ fn ok_or(error: libc::c_int) -> Result<()> {
     }
 }
 
+/// The result of syscall(2), which returns -1 for an error.
+pub(crate) fn returned(result: libc::c_long) -> Result<usize> {
+    usize::try_from(result).map_err(|_| last_error())
+}
+
 pub(crate) fn last_error() -> Errno {
     errno_of(&std::io::Error::last_os_error())
 }

@@ -12,7 +12,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use crate::Result;
-use crate::process::last_error;
+use crate::process::{last_error, returned};
 
 /// Whether system calls have the same numbers here as on nearly every architecture.
 const HAS_NUMBERS: bool = cfg!(any(
@@ -65,27 +65,15 @@ pub(crate) fn get(
         size: u32::try_from(buffer.len()).unwrap_or(u32::MAX),
         flags: 0,
     };
-    // SAFETY: both strings end with NUL, and the structure, which is passed with its size, has the address and
-    // at most the length of a buffer that is borrowed for this call.
-    let length = unsafe {
-        libc::syscall(
-            GETXATTRAT,
-            dir.as_raw_fd() as isize,
-            path.as_ptr(),
-            libc::AT_SYMLINK_NOFOLLOW as isize,
-            name.as_ptr(),
-            &raw const arguments,
-            size_of::<Arguments>(),
-        )
-    };
-    usize::try_from(length).map_err(|_| last_error())
+    // SAFETY: the address is that of a buffer of at least this length, which is borrowed for the call.
+    unsafe { call(GETXATTRAT, dir, path, name, &arguments) }
 }
 
 /// # Errors
 /// Those of llistxattr(2).
 pub(crate) fn list(dir: BorrowedFd<'_>, path: &CStr, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the path ends with NUL, and the buffer is passed with its length.
-    let length = unsafe {
+    returned(unsafe {
         libc::syscall(
             LISTXATTRAT,
             dir.as_raw_fd() as isize,
@@ -94,8 +82,7 @@ pub(crate) fn list(dir: BorrowedFd<'_>, path: &CStr, buffer: &mut [u8]) -> Resul
             buffer.as_mut_ptr(),
             buffer.len(),
         )
-    };
-    usize::try_from(length).map_err(|_| last_error())
+    })
 }
 
 /// # Errors
@@ -112,26 +99,40 @@ pub(crate) fn set(
         size: u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?,
         flags: flags.bits(),
     };
-    // SAFETY: as in `get`; the value is only read.
-    let result = unsafe {
+    // SAFETY: the address is that of a value of this length, which is only read.
+    unsafe { call(SETXATTRAT, dir, path, name, &arguments) }.map(drop)
+}
+
+/// getxattrat(2) or setxattrat(2).
+///
+/// # Safety
+/// There must be as many bytes as `arguments` says where it says, to be written or read.
+unsafe fn call(
+    number: libc::c_long,
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    name: &CStr,
+    arguments: &Arguments,
+) -> Result<usize> {
+    // SAFETY: both strings end with NUL, and the structure is passed with its size.
+    returned(unsafe {
         libc::syscall(
-            SETXATTRAT,
+            number,
             dir.as_raw_fd() as isize,
             path.as_ptr(),
             libc::AT_SYMLINK_NOFOLLOW as isize,
             name.as_ptr(),
-            &raw const arguments,
+            std::ptr::from_ref(arguments),
             size_of::<Arguments>(),
         )
-    };
-    done(result)
+    })
 }
 
 /// # Errors
 /// Those of lremovexattr(2).
 pub(crate) fn remove(dir: BorrowedFd<'_>, path: &CStr, name: &CStr) -> Result<()> {
     // SAFETY: both strings end with NUL.
-    let result = unsafe {
+    let removed = unsafe {
         libc::syscall(
             REMOVEXATTRAT,
             dir.as_raw_fd() as isize,
@@ -140,12 +141,5 @@ pub(crate) fn remove(dir: BorrowedFd<'_>, path: &CStr, name: &CStr) -> Result<()
             name.as_ptr(),
         )
     };
-    done(result)
-}
-
-fn done(result: libc::c_long) -> Result<()> {
-    match result {
-        0 => Ok(()),
-        _ => Err(last_error()),
-    }
+    returned(removed).map(drop)
 }
