@@ -3,18 +3,16 @@
 //! Blocks are shared where the file system can (ioctl_ficlone(2)), else the kernel copies them
 //! (copy_file_range(2)), else they pass through memory. Holes stay holes.
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{SeekFrom, Statx};
-use rustix::io::ReadWriteFlags;
 
 use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
-use crate::object::{device_of, stat_fd};
+use crate::object::{device_of, read_in_memory, stat_fd};
 use crate::overlay::Upper;
 
 /// How much is read and written at a time where the kernel cannot copy by itself, in bytes.
@@ -88,15 +86,8 @@ impl Overlay {
 
 /// Whether a file of this size can be read without waiting for a disk: its last byte can, at least.
 fn is_in_memory(file: BorrowedFd<'_>, size: u64) -> bool {
-    size.checked_sub(1).is_none_or(|last| {
-        let read = rustix::io::preadv2(
-            file,
-            &mut [IoSliceMut::new(&mut [0])],
-            last,
-            ReadWriteFlags::NOWAIT,
-        );
-        read == Ok(1)
-    })
+    let last = size.checked_sub(1);
+    last.is_none_or(|last| read_in_memory(file, last, &mut [0]) == Ok(1))
 }
 
 /// Copies the data of a regular file that shows `whole` bytes from a file with this stat: shares blocks where

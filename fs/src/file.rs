@@ -3,7 +3,6 @@
 //! The transport opens nothing: reads and writes name a node, and go to where its data is at that
 //! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -11,8 +10,6 @@ use std::sync::Arc;
 use plyfs_sys::attributes;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom, XattrFlags};
-
-use rustix::io::ReadWriteFlags;
 
 use crate::Overlay;
 use crate::attr::{Caller, FileKind};
@@ -39,8 +36,8 @@ const CAPABILITY: &std::ffi::CStr = c"security.capability";
 /// The least a disk reads or fails to read, in bytes.
 const SECTOR: usize = 512;
 
-/// What is copied in less time than another thread needs to be woken for it, in bytes.
-const LITTLE: usize = 32 << 10;
+/// How much data is moved in no more time than another thread needs to be woken, in bytes.
+pub(crate) const LITTLE: usize = 32 << 10;
 
 /// What comes with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,19 +82,16 @@ impl Overlay {
     /// `AGAIN` if it is not all there and a disk would have to be waited for.
     pub fn read_now(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let file = self.open_for_reading(&*self.node(id)?)?;
-        let wanted = buffer.len();
-        let read_at = |at: u64, buffer: &mut [u8]| {
-            let mut buffers = [IoSliceMut::new(buffer)];
-            rustix::io::preadv2(&file, &mut buffers, at, ReadWriteFlags::NOWAIT)
-        };
-        match read_at(offset, buffer) {
-            Ok(read) if read == wanted || read % SECTOR != 0 => Ok(read),
+        match object::read_in_memory(file.as_fd(), offset, buffer) {
+            Ok(read) if read == buffer.len() || read % SECTOR != 0 => Ok(read),
             // The end of the file, of which there is nothing more, or of what is in memory.
-            Ok(read) => match read_at(offset + read as u64, &mut [0]) {
-                Ok(0) => Ok(read),
-                Ok(_) => Err(Errno::AGAIN),
-                Err(error) => Err(error),
-            },
+            Ok(read) => {
+                match object::read_in_memory(file.as_fd(), offset + read as u64, &mut [0]) {
+                    Ok(0) => Ok(read),
+                    Ok(_) => Err(Errno::AGAIN),
+                    Err(error) => Err(error),
+                }
+            }
             // A file system that cannot tell.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.read(id, offset, buffer),
             Err(error) => Err(error),
@@ -300,8 +294,8 @@ impl Overlay {
         if length > LITTLE {
             return Err(Errno::AGAIN);
         }
-        let mut buffer = [0; LITTLE];
-        let read = self.read_now(from, read_at, &mut buffer[..length])?;
+        let mut buffer = vec![0; length];
+        let read = self.read_now(from, read_at, &mut buffer)?;
         let mode = WriteMode {
             unprivileged: caller.unprivileged().copied(),
             gathered: false,

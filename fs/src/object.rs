@@ -5,6 +5,7 @@
 //! that the name stays right for as long as it is used; it is for quick calls only.
 
 use std::ffi::OsStr;
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
 };
+use rustix::io::ReadWriteFlags;
 
 use crate::Overlay;
 use crate::attr::{Attr, Device, Timestamp};
@@ -178,6 +180,12 @@ pub(crate) fn set_times(at: At<'_>, times: &Timestamps) -> Result<()> {
         },
         At::Name(dir, name) => rustix::fs::utimensat(dir, name, times, AtFlags::SYMLINK_NOFOLLOW),
     }
+}
+
+/// preadv2(2) of what is in memory, `AGAIN` if there is nothing of it (`RWF_NOWAIT`).
+pub(crate) fn read_in_memory(fd: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    let mut buffers = [IoSliceMut::new(buffer)];
+    rustix::io::preadv2(fd, &mut buffers, offset, ReadWriteFlags::NOWAIT)
 }
 
 /// Sets the time of the last change of an open file.

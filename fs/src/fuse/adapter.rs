@@ -20,10 +20,12 @@ use rustix::fs::{OFlags, XattrFlags};
 
 use super::Options;
 use super::answer::{
-    answer, answer_attr, answer_created, answer_entry, answer_written, answer_xattr, attr_timeout,
+    answer, answer_attr, answer_created, answer_entry, answer_ioctl, answer_written, answer_xattr,
+    attr_timeout,
 };
 use super::bursts::{Bursts, Long};
 use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
+use super::ioctl::Command;
 use super::notifier::SharedNotifier;
 use super::passthrough::Passthrough;
 use super::pool::Pool;
@@ -41,12 +43,6 @@ pub const DAEMON_PID: &str = "plyfs.daemon_pid";
 /// The name of the daemon's main thread, and with it of the process, while what was written is made
 /// durable at the end.
 pub const ENDING: &CStr = c"plyfs-ending";
-
-/// The requests of chattr(1) (`linux/fs.h`), with flags of 32 bits.
-const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
-const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
-/// Asked before flags are set.
-const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 
 /// After how many forgotten nodes memory is given back to the system.
 const GIVE_BACK_AFTER: u64 = 16 * 1024;
@@ -132,13 +128,19 @@ impl Adapter {
         change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
-        if !slow {
-            let result = change(&self.overlay);
-            if !self.may_be_made_again(&result) {
-                return answer(result);
-            }
+        match self.change_here(slow, || change(&self.overlay)) {
+            Some(result) => answer(result),
+            None => self.change_in_pool(change, answer),
         }
-        self.change_in_pool(change, answer);
+    }
+
+    /// Makes a change here, if it is not slow. `None` if it is to be made in the pool: it is slow, or there may
+    /// be room for it soon.
+    fn change_here<T>(&self, slow: bool, change: impl FnOnce() -> Result<T>) -> Option<Result<T>> {
+        let result = (!slow).then(change)?;
+        let error = result.as_ref().err();
+        let again = error.is_some_and(|error| self.overlay.may_get_room(*error));
+        (!again).then_some(result)
     }
 
     fn change_in_pool<T>(
@@ -148,11 +150,6 @@ impl Adapter {
     ) {
         let overlay = self.overlay.clone();
         self.copying.run(move || answer(overlay.with_room(change)));
-    }
-
-    fn may_be_made_again<T>(&self, result: &Result<T>) -> bool {
-        let error = result.as_ref().err();
-        error.is_some_and(|error| self.overlay.may_get_room(*error))
     }
 
     /// Makes a change that is answered with what was made.
@@ -401,10 +398,11 @@ impl Filesystem for Adapter {
         self.asked(request);
         let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
         let (from, to) = ((parent.0, name), (newparent.0, newname));
-        match self.overlay.rename(from, to, flags, Patience::Little) {
-            Err(Errno::AGAIN) => {}
-            result if self.may_be_made_again(&result) => {}
-            result => return answer(reply, result),
+        let rename = || self.overlay.rename(from, to, flags, Patience::Little);
+        if let Some(renamed) = self.change_here(false, rename)
+            && renamed != Err(Errno::AGAIN)
+        {
+            return answer(reply, renamed);
         }
         let (name, newname) = (name.to_owned(), newname.to_owned());
         let change = move |overlay: &Overlay| {
@@ -576,11 +574,10 @@ impl Filesystem for Adapter {
                 .then(|| caller(request, 0)),
             gathered: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
-        if !self.is_slow(ino, Change::Data) {
-            let written = self.overlay.write(ino.0, offset, data, mode);
-            if !self.may_be_made_again(&written) {
-                return answer_written(reply, written);
-            }
+        let slow = self.is_slow(ino, Change::Data);
+        let write = || self.overlay.write(ino.0, offset, data, mode);
+        if let Some(written) = self.change_here(slow, write) {
+            return answer_written(reply, written);
         }
         let data = data.to_vec();
         let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
@@ -772,35 +769,13 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         self.asked(request);
-        let flags = input.first_chunk().map(|flags| u32::from_ne_bytes(*flags));
-        let command = match (command, flags) {
-            (FS_IOC_GETFLAGS, _) => Command::GetFlags,
-            (FS_IOC_FSGETXATTR, _) => Command::GetAttributes,
-            (FS_IOC_SETFLAGS, Some(flags)) => Command::SetFlags(flags),
-            // Above all whether it is a terminal (isatty(3)).
-            _ => return reply.error(fuser::Errno::ENOTTY),
+        let Some(command) = Command::parse(command, input) else {
+            return reply.error(fuser::Errno::ENOTTY);
         };
-        let overlay = self.overlay.clone();
-        self.copying.run(move || {
-            let result = match command {
-                Command::GetFlags => {
-                    let flags = overlay.file_flags(ino.0);
-                    flags.map(|flags| flags.to_ne_bytes().to_vec())
-                }
-                Command::GetAttributes => {
-                    let attributes = overlay.file_attributes(ino.0);
-                    attributes.map(|attributes| attributes.to_vec())
-                }
-                Command::SetFlags(flags) => {
-                    let set = overlay.with_room(|overlay| overlay.set_file_flags(ino.0, flags));
-                    set.map(|()| Vec::new())
-                }
-            };
-            match result {
-                Ok(answer) => reply.ioctl(0, &answer),
-                Err(error) => reply.error(errno(error)),
-            }
-        });
+        self.change_in_pool(
+            move |overlay| command.run(overlay, ino.0),
+            move |result| answer_ioctl(reply, result),
+        );
     }
 
     fn fallocate(
@@ -873,24 +848,18 @@ impl Filesystem for Adapter {
         let length = len.min(1 << 30) as usize;
         let (from, to) = ((ino_in.0, offset_in), (ino_out.0, offset_out));
         self.asked_to_move(request, length);
-        if !self.is_slow(ino_out, Change::Data) {
-            let copied = self.overlay.copy_now(&caller, from, to, length);
-            if copied != Err(Errno::AGAIN) && !self.may_be_made_again(&copied) {
-                return answer_written(reply, copied);
-            }
+        let slow = self.is_slow(ino_out, Change::Data);
+        let copy = || self.overlay.copy_now(&caller, from, to, length);
+        if let Some(copied) = self.change_here(slow, copy)
+            && copied != Err(Errno::AGAIN)
+        {
+            return answer_written(reply, copied);
         }
         self.change_in_pool(
             move |overlay| overlay.copy_range(&caller, from, to, length),
             move |copied| answer_written(reply, copied),
         );
     }
-}
-
-/// What is known of ioctl(2).
-enum Command {
-    GetFlags,
-    GetAttributes,
-    SetFlags(u32),
 }
 
 fn may_change(flags: OpenFlags) -> bool {

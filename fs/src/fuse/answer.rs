@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fuser::{
-    FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyWrite,
-    ReplyXattr,
+    FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyWrite, ReplyXattr,
 };
 
 use super::convert::{attr, errno};
@@ -67,6 +67,13 @@ pub(crate) fn answer_written(reply: ReplyWrite, result: Result<usize>) {
     match result {
         // No more is written than was asked for, and that came as 32 bits.
         Ok(size) => reply.written(u32::try_from(size).unwrap_or(u32::MAX)),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+pub(crate) fn answer_ioctl(reply: ReplyIoctl, result: Result<Vec<u8>>) {
+    match result {
+        Ok(answer) => reply.ioctl(0, &answer),
         Err(error) => reply.error(errno(error)),
     }
 }

@@ -23,6 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::together::Binding;
 use super::{polling, together};
+use crate::file::LITTLE;
 
 /// A burst has ended when there was no request for this long. It is how long Linux itself looks for work
 /// before it halts a processor, as a guest that is told to (`guest_halt_poll_ns`).
@@ -38,9 +39,6 @@ const HOPELESS: u32 = 64 * MANY;
 const ENOUGH: u32 = 16 * FEW;
 /// How many must come then, so that what is saved for them is more than what is wasted at the end.
 const WORTH: u32 = 64;
-
-/// How much data is moved in no more time than waking a processor takes, in bytes.
-const LITTLE: usize = 32 << 10;
 
 /// What is done while there is a burst.
 #[derive(Debug)]
@@ -171,11 +169,11 @@ impl Bursts {
         }
         let now = nanoseconds();
         let gap = now.saturating_sub(shared.burst.came(now, client));
-        if gap > SILENCE_NANOS && shared.burst.binding.is_bound() {
-            shared.burst.binding.undo(gettid());
-        }
         let streak = shared.streak.load(Ordering::Relaxed);
         if gap > SILENCE_NANOS {
+            if shared.burst.binding.is_bound() {
+                shared.burst.binding.undo(gettid());
+            }
             // Whoever asks may be interrupted once in a while.
             return shared.streak.store(streak / 2, Ordering::Relaxed);
         }
@@ -188,9 +186,7 @@ impl Bursts {
             shared.begin();
         }
     }
-}
 
-impl Bursts {
     /// The last request takes long to serve, until what is returned is dropped: it is from then on that the client
     /// may ask again, and a burst goes on meanwhile.
     #[must_use]

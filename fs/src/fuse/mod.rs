@@ -22,6 +22,7 @@ mod adapter;
 mod answer;
 mod bursts;
 mod convert;
+mod ioctl;
 mod notifier;
 mod passthrough;
 mod polling;
