@@ -191,6 +191,12 @@ impl Store {
                 Some(name) => name.clone(),
                 None => generated_name(attempt),
             };
+            if self.is_live_id(&record.name) {
+                match named {
+                    true => return Err(ContainerError::Exists(record.name).into()),
+                    false => continue,
+                }
+            }
             write_record(&staging, &made, &record)?;
             let place = self.containers_dir().join(record.name.as_str());
             match rustix::fs::rename(&made, &place) {
@@ -221,7 +227,8 @@ impl Store {
     ) -> Result<TemporaryContainer> {
         let staging = self.stage()?;
         let hold = self.hold(&image.manifest_digest)?;
-        let record = ContainerRecord::new(image, ownership);
+        let mut record = ContainerRecord::new(image, ownership);
+        record.name = self.free_name()?;
         let dir = make_dirs(&staging, image, ownership)?;
         write_record(&staging, &dir, &record)?;
         Ok(TemporaryContainer {
@@ -229,6 +236,16 @@ impl Store {
             _staging: staging,
             _image: hold,
         })
+    }
+
+    /// A name that no container has, and nothing that is live.
+    fn free_name(&self) -> Result<ContainerName> {
+        let taken = |name: &ContainerName| {
+            self.containers_dir().join(name.as_str()).exists() || self.is_live_id(name)
+        };
+        let mut names = (0..1000).map(generated_name);
+        let free = names.find(|name| !taken(name));
+        free.ok_or(ContainerError::NoFreeName.into())
     }
 
     /// Finds a container.
@@ -368,7 +385,7 @@ fn copy_root(layer: &LayerPath, upper: &Path, ownership: Ownership) -> Result<()
 }
 
 /// A name for a container that nobody named: two words, and a number once they are taken.
-fn generated_name(attempt: u32) -> ContainerName {
+pub(crate) fn generated_name(attempt: u32) -> ContainerName {
     const FIRST: [&str; 24] = [
         "amber", "ashen", "birch", "bright", "broad", "calm", "cedar", "clear", "copper", "dry",
         "early", "fair", "flat", "grey", "iron", "late", "light", "long", "mild", "pale", "plain",

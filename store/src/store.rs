@@ -11,6 +11,7 @@
 //!     layer.json                   what is known of it: a LayerRecord
 //!   containers/NAME/               container.json, upper/, work/
 //!   staging/UNIQUE/                work in progress, locked while its process lives
+//!   live/ID.json                   a mount or a running container, locked while its process lives
 //!   lock                           flock(2) for changes of index.json and of layer records
 //! ```
 //!
@@ -49,8 +50,11 @@ const DIRS: [&str; 7] = [
     "staging",
 ];
 
+/// A directory that a store of an older version does not have.
+const LIVE: &str = "live";
+
 /// A store of images, by its directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
 }
@@ -127,7 +131,7 @@ impl Store {
             Err(Errno::EXIST) => Ok(()),
             made => made.context("create", path),
         };
-        for dir in DIRS {
+        for dir in DIRS.into_iter().chain([LIVE]) {
             private(&self.root.join(dir))?;
         }
         let _lock = self.lock()?;
@@ -150,7 +154,7 @@ impl Store {
         for entry in std::fs::read_dir(&self.root).context("open", &self.root)? {
             let name = entry.context("list", &self.root)?.file_name();
             layout |= name == "oci-layout";
-            let own = DIRS.iter().any(|dir| name == *dir);
+            let own = DIRS.iter().chain([&LIVE]).any(|dir| name == *dir);
             if !own && name != "oci-layout" && name != "index.json" && name != "lock" {
                 return Err(not_a_store(
                     "there is something else in that directory; choose an empty or a new one",
@@ -194,6 +198,10 @@ impl Store {
 
     pub(crate) fn containers_dir(&self) -> PathBuf {
         self.root.join("containers")
+    }
+
+    pub(crate) fn live_dir(&self) -> PathBuf {
+        self.root.join(LIVE)
     }
 
     pub(crate) fn blobs_dir(&self) -> PathBuf {
