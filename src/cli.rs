@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// List the images in the store
     Images(ListArgs),
-    /// List the containers in the store
+    /// List the containers in the store, and what is mounted of it, with the processes that serve them
     #[command(visible_alias = "containers")]
     Ps(ListArgs),
     /// Say how an image was made, the last step first
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
     Run(RunArgs),
+    Stop(crate::stop::StopArgs),
+    Kill(crate::stop::KillArgs),
     /// Remove containers with all that was changed in them
     Rm(RmArgs),
     /// Remove images, and the layers that nothing else needs
@@ -219,6 +221,9 @@ pub(crate) struct SaveArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
+    /// Even if they are in use: end what uses them, killing what does not end within ten seconds
+    #[arg(short, long)]
+    pub(crate) force: bool,
     /// The containers
     #[arg(required = true, value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
@@ -288,7 +293,8 @@ pub(crate) struct UmountArgs {
     /// Detach now and finish when it is no longer in use
     #[arg(short, long)]
     pub(crate) lazy: bool,
-    /// The directory that is mounted on
+    /// The directory that is mounted on, in whatever mount namespace of this user, or the container
+    #[arg(value_name = "MOUNTPOINT|CONTAINER")]
     pub(crate) mountpoint: PathBuf,
 }
 

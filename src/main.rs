@@ -17,6 +17,7 @@ mod history;
 mod images;
 mod import;
 mod inspect;
+mod live;
 mod logger;
 mod mount;
 mod mounting;
@@ -27,6 +28,7 @@ mod remove;
 mod run;
 mod save;
 mod stack;
+mod stop;
 mod storage;
 mod unshare;
 
@@ -74,7 +76,9 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Inspect(args) => inspect::inspect(args, store),
         Command::Df(args) => df::df(args, cli.global.verbose > 0, store),
         Command::Save(args) => save::save(args, store),
-        Command::Umount(args) => mounting::umount(args),
+        Command::Umount(args) => mounting::umount(args, store),
+        Command::Stop(args) => stop::stop(args, store),
+        Command::Kill(args) => stop::kill(args, store),
         Command::Unshare(args) => unshare::unshare(args),
     }
 }

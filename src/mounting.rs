@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{Config, IndexUse, LowerLayer, Records, UpperLayer, fuse};
+use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::event::Timespec;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::cli::{MountArgs, UmountArgs};
 use crate::failure::{Doing, Failure, Outcome};
@@ -17,8 +18,9 @@ use crate::mount::connection;
 use crate::mount::daemon::{self, Announce, Place, Plan};
 use crate::mount::keeper;
 use crate::mount::options::Options;
+use crate::mount::table;
 use crate::stack::{self, Subject};
-use crate::{output, personality, storage};
+use crate::{live, output, personality, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
@@ -98,13 +100,23 @@ fn mount_from_store(
     }
     let store = storage::open_existing(store)?;
     if let (Some(image), None, true) = (image, name, options.read_only) {
-        let subject = Subject::image_of(&store, store.image(image)?)?;
+        let image = store.image(image)?;
+        let request = LiveRequest {
+            target: Some(target.clone()),
+            ..LiveRequest::of_image(LiveKind::Mount, &image)
+        };
+        let subject = Subject::image_of(&store, image)?;
         let mut plan = stack::plan(&store, &subject, options, target, true)?;
         plan.place = Place::Free;
+        plan.register = Some(live::on_mount(&store, request));
         return serve(plan, args.foreground, &nothing);
     }
     let (container, made) = stack::container(&store, name, image)?;
     let name = container.record.name.clone();
+    let request = LiveRequest {
+        target: Some(target.clone()),
+        ..LiveRequest::of_container(LiveKind::Mount, &container, false)
+    };
     let subject = Subject::Container(Box::new(container));
     let was_mounted = Cell::new(false);
     let announce = || {
@@ -117,6 +129,7 @@ fn mount_from_store(
     let plan = stack::plan(&store, &subject, options, target, options.read_only);
     let served = plan.and_then(|mut plan| {
         plan.place = Place::Free;
+        plan.register = Some(live::on_mount(&store, request));
         serve(plan, args.foreground, &announce)
     });
     // What fails later, in the foreground, is no reason to remove what was written.
@@ -215,14 +228,101 @@ fn records_on(path: &Path) -> Option<Records> {
 }
 
 /// Unmounts, and waits until who serves or keeps the mount has let go of the layers.
-pub(crate) fn umount(args: &UmountArgs) -> Outcome {
+///
+/// What is not mounted in this mount namespace is looked for among the live records of the store.
+pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
     let target = std::path::absolute(&args.mountpoint).doing("resolve a path")?;
     let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
-    connection::unmount(&target, args.lazy)?;
+    let is_mounted = daemon.is_some() || table::is_mount_point(&target);
+    if !is_mounted && let Some(record) = live_mount(&args.mountpoint, &target, store)? {
+        return unmount_live(&record, args.lazy);
+    }
+    if !connection::unmount_own(&target, args.lazy)? {
+        return match live_mount(&args.mountpoint, &target, store)? {
+            Some(record) => unmount_live(&record, args.lazy),
+            None => Err(connection::not_unmounted(&target, rustix::io::Errno::INVAL)),
+        };
+    }
     match daemon {
         Some(daemon) if !args.lazy => wait_for(&daemon, &target),
         _ => Ok(()),
     }
+}
+
+/// The mount of the store that is on a directory in another mount namespace, or is called so.
+fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<Option<LiveRecord>> {
+    let Some(store) = storage::open_if_usable(store) else {
+        return Ok(None);
+    };
+    let live = match store.live() {
+        Ok(live) => live,
+        Err(error) => {
+            log::debug!("{error}");
+            return Ok(None);
+        }
+    };
+    // Records have paths without links.
+    let resolved = target.canonicalize();
+    let resolved = resolved.as_deref().unwrap_or(target);
+    let is_there = |record: &&LiveRecord| {
+        let at = record.what.target.as_deref();
+        (at == Some(target) || at == Some(resolved)) && !live::is_here(record)
+    };
+    let there: Vec<&LiveRecord> = live.iter().filter(is_there).collect();
+    match there.as_slice() {
+        [] => {}
+        [one] => return Ok(Some((*one).clone())),
+        several => return Err(ambiguous(target, several)),
+    }
+    let name = argument.to_str().unwrap_or_default();
+    match live.into_iter().find(|record| record.is_called(name)) {
+        Some(record) if record.what.kind == LiveKind::Run => Err(Failure::new(format_args!(
+            "the container \"{name}\" is not mounted but runs; end it with \"{}\"",
+            live::remedy(&record)
+        ))),
+        found => Ok(found),
+    }
+}
+
+/// A directory on which something is mounted in several namespaces.
+fn ambiguous(target: &Path, records: &[&LiveRecord]) -> Failure {
+    let name = |record: &&LiveRecord| {
+        let (id, pid) = (&record.id, record.process.pid);
+        format!("{id} ({}) by process {pid}", record.what.image)
+    };
+    let names: Vec<String> = records.iter().map(name).collect();
+    Failure::new(format_args!(
+        "{} is mounted on in several other mount namespaces: {}; unmount one by its name",
+        target.display(),
+        names.join(", ")
+    ))
+}
+
+/// Unmounts what is mounted in whatever namespace. Elsewhere the process that serves it does.
+pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
+    let target = record.what.target.as_deref().unwrap_or(Path::new("/"));
+    if live::is_here(record) {
+        let process = record.open_process();
+        connection::unmount(target, lazy)?;
+        return match process {
+            Some(process) if !lazy => wait_for(&process, target),
+            _ => Ok(()),
+        };
+    }
+    let process = match live::signal(record, Signal::TERM)? {
+        Some(process) if !lazy => process,
+        _ => return Ok(()),
+    };
+    if has_ended(&process)? {
+        return Ok(());
+    }
+    // It cannot be told before whether it is in use there, and it has been detached.
+    Err(Failure::new(format_args!(
+        "{} was detached, but something still uses it in its mount namespace; process {} serves it \
+         until that has ended",
+        target.display(),
+        record.process.pid
+    )))
 }
 
 /// A descriptor of the process that serves a mount, if it is one of ours and can be seen.
@@ -240,6 +340,18 @@ fn daemon_of(target: &Path) -> Option<OwnedFd> {
 /// Waits until a process has ended, which it does when the file system is gone. It is not, if another
 /// mount namespace has a copy of the mount, for as long as that has it.
 fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
+    if !has_ended(daemon)? {
+        log::warn!(
+            "{} is still mounted in another mount namespace, which keeps its layers in use",
+            target.display()
+        );
+    }
+    Ok(())
+}
+
+/// Waits until a process that serves a mount has ended, however long it takes to make durable what was
+/// written; returns `false` if the file system is still in use.
+fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
     /// How long a daemon may take to hear that the file system is gone.
     const PATIENCE: Duration = Duration::from_secs(3);
     let turn = Timespec {
@@ -250,14 +362,7 @@ fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
     loop {
         match keeper::ends_within(daemon, turn) {
             Ok(false) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
-            Ok(false) => {
-                log::warn!(
-                    "{} is still mounted in another mount namespace, which keeps its layers in use",
-                    target.display()
-                );
-                return Ok(());
-            }
-            Ok(true) => return Ok(()),
+            Ok(ended) => return Ok(ended),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).doing("wait for the daemon"),
         }

@@ -8,7 +8,9 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use plyfs_sys::process::{Fork, fork};
 use rustix::mount::MountPropagationFlags;
@@ -63,10 +65,19 @@ pub(crate) fn mapped_ids(file: &str) -> Option<Ranges> {
     (!all).then_some(ranges)
 }
 
+/// The number of the mount namespace (namespaces(7)) that this command was started in, whichever it has
+/// entered since; `None` if /proc does not tell.
+pub(crate) fn mounts_of_caller() -> Option<u64> {
+    static CALLER: OnceLock<Option<u64>> = OnceLock::new();
+    let now = || fs::metadata("/proc/self/ns/mnt").ok().map(|ns| ns.ino());
+    *CALLER.get_or_init(now)
+}
+
 /// Makes this process root of a new user namespace, with a mount namespace of its own.
 ///
 /// It must have one thread. Mounts made outside from now on are still seen inside.
 pub(crate) fn enter() -> Outcome {
+    mounts_of_caller();
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let mapper = match subordinate_ids() {
         Some((uids, gids)) => Some(Mapper::start(&uids, &gids)?),
@@ -222,6 +233,7 @@ fn parse_ranges(content: &str, user: Option<&str>, uid: u32) -> Ranges {
 
 /// Gives this process a mount namespace of its own, without a user namespace.
 pub(crate) fn enter_mounts_only() -> Outcome {
+    mounts_of_caller();
     plyfs_sys::process::unshare(UnshareFlags::NEWNS).doing("make a mount namespace")?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).doing("make mounts private")

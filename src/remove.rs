@@ -1,26 +1,100 @@
 //! `plyfs rm` and `plyfs rmi`.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use plyfs_store::{ContainerName, RemoveError, Store, Unneeded};
+use plyfs_store::{ContainerName, LiveKind, LiveRecord, RemoveError, Store, Unneeded};
+use rustix::process::Signal;
 
 use crate::cli::{RmArgs, RmiArgs};
 use crate::failure::{Failure, Outcome};
-use crate::{output, stack, storage};
+use crate::{live, output, stack, storage};
 
 /// Removes containers, and prints their names.
 pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
+    let mut ended = match args.force {
+        true => end_uses(&args.containers, store)?,
+        false => HashMap::new(),
+    };
     let store = open(store)?;
     each(&store, &args.containers, |name| {
-        let name: ContainerName = name.parse().map_err(Failure::new)?;
-        if let Ok(container) = store.container(&name) {
-            stack::refuse_mounted(&container)?;
-        }
-        let unneeded = store.remove_container(&name);
-        let unneeded = unneeded.map_err(|error| stack::container_failure(&store, error))?;
+        let unneeded = match ended.remove(name) {
+            Some(Err(failure)) => return Err(failure),
+            Some(Ok(Ended::WithContainer)) => Unneeded::default(),
+            _ => remove(&store, name)?,
+        };
         output::write(&format!("{name}\n"))?;
         Ok(unneeded)
     })
+}
+
+fn remove(store: &Store, name: &str) -> Outcome<Unneeded> {
+    let name: ContainerName = name.parse().map_err(Failure::new)?;
+    let in_use = || live::in_use(store, &name, ", or remove it with rm --force");
+    let is_known = match store.is_in_use(&name) {
+        Ok(true) => return Err(in_use()),
+        known => known.is_ok(),
+    };
+    if !is_known && let Some(record) = live::find(store, name.as_str()) {
+        return Err(match record.what.temporary {
+            true => in_use(),
+            false => no_container(&record),
+        });
+    }
+    if let Ok(container) = store.container(&name) {
+        stack::refuse_mounted(&container)?;
+    }
+    let removed = store.remove_container(&name);
+    removed.map_err(|error| stack::container_failure(store, error))
+}
+
+/// The id of something that is no container.
+fn no_container(record: &LiveRecord) -> Failure {
+    Failure::new(format_args!(
+        "\"{}\" is no container, but the image {}, {}; end that with \"{}\"",
+        record.id,
+        record.what.image,
+        live::describe(record),
+        live::remedy(record)
+    ))
+}
+
+/// What became of a container when its use was ended.
+enum Ended {
+    /// It can be removed.
+    Use,
+    /// It went with its process.
+    WithContainer,
+}
+
+/// Ends what uses containers. That is done before a namespace is entered, from which containers of others could
+/// not be.
+fn end_uses(names: &[String], store: Option<&Path>) -> Outcome<HashMap<String, Outcome<Ended>>> {
+    let store = storage::open_existing(store)?;
+    let end = |name: &String| Some((name.clone(), end_use(&store, &live::find(&store, name)?)));
+    Ok(names.iter().filter_map(end).collect())
+}
+
+fn end_use(store: &Store, record: &LiveRecord) -> Outcome<Ended> {
+    /// How long the daemon of a container may take to end after the process that attended to it was killed.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let Some(name) = &record.what.container else {
+        return Err(no_container(record));
+    };
+    let ask = match record.what.kind {
+        LiveKind::Mount => Signal::TERM,
+        LiveKind::Run => crate::stop::stop_signal(record),
+    };
+    live::end(record, ask, live::PATIENCE)?;
+    if record.what.temporary {
+        return Ok(Ended::WithContainer);
+    }
+    let start = Instant::now();
+    while store.is_in_use(name).unwrap_or(false) && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(Ended::Use)
 }
 
 /// Removes images, and prints their names.

@@ -19,7 +19,7 @@ use crate::mount::connection::Request;
 use crate::mount::daemon::{Place, Plan};
 use crate::mount::options::Options;
 use crate::mount::table;
-use crate::{namespace, storage};
+use crate::{live, namespace, storage};
 
 /// What of the store is to be mounted.
 pub(crate) enum Subject {
@@ -136,9 +136,7 @@ pub(crate) fn container_failure(store: &Store, error: plyfs_store::Error) -> Fai
         plyfs_store::Error::Container(error @ ContainerError::Unknown(_)) => {
             no_container(store, &error)
         }
-        plyfs_store::Error::Container(error @ ContainerError::Busy(_)) => {
-            Failure::new(format_args!("{error}; unmount it first"))
-        }
+        plyfs_store::Error::Container(ContainerError::Busy(name)) => live::in_use(store, &name, ""),
         error => error.into(),
     }
 }
@@ -184,7 +182,10 @@ pub(crate) fn plan(
     require_layers(subject.image(), subject.layers())?;
     let hold: Box<dyn std::any::Any> = match subject {
         Subject::Image(_, hold) => Box::new(Arc::clone(hold)),
-        Subject::Container(container) => Box::new(container.lock()?),
+        Subject::Container(container) => {
+            let lock = container.lock();
+            Box::new(lock.map_err(|error| container_failure(store, error))?)
+        }
     };
     let default = overlay(subject, read_only);
     let overlay = Config {
@@ -361,5 +362,6 @@ pub(crate) fn with_transport(
         place: Place::Any,
         patience: Duration::ZERO,
         hold: None,
+        register: None,
     }
 }

@@ -53,6 +53,15 @@ pub(crate) fn open_if_there(location: PathBuf) -> Outcome<Option<Store>> {
     }
 }
 
+/// Opens the store, if there is one that can be opened: for what does without.
+pub(crate) fn open_if_usable(chosen: Option<&Path>) -> Option<Store> {
+    let opened = location(chosen).and_then(open_if_there);
+    opened.unwrap_or_else(|failure| {
+        log::debug!("no store: {failure}");
+        None
+    })
+}
+
 /// Enters the user namespace in which files of the store belong to whom they should, if this user
 /// has one. Without, all of them are the user's own.
 ///

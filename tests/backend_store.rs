@@ -110,7 +110,7 @@ fn a_container_that_the_kernel_serves_is_in_use() {
         let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
         assert_eq!(succeed(mount.arg("box:test").arg(&at)), "c\n");
         assert_eq!(mount_type(&at), "overlay");
-        let in_use = || succeed(&mut world.plyfs(["ps"])).contains("in use");
+        let in_use = || succeed(&mut world.plyfs(["ps"])).contains("mounted on ");
         assert!(in_use());
         for backend in ["kernel", "fuse", "auto"] {
             let mut again = world.plyfs(["mount", "--backend", backend, "--container", "c"]);

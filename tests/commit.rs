@@ -261,7 +261,7 @@ fn what_cannot_be_committed_is_one_line() {
         );
         assert!(said.contains("SOURCE_DATE_EPOCH"), "{said}");
         mounted(&world, &["--container", "c"], |at| {
-            refused(&["c", "x:1"], "is in use; unmount it first");
+            refused(&["c", "x:1"], "is in use: mounted on ");
             fs::write(at.join("new/.wh.name"), "").unwrap();
         });
         refused(&["c", "x:1"], "\"new/.wh.name\" cannot be in an image");

@@ -88,7 +88,7 @@ fn an_image_that_a_container_stands_on_stays() {
         mounted(&world, &["--container", "c"], |at| {
             assert!(at.join("a").exists() && at.join("kept").exists());
             let (_, said) = fail(&mut world.plyfs(["rm", "c"]));
-            assert!(said.contains("is in use; unmount it first"), "{said}");
+            assert!(said.contains("is in use: mounted on "), "{said}");
         });
         succeed(&mut world.plyfs(["commit", "c", "d:1"]));
         assert_eq!(succeed(&mut world.plyfs(["rm", "c"])), "c\n");

@@ -238,11 +238,32 @@ fn current_flags(target: &Path) -> rustix::io::Result<MountFlags> {
 /// Unmounts what is mounted on a path. `lazily` also if it is in use.
 pub(crate) fn unmount(target: &Path, lazily: bool) -> Outcome {
     if namespace::can_mount() {
-        let mut flags = UnmountFlags::NOFOLLOW;
-        flags.set(UnmountFlags::DETACH, lazily);
-        let unmounted = rustix::mount::unmount(target, flags);
+        let unmounted = unmount_directly(target, lazily);
         return unmounted.map_err(|error| not_unmounted(target, error));
     }
+    unmount_by_helper(target, lazily)
+}
+
+/// As [`unmount`]. Returns whether it was a mount of this namespace's own: one that came from the
+/// namespace of its owner cannot be unmounted here (mount_namespaces(7)).
+pub(crate) fn unmount_own(target: &Path, lazily: bool) -> Outcome<bool> {
+    if !namespace::can_mount() {
+        return unmount_by_helper(target, lazily).map(|()| true);
+    }
+    match unmount_directly(target, lazily) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL) => Ok(false),
+        Err(error) => Err(not_unmounted(target, error)),
+    }
+}
+
+fn unmount_directly(target: &Path, lazily: bool) -> rustix::io::Result<()> {
+    let mut flags = UnmountFlags::NOFOLLOW;
+    flags.set(UnmountFlags::DETACH, lazily);
+    rustix::mount::unmount(target, flags)
+}
+
+fn unmount_by_helper(target: &Path, lazily: bool) -> Outcome {
     let mut helper = Command::new(HELPER);
     helper.arg("-u").stdin(Stdio::null());
     if lazily {
@@ -268,7 +289,7 @@ pub(crate) fn unmount(target: &Path, lazily: bool) -> Outcome {
     )))
 }
 
-fn not_unmounted(target: &Path, error: Errno) -> Failure {
+pub(crate) fn not_unmounted(target: &Path, error: Errno) -> Failure {
     let target = target.display();
     match error {
         Errno::INVAL => Failure::new(format_args!(

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{Config, MountError, Overlay, fuse};
+use plyfs_store::LiveEntry;
 use plyfs_sys::handover::go_on_in_child;
 use plyfs_sys::process::{Fork, SignalQueue, fork};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
@@ -37,7 +38,12 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
     /// Something that is to be held as long as the mount lives: a lock.
     pub(crate) hold: Option<Box<dyn std::any::Any>>,
+    /// Makes the mount known to other commands, when it is made.
+    pub(crate) register: Option<Register>,
 }
+
+/// Registers a mount that the backend of this name serves.
+pub(crate) type Register = Box<dyn FnOnce(&'static str) -> Option<LiveEntry>>;
 
 /// Where a mount may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,9 +208,11 @@ fn keep(
     caller: &mut Caller<'_>,
 ) -> Outcome {
     let target = plan.connection.target;
+    let mut live = plan.register.and_then(|register| register("kernel"));
     let prepare = || {
         keeper::take_name(mounted.id)?;
         caller.mounted(&signals)?;
+        take_over(&mut live);
         unmount_on_signal(signals, Some(target.clone()));
         caller.ready()
     };
@@ -215,11 +223,20 @@ fn keep(
             Err(failure)
         }
     };
+    // The record first: whoever gets the lock of the container writes one of the same name.
+    drop(live);
     drop((locks, plan.hold));
     kept
 }
 
-fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outcome {
+/// Says in the record of a mount that this process serves it, which may have come of the one that mounted.
+fn take_over(live: &mut Option<LiveEntry>) {
+    if let Some(Err(error)) = live.as_mut().map(LiveEntry::take_over) {
+        log::warn!("cannot change a live record: {error}");
+    }
+}
+
+fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outcome {
     require_for_passthrough(&plan)?;
     // Nothing is mounted yet that would be left behind.
     signals.unblock().doing("let signals through")?;
@@ -230,9 +247,11 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outc
     // What somebody else has mounted is theirs to unmount.
     let is_ours = plan.connection.device.is_none();
     let target = is_ours.then(|| plan.connection.target.clone());
+    let mut live = plan.register.take().and_then(|register| register("fuse"));
     let session = fuse::Session::start(overlay, device, &plan.transport);
     let started = session.doing("start the FUSE session").and_then(|session| {
         caller.mounted(&signals)?;
+        take_over(&mut live);
         // Not before: a copy of the process has room for the descriptors that are open.
         if let Err(errno) = plyfs_fs::reserve_descriptors() {
             log::debug!("no room for many descriptors: {errno}");
@@ -250,6 +269,7 @@ fn serve_fuse(plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outc
             Err(failure)
         }
     };
+    drop(live);
     drop(plan.hold);
     served
 }

@@ -72,6 +72,19 @@ pub(crate) fn is_changed_by_kernel(dir: &Path) -> bool {
     is_changed_by_overlay(&parse(&read()), dir)
 }
 
+/// Whether anything is mounted on a path. It is not followed if it is a link.
+pub(crate) fn is_mount_point(path: &Path) -> bool {
+    let resolved = match (path.parent(), path.file_name()) {
+        // Not of the path itself: a file system whose daemon has ended answers nothing.
+        (Some(parent), Some(name)) => parent.canonicalize().map(|parent| parent.join(name)),
+        _ => Ok(path.to_owned()),
+    };
+    let resolved = resolved.unwrap_or_else(|_| path.to_owned());
+    let table = read();
+    let mut lines = parse(&table).into_iter();
+    lines.any(|line| unescape(line.target) == resolved)
+}
+
 /// The table, as far as it can be read.
 fn read() -> String {
     namespace::proc_text("/proc/self/mountinfo").unwrap_or_default()

@@ -32,7 +32,7 @@ use rootfs::Rootfs;
 pub(crate) const NOT_STARTED: u8 = 125;
 
 /// Signals that are passed on to the container when somebody sends them to this process.
-const PASSED_ON: [Signal; 8] = [
+pub(crate) const PASSED_ON: [Signal; 8] = [
     Signal::HUP,
     Signal::INT,
     Signal::QUIT,

@@ -186,6 +186,20 @@ impl SignalQueue {
     }
 }
 
+/// The signals that programs may give a meaning to (signal(7)), as the C library counts them.
+pub fn real_time_signals() -> std::ops::RangeInclusive<i32> {
+    libc::SIGRTMIN()..=libc::SIGRTMAX()
+}
+
+/// The signal of a number; `None` if there is none, or if the C library keeps it for itself. It is for sending.
+pub fn signal(number: i32) -> Option<Signal> {
+    let is_real_time = real_time_signals().contains(&number);
+    let real_time = std::num::NonZeroI32::new(number).filter(|_| is_real_time);
+    // SAFETY: the number is that of a signal, and none that the C library uses.
+    let real_time = real_time.map(|number| unsafe { Signal::from_raw_nonzero_unchecked(number) });
+    real_time.or_else(|| Signal::from_named_raw(number))
+}
+
 /// Lets every signal do what it does by default (signal(7)), for a program that is to be executed. One
 /// that is ignored stays so through execve(2), and shells let nobody handle it then: nohup(1) leaves
 /// SIGHUP so, and shells the interrupts of what they run in the background.

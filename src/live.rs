@@ -1,0 +1,224 @@
+//! Mounts and running containers of the store, in whatever namespace they are: naming them, and ending
+//! them.
+//!
+//! Each has a record that names the process serving it (`plyfs_store::LiveRecord`). That process is asked
+//! by a signal: kill(2) needs the same user only, not the same namespace. The daemon of a mount unmounts
+//! on SIGTERM where it is mounted, and `plyfs run` passes signals on to its program.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use plyfs_store::{ContainerName, LiveEntry, LiveKind, LiveRecord, LiveRequest, Store};
+use plyfs_sys::process::{Fork, fork};
+use rustix::event::Timespec;
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitOptions, pidfd_send_signal, waitpid};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::mount::daemon::Register;
+use crate::mount::keeper;
+use crate::{namespace, output};
+
+/// How long a process may take to end after it was told to, before it is killed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a process may take to end that was killed.
+const DYING: Duration = Duration::from_secs(10);
+
+/// Registers a mount or a running container. Where that cannot be done it goes on without: nobody else
+/// will see it. A read-only store is such a place.
+pub(crate) fn register(store: &Store, what: LiveRequest) -> Option<LiveEntry> {
+    match store.register(what) {
+        Ok(entry) => Some(entry),
+        Err(error) => {
+            let level = match error.errno() {
+                Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => log::Level::Debug,
+                _ => log::Level::Warn,
+            };
+            log::log!(level, "cannot keep a live record: {error}");
+            None
+        }
+    }
+}
+
+/// Registers a mount when it is made and its backend is known.
+pub(crate) fn on_mount(store: &Store, what: LiveRequest) -> Register {
+    let store = store.clone();
+    Box::new(move |backend| {
+        let backend = Some(backend.to_owned());
+        register(&store, LiveRequest { backend, ..what })
+    })
+}
+
+/// Whether it is in the mount namespace of whoever started this command.
+pub(crate) fn is_here(record: &LiveRecord) -> bool {
+    namespace::mounts_of_caller() == Some(record.namespace.mnt)
+}
+
+/// What it is and which process it is of, as part of a sentence.
+pub(crate) fn describe(record: &LiveRecord) -> String {
+    let pid = record.process.pid;
+    let process = match record.is_in_own_pid_namespace() {
+        true => format!("process {pid}"),
+        false => format!("process {pid} of another pid namespace"),
+    };
+    let elsewhere = match is_here(record) {
+        true => "",
+        false => " in another mount namespace",
+    };
+    match (record.what.kind, record.what.command.first()) {
+        (LiveKind::Mount, _) => format!("mounted on {} by {process}{elsewhere}", target(record)),
+        (LiveKind::Run, Some(program)) => {
+            format!("{process} runs {} in it", output::plain(program))
+        }
+        (LiveKind::Run, None) => format!("{process} runs it"),
+    }
+}
+
+/// Where it is mounted, for people.
+pub(crate) fn target(record: &LiveRecord) -> String {
+    let target = record.what.target.as_deref().unwrap_or("?".as_ref());
+    output::plain(&target.display().to_string())
+}
+
+/// The command that ends it.
+pub(crate) fn remedy(record: &LiveRecord) -> String {
+    match record.what.kind {
+        LiveKind::Mount => format!("plyfs umount {}", record.id),
+        LiveKind::Run => format!("plyfs stop {}", record.id),
+    }
+}
+
+/// Why nothing can be done with a container that is in use. `or` is what else there is to do.
+pub(crate) fn in_use(store: &Store, name: &ContainerName, or: &str) -> Failure {
+    match find(store, name.as_str()) {
+        Some(record) => Failure::new(format_args!(
+            "the container \"{name}\" is in use: {}; end that first (\"{}\"){or}",
+            describe(&record),
+            remedy(&record)
+        )),
+        // A commit, or a mount that could not be registered.
+        None => Failure::new(format_args!(
+            "the container \"{name}\" is in use; unmount it first"
+        )),
+    }
+}
+
+/// What is live and called so; nothing if that cannot be told.
+pub(crate) fn find(store: &Store, name: &str) -> Option<LiveRecord> {
+    store.live_of(name).unwrap_or_else(|error| {
+        log::warn!("{error}");
+        None
+    })
+}
+
+/// Sends a signal to the process that serves it. Returns that process; `None` if it has ended.
+pub(crate) fn signal(record: &LiveRecord, signal: Signal) -> Outcome<Option<OwnedFd>> {
+    let Some(process) = open(record)? else {
+        return Ok(None);
+    };
+    send(&process, signal).doing(format_args!("signal process {}", record.process.pid))?;
+    Ok(Some(process))
+}
+
+/// The process that serves it; `None` if it has ended.
+fn open(record: &LiveRecord) -> Outcome<Option<OwnedFd>> {
+    match record.is_in_own_pid_namespace() {
+        true => Ok(record.open_process()),
+        false => Err(Failure::new(format_args!(
+            "\"{}\" cannot be ended from here: its process {} is in another pid namespace",
+            record.id, record.process.pid
+        ))),
+    }
+}
+
+/// A process that has ended needs no signal.
+fn send(process: &OwnedFd, signal: Signal) -> rustix::io::Result<()> {
+    match pidfd_send_signal(process, signal) {
+        Err(Errno::SRCH) => Ok(()),
+        sent => sent,
+    }
+}
+
+/// Sends a signal to the first process of a container, from within its user namespace if need be: it may
+/// have become a user that is another one outside. Returns whether it was sent.
+pub(crate) fn signal_init(record: &LiveRecord, signal: Signal) -> Outcome<bool> {
+    let Some(init) = record.open_init() else {
+        return Ok(false);
+    };
+    match send(&init, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::PERM) => signal_from_inside(record, &init, signal),
+        Err(errno) => Err(errno).doing("signal the container"),
+    }
+}
+
+/// In a process of its own, since what enters a user namespace stays there.
+fn signal_from_inside(record: &LiveRecord, init: &OwnedFd, signal: Signal) -> Outcome<bool> {
+    let Some(process) = record.open_process() else {
+        return Ok(false);
+    };
+    match fork().doing("start a process")? {
+        Fork::Parent(pid) => {
+            let ended = waitpid(Some(pid), WaitOptions::empty()).doing("wait for a process")?;
+            Ok(ended.is_some_and(|(_, status)| status.exit_status() == Some(0)))
+        }
+        Fork::Child => {
+            let entered = move_into_thread_name_spaces(process.as_fd(), ThreadNameSpaceType::USER);
+            let sent = entered.and_then(|()| send(init, signal));
+            std::process::exit(i32::from(sent.is_err()))
+        }
+    }
+}
+
+/// Ends what is live, whatever it is: asks for it by `ask`, and kills what has not ended after `patience`.
+pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outcome {
+    let Some(process) = ask_to_end(record, ask)? else {
+        return Ok(());
+    };
+    if ends_within(&process, patience)? {
+        return Ok(());
+    }
+    log::warn!(
+        "{} did not end within {} seconds and is killed",
+        record.id,
+        patience.as_secs()
+    );
+    // The process that attends to a container still has to unmount.
+    if signal_init(record, Signal::KILL)? && ends_within(&process, DYING)? {
+        return Ok(());
+    }
+    send(&process, Signal::KILL).doing("kill a process")?;
+    match ends_within(&process, DYING)? {
+        true => Ok(()),
+        false => Err(Failure::new(format_args!(
+            "process {} does not end, though it was killed",
+            record.process.pid
+        ))),
+    }
+}
+
+/// Sends the signal that is to end it. Returns the process that serves it; `None` if that has ended.
+pub(crate) fn ask_to_end(record: &LiveRecord, ask: Signal) -> Outcome<Option<OwnedFd>> {
+    // `plyfs run` passes on what anybody may want to send to it, and no more.
+    let passed_on = crate::run::PASSED_ON.contains(&ask);
+    if record.what.kind == LiveKind::Run && !passed_on {
+        signal_init(record, ask)?;
+        return open(record);
+    }
+    signal(record, ask)
+}
+
+/// Waits until a process has ended; returns whether it has before the time was over.
+pub(crate) fn ends_within(process: &OwnedFd, time: Duration) -> Outcome<bool> {
+    let start = Instant::now();
+    loop {
+        let left = time.saturating_sub(start.elapsed());
+        let turn = Timespec::try_from(left).doing("wait for a process")?;
+        match keeper::ends_within(process, turn) {
+            Err(Errno::INTR) => {}
+            ended => return ended.doing("wait for a process"),
+        }
+    }
+}
