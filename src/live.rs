@@ -23,6 +23,9 @@ use crate::{namespace, output};
 /// How long a process may take to end after it was told to, before it is killed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long one process may take to take over from another, or to end after it.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// How long a process may take to end that was killed.
 const DYING: Duration = Duration::from_secs(10);
 
@@ -92,25 +95,45 @@ pub(crate) fn remedy(record: &LiveRecord) -> String {
 
 /// Why nothing can be done with a container that is in use. `or` is what else there is to do.
 pub(crate) fn in_use(store: &Store, name: &ContainerName, or: &str) -> Failure {
-    match find(store, name.as_str()) {
-        Some(record) => Failure::new(format_args!(
+    match store.live_of(name.as_str()) {
+        Ok(Some(record)) => Failure::new(format_args!(
             "the container \"{name}\" is in use: {}; end that first (\"{}\"){or}",
             describe(&record),
             remedy(&record)
         )),
         // A commit, or a mount that could not be registered.
-        None => Failure::new(format_args!(
+        _ => Failure::new(format_args!(
             "the container \"{name}\" is in use; unmount it first"
         )),
     }
 }
 
-/// What is live and called so; nothing if that cannot be told.
-pub(crate) fn find(store: &Store, name: &str) -> Option<LiveRecord> {
-    store.live_of(name).unwrap_or_else(|error| {
-        log::warn!("{error}");
-        None
-    })
+/// What is live and called so, with a process that can be asked.
+pub(crate) fn find(store: &Store, name: &str) -> Outcome<Option<LiveRecord>> {
+    match store.live_of(name)? {
+        Some(record) => settled(store, record),
+        None => Ok(None),
+    }
+}
+
+/// Waits until the process in a record is there, if another one is about to take over from it, or until
+/// the record is gone.
+pub(crate) fn settled(store: &Store, mut record: LiveRecord) -> Outcome<Option<LiveRecord>> {
+    let start = Instant::now();
+    while record.is_in_own_pid_namespace() && record.open_process().is_none() {
+        if start.elapsed() > SETTLING {
+            return Err(Failure::new(format_args!(
+                "\"{}\" is held by what process {} left when it ended; try again",
+                record.id, record.process.pid
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        match store.live_of(record.id.as_str())? {
+            Some(now) => record = now,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(record))
 }
 
 /// Sends a signal to the process that serves it. Returns that process; `None` if it has ended.
@@ -181,7 +204,7 @@ pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outco
         return Ok(());
     }
     log::warn!(
-        "{} did not end within {} seconds and is killed",
+        "{} did not end within {} s; killing it",
         record.id,
         patience.as_secs()
     );

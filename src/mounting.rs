@@ -271,7 +271,7 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<O
     let there: Vec<&LiveRecord> = live.iter().filter(is_there).collect();
     match there.as_slice() {
         [] => {}
-        [one] => return Ok(Some((*one).clone())),
+        [one] => return live::settled(&store, (*one).clone()),
         several => return Err(ambiguous(target, several)),
     }
     let name = argument.to_str().unwrap_or_default();
@@ -280,7 +280,8 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<O
             "the container \"{name}\" is not mounted but runs; end it with \"{}\"",
             live::remedy(&record)
         ))),
-        found => Ok(found),
+        Some(record) => live::settled(&store, record),
+        None => Ok(None),
     }
 }
 

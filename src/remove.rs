@@ -36,7 +36,7 @@ fn remove(store: &Store, name: &str) -> Outcome<Unneeded> {
         Ok(true) => return Err(in_use()),
         known => known.is_ok(),
     };
-    if !is_known && let Some(record) = live::find(store, name.as_str()) {
+    if !is_known && let Some(record) = store.live_of(name.as_str())? {
         return Err(match record.what.temporary {
             true => in_use(),
             false => no_container(&record),
@@ -72,7 +72,14 @@ enum Ended {
 /// not be.
 fn end_uses(names: &[String], store: Option<&Path>) -> Outcome<HashMap<String, Outcome<Ended>>> {
     let store = storage::open_existing(store)?;
-    let end = |name: &String| Some((name.clone(), end_use(&store, &live::find(&store, name)?)));
+    let end = |name: &String| {
+        let ended = match live::find(&store, name) {
+            Ok(Some(record)) => end_use(&store, &record),
+            Ok(None) => return None,
+            Err(failure) => Err(failure),
+        };
+        Some((name.clone(), ended))
+    };
     Ok(names.iter().filter_map(end).collect())
 }
 

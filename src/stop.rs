@@ -126,7 +126,7 @@ const SIGNALS: [(&str, Signal); 31] = [
 pub(crate) fn stop(args: &StopArgs, store: Option<&Path>) -> Outcome {
     let patience = Duration::from_secs(args.time);
     each(&args.containers, store, |store, name| {
-        let Some(record) = live::find(store, name) else {
+        let Some(record) = live::find(store, name)? else {
             return is_idle(store, name);
         };
         match record.what.kind {
@@ -144,7 +144,7 @@ pub(crate) fn kill(args: &KillArgs, store: Option<&Path>) -> Outcome {
                 "the container \"{name}\" {why}; only running containers can be killed"
             )))
         };
-        match live::find(store, name) {
+        match live::find(store, name)? {
             Some(record) if record.what.kind == LiveKind::Run => send(&record, args.signal.0),
             Some(record) => not_running(&format!("is {}", live::describe(&record))),
             None => is_idle(store, name).and_then(|()| not_running("does not run")),

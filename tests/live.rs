@@ -395,6 +395,85 @@ fn stop_unmounts_what_is_only_mounted() {
     );
 }
 
+/// The daemon detaches it: whether that is in use elsewhere cannot be told before.
+#[test]
+fn what_is_still_used_in_another_namespace_is_said() {
+    const TEST: &str = "what_is_still_used_in_another_namespace_is_said";
+    let Some(world) = world(TEST) else { return };
+    let at = place(&world, "mnt");
+    for backend in BACKENDS {
+        for lazy in [false, true] {
+            let script = "\"$0\" mount -q --backend \"$1\" --container c box:test \"$2\" && \
+                          cd \"$2\" && exec cat";
+            let mut inner = unshare(&world, script, &[backend, at.to_str().unwrap()])
+                .stdin(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let is_mounted = || listed(&world).iter().any(|row| row["in_use"] == true);
+            while !is_mounted() && inner.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if backend == "kernel" && inner.try_wait().unwrap().is_some() {
+                skip(&format!("{TEST} (kernel)"), "it cannot serve this mount");
+                break;
+            }
+            let cwd = || fs::read_link(format!("/proc/{}/cwd", inner.id()));
+            // A process in another user namespace keeps it back; then time has to do.
+            wait_until("it is there", || cwd().map_or(true, |cwd| cwd == at));
+            std::thread::sleep(Duration::from_millis(100));
+            let daemon = pid(&row(&world, "c"));
+            let start = Instant::now();
+            let mut umount = world.plyfs(["umount"]);
+            if lazy {
+                succeed(umount.arg("--lazy").arg(&at));
+                assert!(start.elapsed() < Duration::from_secs(3));
+            } else {
+                let (_, line) = fail(umount.arg(&at));
+                let wanted =
+                    format!("something still uses it in its mount namespace; process {daemon}");
+                assert!(line.contains(&wanted), "{line}");
+            }
+            assert!(is_alive(daemon));
+            drop(inner.stdin.take());
+            inner.wait().unwrap();
+            wait_until("the daemon ends", || !is_alive(daemon));
+            assert_nothing_live(&world);
+        }
+    }
+    world.plyfs(["rm", "c"]).output().unwrap();
+}
+
+/// Whatever is killed, and whenever, leaves a stale file at most, and listing removes that.
+#[test]
+fn a_mount_that_is_killed_at_any_moment_leaves_no_live_record() {
+    const TEST: &str = "a_mount_that_is_killed_at_any_moment_leaves_no_live_record";
+    let Some(world) = world(TEST) else { return };
+    let at = place(&world, "mnt");
+    for round in 0..40 {
+        let script =
+            "exec \"$0\" mount --foreground -q --backend fuse --container c box:test \"$1\"";
+        let mut command = unshare(&world, script, &[at.to_str().unwrap()]);
+        let mut mount = command.stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(fastrand::u64(0..60_000)));
+        mount.kill().unwrap();
+        mount.wait().unwrap();
+        assert_nothing_live(&world);
+        if round % 8 == 7 {
+            // Neither is anything in the way of the next one.
+            assert!(strand(
+                TEST,
+                &world,
+                "fuse",
+                &["--container", "c", "box:test"],
+                &at
+            ));
+            succeed(&mut world.plyfs(["stop", "c"]));
+        }
+    }
+    assert_nothing_live(&world);
+}
+
 #[test]
 fn a_store_that_is_read_only_can_be_mounted_from() {
     const TEST: &str = "a_store_that_is_read_only_can_be_mounted_from";
