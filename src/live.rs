@@ -29,8 +29,8 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// How long a process may take to end that was killed.
 const DYING: Duration = Duration::from_secs(10);
 
-/// Registers a mount or a running container. Where that cannot be done it goes on without: nobody else
-/// will see it. A read-only store is such a place.
+/// Registers a mount or a running container. If the store cannot be written to, it goes on without a
+/// record, and other commands do not see it.
 pub(crate) fn register(store: &Store, what: LiveRequest) -> Option<LiveEntry> {
     match store.register(what) {
         Ok(entry) => Some(entry),
@@ -54,7 +54,7 @@ pub(crate) fn on_mount(store: &Store, what: LiveRequest) -> Register {
     })
 }
 
-/// Whether it is in the mount namespace of whoever started this command.
+/// Whether it is in the mount namespace in which this command was started.
 pub(crate) fn is_here(record: &LiveRecord) -> bool {
     namespace::mounts_of_caller() == Some(record.namespace.mnt)
 }
@@ -224,7 +224,7 @@ pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outco
 
 /// Sends the signal that is to end it. Returns the process that serves it; `None` if that has ended.
 pub(crate) fn ask_to_end(record: &LiveRecord, ask: Signal) -> Outcome<Option<OwnedFd>> {
-    // `plyfs run` passes on what anybody may want to send to it, and no more.
+    // `plyfs run` passes on these signals and no others.
     let passed_on = crate::run::PASSED_ON.contains(&ask);
     if record.what.kind == LiveKind::Run && !passed_on {
         signal_init(record, ask)?;

@@ -52,7 +52,7 @@ fn unshare(world: &World, script: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Mounts in a namespace that nobody is in afterwards. Returns whether this backend can.
+/// Mounts in a namespace that no other process is in afterwards. Returns whether this backend can.
 fn strand(test: &str, world: &World, backend: &str, what: &[&str], at: &Path) -> bool {
     let script = "backend=$1; shift; \"$0\" mount -q --backend $backend \"$@\" && \
                   { for at; do :; done; echo data >\"$at/new\" || :; } 2>/dev/null";

@@ -223,7 +223,7 @@ fn keep(
             Err(failure)
         }
     };
-    // The record first: whoever gets the lock of the container writes one of the same name.
+    // The record first: the next user of the container locks that and writes a record of the same name.
     drop(live);
     drop((locks, plan.hold));
     kept

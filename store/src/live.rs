@@ -1,12 +1,12 @@
 //! What is live: mounts and running containers, with the process that serves each of them.
 //!
-//! A mount may be in a mount namespace that nobody else sees. Its record in `live/ID.json` says which
-//! process serves it and where, so that other commands can list it, name it in a message and end it.
+//! A mount may be in a mount namespace that no other process is in. Its record in `live/ID.json` says
+//! which process serves it and where, so that other commands can list it, name it in a message and end it.
 //!
 //! # Invariants
 //!
 //! - The serving process holds an exclusive lock (flock(2)) on the file of its record for as long as it
-//!   lives. A record whose lock is free is stale, however its process ended, and whoever lists removes it.
+//!   lives. A record whose lock is free is stale, however its process ended, and [`Store::live`] removes it.
 //! - A record appears and changes in one step, and is locked before it appears: a file is made under
 //!   another name, locked, written, and then linked or renamed to its name.
 //! - A file is unlinked only under its own lock, after a look whether its name still leads to it.
@@ -289,7 +289,7 @@ impl LiveEntry {
         for _ in 0..ATTEMPTS {
             let unfinished = Unfinished::create(self.dir.as_fd(), &self.path, &record)?;
             match rustix::fs::renameat(&self.dir, &unfinished.name, &self.dir, &place) {
-                // Somebody took it for a leftover before it was locked.
+                // Another process listed, and removed it before it was locked.
                 Err(Errno::NOENT) => {}
                 renamed => {
                     renamed.context("publish", &path)?;
@@ -327,7 +327,7 @@ impl Drop for LiveEntry {
         let name = file_name(&self.record.id);
         match rustix::fs::unlinkat(&self.dir, &name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            // Its lock is free from now on, so that whoever lists tries again.
+            // Its lock is free from now on, so the next listing tries again.
             Err(errno) => log::debug!("cannot remove {}: {errno}", self.path.join(name).display()),
         }
     }
@@ -421,7 +421,7 @@ impl Store {
                         owner: rustix::process::getpid(),
                     });
                 }
-                // Somebody took it for a leftover before it was locked.
+                // Another process listed, and removed it before it was locked.
                 Err(Errno::NOENT) => {}
                 Err(Errno::EXIST) => {
                     if !remove_if_stale(&dir, &path, &place)? && is_container {
@@ -533,7 +533,7 @@ fn read_record(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<LiveReco
         if !record.is_in_own_pid_namespace() || record.process.open().is_some() {
             return Ok(Some(record));
         }
-        // Its lock is held by somebody who removes it, or by a child that takes over, or that ends.
+        // The lock is held by a listing that removes the file, or by a child that takes over or ends.
         found = Some(record);
         std::thread::sleep(LOOK);
     }
