@@ -223,14 +223,19 @@ pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outco
 }
 
 /// Sends the signal that is to end it. Returns the process that serves it; `None` if that has ended.
-pub(crate) fn ask_to_end(record: &LiveRecord, ask: Signal) -> Outcome<Option<OwnedFd>> {
-    // `plyfs run` passes on these signals and no others.
-    let passed_on = crate::run::PASSED_ON.contains(&ask);
-    if record.what.kind == LiveKind::Run && !passed_on {
-        signal_init(record, ask)?;
+fn ask_to_end(record: &LiveRecord, ask: Signal) -> Outcome<Option<OwnedFd>> {
+    if record.what.kind == LiveKind::Run && !is_passed_on(ask) {
+        if !signal_init(record, ask)? {
+            log::warn!("cannot send {ask:?} to the first process of {}", record.id);
+        }
         return open(record);
     }
     signal(record, ask)
+}
+
+/// Whether `plyfs run` passes a signal on to its program.
+pub(crate) fn is_passed_on(signal: Signal) -> bool {
+    crate::run::PASSED_ON.contains(&signal)
 }
 
 /// Waits until a process has ended; returns whether it has before the time was over.

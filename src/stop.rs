@@ -153,13 +153,20 @@ pub(crate) fn kill(args: &KillArgs, store: Option<&Path>) -> Outcome {
 }
 
 fn send(record: &LiveRecord, signal: Signal) -> Outcome {
-    if signal != Signal::KILL {
-        return live::ask_to_end(record, signal).map(drop);
+    if live::is_passed_on(signal) {
+        return live::signal(record, signal).map(drop);
     }
-    // Where the first process cannot be reached, it ends with the one that attends to it.
-    match live::signal_init(record, signal)? {
-        true => Ok(()),
-        false => live::signal(record, signal).map(drop),
+    if live::signal_init(record, signal)? {
+        return Ok(());
+    }
+    match signal {
+        // The first process ends with the one that attends to it.
+        Signal::KILL => live::signal(record, signal).map(drop),
+        _ => Err(Failure::new(format_args!(
+            "the first process of \"{}\" cannot be signalled from this user namespace; send one of \
+             the signals that \"plyfs run\" passes on: HUP, INT, QUIT, TERM, USR1, USR2, WINCH, CONT",
+            record.id
+        ))),
     }
 }
 

@@ -620,9 +620,13 @@ fn a_running_container_is_listed_stopped_and_killed() {
     assert!(running.wait().unwrap().success());
     assert_nothing_live(&world);
 
-    let mut running = attend(&world, false);
-    succeed(&mut world.plyfs(["kill", "--signal", "SIGUSR1", "c"]));
-    assert_eq!(running.wait().unwrap().signal(), Some(10));
+    // What is passed on goes to the process that attends to it, and the rest to the first process.
+    for (signal, of_attendant) in [("SIGUSR1", Some(10)), ("PIPE", None), ("RTMIN+1", None)] {
+        let mut running = attend(&world, false);
+        succeed(&mut world.plyfs(["kill", "--signal", signal, "c"]));
+        assert_eq!(running.wait().unwrap().signal(), of_attendant, "{signal}");
+    }
+    assert_nothing_live(&world);
 }
 
 #[test]

@@ -350,7 +350,9 @@ impl Unfinished {
         let mode = Mode::RUSR | Mode::WUSR;
         loop {
             let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{UNFINISHED}{}-{count}", std::process::id());
+            // In another pid namespace a process may have the same number.
+            let (namespace, pid) = (record.namespace.pid, std::process::id());
+            let name = format!("{UNFINISHED}{namespace}-{pid}-{count}");
             let path = path.join(&name);
             let file = match rustix::fs::openat(&dir, &name, flags, mode) {
                 // A leftover of an older process with this number.
