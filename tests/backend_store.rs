@@ -5,7 +5,9 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use plyfs_store::Compression;
 use plyfs_store::build::{Entry, ImageBuilder, Layer};
@@ -152,6 +154,132 @@ fn a_container_that_the_kernel_serves_is_in_use() {
     });
 }
 
+const RECORD: &str = "user.containers.override_stat";
+
+/// Makes the container `c`, which the kernel's overlay serves, and writes in it what would be records.
+fn forge_on_the_kernels_overlay(world: &World) {
+    let at = place(world, "mnt");
+    let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
+    succeed(mount.arg("box:test").arg(&at));
+    assert_eq!(mount_type(&at), "overlay");
+    // Before anybody writes: whoever finds the container later must know.
+    let work = world.store("containers/c/work");
+    let mark = rustix::fs::getxattr(work, "user.overlay.plyfs.kernel", &mut [0; 8][..]);
+    assert_eq!(mark, Ok(1));
+    for (name, record) in [
+        ("device", "0:0:666:char-1-3"),
+        ("set-uid", "0:0:4755"),
+        ("moved/device", "0:0:666:block-7-0"),
+    ] {
+        fs::create_dir_all(at.join("moved")).unwrap();
+        fs::write(at.join(name), "").unwrap();
+        xattr(&at.join(name), RECORD, record.as_bytes());
+    }
+    xattr(&at, RECORD, b"0:0:4755");
+    // In sight of the users, and out of their reach.
+    let mut names = [0; 1024];
+    let length = rustix::fs::listxattr(&at, &mut names[..]).unwrap();
+    let names = text(&names[..length]);
+    assert!(!names.contains("plyfs.kernel"), "{names}");
+    unmount(&at);
+}
+
+/// The names below a directory that are devices or have set-id bits.
+fn risen(dir: &Path) -> Vec<String> {
+    let mut command = Command::new("find");
+    command.arg(dir).args(["-mindepth", "1"]);
+    command.args([
+        "(", "-type", "b", "-o", "-type", "c", "-o", "-perm", "/6000", ")",
+    ]);
+    let found = succeed(command.args(["-printf", "%P\n"]));
+    found.lines().map(str::to_owned).collect()
+}
+
+/// FUSE and `commit` took what a container wrote on the kernel's overlay for records, and made devices
+/// and set-uid files of root of it.
+#[test]
+fn a_container_cannot_forge_a_device_record_on_the_kernels_overlay() {
+    let name = "a_container_cannot_forge_a_device_record_on_the_kernels_overlay";
+    with_store(name, 2, |world| {
+        forge_on_the_kernels_overlay(world);
+        let at = place(world, "mnt");
+        let none: [&str; 0] = [];
+        let shown = |arguments: &[&str]| {
+            succeed(
+                world
+                    .plyfs(["mount", "--backend", "fuse"])
+                    .args(arguments)
+                    .arg(&at),
+            );
+            let found = risen(&at);
+            let mut buffer = [0; 64];
+            let got = rustix::fs::getxattr(at.join("device"), RECORD, &mut buffer[..]);
+            assert_eq!(got, Err(rustix::io::Errno::NODATA), "{arguments:?}");
+            let set = rustix::fs::setxattr(
+                at.join("device"),
+                RECORD,
+                b"0:0:4755",
+                rustix::fs::XattrFlags::empty(),
+            );
+            assert!(set.is_err(), "{arguments:?}");
+            unmount(&at);
+            found
+        };
+        // Read-only, the upper directory is a layer that is not changed.
+        assert_eq!(shown(&["--ro", "--container", "c"]), none);
+        // While it is mounted, by who does not hold its lock.
+        let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
+        succeed(mount.arg(&at));
+        let listed = succeed(&mut world.plyfs(["diff", "c"]));
+        assert!(listed.contains("A /moved/device"), "{listed}");
+        unmount(&at);
+        succeed(&mut world.plyfs(["commit", "c", "new:1"]));
+        assert_eq!(shown(&["--ro", "new:1"]), none);
+        assert_eq!(shown(&["--container", "c"]), none);
+        // It can be served by either afterwards.
+        for backend in ["kernel", "fuse", "auto"] {
+            let mut mount = world.plyfs(["mount", "--backend", backend, "--container", "c"]);
+            succeed(mount.arg(&at));
+            assert_eq!(risen(&at), none, "{backend}");
+            unmount(&at);
+        }
+    });
+}
+
+/// A container that the superuser of the machine has had served, opened in a user namespace, where
+/// devices are records.
+#[test]
+fn a_container_of_the_superuser_forges_nothing_for_a_user_namespace() {
+    let name = "a_container_of_the_superuser_forges_nothing_for_a_user_namespace";
+    with_store(name, 2, |world| {
+        if !is_initial_namespace() {
+            return skip(name, "not the superuser of the machine");
+        }
+        let at = place(world, "mnt");
+        for backend in ["kernel", "fuse"] {
+            let container = format!("of-{backend}");
+            let mut mount = world.plyfs(["mount", "--backend", backend, "--container", &container]);
+            succeed(mount.arg("box:test").arg(&at));
+            fs::write(at.join("device"), "").unwrap();
+            let set = rustix::fs::setxattr(
+                at.join("device"),
+                RECORD,
+                b"0:0:666:char-1-3",
+                rustix::fs::XattrFlags::empty(),
+            );
+            assert_eq!(set.is_ok(), backend == "kernel");
+            unmount(&at);
+            let script = "\"$0\" --store \"$1\" mount --backend fuse --container \"$2\" \"$3\" && \
+                stat -c %F \"$3/device\"; \"$0\" umount \"$3\"";
+            let mut command = Command::new("unshare");
+            command.args(["-U", "-r", "-m", "sh", "-c", script, PLYFS]);
+            command.arg(world.store("")).arg(&container).arg(&at);
+            let said = succeed(&mut command);
+            assert!(said.ends_with("regular empty file\n"), "{backend}: {said}");
+        }
+    });
+}
+
 #[test]
 fn an_image_that_the_kernel_serves_is_kept() {
     // A single layer is a stack with an empty directory below.
@@ -190,8 +318,12 @@ fn containers_and_images_are_chosen_for() {
         let volatile = ["-o", "volatile", "--container", "c"];
         chosen(&volatile, FUSE, "a container is volatile only");
         if !is_initial_namespace() {
-            // What is to be a device there is a record.
-            let device = world.store("containers/c/upper/null");
+            // What is to be a device there is a record. That it is one of plyfs is known where the kernel's
+            // overlay has never served the container, as in stores from before that was kept.
+            let mut mount = world.plyfs(["mount", "--backend", "fuse", "--container", "d"]);
+            succeed(mount.arg("box:test").arg(&at));
+            unmount(&at);
+            let device = world.store("containers/d/upper/null");
             fs::write(&device, "").unwrap();
             xattr(
                 &device,
@@ -199,10 +331,15 @@ fn containers_and_images_are_chosen_for() {
                 b"0:0:0666:char-1-3",
             );
             chosen(
-                &["--container", "c"],
+                &["--container", "d"],
                 FUSE,
                 "is a device in an override_stat record",
             );
+            let mut mount = world.plyfs(["mount", "--backend", "fuse", "--container", "d"]);
+            succeed(mount.arg(&at));
+            let kind = fs::symlink_metadata(at.join("null")).unwrap().file_type();
+            assert!(kind.is_char_device(), "{kind:?}");
+            unmount(&at);
         }
         let index = world.store("containers/c/work/index");
         if !is_initial_namespace() {
