@@ -10,6 +10,7 @@ use plyfs_fs::{
     Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, fuse, was_served_by_kernel,
 };
 use rustix::event::Timespec;
+use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -98,6 +99,10 @@ fn mount_from_store(
             "nothing to mount: give an image, a container (--container) or layers (-o lowerdir=)",
         ));
     }
+    // Images come from others, and containers hold what their users made.
+    let mut options = options.clone();
+    options.set_unless_said(MountFlags::NODEV | MountFlags::NOSUID);
+    let options = &options;
     let store = storage::open_existing(store)?;
     if let (Some(image), None, true) = (image, name, options.read_only) {
         let subject = Subject::image_of(&store, store.image(image)?)?;

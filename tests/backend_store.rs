@@ -280,6 +280,93 @@ fn a_container_of_the_superuser_forges_nothing_for_a_user_namespace() {
     });
 }
 
+/// The flags of what is mounted, and whether they are in this list.
+fn has_flags(at: &Path, flags: [&str; 2]) -> [bool; 2] {
+    let options = mount_options(at);
+    flags.map(|flag| options.split(',').any(|option| option == flag))
+}
+
+/// Devices and set-uid programs of an image were those of the machine.
+#[test]
+fn mount_of_an_image_as_root_is_nodev_and_nosuid() {
+    inside("mount_of_an_image_as_root_is_nodev_and_nosuid", || {
+        // With a single id owners are in records, which FUSE alone serves.
+        let (world, backends) = match world(2) {
+            Ok(world) => (world, &["kernel", "fuse"][..]),
+            Err(_) => {
+                let world = World::new();
+                let layer = Layer::new([Entry::file("f", "text")]);
+                world.with_image("box", &ImageBuilder::new().layer(layer, Compression::Gzip));
+                (world, &["fuse"][..])
+            }
+        };
+        let at = place(&world, "mnt");
+        let flags = ["nodev", "nosuid"];
+        for backend in backends {
+            for what in [&["--ro", "box:test"][..], &["--container", "c", "box:test"]] {
+                for (options, expected) in [
+                    ("rw", [true, true]),
+                    ("dev", [false, true]),
+                    ("suid", [true, false]),
+                    ("dev,suid", [false, false]),
+                ] {
+                    let mut mount = world.plyfs(["mount", "--backend", backend, "-o", options]);
+                    succeed(mount.args(what).arg(&at));
+                    let found = has_flags(&at, flags);
+                    assert_eq!(found, expected, "{backend} {what:?} {options}");
+                    unmount(&at);
+                }
+            }
+            // Other layers are somebody's own.
+            let layer = world.path("layer");
+            fs::create_dir_all(&layer).unwrap();
+            let other = world.path("other");
+            fs::create_dir_all(&other).unwrap();
+            let options = format!("lowerdir={}:{}", layer.display(), other.display());
+            let mut mount = world.plyfs(["mount", "--backend", backend, "-o", &options]);
+            succeed(mount.arg(&at));
+            assert_eq!(has_flags(&at, flags), [false, false], "{backend}");
+            unmount(&at);
+        }
+    });
+}
+
+/// A container has set-uid programs, and its devices in a file system of their own.
+#[test]
+fn a_container_runs_on_nodev_and_not_on_nosuid() {
+    let name = "a_container_runs_on_nodev_and_not_on_nosuid";
+    inside(name, || {
+        let layer = match support::program::bash() {
+            Ok(layer) => layer,
+            Err(why) => return skip(name, &why),
+        };
+        let world = World::new();
+        let image = ImageBuilder::new().layer(layer, Compression::Gzip);
+        let source = world.layout("box", &image);
+        succeed(&mut world.plyfs(["import", &source]));
+        for backend in ["kernel", "fuse"] {
+            let script = "while read -r line; do echo \"$line\"; done </proc/self/mountinfo";
+            let mut run = world.plyfs(["run", "--backend", backend, "box:test"]);
+            let output = run.args(["/bin/bash", "-c", script]).output().unwrap();
+            if !output.status.success() && backend == "kernel" {
+                skip(name, &text(&output.stderr));
+                continue;
+            }
+            let said = text(&output.stdout);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            let root = said
+                .lines()
+                .find(|line| line.split(' ').nth(4) == Some("/"));
+            let options = root.unwrap().split(' ').nth(5).unwrap();
+            assert!(options.split(',').any(|option| option == "nodev"), "{said}");
+            assert!(
+                !options.split(',').any(|option| option == "nosuid"),
+                "{said}"
+            );
+        }
+    });
+}
+
 #[test]
 fn an_image_that_the_kernel_serves_is_kept() {
     // A single layer is a stack with an empty directory below.

@@ -468,6 +468,30 @@ fn a_record_on_the_root_of_a_mount_cannot_be_forged() {
     });
 }
 
+/// fuse-overlayfs is mounted `nodev` by libfuse, and `suid` by itself.
+#[test]
+fn fuse_overlayfs_of_root_is_nodev_and_suid() {
+    inside("fuse_overlayfs_of_root_is_nodev_and_suid", || {
+        let mut stack = Stack::new(1);
+        let program = link(&stack, "fuse-overlayfs");
+        for (option, nodev, nosuid) in [
+            ("", true, false),
+            (",dev,suid", false, false),
+            (",nosuid", true, true),
+        ] {
+            mount_by(&program, &mut stack, option);
+            let options = mount_options(&stack.merged(""));
+            let has = |flag: &str| options.split(',').any(|option| option == flag);
+            assert_eq!(
+                (has("nodev"), has("nosuid")),
+                (nodev, nosuid),
+                "{option}: {options}"
+            );
+            stack.unmount();
+        }
+    });
+}
+
 /// It was taken and changed nothing.
 #[test]
 fn static_nlink_is_one_for_directories() {
