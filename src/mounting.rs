@@ -6,9 +6,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use plyfs_fs::{Config, IndexUse, LowerLayer, Records, UpperLayer, fuse};
+use plyfs_fs::{
+    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, fuse, was_served_by_kernel,
+};
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::event::Timespec;
+use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::cli::{MountArgs, UmountArgs};
@@ -98,6 +101,10 @@ fn mount_from_store(
             "nothing to mount: give an image, a container (--container) or layers (-o lowerdir=)",
         ));
     }
+    // Images come from others, and containers hold what their users made.
+    let mut options = options.clone();
+    options.set_unless_said(MountFlags::NODEV | MountFlags::NOSUID);
+    let options = &options;
     let store = storage::open_existing(store)?;
     if let (Some(image), None, true) = (image, name, options.read_only) {
         let image = store.image(image)?;
@@ -170,10 +177,11 @@ fn absolute_directory(path: &Path) -> Outcome<PathBuf> {
 /// The mount of plain directories.
 fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     let absolute = |path: &PathBuf| std::path::absolute(path).doing("resolve a path");
-    // As fuse-overlayfs does it: what is on the root of a layer, the layer was written with.
-    let records_of = |path: &Path| match options.archive_names {
-        true => records_on(path).unwrap_or(options.records),
-        false => options.records,
+    // As fuse-overlayfs does: the record on the root of a layer says where the layer keeps its records.
+    // To the kernel's overlay it is an attribute that its users write.
+    let records_of = |path: &Path, work: Option<&Path>| match options.archive_names {
+        true if !was_served_by_kernel(path, work) => records_on(path).unwrap_or(options.records),
+        _ => options.records,
     };
     let layers = |paths: &[PathBuf]| -> Outcome<Vec<LowerLayer>> {
         paths
@@ -181,7 +189,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
             .map(|path| {
                 let layer = LowerLayer::new(absolute(path)?);
                 Ok(LowerLayer {
-                    records: records_of(path),
+                    records: records_of(path, None),
                     marks: options.marks,
                     archive_names: options.archive_names,
                     ..layer
@@ -194,7 +202,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         (Some(upper), Some(work)) => Some(UpperLayer {
             path: absolute(upper)?,
             work: absolute(work)?,
-            records: records_of(upper),
+            records: records_of(upper, Some(work)),
             marks: options.marks,
             archive_names: options.archive_names,
         }),
@@ -214,6 +222,8 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         shown_ids: stack::shown_ids(),
         owners: options.owners.clone(),
         static_nlink: options.static_nlink,
+        // Some records may be from before the kernel's overlay served the directory.
+        marked_upper: MarkedUpper::Refuse,
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, Marks, Records, RedirectDir, ShownIds, UpperLayer, Volatile, fuse,
+    Config, IndexUse, LowerLayer, MarkedUpper, Marks, Records, RedirectDir, ShownIds, UpperLayer,
+    Volatile, fuse, was_served_by_kernel,
 };
 use plyfs_store::{
     Container, ContainerError, ContainerName, Image, ImageHold, ImageName, LayerPath, Ownership,
@@ -216,8 +217,12 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
     let mut lowers = lowers(subject.layers());
     let mut upper = None;
     if let Subject::Container(container) = subject {
-        let records = records_of_upper(container.record.ownership);
+        let mut records = records_of_upper(container.record.ownership);
         if read_only {
+            // `plyfs diff` has no lock, and the container may be mounted: its records cannot be removed.
+            if was_served_by_kernel(&container.upper, Some(&container.work)) {
+                records = records.untrusted();
+            }
             let changes = LowerLayer {
                 path: container.upper.clone(),
                 records,
@@ -240,6 +245,11 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
     let readable = namespace::is_real_root();
     let has_index = matches!(subject, Subject::Container(container)
         if container.work.join("index").exists());
+    let marked_upper = match &upper {
+        // The kernel's overlay serves such a container only if it has no records, so all are its users'.
+        Some(upper) if upper.records == Records::Devices => MarkedUpper::Clean,
+        _ => MarkedUpper::Refuse,
+    };
     Config {
         lowers,
         upper,
@@ -252,6 +262,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
             true => IndexUse::Auto,
             false => IndexUse::Off,
         },
+        marked_upper,
         ..Config::default()
     }
 }

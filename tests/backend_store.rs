@@ -5,7 +5,9 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use plyfs_store::Compression;
 use plyfs_store::build::{Entry, ImageBuilder, Layer};
@@ -152,6 +154,219 @@ fn a_container_that_the_kernel_serves_is_in_use() {
     });
 }
 
+const RECORD: &str = "user.containers.override_stat";
+
+/// Makes the container `c`, which the kernel's overlay serves, and writes in it what would be records.
+fn forge_on_the_kernels_overlay(world: &World) {
+    let at = place(world, "mnt");
+    let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
+    succeed(mount.arg("box:test").arg(&at));
+    assert_eq!(mount_type(&at), "overlay");
+    // Before anybody writes: whoever finds the container later must know.
+    let work = world.store("containers/c/work");
+    let mark = rustix::fs::getxattr(work, "user.overlay.plyfs.kernel", &mut [0; 8][..]);
+    assert_eq!(mark, Ok(1));
+    for (name, record) in [
+        ("device", "0:0:666:char-1-3"),
+        ("set-uid", "0:0:4755"),
+        ("moved/device", "0:0:666:block-7-0"),
+    ] {
+        fs::create_dir_all(at.join("moved")).unwrap();
+        fs::write(at.join(name), "").unwrap();
+        xattr(&at.join(name), RECORD, record.as_bytes());
+    }
+    xattr(&at, RECORD, b"0:0:4755");
+    // In sight of the users, and out of their reach.
+    let mut names = [0; 1024];
+    let length = rustix::fs::listxattr(&at, &mut names[..]).unwrap();
+    let names = text(&names[..length]);
+    assert!(!names.contains("plyfs.kernel"), "{names}");
+    unmount(&at);
+}
+
+/// The names below a directory that are devices or have set-id bits.
+fn risen(dir: &Path) -> Vec<String> {
+    let mut command = Command::new("find");
+    command.arg(dir).args(["-mindepth", "1"]);
+    command.args([
+        "(", "-type", "b", "-o", "-type", "c", "-o", "-perm", "/6000", ")",
+    ]);
+    let found = succeed(command.args(["-printf", "%P\n"]));
+    found.lines().map(str::to_owned).collect()
+}
+
+/// FUSE and `commit` took what a container wrote on the kernel's overlay for records, and made devices
+/// and set-uid files of root of it.
+#[test]
+fn a_container_cannot_forge_a_device_record_on_the_kernels_overlay() {
+    let name = "a_container_cannot_forge_a_device_record_on_the_kernels_overlay";
+    with_store(name, 2, |world| {
+        forge_on_the_kernels_overlay(world);
+        let at = place(world, "mnt");
+        let none: [&str; 0] = [];
+        let shown = |arguments: &[&str]| {
+            succeed(
+                world
+                    .plyfs(["mount", "--backend", "fuse"])
+                    .args(arguments)
+                    .arg(&at),
+            );
+            let found = risen(&at);
+            let mut buffer = [0; 64];
+            let got = rustix::fs::getxattr(at.join("device"), RECORD, &mut buffer[..]);
+            assert_eq!(got, Err(rustix::io::Errno::NODATA), "{arguments:?}");
+            let set = rustix::fs::setxattr(
+                at.join("device"),
+                RECORD,
+                b"0:0:4755",
+                rustix::fs::XattrFlags::empty(),
+            );
+            assert!(set.is_err(), "{arguments:?}");
+            unmount(&at);
+            found
+        };
+        // Read-only, the upper directory is a layer that is not changed.
+        assert_eq!(shown(&["--ro", "--container", "c"]), none);
+        // While it is mounted, by who does not hold its lock.
+        let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
+        succeed(mount.arg(&at));
+        let listed = succeed(&mut world.plyfs(["diff", "c"]));
+        assert!(listed.contains("A /moved/device"), "{listed}");
+        unmount(&at);
+        succeed(&mut world.plyfs(["commit", "c", "new:1"]));
+        assert_eq!(shown(&["--ro", "new:1"]), none);
+        assert_eq!(shown(&["--container", "c"]), none);
+        // It can be served by either afterwards.
+        for backend in ["kernel", "fuse", "auto"] {
+            let mut mount = world.plyfs(["mount", "--backend", backend, "--container", "c"]);
+            succeed(mount.arg(&at));
+            assert_eq!(risen(&at), none, "{backend}");
+            unmount(&at);
+        }
+    });
+}
+
+/// A container that the superuser of the machine has had served, opened in a user namespace, where
+/// devices are records.
+#[test]
+fn a_container_of_the_superuser_forges_nothing_for_a_user_namespace() {
+    let name = "a_container_of_the_superuser_forges_nothing_for_a_user_namespace";
+    with_store(name, 2, |world| {
+        if !is_initial_namespace() {
+            return skip(name, "not the superuser of the machine");
+        }
+        let at = place(world, "mnt");
+        for backend in ["kernel", "fuse"] {
+            let container = format!("of-{backend}");
+            let mut mount = world.plyfs(["mount", "--backend", backend, "--container", &container]);
+            succeed(mount.arg("box:test").arg(&at));
+            fs::write(at.join("device"), "").unwrap();
+            let set = rustix::fs::setxattr(
+                at.join("device"),
+                RECORD,
+                b"0:0:666:char-1-3",
+                rustix::fs::XattrFlags::empty(),
+            );
+            assert_eq!(set.is_ok(), backend == "kernel");
+            unmount(&at);
+            let script = "\"$0\" --store \"$1\" mount --backend fuse --container \"$2\" \"$3\" && \
+                stat -c %F \"$3/device\"; \"$0\" umount \"$3\"";
+            let mut command = Command::new("unshare");
+            command.args(["-U", "-r", "-m", "sh", "-c", script, PLYFS]);
+            command.arg(world.store("")).arg(&container).arg(&at);
+            let said = succeed(&mut command);
+            assert!(said.ends_with("regular empty file\n"), "{backend}: {said}");
+        }
+    });
+}
+
+/// The flags of what is mounted, and whether they are in this list.
+fn has_flags(at: &Path, flags: [&str; 2]) -> [bool; 2] {
+    let options = mount_options(at);
+    flags.map(|flag| options.split(',').any(|option| option == flag))
+}
+
+/// Devices and set-uid programs of an image were those of the machine.
+#[test]
+fn mount_of_an_image_as_root_is_nodev_and_nosuid() {
+    inside("mount_of_an_image_as_root_is_nodev_and_nosuid", || {
+        // With a single id owners are in records, which FUSE alone serves.
+        let (world, backends) = match world(2) {
+            Ok(world) => (world, &["kernel", "fuse"][..]),
+            Err(_) => {
+                let world = World::new();
+                let layer = Layer::new([Entry::file("f", "text")]);
+                world.with_image("box", &ImageBuilder::new().layer(layer, Compression::Gzip));
+                (world, &["fuse"][..])
+            }
+        };
+        let at = place(&world, "mnt");
+        let flags = ["nodev", "nosuid"];
+        for backend in backends {
+            for what in [&["--ro", "box:test"][..], &["--container", "c", "box:test"]] {
+                for (options, expected) in [
+                    ("rw", [true, true]),
+                    ("dev", [false, true]),
+                    ("suid", [true, false]),
+                    ("dev,suid", [false, false]),
+                ] {
+                    let mut mount = world.plyfs(["mount", "--backend", backend, "-o", options]);
+                    succeed(mount.args(what).arg(&at));
+                    let found = has_flags(&at, flags);
+                    assert_eq!(found, expected, "{backend} {what:?} {options}");
+                    unmount(&at);
+                }
+            }
+            // Other layers are somebody's own.
+            let layer = world.path("layer");
+            fs::create_dir_all(&layer).unwrap();
+            let other = world.path("other");
+            fs::create_dir_all(&other).unwrap();
+            let options = format!("lowerdir={}:{}", layer.display(), other.display());
+            let mut mount = world.plyfs(["mount", "--backend", backend, "-o", &options]);
+            succeed(mount.arg(&at));
+            assert_eq!(has_flags(&at, flags), [false, false], "{backend}");
+            unmount(&at);
+        }
+    });
+}
+
+/// A container has set-uid programs, and its devices in a file system of their own.
+#[test]
+fn a_container_runs_on_nodev_and_not_on_nosuid() {
+    let name = "a_container_runs_on_nodev_and_not_on_nosuid";
+    inside(name, || {
+        let layer = match support::program::bash() {
+            Ok(layer) => layer,
+            Err(why) => return skip(name, &why),
+        };
+        let world = World::new();
+        let image = ImageBuilder::new().layer(layer, Compression::Gzip);
+        let source = world.layout("box", &image);
+        succeed(&mut world.plyfs(["import", &source]));
+        for backend in ["kernel", "fuse"] {
+            let script = "while read -r line; do echo \"$line\"; done </proc/self/mountinfo";
+            let mut run = world.plyfs(["run", "--backend", backend, "box:test"]);
+            let output = run.args(["/bin/bash", "-c", script]).output().unwrap();
+            if !output.status.success() && backend == "kernel" {
+                skip(name, &text(&output.stderr));
+                continue;
+            }
+            let said = text(&output.stdout);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            let root = said
+                .lines()
+                .find(|line| line.split(' ').nth(4) == Some("/"));
+            let options = root.unwrap().split(' ').nth(5).unwrap();
+            assert!(options.split(',').any(|option| option == "nodev"), "{said}");
+            assert!(
+                !options.split(',').any(|option| option == "nosuid"),
+                "{said}"
+            );
+        }
+    });
+}
+
 #[test]
 fn an_image_that_the_kernel_serves_is_kept() {
     // A single layer is a stack with an empty directory below.
@@ -190,8 +405,12 @@ fn containers_and_images_are_chosen_for() {
         let volatile = ["-o", "volatile", "--container", "c"];
         chosen(&volatile, FUSE, "a container is volatile only");
         if !is_initial_namespace() {
-            // What is to be a device there is a record.
-            let device = world.store("containers/c/upper/null");
+            // What is to be a device there is a record. That it is one of plyfs is known where the kernel's
+            // overlay has never served the container, as in stores from before that was kept.
+            let mut mount = world.plyfs(["mount", "--backend", "fuse", "--container", "d"]);
+            succeed(mount.arg("box:test").arg(&at));
+            unmount(&at);
+            let device = world.store("containers/d/upper/null");
             fs::write(&device, "").unwrap();
             xattr(
                 &device,
@@ -199,10 +418,15 @@ fn containers_and_images_are_chosen_for() {
                 b"0:0:0666:char-1-3",
             );
             chosen(
-                &["--container", "c"],
+                &["--container", "d"],
                 FUSE,
                 "is a device in an override_stat record",
             );
+            let mut mount = world.plyfs(["mount", "--backend", "fuse", "--container", "d"]);
+            succeed(mount.arg(&at));
+            let kind = fs::symlink_metadata(at.join("null")).unwrap().file_type();
+            assert!(kind.is_char_device(), "{kind:?}");
+            unmount(&at);
         }
         let index = world.store("containers/c/work/index");
         if !is_initial_namespace() {

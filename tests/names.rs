@@ -401,6 +401,97 @@ fn records_are_where_the_option_or_the_root_of_a_layer_says() {
     });
 }
 
+/// What users of a mount write on its root, the next one took for how the layer keeps owners.
+#[test]
+fn a_record_on_the_root_of_a_mount_cannot_be_forged() {
+    let test = "a_record_on_the_root_of_a_mount_cannot_be_forged";
+    inside(test, || {
+        let attributes = [
+            "user.containers.override_stat",
+            "user.fuseoverlayfs.override_stat",
+            "security.fuseoverlayfs.override_stat",
+            "user.fuseoverlayfs.opaque",
+            "user.containers.override_security.fuseoverlayfs.override_stat",
+        ];
+        let set = |path: PathBuf, attribute: &str| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(path, attribute, b"0:0:4755", flags)
+        };
+        let mode = |path| fs::metadata(path).unwrap().mode() & 0o7777;
+        for option in ["", ",noacl", ",xattr_permissions=1", ",xattr_permissions=2"] {
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "f"), "text");
+            let program = link(&stack, "fuse-overlayfs");
+            mount_by(&program, &mut stack, option);
+            for attribute in attributes {
+                for path in [stack.merged(""), stack.merged("f")] {
+                    let refused = set(path.clone(), attribute);
+                    let expected = Err(rustix::io::Errno::PERM);
+                    assert_eq!(refused, expected, "{option} {attribute} {path:?}");
+                    let removed = rustix::fs::removexattr(path, attribute);
+                    assert_eq!(removed, expected, "{option} {attribute}");
+                }
+            }
+            let before = mode(stack.merged("f"));
+            stack.unmount();
+            mount_by(&program, &mut stack, "");
+            assert_eq!(mode(stack.merged("f")), before, "{option}");
+            stack.unmount();
+        }
+        // The kernel's overlay has them written.
+        let mut stack = Stack::new(2);
+        put(&stack.lower(0, "f"), "text");
+        let program = link(&stack, "fuse-overlayfs");
+        let options = format!("{},backend=kernel", stack.options());
+        succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
+        let before = mode(stack.merged("f"));
+        for attribute in attributes {
+            if set(stack.merged(""), attribute).is_ok() {
+                set(stack.merged("f"), attribute).unwrap();
+            }
+        }
+        succeed(plyfs(["umount"]).arg(stack.merged("")));
+        mount_by(&program, &mut stack, "");
+        assert_eq!(mode(stack.merged("f")), before);
+        stack.unmount();
+        // As the topmost of several layers, without its work directory, as Podman mounts an image.
+        let layers = format!(
+            "lowerdir={}:{}",
+            stack.upper("").display(),
+            stack.lower(0, "").display()
+        );
+        let mut command = Command::new(&program);
+        succeed(command.args(["-o", &layers]).arg(stack.merged("")));
+        stack.mounted_by_other();
+        assert_eq!(mode(stack.merged("f")), before);
+        stack.unmount();
+    });
+}
+
+/// fuse-overlayfs is mounted `nodev` by libfuse, and `suid` by itself.
+#[test]
+fn fuse_overlayfs_of_root_is_nodev_and_suid() {
+    inside("fuse_overlayfs_of_root_is_nodev_and_suid", || {
+        let mut stack = Stack::new(1);
+        let program = link(&stack, "fuse-overlayfs");
+        for (option, nodev, nosuid) in [
+            ("", true, false),
+            (",dev,suid", false, false),
+            (",nosuid", true, true),
+        ] {
+            mount_by(&program, &mut stack, option);
+            let options = mount_options(&stack.merged(""));
+            let has = |flag: &str| options.split(',').any(|option| option == flag);
+            assert_eq!(
+                (has("nodev"), has("nosuid")),
+                (nodev, nosuid),
+                "{option}: {options}"
+            );
+            stack.unmount();
+        }
+    });
+}
+
 /// It was taken and changed nothing.
 #[test]
 fn static_nlink_is_one_for_directories() {

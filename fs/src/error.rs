@@ -80,6 +80,36 @@ pub enum MountError {
         /// `work` in the work directory.
         path: PathBuf,
     },
+    /// An upper directory whose records may have been written by users of the kernel's overlay.
+    #[error(
+        "upper directory {} was served by the kernel's overlay, whose users can write {record}, and {} \
+         has it; remove the attributes that are not to be believed, and then {} from {} and {}, or \
+         mount without xattr_permissions=",
+        upper.display(), file.display(),
+        plyfs_format::names::Namespace::User.served_by_kernel().to_string_lossy(),
+        upper.display(), work.display()
+    )]
+    Forgeable {
+        /// The attribute.
+        record: String,
+        /// The first file that has one.
+        file: PathBuf,
+        /// The upper directory.
+        upper: PathBuf,
+        /// The work directory.
+        work: PathBuf,
+    },
+    /// Records that users of the kernel's overlay may have written cannot be found and removed.
+    #[error(
+        "cannot remove the override_stat records that users of the kernel's overlay may have written \
+         in upper directory {}: {errno}", path.display()
+    )]
+    Clean {
+        /// The upper directory.
+        path: PathBuf,
+        /// What a system call said.
+        errno: Errno,
+    },
     /// The work directory cannot be prepared.
     #[error("cannot {action} in work directory {}: {errno}", path.display())]
     Work {
@@ -108,11 +138,14 @@ impl MountError {
             | Self::TooManyLowers(_)
             | Self::UpperWithoutWork
             | Self::Incompatible { .. } => Errno::INVAL,
+            Self::Forgeable { .. } => Errno::PERM,
             Self::WorkElsewhere { .. } => Errno::XDEV,
             Self::Overlap { .. } => Errno::LOOP,
             Self::InUse { .. } => Errno::BUSY,
             Self::OtherLayers { .. } => Errno::STALE,
-            Self::Open { errno, .. } | Self::Work { errno, .. } => *errno,
+            Self::Open { errno, .. } | Self::Work { errno, .. } | Self::Clean { errno, .. } => {
+                *errno
+            }
         }
     }
 }

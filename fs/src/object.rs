@@ -130,6 +130,7 @@ pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Re
     (attr.uid, attr.gid) = records.owner_on_disk(stat);
     if records.may_be_on(attr.kind, stat)
         && let Some(record) = record(at, records)?
+        && records.may_say(&record)
     {
         attr.apply(&record);
     }

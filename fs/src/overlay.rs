@@ -17,6 +17,7 @@ use crate::fd_cache::{self, FdCache, Key};
 use crate::ids::{Owners, ShownIds};
 use crate::index::{Index, IndexUse, NoIndex};
 use crate::inode::{Below, Node, Place, Real};
+use crate::kernel_mark::{self, MarkedUpper};
 use crate::layer::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name};
 use crate::marks::DirMarks;
 use crate::nodes::NodeTable;
@@ -89,6 +90,8 @@ pub struct Config {
     /// Whether changes of attributes alone copy no data up, and metacopy files are looked for in all
     /// of the lower layers and not only where a directory is marked impure.
     pub metacopy: bool,
+    /// What is done with an upper layer that has records, but that the kernel's overlay has served.
+    pub marked_upper: MarkedUpper,
 }
 
 /// The opened upper layer.
@@ -366,6 +369,11 @@ impl Upper {
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
         let lock = lock_upper(&upper.path, root.as_fd())?;
         let work = Work::open(&upper.work, config.volatile, upper.archive_names)?;
+        if upper.records.are_believed() {
+            let (upper_dir, work_dir) = (root.as_fd(), work_root.as_fd());
+            let (upper, work) = ((&*upper.path, upper_dir), (&*upper.work, work_dir));
+            kernel_mark::settle(upper, work, config.marked_upper)?;
+        }
         let namespace = config
             .namespace
             .unwrap_or_else(|| probe_namespace(work.dir()));

@@ -110,7 +110,7 @@ impl Merge<'_> {
                     self.hidden.insert(shared);
                 }
                 // A record may say that a regular file is something else.
-                Some(FileKind::Regular) if from.records != Records::None => {
+                Some(FileKind::Regular) if from.records.are_believed() => {
                     self.listing
                         .insert_from(&shared, Known::Unresolved, from.source);
                 }

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use plyfs_format::override_stat;
+use plyfs_format::override_stat::{self, Kind as RecordKind, OverrideStat};
 use rustix::fs::Statx;
 
 use crate::attr::FileKind;
@@ -12,10 +12,11 @@ use crate::attr::FileKind;
 /// Looking for one costs a system call, so a layer says where there may be some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Records {
-    /// None. Files are what they are on disk, and a `user.containers.override_stat` attribute is an
-    /// attribute like any other.
+    /// None. Files are what they are on disk, whatever records they have.
     #[default]
     None,
+    /// As `None`, in a layer that has records only where others than plyfs could write them.
+    Untrusted,
     /// Devices only: the layer belongs to a user namespace with ids enough for owners, but in which
     /// no devices can be made. They are empty regular files with a record.
     Devices,
@@ -30,6 +31,19 @@ pub enum Records {
 }
 
 impl Records {
+    /// Whether what a record says is believed.
+    pub fn are_believed(self) -> bool {
+        !matches!(self, Self::None | Self::Untrusted)
+    }
+
+    /// The same, for a layer whose records others than plyfs could write.
+    pub fn untrusted(self) -> Self {
+        match self {
+            Self::None => Self::None,
+            _ => Self::Untrusted,
+        }
+    }
+
     /// Whether owners and modes are in records.
     pub fn keep_owners(self) -> bool {
         matches!(self, Self::All | Self::Older | Self::Privileged)
@@ -43,7 +57,9 @@ impl Records {
     /// The attribute that a record is in.
     pub fn attribute(self) -> &'static CStr {
         match self {
-            Self::None | Self::Devices | Self::All => c"user.containers.override_stat",
+            Self::None | Self::Untrusted | Self::Devices | Self::All => {
+                c"user.containers.override_stat"
+            }
             Self::Older => override_stat::OLDER,
             Self::Privileged => override_stat::PRIVILEGED,
         }
@@ -62,11 +78,20 @@ impl Records {
     /// `user.*` attributes (xattr(7)).
     pub(crate) fn may_be_on(self, kind: FileKind, stat: &Statx) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Untrusted => false,
             Self::Devices => kind == FileKind::Regular && stat.stx_size == 0,
             Self::All | Self::Older => matches!(kind, FileKind::Regular | FileKind::Directory),
             Self::Privileged => true,
         }
+    }
+
+    /// Whether a record is one that this mode writes.
+    pub(crate) fn may_say(self, record: &OverrideStat) -> bool {
+        let is_device = matches!(
+            record.kind,
+            Some(RecordKind::Block(..) | RecordKind::Char(..))
+        );
+        is_device || self != Self::Devices
     }
 
     /// Whether an object that is to show this kind and owner has to be a regular file with a record:
@@ -74,7 +99,7 @@ impl Records {
     pub(crate) fn need_stand_in(self, kind: FileKind, owner: (u32, u32)) -> bool {
         match kind {
             FileKind::Regular | FileKind::Directory => false,
-            FileKind::Block | FileKind::Char => self != Self::None,
+            FileKind::Block | FileKind::Char => self.are_believed(),
             FileKind::Symlink | FileKind::Fifo | FileKind::Socket => {
                 self.keep_owners() && owner != (0, 0)
             }
@@ -84,7 +109,7 @@ impl Records {
     /// Whether attributes of a node of this kind are changed by changing its record.
     pub(crate) fn rule(self, kind: FileKind) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Untrusted => false,
             Self::Devices => matches!(kind, FileKind::Block | FileKind::Char),
             Self::All | Self::Older | Self::Privileged => true,
         }

@@ -1,15 +1,22 @@
 //! Extended attributes of files on the mount.
 //!
-//! Attributes are those of the object a node shows, but for the records of overlays, which nobody
-//! sees, and which are stored under an escaped name if somebody sets them. In a layer with `override_stat` records, `security.*` attributes are kept under a
-//! `user.*` name, because the process may not write them.
+//! Attributes are those of the object a node shows, but for the records of overlays: no user sees
+//! them, and those of an overlay above are stored under an escaped name. In a layer with `override_stat`
+//! records, `security.*` attributes are kept under a `user.*` name, because the process may not write
+//! them.
+//!
+//! # Invariants
+//!
+//! - What an overlay believes about a file in *some* mode, no user writes in *any* mode: the next mount
+//!   of a layer may be in another one.
+//! - Neither does a copy-up bring such an attribute along from a layer where it means nothing.
 
 use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use plyfs_format::names::{CONTAINERS_OVERRIDE_PREFIX, Namespace, OPAQUE_NAMES};
+use plyfs_format::names::{self, Namespace, OPAQUE_NAMES};
 use plyfs_format::override_stat::SECURITY_PREFIX;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
@@ -42,36 +49,40 @@ pub(crate) struct Naming {
 impl Naming {
     /// The name users of the mount know a stored attribute by; `None` if it is not for them.
     pub(crate) fn shown(self, stored: &[u8]) -> Option<Cow<'_, [u8]>> {
-        if self.marks == Marks::Any && OPAQUE_NAMES.iter().any(|name| name.as_bytes() == stored) {
-            return None;
-        }
-        let shown = self.namespace.shown(stored)?;
-        if self.records == Records::None {
-            return Some(shown);
-        }
         if self.records.rename_security()
             && let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes())
         {
-            return Some(Cow::Owned([SECURITY, rest].concat()));
+            let shown = [SECURITY, rest].concat();
+            return (!names::is_override_record(&shown)).then_some(Cow::Owned(shown));
         }
-        (!self.is_of_records(stored)).then_some(shown)
+        if names::is_override_record(stored) || self.is_mark(stored) {
+            return None;
+        }
+        self.namespace.shown(stored)
     }
 
-    /// Whether an attribute is a record, or belongs to one.
-    fn is_of_records(self, name: &[u8]) -> bool {
-        name.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes())
-            || name == self.records.attribute().to_bytes()
+    /// Whether a stored attribute is a mark of another namespace that counts nevertheless. Those of the
+    /// mount's own are told by their prefix.
+    fn is_mark(self, stored: &[u8]) -> bool {
+        names::is_served_by_kernel(stored)
+            || self.marks == Marks::Any && OPAQUE_NAMES.iter().any(|name| name.as_bytes() == stored)
     }
 
-    /// The name an attribute is stored under; the inverse of [`shown`](Self::shown).
+    /// The name an attribute is stored under, the inverse of [`shown`](Self::shown); `None` if users of
+    /// the mount cannot have an attribute of that name.
     pub(crate) fn stored(self, shown: &[u8]) -> Option<CString> {
+        if names::is_override_record(shown) {
+            return None;
+        }
         let stored = match shown.strip_prefix(SECURITY) {
             Some(rest) if self.records.rename_security() => {
                 Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat())
             }
-            _ if self.records != Records::None && self.is_of_records(shown) => return None,
             _ => self.namespace.stored(shown),
         };
+        if self.is_mark(&stored) {
+            return None;
+        }
         CString::new(stored).ok()
     }
 }
@@ -276,12 +287,7 @@ mod tests {
             shown(capability, Records::All).unwrap(),
             "security.capability"
         );
-        assert_eq!(shown(capability, Records::None).unwrap(), capability);
-        assert_eq!(shown("user.containers.override_stat", Records::All), None);
-        assert_eq!(
-            shown("user.containers.override_stat", Records::Devices),
-            None
-        );
+        assert_eq!(shown(capability, Records::None), None);
         let any = Naming {
             marks: Marks::Any,
             ..naming(Records::None)
@@ -304,7 +310,52 @@ mod tests {
                 assert_eq!(shown(stored.to_str().unwrap(), records).unwrap(), name);
             }
         }
-        let record = b"user.containers.override_stat";
-        assert_eq!(naming(Records::All).stored(record), None);
+    }
+
+    const EVERY: [Records; 6] = [
+        Records::None,
+        Records::Untrusted,
+        Records::Devices,
+        Records::All,
+        Records::Older,
+        Records::Privileged,
+    ];
+
+    #[test]
+    fn records_of_every_mode_are_hidden_and_refused_in_every_mode() {
+        for records in EVERY {
+            for name in [
+                "user.containers.override_stat",
+                "user.containers.override_note",
+                "user.fuseoverlayfs.override_stat",
+                "user.fuseoverlayfs.opaque",
+                "security.fuseoverlayfs.override_stat",
+            ] {
+                assert_eq!(shown(name, records), None, "{records:?} {name}");
+                let stored = naming(records).stored(name.as_bytes());
+                assert_eq!(stored, None, "{records:?} {name}");
+            }
+            // What the superuser's records are called where `security.*` has another name.
+            let renamed = "user.containers.override_security.fuseoverlayfs.override_stat";
+            assert_eq!(shown(renamed, records), None, "{records:?}");
+        }
+    }
+
+    #[test]
+    fn markers_that_count_are_refused() {
+        let other = "user.overlay.opaque";
+        let any = Naming {
+            marks: Marks::Any,
+            ..naming(Records::None)
+        };
+        assert_eq!(any.stored(other.as_bytes()), None);
+        // The mount's own are those of an overlay above, and escaped.
+        assert!(any.stored(b"trusted.overlay.opaque").is_some());
+        assert!(naming(Records::None).stored(other.as_bytes()).is_some());
+        for mark in ["user.overlay.plyfs.kernel", "trusted.overlay.plyfs.kernel"] {
+            assert_eq!(shown(mark, Records::None), None);
+        }
+        let mark = naming(Records::None).stored(b"user.overlay.plyfs.kernel");
+        assert_eq!(mark, None);
     }
 }

@@ -233,8 +233,217 @@ fn a_layer_without_records_shows_itself() {
     stack.open();
     assert_eq!(stack.attr("f").unwrap().uid, me().uid);
     let id = stack.hold("f");
-    let value = stack.fs().getxattr(id, RECORD.as_ref()).unwrap();
-    assert_eq!(value, b"33:34:4755");
+    let value = stack.fs().getxattr(id, RECORD.as_ref());
+    assert_eq!(value, Err(Errno::NODATA));
+}
+
+const EVERY_MODE: [Records; 5] = [
+    Records::None,
+    Records::Devices,
+    Records::All,
+    Records::Older,
+    Records::Privileged,
+];
+
+/// Under `Records::None`, `Older` and `Privileged` users wrote those of the other modes, and the next
+/// mount believed them.
+#[test]
+fn records_are_refused_to_users_in_every_mode() {
+    let names = [
+        RECORD,
+        "user.containers.override_security.capability",
+        "user.fuseoverlayfs.override_stat",
+        "user.fuseoverlayfs.opaque",
+        "security.fuseoverlayfs.override_stat",
+    ];
+    for records in EVERY_MODE {
+        let mut stack = Stack::new(1);
+        stack.records = records;
+        stack.lower_records = records;
+        put(&stack.lower(0, "d/f"), "");
+        // There already, of another mode: not a record here.
+        let there = "user.fuseoverlayfs.note";
+        set_xattr(&stack.lower(0, "d/f"), there, "x");
+        stack.open();
+        let fs = stack.fs();
+        for path in ["", "d", "d/f"] {
+            let id = stack.at(path, |entry| entry.id).unwrap();
+            let id = if path.is_empty() {
+                id
+            } else {
+                stack.hold(path)
+            };
+            for name in names.into_iter().chain([there]) {
+                let name = name.as_ref();
+                let set = fs.setxattr(&me(), id, name, b"0:0:4755", XattrFlags::empty());
+                assert_eq!(set, Err(Errno::PERM), "{records:?} {path} {name:?}");
+                let removed = fs.removexattr(&me(), id, name);
+                assert_eq!(removed, Err(Errno::PERM), "{records:?} {path} {name:?}");
+                let got = fs.getxattr(id, name);
+                assert_eq!(got, Err(Errno::NODATA), "{records:?} {path} {name:?}");
+            }
+            assert_eq!(fs.listxattr(&me(), id).unwrap(), b"", "{records:?} {path}");
+        }
+        // Nothing was copied up for what was refused.
+        assert!(!stack.upper("d").exists());
+    }
+}
+
+/// A lower layer whose records are not believed, below an upper layer whose records are.
+#[test]
+fn copy_up_makes_no_record_of_an_attribute() {
+    for records in EVERY_MODE {
+        for attribute in [RECORD, "user.fuseoverlayfs.override_stat"] {
+            let mut stack = Stack::new(1);
+            stack.records = records;
+            for (name, record) in [("f", "33:34:4755"), ("null", "0:0:666:char-1-3")] {
+                put(&stack.lower(0, name), "");
+                set_xattr(&stack.lower(0, name), attribute, record);
+            }
+            stack.open();
+            for name in ["f", "null"] {
+                let before = stack.attr(name).unwrap();
+                if let Err(error) = stack.rename(name, &format!("{name}2")) {
+                    assert!(records == Records::Privileged && !is_root(), "{error}");
+                    continue;
+                }
+                stack.remount();
+                let after = stack.attr(&format!("{name}2")).unwrap();
+                let facts = |attr: plyfs_fs::attr::Attr| {
+                    (attr.kind, attr.mode, attr.uid, attr.gid, attr.rdev)
+                };
+                assert_eq!(facts(before), facts(after), "{records:?} {attribute}");
+            }
+        }
+    }
+}
+
+/// A file without content was given the owner and the set-id bits that its record named.
+#[test]
+fn only_devices_are_believed_where_only_devices_are_records() {
+    let mut stack = Stack::new(1);
+    stack.records = Records::Devices;
+    stack.lower_records = Records::Devices;
+    for (name, record) in [
+        ("a", "33:34:4755"),
+        ("b", "33:34:4755:file"),
+        ("c", "0:0:755:pipe"),
+    ] {
+        put(&stack.lower(0, name), "");
+        set_xattr(&stack.lower(0, name), RECORD, record);
+        put(&stack.upper(&format!("upper-{name}")), "");
+        set_xattr(&stack.upper(&format!("upper-{name}")), RECORD, record);
+    }
+    stack.open();
+    for name in ["a", "b", "c", "upper-a", "upper-b", "upper-c"] {
+        let attr = stack.attr(name).unwrap();
+        assert_eq!(
+            (attr.kind, attr.uid),
+            (FileKind::Regular, me().uid),
+            "{name}"
+        );
+        assert_eq!(attr.mode & 0o7000, 0, "{name}");
+    }
+}
+
+/// A stack whose upper layer the kernel's overlay has served, with attributes that its users wrote, and
+/// a link out of it.
+fn served_by_kernel() -> Stack {
+    let stack = Stack::new(1);
+    let outside = stack.lower(0, "outside");
+    put(&outside, "");
+    set_xattr(&outside, RECORD, "33:34:4755");
+    put(&stack.upper("d/e/null"), "");
+    set_xattr(&stack.upper("d/e/null"), RECORD, "0:0:666:char-1-3");
+    set_xattr(&stack.upper("d/e/null"), "user.note", "kept");
+    set_xattr(&stack.upper("d/e"), "user.fuseoverlayfs.opaque", "y");
+    set_xattr(&stack.upper(""), RECORD, "0:0:755");
+    std::os::unix::fs::symlink(&outside, stack.upper("d/link")).unwrap();
+    let config = stack.config().upper.unwrap();
+    let namespace = match own_record("").starts_with("trusted") {
+        true => plyfs_format::names::Namespace::Trusted,
+        false => plyfs_format::names::Namespace::User,
+    };
+    plyfs_fs::mark_served_by_kernel(&config.path, &config.work, namespace).unwrap();
+    assert!(plyfs_fs::was_served_by_kernel(&config.path, None));
+    assert!(plyfs_fs::was_served_by_kernel(
+        &config.path,
+        Some(&config.work)
+    ));
+    stack
+}
+
+#[test]
+fn what_users_of_the_kernels_overlay_wrote_is_removed_before_records_are_believed() {
+    let mut stack = served_by_kernel();
+    stack.records = Records::Devices;
+    let mut config = stack.config();
+    config.marked_upper = plyfs_fs::MarkedUpper::Clean;
+    // Nothing is believed, so nothing has to be removed.
+    let mut unbelieving = config.clone();
+    unbelieving.upper.as_mut().unwrap().records = Records::Untrusted;
+    drop(plyfs_fs::Overlay::open(&unbelieving).unwrap());
+    assert!(record_of(&stack.upper("d/e/null")).is_some());
+    drop(plyfs_fs::Overlay::open(&config).unwrap());
+    for path in ["", "d/e", "d/e/null"] {
+        assert_eq!(record_of(&stack.upper(path)), None, "{path}");
+    }
+    assert_eq!(
+        get_xattr(&stack.upper("d/e"), "user.fuseoverlayfs.opaque"),
+        None
+    );
+    assert_eq!(
+        get_xattr(&stack.upper("d/e/null"), "user.note").as_deref(),
+        Some("kept")
+    );
+    assert!(
+        record_of(&stack.lower(0, "outside")).is_some(),
+        "a link was followed"
+    );
+    let upper = config.upper.as_ref().unwrap();
+    assert!(!plyfs_fs::was_served_by_kernel(
+        &upper.path,
+        Some(&upper.work)
+    ));
+    // From here on they are of plyfs again.
+    set_xattr(&stack.upper("d/e/null"), RECORD, "0:0:666:char-1-3");
+    stack.open();
+    assert_eq!(stack.attr("d/e/null").unwrap().kind, FileKind::Char);
+}
+
+#[test]
+fn an_upper_directory_of_somebodys_own_is_refused_with_what_the_kernels_users_wrote() {
+    let mut stack = served_by_kernel();
+    stack.records = Records::All;
+    let error = plyfs_fs::Overlay::open(&stack.config()).unwrap_err();
+    assert_eq!(error.errno(), Errno::PERM);
+    let said = error.to_string();
+    assert!(
+        said.contains(RECORD) && said.contains("user.overlay.plyfs.kernel"),
+        "{said}"
+    );
+    // Without any it is not.
+    for path in ["", "d/e/null"] {
+        rustix::fs::removexattr(stack.upper(path), RECORD).unwrap();
+    }
+    rustix::fs::removexattr(stack.upper("d/e"), "user.fuseoverlayfs.opaque").unwrap();
+    stack.open();
+    let upper = stack.config().upper.unwrap();
+    assert!(!plyfs_fs::was_served_by_kernel(
+        &upper.path,
+        Some(&upper.work)
+    ));
+}
+
+/// Where it is looked at without its lock, as `plyfs diff` does.
+#[test]
+fn untrusted_records_are_not_believed() {
+    let mut stack = Stack::new(1);
+    stack.lower_records = Records::Untrusted;
+    put(&stack.lower(0, "null"), "");
+    set_xattr(&stack.lower(0, "null"), RECORD, "0:0:666:char-1-3");
+    stack.open();
+    assert_eq!(stack.attr("null").unwrap().kind, FileKind::Regular);
 }
 
 /// A user namespace with many ids has real owners, but cannot make devices.

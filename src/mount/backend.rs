@@ -189,11 +189,15 @@ fn hindrance(plan: &Plan, patience: Option<usize>) -> Option<Hindrance> {
 /// Mounts with the kernel's overlay. The outer error is why it cannot, the inner one what is wrong
 /// with the layers, for whatever serves them.
 fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Outcome<Backend>, Failure> {
-    let config = Config {
+    let mut config = Config {
         // The kernel leaves the mark by itself, and does not go on where there is one.
         volatile: Volatile::No,
         ..plan.overlay.clone()
     };
+    if let Some(upper) = &mut config.upper {
+        // The kernel believes none, so there are none to remove.
+        upper.records = upper.records.untrusted();
+    }
     let checked = match Overlay::open(&config) {
         Ok(overlay) => overlay,
         Err(error) => return Ok(Err(error.into())),

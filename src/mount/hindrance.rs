@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use plyfs_fs::{IndexUse, Owners, Records, RedirectDir, Volatile};
+use plyfs_fs::{IndexUse, Owners, Records, RedirectDir, Volatile, was_served_by_kernel};
 
 use super::daemon::Plan;
 use super::kernel::Mode;
@@ -50,7 +50,9 @@ impl Hindrance {
                 mode,
                 metacopies: !plan.overlay.metacopy || mode == Mode::User,
                 redirects: mode == Mode::User,
-                devices: upper.records == Records::Devices,
+                // In a directory with the mark of the kernel's overlay its users wrote them.
+                devices: upper.records == Records::Devices
+                    && !was_served_by_kernel(&upper.path, Some(&upper.work)),
             };
             traces::search(&upper.path, &sought, patience).map(Self::Upper)
         })

@@ -110,6 +110,7 @@ pub(crate) fn mount(plan: &Plan) -> Outcome<Mounted> {
         fsconfig_create(&context)
     };
     configure().map_err(|errno| refused(&context, errno))?;
+    mark(plan)?;
     let attributes = attributes(plan.connection.flags);
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
     let mount = mount.map_err(|errno| refused(&context, errno))?;
@@ -137,6 +138,19 @@ fn probe_attributes(work: &Path, mode: Mode) -> Outcome {
         ))
 }
 
+/// Marks the upper directory before users can write to it through the kernel's overlay: they can write
+/// `override_stat` records. A read-only mount can be remounted, so its upper directory is marked, too.
+fn mark(plan: &Plan) -> Outcome {
+    let Some(upper) = &plan.overlay.upper else {
+        return Ok(());
+    };
+    let namespace = Mode::of(&plan.overlay).namespace();
+    plyfs_fs::mark_served_by_kernel(&upper.path, &upper.work, namespace).doing(format_args!(
+        "mark {} as served by the kernel's overlay",
+        upper.path.display()
+    ))
+}
+
 /// Mounts by mount(2).
 fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Outcome<Mounted> {
     let target = &plan.connection.target;
@@ -152,6 +166,7 @@ fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Outcome<Mounted
         ));
     }
     let data = CString::new(data).doing("mount")?;
+    mark(plan)?;
     rustix::process::chdir("/proc/self/fd").doing("change to /proc/self/fd")?;
     let source = plan.connection.source.as_str();
     let mounted = rustix::mount::mount(source, target, TYPE, plan.connection.flags, &*data);

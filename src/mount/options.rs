@@ -156,6 +156,24 @@ impl Options {
         Ok(options)
     }
 
+    /// The options of a mount that `plyfs run` makes. The container gets its devices elsewhere; its
+    /// set-uid programs are for its users.
+    pub(crate) fn for_run(backend: Option<Wish>) -> Self {
+        Self {
+            flags: vec![(MountFlags::NODEV, true)],
+            ..Self::served_by(backend)
+        }
+    }
+
+    /// Adds flags that hold unless the options say otherwise.
+    pub(crate) fn set_unless_said(&mut self, flags: MountFlags) {
+        for flag in flags.iter() {
+            if !self.flags.iter().any(|(said, _)| *said == flag) {
+                self.flags.push((flag, true));
+            }
+        }
+    }
+
     /// No options but what is to serve the mount.
     pub(crate) fn served_by(backend: Option<Wish>) -> Self {
         Self {
@@ -169,6 +187,11 @@ impl Options {
         let name = || Some("fuse-overlayfs".to_owned());
         Self {
             allow_other: rustix::process::geteuid().is_root(),
+            // As libfuse mounts for root. For others fusermount3 adds it, and `nosuid`.
+            flags: match rustix::process::geteuid().is_root() {
+                true => vec![(MountFlags::NODEV, true)],
+                false => Vec::new(),
+            },
             default_permissions: true,
             archive_names: true,
             marks: Marks::Any,
@@ -536,6 +559,23 @@ mod tests {
         let options = Options::parse(&["relatime"]).unwrap();
         let flags = options.mount_flags(MountFlags::NOATIME);
         assert_eq!(flags, MountFlags::RELATIME);
+    }
+
+    #[test]
+    fn what_is_said_goes_before_flags_that_hold_otherwise() {
+        let both = MountFlags::NODEV | MountFlags::NOSUID;
+        for (said, expected) in [
+            ("", both),
+            ("dev", MountFlags::NOSUID),
+            ("suid,nodev", MountFlags::NODEV),
+            ("dev,suid", MountFlags::empty()),
+        ] {
+            let mut options = Options::parse(&[said]).unwrap();
+            options.set_unless_said(both);
+            assert_eq!(options.mount_flags(MountFlags::empty()), expected, "{said}");
+        }
+        let run = Options::for_run(None).mount_flags(MountFlags::empty());
+        assert_eq!(run, MountFlags::NODEV);
     }
 
     #[test]

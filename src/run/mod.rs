@@ -107,7 +107,7 @@ fn run_in(
 ) -> Outcome<u8> {
     // The mount is seen in this process's own mount namespace only, so that one serves everybody.
     let root = store.mount_point();
-    let options = Options::served_by(backend);
+    let options = Options::for_run(backend);
     let plan = stack::plan(store, subject, &options, root.clone(), !writable)?;
     let daemon = daemon::start(plan)?;
     let status = run_process(program, &root, writable);

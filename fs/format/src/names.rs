@@ -18,6 +18,8 @@ pub const USER_PREFIX: &str = "user.overlay.";
 pub const FUSE_OVERLAYFS_PREFIX: &str = "user.fuseoverlayfs.";
 /// Where `override_stat` and its companions are.
 pub const CONTAINERS_OVERRIDE_PREFIX: &str = "user.containers.override_";
+/// Prefix of the `override_stat` records that only the superuser of the machine writes.
+pub const PRIVILEGED_OVERRIDE_PREFIX: &str = "security.fuseoverlayfs.";
 
 /// The attribute namespace a mounter may write its records to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +94,15 @@ impl Namespace {
         }
     }
 
+    /// The attribute on an upper directory and its work directory that says that plyfs has let the
+    /// kernel's overlay serve them. The kernel keeps it from users of an overlay in this namespace.
+    pub fn served_by_kernel(self) -> &'static CStr {
+        match self {
+            Self::Trusted => c"trusted.overlay.plyfs.kernel",
+            Self::User => c"user.overlay.plyfs.kernel",
+        }
+    }
+
     /// The attribute of a record.
     pub fn name(self, record: Record) -> &'static CStr {
         match (self, record) {
@@ -122,9 +133,33 @@ pub const OPAQUE_NAMES: [&str; 3] = [
     "user.fuseoverlayfs.opaque",
 ];
 
+/// Whether the attribute holds what an overlay believes about a file in some mode: the `override_stat`
+/// records of every form, and all that fuse-overlayfs keeps for itself.
+///
+/// Users of a mount neither see nor write one in any mode. A mount that does not believe them may be
+/// followed by one that does.
+pub fn is_override_record(name: &[u8]) -> bool {
+    [
+        CONTAINERS_OVERRIDE_PREFIX,
+        FUSE_OVERLAYFS_PREFIX,
+        PRIVILEGED_OVERRIDE_PREFIX,
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// Whether the attribute is the [mark](Namespace::served_by_kernel) of a directory that the kernel's
+/// overlay has served.
+pub fn is_served_by_kernel(name: &[u8]) -> bool {
+    [Namespace::Trusted, Namespace::User]
+        .iter()
+        .any(|namespace| name == namespace.served_by_kernel().to_bytes())
+}
+
 /// Whether the attribute is a record of an overlay, to be kept from the users of a mount.
 ///
-/// `override_stat` is not among these: it is a record only in layers that use it.
+/// The `override_stat` records of `user.containers.*` and `security.*` are not among these: see
+/// [`is_override_record`].
 pub fn is_overlay_record(name: &[u8]) -> bool {
     [TRUSTED_PREFIX, USER_PREFIX, FUSE_OVERLAYFS_PREFIX]
         .iter()
@@ -144,6 +179,25 @@ mod tests {
         assert!(!is_overlay_record(b"trusted.overlay"));
         assert!(!is_overlay_record(b"user.containers.override_stat"));
         assert!(!is_overlay_record(b"security.capability"));
+    }
+
+    #[test]
+    fn records_of_every_mode_are_recognised() {
+        for name in [
+            "user.containers.override_stat",
+            "user.containers.override_security.capability",
+            "user.fuseoverlayfs.override_stat",
+            "user.fuseoverlayfs.opaque",
+            "security.fuseoverlayfs.override_stat",
+        ] {
+            assert!(is_override_record(name.as_bytes()), "{name}");
+        }
+        for name in ["user.containers.note", "user.fuseoverlayfs", "security.x"] {
+            assert!(!is_override_record(name.as_bytes()), "{name}");
+        }
+        assert!(is_served_by_kernel(b"trusted.overlay.plyfs.kernel"));
+        assert!(is_served_by_kernel(b"user.overlay.plyfs.kernel"));
+        assert!(!is_served_by_kernel(b"user.overlay.overlay.plyfs.kernel"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use plyfs_format::names::{CONTAINERS_OVERRIDE_PREFIX, is_overlay_record};
+use plyfs_format::names::{is_overlay_record, is_override_record};
 use plyfs_format::override_stat::SECURITY_PREFIX;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -27,7 +27,7 @@ pub(super) fn is_acl(name: &[u8]) -> bool {
 /// - Without real ownership `security.*` (file capabilities, labels) is kept in the place
 ///   containers-storage has for it, and `trusted.*`, for which there is none, is dropped.
 fn name_on_disk(name: &[u8], ownership: Ownership) -> Option<Vec<u8>> {
-    if is_overlay_record(name) || name.starts_with(CONTAINERS_OVERRIDE_PREFIX.as_bytes()) {
+    if is_overlay_record(name) || is_override_record(name) {
         return None;
     }
     if ownership == Ownership::Real {
@@ -113,6 +113,7 @@ mod tests {
             "user.fuseoverlayfs.opaque",
             "user.containers.override_stat",
             "user.containers.override_security.capability",
+            "security.fuseoverlayfs.override_stat",
         ] {
             assert_eq!((real(name), kept(name)), (None, None), "{name}");
         }

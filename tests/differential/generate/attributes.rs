@@ -95,7 +95,6 @@ impl Generator {
             "trusted.overlay",
             "user.",
             "unknown.a",
-            "user.containers.override_stat",
         ];
         Bytes(self.one(&names).as_bytes().to_vec())
     }
