@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
 use crate::mount::backend::Wish;
+use crate::run::RunArgs;
 
 /// Container image stacks, mounted by anyone, without root
 #[derive(Debug, Parser)]
@@ -27,7 +28,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
     /// Say more about what is done; twice for every request
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
@@ -45,8 +46,7 @@ pub(crate) enum Command {
     History(ImageListArgs),
     /// Say all that is known of an image or a container, as JSON
     Inspect(InspectArgs),
-    /// Say how much room images and containers take; with -v, each of them
-    Df(ListArgs),
+    Df(crate::df::DfArgs),
     Mount(MountArgs),
     Diff(DiffArgs),
     Commit(CommitArgs),
@@ -56,7 +56,8 @@ pub(crate) enum Command {
     /// Unmount, and wait until everything is written
     #[command(visible_alias = "unmount")]
     Umount(UmountArgs),
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    Exec(crate::exec::ExecArgs),
     Stop(crate::stop::StopArgs),
     Kill(crate::stop::KillArgs),
     /// Remove containers with all that was changed in them
@@ -127,44 +128,6 @@ pub(crate) struct MountArgs {
     /// The image, unless layers or a container are given, and the directory to mount on
     #[arg(required = true, num_args = 1..=2, value_names = ["IMAGE", "MOUNTPOINT"])]
     pub(crate) what_and_where: Vec<OsString>,
-}
-
-/// Run a command in a container: in namespaces of its own, root inside
-///
-/// The command is the image's own unless one is given. The container is gone afterwards.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// Mount the image read-only
-    #[arg(long, conflicts_with_all = ["keep", "container"])]
-    pub(crate) ro: bool,
-    /// Keep the container and print its name when the command has ended
-    #[arg(long)]
-    pub(crate) keep: bool,
-    /// The container to run in; made, and kept, if there is none of that name
-    #[arg(long, value_name = "NAME")]
-    pub(crate) container: Option<String>,
-    /// Set an environment variable; without a value, pass it on
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    pub(crate) env: Vec<String>,
-    /// What serves the container's files: the kernel's overlay, FUSE, or what can give all that is
-    /// asked for [default: $PLYFS_BACKEND,
-    /// else auto]
-    #[arg(long, value_enum)]
-    pub(crate) backend: Option<Wish>,
-    /// The directory to run in, instead of the image's
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) workdir: Option<PathBuf>,
-    /// The user to run as, instead of the image's
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub(crate) user: Option<String>,
-    /// What to run before the command, instead of the image's; empty for nothing
-    #[arg(long, value_name = "PROGRAM")]
-    pub(crate) entrypoint: Option<OsString>,
-    /// The image
-    pub(crate) image: String,
-    /// The command, and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<OsString>,
 }
 
 /// List what was changed in a container: A for added, C for changed, D for deleted
@@ -368,7 +331,7 @@ fn not_understood(said: &str, subcommand: Option<&str>) -> Failure {
     let command = subcommand.map_or(String::new(), |name| format!(" {name}"));
     Failure::new(format_args!("{line}; see plyfs{command} --help")).with_status(match subcommand {
         // What the command that is run ends with must be told from this.
-        Some("run") => crate::run::NOT_STARTED,
+        Some("run" | "exec") => crate::runtime::NOT_STARTED,
         _ => USAGE,
     })
 }
@@ -381,8 +344,8 @@ mod tests {
     fn mount_alone_is_read_as_among_all_commands() {
         let lines = [
             "plyfs mount -o lowerdir=/a:/b,ro /mnt",
-            "plyfs mount --store /s -v image /mnt --backend fuse -q",
-            "plyfs mount -vv --container c --foreground /mnt",
+            "plyfs mount --store /s --verbose image /mnt --backend fuse -q",
+            "plyfs mount --verbose --verbose --container c --foreground /mnt",
             "plyfs umount -l /mnt",
             "plyfs umount --lazy -- -mnt",
         ];

@@ -2,15 +2,26 @@
 
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::{Room, Usage};
 use serde_json::{Value, json};
 
-use crate::cli::ListArgs;
 use crate::failure::Outcome;
 use crate::{output, storage};
 
-/// Says how much room images and containers take; with `detail`, each of them.
-pub(crate) fn df(args: &ListArgs, detail: bool, store: Option<&Path>) -> Outcome {
+/// Say how much space images and containers take; with -v, each of them
+#[derive(Debug, Args)]
+pub(crate) struct DfArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    json: bool,
+    /// Each image and container by itself
+    #[arg(short = 'v', long)]
+    details: bool,
+}
+
+/// Prints how much space images and containers take.
+pub(crate) fn df(args: &DfArgs, store: Option<&Path>) -> Outcome {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     let usage = match storage::open_if_there(location)? {
@@ -37,7 +48,7 @@ pub(crate) fn df(args: &ListArgs, detail: bool, store: Option<&Path>) -> Outcome
         row("containers", containers),
     ];
     output::table(["WHAT", "COUNT", "SIZE"], &rows)?;
-    if !detail {
+    if !args.details {
         return Ok(());
     }
     let image = |one: &plyfs_store::ImageUsage| {

@@ -11,6 +11,7 @@ mod demo;
 mod df;
 mod diff;
 mod doctor;
+mod exec;
 mod failure;
 mod generate;
 mod history;
@@ -22,10 +23,12 @@ mod logger;
 mod mount;
 mod mounting;
 mod namespace;
+mod oci;
 mod output;
 mod personality;
 mod remove;
 mod run;
+mod runtime;
 mod save;
 mod stack;
 mod stop;
@@ -68,13 +71,14 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),
+        Command::Exec(args) => exec::exec(args, store),
         Command::Rm(args) => remove::rm(args, store),
         Command::Rmi(args) => remove::rmi(args, store),
         Command::Ps(args) => containers::containers(args, store),
         Command::Generate(args) => generate::generate(args),
         Command::History(args) => history::history(args, store),
         Command::Inspect(args) => inspect::inspect(args, store),
-        Command::Df(args) => df::df(args, cli.global.verbose > 0, store),
+        Command::Df(args) => df::df(args, store),
         Command::Save(args) => save::save(args, store),
         Command::Umount(args) => mounting::umount(args, store),
         Command::Stop(args) => stop::stop(args, store),

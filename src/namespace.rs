@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use plyfs_fs::{IdRange, Ids, Owners};
 use plyfs_sys::process::{Fork, fork};
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -77,10 +78,51 @@ pub(crate) fn mounts_of_caller() -> Option<u64> {
 ///
 /// It must have one thread. Mounts made outside from now on are still seen inside.
 pub(crate) fn enter() -> Outcome {
+    enter_as(0, 0)
+}
+
+/// As [`enter`], but with the caller's own ids in the namespace instead of root's. This process has all
+/// capabilities there all the same.
+pub(crate) fn enter_keeping_id() -> Outcome {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    enter_as(uid.as_raw(), gid.as_raw())
+}
+
+/// How owners of files in the store are shown in a namespace that keeps these ids: the ids of an image are
+/// on disk those of a namespace in which the caller is root.
+pub(crate) fn owners_keeping_id(uid: u32, gid: u32) -> Owners {
+    let ids = |own: u32, overflow: &str| {
+        let range = |stored, shown, count| IdRange {
+            shown,
+            stored,
+            count,
+        };
+        let overflow = proc_text(overflow).ok();
+        let overflow = overflow.and_then(|text| text.trim().parse().ok());
+        Ids::Mapped {
+            ranges: vec![
+                range(own, 0, 1),
+                range(0, 1, own),
+                range(own + 1, own + 1, u32::MAX - own - 1),
+            ],
+            overflow: overflow.unwrap_or(65534),
+        }
+    };
+    Owners {
+        uids: ids(uid, "/proc/sys/kernel/overflowuid"),
+        gids: ids(gid, "/proc/sys/kernel/overflowgid"),
+    }
+}
+
+/// Makes a user namespace in which the caller has these ids.
+fn enter_as(inside_uid: u32, inside_gid: u32) -> Outcome {
     mounts_of_caller();
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let mapper = match subordinate_ids() {
-        Some((uids, gids)) => Some(Mapper::start(&uids, &gids)?),
+        Some((uids, gids)) => Some(Mapper::start(
+            segments(inside_uid, uid.as_raw(), &uids),
+            segments(inside_gid, gid.as_raw(), &gids),
+        )?),
         None => None,
     };
     let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
@@ -95,9 +137,9 @@ pub(crate) fn enter() -> Outcome {
         Some(Ok(())) => {}
         Some(Err(failure)) => {
             log::warn!("{failure}; going on with a single id");
-            map_single(uid.as_raw(), gid.as_raw())?;
+            map_single((inside_uid, uid.as_raw()), (inside_gid, gid.as_raw()))?;
         }
-        None => map_single(uid.as_raw(), gid.as_raw())?,
+        None => map_single((inside_uid, uid.as_raw()), (inside_gid, gid.as_raw()))?,
     }
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave).doing("make mounts private")
@@ -119,12 +161,46 @@ fn subordinate_ids() -> Option<(Ranges, Ranges)> {
     Some((read("/etc/subuid")?, read("/etc/subgid")?))
 }
 
-/// Maps the one id that an ordinary user may map.
-fn map_single(uid: u32, gid: u32) -> Outcome {
+/// Lines of a map for newuidmap(1): the first id inside, the first outside, and how many. The caller's own
+/// id is `inside`; the ranges are the others from 0 on.
+fn segments(inside: u32, own: u32, ranges: &[Range<u32>]) -> Segments {
+    let mut segments = Vec::new();
+    let mut next = 0_u32;
+    for range in ranges {
+        let mut rest = range.clone();
+        while !rest.is_empty() {
+            if next == inside {
+                next = next.saturating_add(1);
+            }
+            let room = if next < inside {
+                inside - next
+            } else {
+                u32::MAX - next
+            };
+            let count = room.min(rest.end - rest.start);
+            if count == 0 {
+                break;
+            }
+            segments.push((next, rest.start, count));
+            next = next.saturating_add(count);
+            rest.start += count;
+        }
+    }
+    segments.push((inside, own, 1));
+    segments.sort_unstable();
+    segments
+}
+
+type Segments = Vec<(u32, u32, u32)>;
+
+/// Maps the one id that an ordinary user may map: inside and outside of the namespace.
+fn map_single(uid: (u32, u32), gid: (u32, u32)) -> Outcome {
     // Before gid_map, which is refused otherwise (user_namespaces(7)).
     fs::write("/proc/self/setgroups", "deny").doing("write /proc/self/setgroups")?;
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).doing("write /proc/self/uid_map")?;
-    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).doing("write /proc/self/gid_map")
+    fs::write("/proc/self/uid_map", format!("{} {} 1", uid.0, uid.1))
+        .doing("write /proc/self/uid_map")?;
+    fs::write("/proc/self/gid_map", format!("{} {} 1", gid.0, gid.1))
+        .doing("write /proc/self/gid_map")
 }
 
 /// A process outside the new namespace that writes its id maps, since a process inside may not.
@@ -135,12 +211,9 @@ struct Mapper {
 }
 
 impl Mapper {
-    fn start(uids: &[Range<u32>], gids: &[Range<u32>]) -> Outcome<Self> {
+    fn start(uids: Segments, gids: Segments) -> Outcome<Self> {
         let target = rustix::process::getpid();
-        let commands = [
-            ("newuidmap", rustix::process::geteuid().as_raw(), uids),
-            ("newgidmap", rustix::process::getegid().as_raw(), gids),
-        ];
+        let commands = [("newuidmap", uids), ("newgidmap", gids)];
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
         let (wait, start) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
         match fork().doing("start a process")? {
@@ -152,9 +225,7 @@ impl Mapper {
                 drop(start);
                 // Nothing comes if the parent gave up.
                 let told = fs::File::from(wait).read(&mut [0]).is_ok_and(|n| n == 1);
-                let run = |(program, own, ranges): &(&str, u32, &[Range<u32>])| {
-                    run_mapper(program, target, *own, ranges)
-                };
+                let run = |(program, map): &(&str, Segments)| run_mapper(program, target, map);
                 let mapped = match told {
                     true => commands.iter().try_for_each(run),
                     false => Err(ErrorKind::Interrupted.into()),
@@ -186,20 +257,12 @@ impl Mapper {
 /// Exit status of the helper process that says which of its failures it was.
 const MAPPER_MISSING: i32 = 2;
 
-/// Runs newuidmap(1) or newgidmap(1): own id to 0, the ranges to 1 and up. They say themselves what
-/// they do not like.
-fn run_mapper(program: &str, target: Pid, own: u32, ranges: &[Range<u32>]) -> std::io::Result<()> {
+/// Runs newuidmap(1) or newgidmap(1). They say themselves what they do not like.
+fn run_mapper(program: &str, target: Pid, map: &Segments) -> std::io::Result<()> {
     let mut command = Command::new(program);
     command.arg(target.as_raw_nonzero().to_string());
-    let mut map = |inside: u32, outside: u32, count: u32| {
-        command.args([inside, outside, count].map(|number| number.to_string()));
-    };
-    map(0, own, 1);
-    let mut inside: u32 = 1;
-    for range in ranges {
-        let count = range.end - range.start;
-        map(inside, range.start, count);
-        inside = inside.saturating_add(count);
+    for (inside, outside, count) in map {
+        command.args([inside, outside, count].map(ToString::to_string));
     }
     match command.status()?.success() {
         true => Ok(()),
@@ -242,6 +305,28 @@ pub(crate) fn enter_mounts_only() -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_ids_and_subordinate_ids_fill_a_map() {
+        let ranges = [100_000..100_010, 200_000..200_005];
+        assert_eq!(
+            segments(0, 1000, &ranges),
+            [(0, 1000, 1), (1, 100_000, 10), (11, 200_000, 5)]
+        );
+        assert_eq!(
+            segments(4, 1000, &ranges),
+            [
+                (0, 100_000, 4),
+                (4, 1000, 1),
+                (5, 100_004, 6),
+                (11, 200_000, 5)
+            ]
+        );
+        assert_eq!(
+            segments(1000, 1000, &ranges),
+            [(0, 100_000, 10), (10, 200_000, 5), (1000, 1000, 1)]
+        );
+    }
 
     #[test]
     fn subordinate_ids_are_found_by_name_and_number() {

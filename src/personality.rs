@@ -14,6 +14,7 @@ use crate::cli::MountArgs;
 use crate::failure::{Failure, Outcome};
 use crate::mount::backend::Wish;
 use crate::mount::options::Options;
+use crate::runtime::child;
 use crate::{logger, mounting, output};
 
 /// A name that the command may have.
@@ -23,6 +24,8 @@ pub(crate) enum Personality {
     FuseOverlayfs,
     /// A helper of mount(8).
     MountHelper,
+    /// What starts a container, in a sealed copy of this program.
+    Container,
 }
 
 /// Whether a process may be this program under one of its names, of which the kernel keeps 15 bytes.
@@ -42,16 +45,20 @@ impl Personality {
         match Path::new(program).file_name()?.to_str()? {
             "fuse-overlayfs" => Some(Self::FuseOverlayfs),
             "mount.plyfs" | "mount.fuse.plyfs" => Some(Self::MountHelper),
+            child::NAME => Some(Self::Container),
             _ => None,
         }
     }
 
     /// Does what the program of that name does.
     pub(crate) fn run(self, arguments: impl Iterator<Item = OsString>) -> Outcome {
+        if self == Self::Container {
+            return child::main(arguments);
+        }
         let arguments = Arguments::read(arguments)?;
         match self {
             Self::FuseOverlayfs => fuse_overlayfs(&arguments),
-            Self::MountHelper => mount_helper(&arguments),
+            Self::MountHelper | Self::Container => mount_helper(&arguments),
         }
     }
 }

@@ -140,7 +140,7 @@ fn without_fuse_the_kernel_serves_what_it_can() {
         let with = |more: &str| format!("{},{more}", stack.options());
         let target = stack.merged("").canonicalize().unwrap();
         for options in ["", "threads=2"] {
-            let said = told(&mut without_fuse(&with(options), &target, "-v"));
+            let said = told(&mut without_fuse(&with(options), &target, "--verbose"));
             assert!(
                 said.contains("mounting with the kernel's overlay"),
                 "{said}"
@@ -309,7 +309,7 @@ fn older_kernel(lacks: &str) -> Result<Command, String> {
     if let Err(error) = Command::new("python3").arg("--version").output() {
         return Err(format!("python3: {error}"));
     }
-    command.args(["-c", &script, PLYFS, "-v", "mount"]);
+    command.args(["-c", &script, PLYFS, "--verbose", "mount"]);
     command.env_remove("PLYFS_BACKEND");
     Ok(command)
 }

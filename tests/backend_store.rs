@@ -390,7 +390,7 @@ fn containers_and_images_are_chosen_for() {
     with_store("containers_and_images_are_chosen_for", 1, |world| {
         let at = place(world, "mnt");
         let chosen = |arguments: &[&str], backend: &str, why: &str| {
-            let mut command = world.plyfs(["-v", "mount"]);
+            let mut command = world.plyfs(["--verbose", "mount"]);
             command.args(arguments).arg(&at).env_remove("PLYFS_BACKEND");
             let said = told(&mut command);
             assert!(

@@ -25,7 +25,8 @@ pub(crate) fn ends_within(process: &OwnedFd, time: Timespec) -> rustix::io::Resu
     Ok(poll(&mut fds, Some(&time))? > 0)
 }
 
-fn has_ended(process: &OwnedFd) -> bool {
+/// Whether a process has ended.
+pub(crate) fn has_ended(process: &OwnedFd) -> bool {
     ends_within(process, Timespec::default()).unwrap_or(false)
 }
 

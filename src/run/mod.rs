@@ -1,47 +1,39 @@
 //! `plyfs run`.
 //!
 //! Three processes work together. This one becomes root of a user namespace (unless it is root),
-//! with a mount namespace of its own, starts the *daemon* that serves the image there, and then the
-//! *container*: the first process of a pid namespace, which sets up its file systems, makes the
-//! image its root and becomes the image's program. This process passes signals on, waits, unmounts,
-//! and ends with the program's exit status.
+//! with a mount namespace of its own, starts the *daemon* that serves the image there, and has a runtime
+//! start the *container* on it ([`crate::runtime`], or another program). It then passes signals and the
+//! terminal on, waits, unmounts, and ends with the program's exit status.
 
-mod process;
-mod rootfs;
-mod user;
+mod args;
+mod attend;
+pub(crate) mod files;
+pub(crate) mod host;
+mod places;
+mod subject;
 
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use plyfs_store::{Container, ImageConfiguration, Store};
-use plyfs_sys::process::{Fork, SignalQueue, fork, unshare};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
-use rustix::thread::UnshareFlags;
+use oci_spec::runtime::Spec;
+use plyfs_store::{LiveEntry, ProcessId, Scratch, Store};
+use rustix::process::{WaitOptions, waitpid};
 
-use crate::cli::RunArgs;
+pub(crate) use args::RunArgs;
+use args::Userns;
+pub(crate) use attend::{PASSED_ON, has_terminal, with_terminal};
+
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::backend::Wish;
 use crate::mount::options::Options;
 use crate::mount::{connection, daemon};
-use crate::stack::{self, Subject};
-use crate::{namespace, output, storage};
-use process::{Bond, Program};
-use rootfs::Rootfs;
-
-/// Exit status when a container could not be started, as Podman has it.
-pub(crate) const NOT_STARTED: u8 = 125;
-
-/// Signals that are passed on to the container when somebody sends them to this process.
-pub(crate) const PASSED_ON: [Signal; 8] = [
-    Signal::HUP,
-    Signal::INT,
-    Signal::QUIT,
-    Signal::TERM,
-    Signal::USR1,
-    Signal::USR2,
-    Signal::WINCH,
-    Signal::CONT,
-];
+use crate::oci::user::Identity;
+use crate::oci::{self, Command};
+use crate::runtime::root::Root;
+use crate::runtime::terminal::Relay;
+use crate::runtime::{NOT_STARTED, accounts, external, launch};
+use crate::{live, namespace, output, stack, storage};
+use places::Places;
+use subject::Chosen;
 
 /// Runs a command in a container.
 pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
@@ -56,203 +48,193 @@ pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
 }
 
 fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
+    // What the caller has open is not for the container.
+    plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
-    let backend = Wish::or_environment(args.backend)?;
-    if namespace::can_mount() {
-        namespace::enter_mounts_only()?;
-    } else {
-        namespace::enter()?;
+    let caller = Caller {
+        backend: Wish::or_environment(args.backend)?,
+        environment: host::environment(
+            &args.container_options.env_file,
+            &args.container_options.env,
+        )?,
+        directory: std::env::current_dir().doing("find the working directory")?,
+        runtime: args.runtime.as_deref().map(external::find).transpose()?,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
+    match (args.userns, namespace::can_mount()) {
+        (Userns::KeepId, false) => namespace::enter_keeping_id()?,
+        (Userns::KeepId, true) => {
+            return Err(Failure::new(
+                "--userns=keep-id is for ordinary users outside of a namespace; leave it away",
+            ));
+        }
+        (Userns::Host, true) => namespace::enter_mounts_only()?,
+        (Userns::Host, false) => namespace::enter()?,
     }
     let store = Store::open_existing(location)?;
-    let image = store.image(&args.image)?;
-    // Before a container is made, which would be kept though there is nothing to run in it.
-    let program = program(args, &image.config)?;
-    if args.ro {
-        let subject = Subject::image_of(&store, image)?;
-        return run_in(&store, &subject, &program, backend, false);
-    }
-    let name = args.container.as_deref();
-    if name.is_none() && !args.keep {
-        let container = store.temporary_container(&image, storage::ownership_here())?;
-        return run_in_container(&store, &container, program, backend);
-    }
-    let (container, _) = stack::container(&store, name, Some(&args.image))?;
-    let status = run_in_container(&store, &container, program, backend);
-    if name.is_none() {
-        let name = &container.record.name;
+    let chosen = subject::choose(&store, args)?;
+    let run = Run {
+        args,
+        caller: &caller,
+        store: &store,
+        command: chosen.command(&args.container_options)?,
+        hostname: chosen.hostname(&args.container_options),
+        chosen: &chosen,
+    };
+    let status = run.mounted();
+    if args.keep
+        && let Some(name) = chosen.container_name()
+    {
         output::complain(&format_args!("the container was kept as {name}"));
     }
     status
 }
 
-fn run_in_container(
-    store: &Store,
-    container: &Container,
-    mut program: Program,
+/// What this process knows of its caller from before it entered a namespace.
+struct Caller {
     backend: Option<Wish>,
-) -> Outcome<u8> {
-    program.hostname = container.record.name.to_string();
-    let subject = Subject::Container(Box::new(container.clone()));
-    run_in(store, &subject, &program, backend, true)
+    environment: Vec<String>,
+    directory: PathBuf,
+    /// Another runtime, by its path.
+    runtime: Option<PathBuf>,
+    uid: u32,
+    gid: u32,
 }
 
-/// Mounts, runs the program and unmounts.
-fn run_in(
-    store: &Store,
-    subject: &Subject,
-    program: &Program,
-    backend: Option<Wish>,
-    writable: bool,
-) -> Outcome<u8> {
-    // The mount is seen in this process's own mount namespace only, so that one serves everybody.
-    let root = store.mount_point();
-    let options = Options::for_run(backend);
-    let plan = stack::plan(store, subject, &options, root.clone(), !writable)?;
-    let daemon = daemon::start(plan)?;
-    let status = run_process(program, &root, writable);
-    let unmounted = connection::unmount(&root, false)
-        // Something that the program left behind outside of its pid namespace holds it.
-        .or_else(|_| connection::unmount(&root, true));
-    let served = waitpid(Some(daemon), WaitOptions::empty()).doing("wait for the daemon");
-    unmounted?;
-    match served?.and_then(|(_, status)| status.exit_status()) {
-        Some(0) => status,
-        _ => Err(Failure::new(
-            "the daemon that served the container has failed",
-        )),
-    }
+/// A container that is about to run.
+struct Run<'a> {
+    args: &'a RunArgs,
+    caller: &'a Caller,
+    store: &'a Store,
+    chosen: &'a Chosen,
+    command: Command,
+    hostname: String,
 }
 
-/// Starts the container's first process and waits until it ends; its exit status.
-fn run_process(program: &Program, root: &Path, writable: bool) -> Outcome<u8> {
-    let flags = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
-    unshare(flags).doing("make namespaces")?;
-    let (bond, end) = Bond::new()?;
-    match fork().doing("start the container")? {
-        Fork::Parent(pid) => {
-            let status = attend(pid);
-            drop(end);
-            status
+impl Run<'_> {
+    /// Mounts, runs the program and unmounts; its exit status.
+    fn mounted(&self) -> Outcome<u8> {
+        // The mount is seen in this process's own mount namespace only, so that one place serves all.
+        let root = self.store.mount_point();
+        let keeps_id = self.args.userns == Userns::KeepId;
+        let mut options = Options::for_run(self.caller.backend);
+        if keeps_id {
+            options.owners = namespace::owners_keeping_id(self.caller.uid, self.caller.gid);
         }
-        Fork::Child => {
-            drop(end);
-            let failure = become_container(program, &bond, root, writable);
-            output::complain(&failure);
-            std::process::exit(match failure.status() {
-                1 => NOT_STARTED.into(),
-                status => status.into(),
-            });
+        let subject = &self.chosen.subject;
+        let plan = stack::plan(self.store, subject, &options, root.clone(), self.args.ro)?;
+        let daemon = daemon::start(plan)?;
+        let live = live::register(self.store, self.chosen.live(&self.command));
+        let status = self.in_root(&root, live);
+        let unmounted = connection::unmount(&root, false)
+            // Something that the program left behind outside of its pid namespace holds it.
+            .or_else(|_| connection::unmount(&root, true));
+        let served = waitpid(Some(daemon), WaitOptions::empty()).doing("wait for the daemon");
+        unmounted?;
+        match served?.and_then(|(_, status)| status.exit_status()) {
+            Some(0) => status,
+            _ => Err(Failure::new(
+                "the daemon that served the container has failed",
+            )),
         }
     }
-}
 
-/// In the container's first process: sets everything up and becomes the program. Returns only why it
-/// could not.
-fn become_container(program: &Program, bond: &Bond, root: &Path, writable: bool) -> Failure {
-    let prepared = || {
-        bond.tie()?;
-        namespace::enter_mounts_only()?;
-        rustix::system::sethostname(program.hostname.as_bytes()).doing("set the host name")?;
-        let rootfs = Rootfs::open(root, writable)?;
-        rootfs.populate()?;
-        rootfs.enter()
-    };
-    match prepared() {
-        Ok(()) => program.execute(bond),
-        Err(failure) => failure,
-    }
-}
-
-/// Passes signals on to a process until it ends; its exit status.
-fn attend(child: Pid) -> Outcome<u8> {
-    let mut signals = PASSED_ON.to_vec();
-    signals.push(Signal::CHILD);
-    let queue = SignalQueue::block(&signals).doing("wait for signals")?;
-    loop {
-        // Before waiting: it may have ended before its signal was blocked.
-        let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
-        if let Some((_, status)) = ended {
-            return Ok(exit_status(status));
-        }
-        let received = queue.wait().doing("wait for signals")?;
-        // What a key at the terminal sends, the container has got by itself.
-        if received.signal != Signal::CHILD && received.from_process {
-            match rustix::process::kill_process(child, received.signal) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => log::warn!("cannot pass a signal on: {error}"),
+    /// Runs the program in the mounted root.
+    fn in_root(&self, path: &Path, live: Option<LiveEntry>) -> Outcome<u8> {
+        let root = Root::open(path)?;
+        let identity = self.identity(&root)?;
+        let scratch = match self.store.scratch() {
+            Ok(scratch) => Some(scratch),
+            Err(error) => {
+                log::warn!("the container gets no /etc/hosts and /etc/resolv.conf: {error}");
+                None
             }
+        };
+        let spec = self.spec(path, &identity, scratch.as_ref())?;
+        let places = match self.chosen.is_kept() {
+            true => Places::missing(&root, &spec),
+            false => Places::default(),
+        };
+        drop(root);
+        let status = match &self.caller.runtime {
+            None => self.inside(spec, live),
+            Some(runtime) => {
+                let scratch = scratch.as_ref().ok_or_else(|| {
+                    Failure::new("another runtime needs a store that can be written to")
+                })?;
+                let bundle = external::Bundle::write(scratch.path(), &spec)?;
+                external::run(
+                    runtime,
+                    &bundle,
+                    |pid| self.started(live, pid, spec),
+                    attend::attend,
+                )
+            }
+        };
+        // Nothing of it is the container's own.
+        places.remove(path);
+        status
+    }
+
+    /// Runs it by the runtime in this program.
+    fn inside(&self, spec: Spec, live: Option<LiveEntry>) -> Outcome<u8> {
+        let started = launch::start(spec.clone(), self.args.init)?;
+        let _live = self.started(live, Some(started.pid), spec);
+        with_terminal(started)
+    }
+
+    /// Makes the container known to `exec` and `stop`.
+    fn started(
+        &self,
+        live: Option<LiveEntry>,
+        pid: Option<rustix::process::Pid>,
+        spec: Spec,
+    ) -> Option<LiveEntry> {
+        let mut live = live?;
+        let updated = live.update(|record| {
+            record.init = pid.and_then(|pid| ProcessId::of(pid).ok());
+            record.what.configuration = serde_json::to_value(spec).ok();
+        });
+        if let Err(error) = updated {
+            log::warn!("exec and stop will not find the container: {error}");
         }
+        Some(live)
     }
-}
 
-/// The exit status that shells give: that of the process, or 128 and the signal that ended it.
-fn exit_status(status: WaitStatus) -> u8 {
-    let exited = status
-        .exit_status()
-        .and_then(|code| u8::try_from(code).ok());
-    let signalled = status.terminating_signal();
-    let signalled = signalled.and_then(|signal| u8::try_from(128 + signal).ok());
-    exited.or(signalled).unwrap_or(NOT_STARTED)
-}
+    fn identity(&self, root: &Root) -> Outcome<Identity> {
+        if self.args.userns == Userns::KeepId && self.args.container_options.user.is_none() {
+            let user = format!("{}:{}", self.caller.uid, self.caller.gid);
+            return accounts::identity(root, &user);
+        }
+        accounts::identity(root, &self.command.user)
+    }
 
-/// What is to be run: what the image says, with what the arguments replace.
-fn program(args: &RunArgs, config: &ImageConfiguration) -> Outcome<Program> {
-    let config = config.config().as_ref();
-    let words = |list: Option<&Option<Vec<String>>>| -> Vec<OsString> {
-        let list = list.and_then(Option::as_ref);
-        list.into_iter().flatten().map(OsString::from).collect()
-    };
-    let text = |field: Option<&Option<String>>| {
-        let text = field.and_then(Option::as_ref).cloned();
-        text.unwrap_or_default()
-    };
-    // Another entrypoint makes nothing of the image's arguments.
-    let (mut arguments, own_command) = match &args.entrypoint {
-        Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
-        Some(program) => (vec![program.clone()], Vec::new()),
-        None => (
-            words(config.map(|config| config.entrypoint())),
-            words(config.map(|config| config.cmd())),
-        ),
-    };
-    match args.command.is_empty() {
-        true => arguments.extend(own_command),
-        false => arguments.extend(args.command.iter().cloned()),
+    fn spec(&self, root: &Path, identity: &Identity, scratch: Option<&Scratch>) -> Outcome<Spec> {
+        let options = &self.args.container_options;
+        let files = match scratch {
+            Some(scratch) => files::write(scratch.path(), options, &self.hostname)?,
+            None => Vec::new(),
+        };
+        let terminal = self.args.tty.unwrap_or_else(has_terminal);
+        let mut environment = self.caller.environment.clone();
+        if terminal {
+            environment.insert(0, host::term());
+        }
+        oci::configuration(&oci::Request {
+            image: &self.chosen.image.config,
+            options,
+            command: &self.command,
+            identity,
+            hostname: &self.hostname,
+            root,
+            read_only: self.args.ro || options.read_only,
+            terminal,
+            environment: &environment,
+            directory: &self.caller.directory,
+            files: &files,
+            host: &host::examine(),
+        })
     }
-    if arguments.is_empty() {
-        return Err(Failure::new(format_args!(
-            "the image {} names no command; give one",
-            args.image
-        )));
-    }
-    let mut environment = words(config.map(|config| config.env()));
-    environment.extend(args.env.iter().filter_map(|pair| variable(pair)));
-    let directory = match (&args.workdir, text(config.map(|c| c.working_dir()))) {
-        (Some(directory), _) => directory.clone(),
-        (None, directory) if directory.is_empty() => PathBuf::from("/"),
-        (None, directory) => directory.into(),
-    };
-    Ok(Program {
-        arguments,
-        environment,
-        directory: Path::new("/").join(directory),
-        user: match &args.user {
-            Some(user) => user.clone(),
-            None => text(config.map(|config| config.user())),
-        },
-        hostname: "plyfs".to_owned(),
-    })
-}
-
-/// `NAME=VALUE` as it is; `NAME` with the value it has here, if it has one.
-fn variable(pair: &str) -> Option<OsString> {
-    if pair.contains('=') {
-        return Some(pair.into());
-    }
-    let value = std::env::var_os(pair)?;
-    let mut whole = OsString::from(pair);
-    whole.push(OsStr::new("="));
-    whole.push(value);
-    Some(whole)
 }

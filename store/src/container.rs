@@ -215,20 +215,27 @@ impl Store {
         Err(ContainerError::NoFreeName.into())
     }
 
-    /// Makes a container that nobody can find by its name, and that goes when it is dropped; if the
-    /// process dies first, whoever works in the store next removes it.
+    /// Makes a container that goes when it is dropped; if the process dies first, the next process that
+    /// works in the store removes it. Without a name it gets one that is free.
     ///
     /// # Errors
     /// As [`Store::create_container`].
     pub fn temporary_container(
         &self,
+        name: Option<&ContainerName>,
         image: &Image,
         ownership: Ownership,
     ) -> Result<TemporaryContainer> {
         let staging = self.stage()?;
         let hold = self.hold(&image.manifest_digest)?;
         let mut record = ContainerRecord::new(image, ownership);
-        record.name = self.free_name()?;
+        record.name = match name {
+            Some(name) if self.is_taken(name) => {
+                return Err(ContainerError::Exists(name.clone()).into());
+            }
+            Some(name) => name.clone(),
+            None => self.free_name()?,
+        };
         let dir = make_dirs(&staging, image, ownership)?;
         write_record(&staging, &dir, &record)?;
         Ok(TemporaryContainer {
@@ -240,12 +247,13 @@ impl Store {
 
     /// A name that no container has, and nothing that is live.
     fn free_name(&self) -> Result<ContainerName> {
-        let taken = |name: &ContainerName| {
-            self.containers_dir().join(name.as_str()).exists() || self.is_live_id(name)
-        };
         let mut names = (0..1000).map(generated_name);
-        let free = names.find(|name| !taken(name));
+        let free = names.find(|name| !self.is_taken(name));
         free.ok_or(ContainerError::NoFreeName.into())
+    }
+
+    fn is_taken(&self, name: &ContainerName) -> bool {
+        self.containers_dir().join(name.as_str()).exists() || self.is_live_id(name)
     }
 
     /// Finds a container.

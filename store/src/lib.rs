@@ -74,6 +74,7 @@ pub use progress::{Event, PlannedLayer, Progress, Silent};
 pub use save::{SaveError, Saved};
 pub use share::ImageHold;
 pub use source::{Form, Source, SourceError};
+pub use staging::Scratch;
 pub use store::Store;
 pub use tar::{Fault, InputError, TarError};
 pub use time::Timestamp;

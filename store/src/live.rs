@@ -106,6 +106,10 @@ pub struct LiveRequest {
     pub command: Vec<String>,
     /// The signal that asks the program to end, as the image names it, if not SIGTERM.
     pub stop_signal: Option<String>,
+    /// For a running container: what the command that started it wants others to know, such as the
+    /// configuration that a further process is started with. The store does not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<serde_json::Value>,
 }
 
 /// A live mount or container, as its record says.
@@ -238,6 +242,7 @@ impl LiveRequest {
             backend: None,
             command: Vec::new(),
             stop_signal: None,
+            configuration: None,
         }
     }
 }

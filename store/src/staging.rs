@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::Result;
 use crate::error::Context;
 use crate::remove::remove_tree;
+use crate::{Result, Store};
 
 /// A directory of one piece of work, removed when dropped.
 #[derive(Debug)]
@@ -28,6 +28,28 @@ pub(crate) struct Staging {
     parent: OwnedFd,
     /// Holds the lock.
     dir: OwnedFd,
+}
+
+/// A private directory for what a command needs besides a mount, removed when dropped; if the process dies
+/// first, the next process that works in the store removes it.
+#[derive(Debug)]
+pub struct Scratch(Staging);
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Store {
+    /// Makes a private directory.
+    ///
+    /// # Errors
+    /// Those of mkdir(2) in the store, as on a full or read-only disk.
+    pub fn scratch(&self) -> Result<Scratch> {
+        Ok(Scratch(self.stage()?))
+    }
 }
 
 /// Opens a directory to lock it and to work below it.

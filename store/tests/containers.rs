@@ -205,7 +205,7 @@ fn a_temporary_container_goes_with_its_user() {
     let world = World::new();
     let (store, image) = store_with_image(&world, "a:1");
     let container = store
-        .temporary_container(&image, Ownership::Override)
+        .temporary_container(None, &image, Ownership::Override)
         .unwrap();
     fs::write(container.upper.join("f"), b"x").unwrap();
     let lock = container.lock().unwrap();

@@ -158,7 +158,7 @@ fn what_is_held_stays_until_it_is_let_go() {
             .create_container(None, &image, Ownership::Override)
             .unwrap_err(),
         store
-            .temporary_container(&image, Ownership::Override)
+            .temporary_container(None, &image, Ownership::Override)
             .unwrap_err(),
     ] {
         assert!(
@@ -174,7 +174,7 @@ fn a_temporary_container_keeps_its_image() {
     let store = store(&world);
     let image = store.image("a:1").unwrap();
     let temporary = store
-        .temporary_container(&image, Ownership::Override)
+        .temporary_container(None, &image, Ownership::Override)
         .unwrap();
     let (_, unneeded) = store.remove_image("a:1", true).unwrap();
     store.collect(&unneeded).unwrap().unwrap();

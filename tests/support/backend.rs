@@ -9,7 +9,7 @@ use super::{Stack, mount_type, plyfs, succeed, text};
 
 /// `plyfs mount` that chooses, and says what and why.
 pub fn mount() -> Command {
-    let mut command = plyfs(["-v", "mount"]);
+    let mut command = plyfs(["--verbose", "mount"]);
     command.env_remove("PLYFS_BACKEND");
     command
 }

@@ -7,10 +7,13 @@
 //! - [`attributes`]: what chattr(1) and xfs_io(8) show of a file.
 //! - [`handle`]: file handles, and the UUIDs of file systems.
 //! - [`handover`]: ending a process whose work goes on in another one.
+//! - [`keyring`]: session keyrings.
 //! - [`mapping`]: shared mappings of files.
 //! - [`memory`]: how memory is allocated.
 //! - [`mount`]: attributes of mounts.
+//! - [`network`]: the loopback device.
 //! - [`process`]: fork, namespaces, and waiting for signals.
+//! - [`seccomp`]: filters of system calls.
 //! - [`thread`]: file creation mask of one thread.
 //! - [`uring`]: whether there is an io_uring.
 //! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
@@ -19,11 +22,14 @@
 pub mod attributes;
 pub mod handle;
 pub mod handover;
+pub mod keyring;
 pub mod mapping;
 pub mod memory;
 pub mod mount;
+pub mod network;
 mod pow;
 pub mod process;
+pub mod seccomp;
 pub mod thread;
 pub mod uring;
 pub mod xattr;

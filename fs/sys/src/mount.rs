@@ -5,29 +5,68 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::Result;
 use crate::process::returned;
 
-/// Makes the mount that a descriptor leads to read-only and takes set-uid programs, devices and
-/// execution from it, with all mounts below it (mount_setattr(2), kernel 5.12).
+/// Attributes to set and to clear (`MOUNT_ATTR_*`, mount_setattr(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// `Some(true)` for read-only, `Some(false)` for writable.
+    pub read_only: Option<bool>,
+    /// Whether set-user-id programs are refused their power.
+    pub nosuid: Option<bool>,
+    /// Whether device nodes cannot be opened.
+    pub nodev: Option<bool>,
+    /// Whether nothing can be executed.
+    pub noexec: Option<bool>,
+}
+
+impl Change {
+    /// Read-only, without set-user-id programs, devices or execution.
+    pub const RESTRICT: Self = Self {
+        read_only: Some(true),
+        nosuid: Some(true),
+        nodev: Some(true),
+        noexec: Some(true),
+    };
+
+    fn masks(self) -> (u64, u64) {
+        let (mut set, mut clear) = (0, 0);
+        for (wanted, bit) in [
+            (self.read_only, libc::MOUNT_ATTR_RDONLY),
+            (self.nosuid, libc::MOUNT_ATTR_NOSUID),
+            (self.nodev, libc::MOUNT_ATTR_NODEV),
+            (self.noexec, libc::MOUNT_ATTR_NOEXEC),
+        ] {
+            match wanted {
+                Some(true) => set |= bit,
+                Some(false) => clear |= bit,
+                None => {}
+            }
+        }
+        (set, clear)
+    }
+}
+
+/// Changes the attributes of the mount that a descriptor is the root of; with `recursive` those of all
+/// mounts below it too (mount_setattr(2), kernel 5.12).
 ///
 /// # Errors
-/// `NOSYS` on an older kernel, `PERM` without CAP_SYS_ADMIN, `INVAL` if the descriptor is not of the
-/// root of a mount.
-pub fn restrict_recursively(mount: BorrowedFd<'_>) -> Result<()> {
+/// `NOSYS` on an older kernel, `PERM` without CAP_SYS_ADMIN or for an attribute that an outer namespace
+/// has locked, `INVAL` if the descriptor is not of the root of a mount.
+pub fn change(mount: BorrowedFd<'_>, change: Change, recursive: bool) -> Result<()> {
+    let (attr_set, attr_clr) = change.masks();
     let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY
-            | libc::MOUNT_ATTR_NOSUID
-            | libc::MOUNT_ATTR_NODEV
-            | libc::MOUNT_ATTR_NOEXEC,
-        attr_clr: 0,
+        attr_set,
+        attr_clr,
         propagation: 0,
         userns_fd: 0,
     };
+    let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated string, and the structure is passed with its size.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            libc::AT_EMPTY_PATH | recursive,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )
@@ -46,6 +85,17 @@ mod tests {
     fn what_is_no_mount_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let dir = File::open(dir.path()).unwrap();
-        assert!(restrict_recursively(dir.as_fd()).is_err());
+        assert!(change(dir.as_fd(), Change::RESTRICT, true).is_err());
+    }
+
+    #[test]
+    fn attributes_are_set_and_cleared() {
+        let change = Change {
+            read_only: Some(true),
+            nodev: Some(false),
+            ..Change::default()
+        };
+        let expected = (libc::MOUNT_ATTR_RDONLY, libc::MOUNT_ATTR_NODEV);
+        assert_eq!(change.masks(), expected);
     }
 }

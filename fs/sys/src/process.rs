@@ -1,8 +1,7 @@
 //! Fork, namespaces, and waiting for signals.
 
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -42,6 +41,25 @@ pub fn close_inherited(keep: Option<RawFd>) -> Result<()> {
     Ok(())
 }
 
+/// Takes a descriptor that this process was started with, and marks it close-on-exec.
+///
+/// # Errors
+/// `BADF` if there is none of this number, or if something in this program has it already: what came
+/// through execve(2) is not marked close-on-exec, and whatever this program opens is.
+pub fn take_inherited(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: asks for the flags of a number, whatever it stands for.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if number < 3 || flags == -1 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: the descriptor is open, and nothing owns one without that mark. With the mark, this
+    // function does not give it out again.
+    unsafe {
+        libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC);
+        Ok(OwnedFd::from_raw_fd(number))
+    }
+}
+
 /// Makes a copy of this process (fork(2)).
 ///
 /// # Errors
@@ -57,12 +75,55 @@ pub fn fork() -> Result<Fork> {
     }
 }
 
-/// Leaves namespaces for new ones (unshare(2)).
+/// Whose child a process is that [`fork_into`] makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildOf {
+    /// The process that calls.
+    Caller,
+    /// The parent of the process that calls, which waits for it.
+    Parent,
+}
+
+/// Makes a copy of this process in new namespaces (clone3(2) without a stack of its own). Unlike
+/// unshare(2) with a pid namespace, this leaves the caller free to start threads and other children.
+///
+/// The child has none of what the C library does at fork(2), such as handlers for it; it should execute
+/// another program soon.
 ///
 /// # Errors
-/// `INVAL` for flags that are no namespaces, and for a user namespace if the process has more than
-/// one thread; otherwise those of unshare(2).
-pub fn unshare(namespaces: UnshareFlags) -> Result<()> {
+/// As [`fork`] and [`unshare`].
+pub fn fork_into(namespaces: UnshareFlags, child_of: ChildOf) -> Result<Fork> {
+    require_one_thread()?;
+    if !namespaces_only(namespaces) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: any bytes are a valid clone_args, and zeros ask for nothing.
+    let mut arguments: libc::clone_args = unsafe { MaybeUninit::zeroed().assume_init() };
+    arguments.flags = u64::from(namespaces.bits());
+    match child_of {
+        ChildOf::Caller => arguments.exit_signal = libc::SIGCHLD as u64,
+        // The kernel takes the caller's own, and refuses to be given one.
+        ChildOf::Parent => arguments.flags |= libc::CLONE_PARENT as u64,
+    }
+    // SAFETY: without CLONE_VM the child has a copy of this memory, as with fork(2), and this process has
+    // one thread. The structure is passed with its size.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match returned(result)? {
+        0 => Ok(Fork::Child),
+        pid => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            pid.map(Fork::Parent).ok_or(Errno::SRCH)
+        }
+    }
+}
+
+fn namespaces_only(flags: UnshareFlags) -> bool {
     let possible = UnshareFlags::NEWUSER
         | UnshareFlags::NEWNS
         | UnshareFlags::NEWPID
@@ -70,27 +131,34 @@ pub fn unshare(namespaces: UnshareFlags) -> Result<()> {
         | UnshareFlags::NEWIPC
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWCGROUP;
-    if !possible.contains(namespaces) {
+    possible.contains(flags)
+}
+
+/// Leaves namespaces for new ones (unshare(2)).
+///
+/// # Errors
+/// `INVAL` for flags that are no namespaces, and for a user namespace if the process has more than
+/// one thread; otherwise those of unshare(2).
+pub fn unshare(namespaces: UnshareFlags) -> Result<()> {
+    if !namespaces_only(namespaces) {
         return Err(Errno::INVAL);
     }
     // SAFETY: the flag that makes the call unsafe, CLONE_FILES, was just excluded.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }
 
+/// Fails if this process has several threads. Asking the kernel to part them is refused then, and does
+/// nothing for a single one (unshare(2), CLONE_THREAD); unlike /proc this works everywhere.
+///
 /// # Errors
 /// `BUSY` if there are more, and those of asking.
 pub(crate) fn require_one_thread() -> Result<()> {
-    match thread_count()? {
-        1 => Ok(()),
-        _ => Err(Errno::BUSY),
+    // SAFETY: changes nothing for a process with one thread, and fails for others.
+    match returned(unsafe { libc::unshare(libc::CLONE_THREAD) }.into()) {
+        Ok(_) => Ok(()),
+        Err(Errno::INVAL) => Err(Errno::BUSY),
+        Err(errno) => Err(errno),
     }
-}
-
-/// How many threads this process has.
-fn thread_count() -> Result<u64> {
-    // A directory has a link more for each directory in it, and two for itself.
-    let tasks = std::fs::metadata("/proc/self/task").map_err(|error| errno_of(&error))?;
-    Ok(tasks.nlink().saturating_sub(2))
 }
 
 /// A signal that was waited for.

@@ -1,0 +1,159 @@
+//! `plyfs exec`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use oci_spec::runtime::{Process, Spec};
+use plyfs_store::{LiveKind, LiveRecord, Store};
+use rustix::thread::UnshareFlags;
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::mount::keeper;
+use crate::run::{self, host};
+use crate::runtime::{NOT_STARTED, launch};
+use crate::{live, stack, storage};
+
+/// Run another command in a container that runs
+///
+/// It has what the container's own command has: namespaces, user, environment, capabilities and the filter
+/// of system calls. Exit statuses are those of plyfs run.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plyfs exec -it web sh\n  \
+    plyfs exec -u root web cat /etc/shadow")]
+pub(crate) struct ExecArgs {
+    /// Give standard input to the command, which is so in any case
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the command a terminal of its own [default: if standard input and output are terminals]
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tty: Option<bool>,
+    /// Set an environment variable; without a value, pass it on
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read environment variables from a file, a line each
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// The directory to run in, instead of the container's
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// The user to run as, instead of the container's
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// The container, by name or, if it has none, by what ps shows
+    container: String,
+    /// The command, and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn exec(args: &ExecArgs, store: Option<&Path>) -> Outcome {
+    let status = start(args, store).map_err(|failure| match failure.status() {
+        1 => failure.with_status(NOT_STARTED),
+        _ => failure,
+    })?;
+    match status {
+        0 => Ok(()),
+        status => Err(Failure::silent(status)),
+    }
+}
+
+fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
+    plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
+    let store = storage::open_existing(store)?;
+    let record = running(&store, &args.container)?;
+    let spec = configuration(&record)?;
+    let not_there = || {
+        Failure::new(format_args!(
+            "the container \"{}\" has ended, or is only about to start",
+            record.id
+        ))
+    };
+    let container = record.open_init().ok_or_else(not_there)?;
+    let init = record.init.as_ref().ok_or_else(not_there)?;
+    let namespaces = namespaces_of(init.pid)?;
+    // The number may have become another's meanwhile.
+    if keeper::has_ended(&container) {
+        return Err(not_there());
+    }
+    let process = process(args, &spec)?;
+    let user = args.user.clone();
+    run::with_terminal(launch::join(spec, process, user, &container, namespaces)?)
+}
+
+/// The record of a running container.
+fn running(store: &Store, name: &str) -> Outcome<LiveRecord> {
+    match live::find(store, name)? {
+        Some(record) if record.what.kind == LiveKind::Run => Ok(record),
+        Some(record) => Err(Failure::new(format_args!(
+            "nothing runs in the container \"{}\": it is {}",
+            record.id,
+            live::describe(&record)
+        ))),
+        None => {
+            let container = stack::existing_container(store, name)?;
+            Err(Failure::new(format_args!(
+                "nothing runs in the container \"{0}\"; start it with plyfs run --container {0}",
+                container.record.name
+            )))
+        }
+    }
+}
+
+fn configuration(record: &LiveRecord) -> Outcome<Spec> {
+    let value = record.what.configuration.clone().ok_or_else(|| {
+        Failure::new(format_args!(
+            "the container \"{}\" is only about to start, or was started by an older plyfs",
+            record.id
+        ))
+    })?;
+    serde_json::from_value(value).doing("understand the configuration of the container")
+}
+
+/// The namespaces of a process that this one is not in. Entering one's own may not be allowed, and changes
+/// nothing.
+fn namespaces_of(pid: i32) -> Outcome<UnshareFlags> {
+    let mut all = UnshareFlags::empty();
+    for (name, flag) in [
+        ("user", UnshareFlags::NEWUSER),
+        ("mnt", UnshareFlags::NEWNS),
+        ("pid", UnshareFlags::NEWPID),
+        ("ipc", UnshareFlags::NEWIPC),
+        ("uts", UnshareFlags::NEWUTS),
+        ("cgroup", UnshareFlags::NEWCGROUP),
+        ("net", UnshareFlags::NEWNET),
+    ] {
+        let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}"));
+        let theirs = of(&pid.to_string());
+        let theirs = theirs.doing(format_args!("look at the namespaces of process {pid}"))?;
+        if of("self").doing("look at namespaces")? != theirs {
+            all |= flag;
+        }
+    }
+    Ok(all)
+}
+
+/// The container's own process, with what the arguments change.
+fn process(args: &ExecArgs, spec: &Spec) -> Outcome<Process> {
+    let process = spec.process().clone();
+    let mut process = process.ok_or_else(|| Failure::new("the container has no process"))?;
+    process.set_args(Some(args.command.clone()));
+    let terminal = args.tty.unwrap_or_else(run::has_terminal);
+    process.set_terminal(Some(terminal));
+    if let Some(directory) = &args.workdir {
+        process.set_cwd(Path::new("/").join(directory));
+    }
+    let mut added = host::environment(&args.env_file, &args.env)?;
+    if terminal {
+        added.insert(0, host::term());
+    }
+    let mut environment = process.env().clone().unwrap_or_default();
+    for pair in added {
+        let name = pair.split('=').next().map(str::to_owned);
+        environment.retain(|other| other.split('=').next() != name.as_deref());
+        environment.push(pair);
+    }
+    process.set_env(Some(environment));
+    Ok(process)
+}

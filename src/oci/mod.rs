@@ -1,0 +1,152 @@
+//! From the configuration of an image and what a user says to the configuration of a container, in the
+//! terms of the OCI runtime specification (config.md, config-linux.md).
+//!
+//! Nothing here makes a system call or reads a file: what has to be looked up (ids, host files, namespaces)
+//! comes in with the [`Request`]. The result serves the runtime inside this program, any other runtime
+//! (`--runtime`), and `plyfs bundle` alike.
+
+pub(crate) mod defaults;
+mod mounts;
+pub(crate) mod options;
+mod process;
+mod seccomp;
+pub(crate) mod user;
+mod volume;
+pub(crate) mod words;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    Linux, LinuxBuilder, LinuxIdMapping, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    RootBuilder, Spec, SpecBuilder,
+};
+use plyfs_store::ImageConfiguration;
+
+use crate::failure::{Doing, Outcome};
+use options::{ContainerOptions, Network};
+pub(crate) use process::Command;
+use user::Identity;
+use words::SecurityOption;
+
+/// Everything that a configuration is made of.
+pub(crate) struct Request<'a> {
+    pub(crate) image: &'a ImageConfiguration,
+    pub(crate) options: &'a ContainerOptions,
+    pub(crate) command: &'a Command,
+    pub(crate) identity: &'a Identity,
+    pub(crate) hostname: &'a str,
+    /// Where the image is mounted.
+    pub(crate) root: &'a Path,
+    pub(crate) read_only: bool,
+    pub(crate) terminal: bool,
+    /// Variables besides those of the image, `NAME=VALUE`; later ones hold.
+    pub(crate) environment: &'a [String],
+    /// What relative sources of mounts are relative to.
+    pub(crate) directory: &'a Path,
+    /// Files of this machine to show in the container: a file, and its place.
+    pub(crate) files: &'a [(PathBuf, &'static str)],
+    pub(crate) host: &'a Host,
+}
+
+/// What a configuration needs to know of where the container will run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Host {
+    /// Whether the caller is in a user namespace: it may not mount sysfs of the machine's network then.
+    pub(crate) in_user_namespace: bool,
+    /// Whether /sys/fs/cgroup is of version 2.
+    pub(crate) unified_cgroups: bool,
+    /// Whether the group 5 (tty), to which terminals belong, has an id.
+    pub(crate) has_tty_group: bool,
+    /// Paths of this machine to cover besides the usual ones.
+    pub(crate) masked: Vec<String>,
+    /// Maps for a user namespace that the runtime is to make: users and groups.
+    pub(crate) mappings: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
+}
+
+/// Makes the configuration.
+///
+/// # Errors
+/// For what cannot be written in it: words that are no text, capabilities that do not exist.
+pub(crate) fn configuration(request: &Request<'_>) -> Outcome<Spec> {
+    let root = RootBuilder::default()
+        .path(request.root)
+        .readonly(request.read_only)
+        .build()
+        .doing("describe the root")?;
+    SpecBuilder::default()
+        .version("1.0.2")
+        .root(root)
+        .hostname(request.hostname)
+        .process(process::process(request)?)
+        .mounts(mounts::mounts(request)?)
+        .linux(linux(request)?)
+        .build()
+        .doing("describe the container")
+}
+
+fn linux(request: &Request<'_>) -> Outcome<Linux> {
+    let capabilities = process::granted(request)?;
+    let more = request.host.masked.iter().map(String::as_str);
+    let masked: Vec<&str> = defaults::MASKED.into_iter().chain(more).collect();
+    let mut builder = LinuxBuilder::default()
+        .namespaces(namespaces(request)?)
+        .masked_paths(paths(request, &masked, true))
+        .readonly_paths(paths(request, &defaults::READ_ONLY, false))
+        .rootfs_propagation("private");
+    if let Some((users, groups)) = &request.host.mappings {
+        builder = builder
+            .uid_mappings(users.clone())
+            .gid_mappings(groups.clone());
+    }
+    if !request
+        .options
+        .security_opt
+        .contains(&SecurityOption::NoSeccomp)
+    {
+        builder = builder.seccomp(seccomp::default_profile(&capabilities)?);
+    }
+    builder.build().doing("describe the container")
+}
+
+fn namespaces(request: &Request<'_>) -> Outcome<Vec<LinuxNamespace>> {
+    let mut kinds = vec![
+        LinuxNamespaceType::Pid,
+        LinuxNamespaceType::Ipc,
+        LinuxNamespaceType::Uts,
+        LinuxNamespaceType::Mount,
+        LinuxNamespaceType::Cgroup,
+    ];
+    if request.options.network == Network::None {
+        kinds.push(LinuxNamespaceType::Network);
+    }
+    if request.host.mappings.is_some() {
+        kinds.push(LinuxNamespaceType::User);
+    }
+    let namespace = |kind| LinuxNamespaceBuilder::default().typ(kind).build();
+    let namespaces = kinds.into_iter().map(namespace);
+    namespaces
+        .collect::<Result<_, _>>()
+        .doing("describe namespaces")
+}
+
+/// Paths to cover or to make read-only, with what the user adds and takes away.
+fn paths(request: &Request<'_>, defaults: &[&str], masks: bool) -> Vec<String> {
+    let mut added = Vec::new();
+    let mut removed = HashSet::new();
+    for option in &request.options.security_opt {
+        match option {
+            SecurityOption::Mask(paths) if masks => added.extend(paths.iter().cloned()),
+            SecurityOption::Unmask(paths) => removed.extend(paths.iter().map(String::as_str)),
+            _ => {}
+        }
+    }
+    let all = removed.iter().any(|path| path.eq_ignore_ascii_case("all"));
+    let kept = defaults
+        .iter()
+        .filter(|path| !all && !removed.contains(*path));
+    kept.map(|path| (*path).to_owned()).chain(added).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The file systems around an image: what every container expects, and what the user adds.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Mount, MountBuilder};
+
+use super::Request;
+use super::options::Network;
+use crate::failure::{Doing, Outcome};
+
+/// All mounts of a container, in the order in which they are made.
+pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
+    let terminals = match request.host.has_tty_group {
+        true => "newinstance,ptmxmode=0666,mode=0620,gid=5",
+        false => "newinstance,ptmxmode=0666,mode=0620",
+    };
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", "nosuid,noexec,nodev")?,
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            "nosuid,noexec,strictatime,mode=755,size=65536k",
+        )?,
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &format!("nosuid,noexec,{terminals}"),
+        )?,
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            "nosuid,noexec,nodev,mode=1777,size=65536k",
+        )?,
+        mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev")?,
+        sys(request)?,
+        cgroups(request)?,
+    ];
+    let user_mounts = user_mounts(request)?;
+    // A file of the user's at the same place takes the place of ours.
+    for (file, place) in request.files {
+        if !user_mounts
+            .iter()
+            .any(|mount| mount.destination() == Path::new(place))
+        {
+            mounts.push(of_file(file, place)?);
+        }
+    }
+    mounts.extend(user_mounts);
+    Ok(mounts)
+}
+
+/// sysfs shows the network of the namespace it is mounted in, and only who owns that may mount it: a
+/// container with the machine's network in a user namespace sees the machine's, read-only.
+fn sys(request: &Request<'_>) -> Outcome<Mount> {
+    let own_network = request.options.network == Network::None;
+    match request.host.in_user_namespace && !own_network {
+        true => mount(
+            "/sys",
+            "bind",
+            "/sys",
+            "rbind,rprivate,nosuid,noexec,nodev,ro",
+        ),
+        false => mount("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
+    }
+}
+
+/// Control groups, from the container's own on; nothing where they are not of version 2, which plyfs does
+/// not separate.
+fn cgroups(request: &Request<'_>) -> Outcome<Mount> {
+    match request.host.unified_cgroups {
+        true => mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            "rprivate,nosuid,noexec,nodev,relatime,ro",
+        ),
+        false => mount(
+            "/sys/fs/cgroup",
+            "tmpfs",
+            "tmpfs",
+            "nosuid,noexec,nodev,ro,mode=755,size=0",
+        ),
+    }
+}
+
+/// The user's, those of outer directories first, since a mount hides what is mounted below it before.
+fn user_mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
+    let mut wanted: Vec<_> = request.options.user_mounts().collect();
+    wanted.sort_by_key(|mount| mount.target().components().count());
+    let mounts = wanted
+        .into_iter()
+        .map(|one| one.to_mount(request.directory));
+    mounts.collect()
+}
+
+fn of_file(file: &Path, place: &str) -> Outcome<Mount> {
+    let source = file.to_string_lossy();
+    mount(place, "bind", &source, "bind,rprivate,nosuid,noexec,nodev")
+}
+
+fn mount(target: &str, kind: &str, source: &str, options: &str) -> Outcome<Mount> {
+    let options: Vec<String> = options.split(',').map(str::to_owned).collect();
+    MountBuilder::default()
+        .destination(target)
+        .typ(kind)
+        .source(PathBuf::from(source))
+        .options(options)
+        .build()
+        .doing("describe a mount")
+}

@@ -1,0 +1,212 @@
+//! The process of a container: what is run, as whom, with which environment, powers and limits.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, Process, ProcessBuilder,
+    User, UserBuilder,
+};
+use plyfs_store::ImageConfiguration;
+
+use super::options::ContainerOptions;
+use super::words::{CapabilityWord, SecurityOption};
+use super::{Request, defaults};
+use crate::failure::{Doing, Failure, Outcome};
+
+/// What is to be run: what the image says, with what the user puts in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// The program and its arguments; never empty.
+    pub(crate) arguments: Vec<String>,
+    /// An absolute path in the container.
+    pub(crate) directory: PathBuf,
+    /// `User` of the image's configuration, or what replaces it.
+    pub(crate) user: String,
+}
+
+impl Command {
+    /// Puts together what `words` (the arguments of the command line), the options and the image say.
+    ///
+    /// # Errors
+    /// If nothing of them names a program, or a word is not UTF-8.
+    pub(crate) fn new(
+        words: &[OsString],
+        options: &ContainerOptions,
+        image: &ImageConfiguration,
+        name: &str,
+    ) -> Outcome<Self> {
+        let config = image.config().as_ref();
+        let list =
+            |field: Option<&Option<Vec<String>>>| field.cloned().flatten().unwrap_or_default();
+        let text = |field: Option<&Option<String>>| field.cloned().flatten().unwrap_or_default();
+        // With an entrypoint of the user's the image's arguments mean nothing.
+        let (mut arguments, own_command) = match &options.entrypoint {
+            Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
+            Some(program) => (vec![utf8(program)?], Vec::new()),
+            None => (
+                list(config.map(|config| config.entrypoint())),
+                list(config.map(|config| config.cmd())),
+            ),
+        };
+        if words.is_empty() {
+            arguments.extend(own_command);
+        } else {
+            for word in words {
+                arguments.push(utf8(word)?);
+            }
+        }
+        if arguments.is_empty() {
+            return Err(Failure::new(format_args!(
+                "the image {name} names no command; give one"
+            )));
+        }
+        let directory = match &options.workdir {
+            Some(directory) => directory.clone(),
+            None => text(config.map(|config| config.working_dir())).into(),
+        };
+        Ok(Self {
+            arguments,
+            directory: Path::new("/").join(directory),
+            user: match &options.user {
+                Some(user) => user.clone(),
+                None => text(config.map(|config| config.user())),
+            },
+        })
+    }
+}
+
+fn utf8(word: &OsStr) -> Outcome<String> {
+    word.to_str().map(str::to_owned).ok_or_else(|| {
+        Failure::new(format_args!(
+            "the word {} of the command is not UTF-8, as the OCI runtime specification wants it",
+            word.display()
+        ))
+    })
+}
+
+/// The entry of the configuration.
+pub(super) fn process(request: &Request<'_>) -> Outcome<Process> {
+    let options = request.options;
+    let limits = options.ulimit.iter().map(|limit| limit.to_rlimit());
+    let no_new_privileges = options
+        .security_opt
+        .iter()
+        .rev()
+        .find_map(|option| match option {
+            SecurityOption::NoNewPrivileges(on) => Some(*on),
+            _ => None,
+        });
+    ProcessBuilder::default()
+        .terminal(request.terminal)
+        .user(user(request)?)
+        .args(request.command.arguments.clone())
+        .env(environment(request))
+        .cwd(&request.command.directory)
+        .capabilities(capabilities(request)?)
+        .rlimits(limits.collect::<Outcome<Vec<_>>>()?)
+        .no_new_privileges(no_new_privileges.unwrap_or(false))
+        .build()
+        .doing("describe the process")
+}
+
+fn user(request: &Request<'_>) -> Outcome<User> {
+    let identity = request.identity;
+    UserBuilder::default()
+        .uid(identity.uid)
+        .gid(identity.gid)
+        .additional_gids(identity.groups.clone())
+        .umask(defaults::UMASK)
+        .build()
+        .doing("describe the user")
+}
+
+/// Variables that every container has, then those of the image, then the user's; a later one of a name
+/// replaces an earlier one at its place.
+fn environment(request: &Request<'_>) -> Vec<String> {
+    let config = request.image.config().as_ref();
+    let mut of_image = config
+        .and_then(|config| config.env().clone())
+        .unwrap_or_default();
+    // Only the user can have a variable of the caller passed on (CVE-2026-57231).
+    of_image.retain(|pair| pair.contains('='));
+    let given = [
+        format!("PATH={}", defaults::PATH),
+        format!("HOME={}", request.identity.home),
+        format!("HOSTNAME={}", request.hostname),
+        "container=plyfs".to_owned(),
+    ];
+    let mut all: Vec<String> = Vec::new();
+    let more = request.environment.iter().cloned();
+    for pair in given.into_iter().chain(of_image).chain(more) {
+        let name = pair.split('=').next().unwrap_or_default();
+        // The kernel takes anything, but a name is needed to find it again.
+        if name.is_empty() {
+            continue;
+        }
+        let same = |other: &&mut String| other.split('=').next() == pair.split('=').next();
+        match all.iter_mut().find(same) {
+            Some(earlier) => *earlier = pair,
+            None => all.push(pair),
+        }
+    }
+    all
+}
+
+/// The capabilities that a set-uid program or root in the container can have.
+pub(super) fn granted(request: &Request<'_>) -> Outcome<Capabilities> {
+    let mut granted = all_of(&defaults::CAPABILITIES)?;
+    let options = request.options;
+    // As in Podman: ALL first, then the others, and what is dropped by name stays dropped.
+    if options.cap_add.contains(&CapabilityWord::All) {
+        granted = all_of(&defaults::ALL_CAPABILITIES)?;
+    }
+    if options.cap_drop.contains(&CapabilityWord::All) {
+        granted.clear();
+    }
+    granted.extend(added(request));
+    for word in &options.cap_drop {
+        if let CapabilityWord::One(one) = word {
+            granted.remove(one);
+        }
+    }
+    Ok(granted)
+}
+
+/// Those that the user adds by name.
+fn added(request: &Request<'_>) -> impl Iterator<Item = Capability> {
+    let words = request.options.cap_add.iter();
+    words.filter_map(|word| match word {
+        CapabilityWord::One(one) => Some(*one),
+        CapabilityWord::All => None,
+    })
+}
+
+fn all_of(names: &[&str]) -> Outcome<Capabilities> {
+    let capability = |name: &&str| Capability::from_str(name);
+    let all = names.iter().map(capability).collect::<Result<_, _>>();
+    all.doing("name a capability")
+}
+
+/// Root has what is granted. Others get it by executing a set-uid program, and have from the beginning what
+/// the user added by name. Nothing is inheritable but that (CVE-2022-24769).
+fn capabilities(request: &Request<'_>) -> Outcome<LinuxCapabilities> {
+    let granted = granted(request)?;
+    let kept: Capabilities = added(request).filter(|one| granted.contains(one)).collect();
+    let is_root = request.identity.uid == 0;
+    let own = if is_root {
+        granted.clone()
+    } else {
+        kept.clone()
+    };
+    let passed_on = if is_root { Capabilities::new() } else { kept };
+    LinuxCapabilitiesBuilder::default()
+        .bounding(granted)
+        .effective(own.clone())
+        .permitted(own)
+        .inheritable(passed_on.clone())
+        .ambient(passed_on)
+        .build()
+        .doing("describe capabilities")
+}

@@ -1,0 +1,129 @@
+//! Waiting for a container: signals and the terminal go to it, and its exit status comes back.
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use plyfs_sys::process::SignalQueue;
+
+use super::Relay;
+use crate::failure::{Doing, Outcome};
+use crate::runtime::exit_status;
+use crate::runtime::launch::Started;
+
+/// Signals that are passed on to the container.
+pub(crate) const PASSED_ON: [Signal; 8] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::CONT,
+];
+
+/// Those of them that end a process which does nothing about them (signal(7)).
+const ENDING: [Signal; 6] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+];
+
+/// Whether this process has a terminal to work at.
+pub(crate) fn has_terminal() -> bool {
+    rustix::termios::isatty(std::io::stdin()) && rustix::termios::isatty(std::io::stdout())
+}
+
+/// Waits for a container, with its terminal connected to the caller's, if it has one.
+pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
+    // Before there are threads, which would get them.
+    let queue = block()?;
+    let relay = started.console.take().map(Relay::start).transpose()?;
+    let status = wait(started.pid, &queue, relay.as_ref(), Unhandled::Kill);
+    // What it printed last comes before the prompt of the caller's shell.
+    if let (Some(relay), Ok(_)) = (relay, &status) {
+        relay.finish();
+    }
+    status
+}
+
+/// Waits for another runtime, which passes signals on by itself.
+pub(crate) fn attend(child: Pid) -> Outcome<u8> {
+    wait(child, &block()?, None, Unhandled::Leave)
+}
+
+/// What becomes of a signal that would end a process, and for which the first process of a container has no
+/// handler: the kernel does not deliver it there (pid_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unhandled {
+    /// The container is killed, and the exit status is that of the signal.
+    Kill,
+    Leave,
+}
+
+fn block() -> Outcome<SignalQueue> {
+    let mut signals = PASSED_ON.to_vec();
+    signals.push(Signal::CHILD);
+    SignalQueue::block(&signals).doing("wait for signals")
+}
+
+fn wait(
+    child: Pid,
+    queue: &SignalQueue,
+    relay: Option<&Relay>,
+    unhandled: Unhandled,
+) -> Outcome<u8> {
+    let mut ended_by = None;
+    loop {
+        // Before waiting: it may have ended before its signal was blocked.
+        let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
+        if let Some((_, status)) = ended {
+            return Ok(match (status.terminating_signal(), ended_by) {
+                (Some(9), Some(signal)) => 128 + signal,
+                _ => exit_status(status),
+            });
+        }
+        let received = queue.wait().doing("wait for signals")?.signal;
+        match (received, relay) {
+            (Signal::CHILD, _) => continue,
+            (Signal::WINCH, Some(relay)) => {
+                relay.resize();
+                continue;
+            }
+            _ => {}
+        }
+        let ends = unhandled == Unhandled::Kill && ENDING.contains(&received);
+        let sent = if ends && does_nothing_about(child, received) {
+            ended_by = u8::try_from(received.as_raw()).ok();
+            Signal::KILL
+        } else {
+            received
+        };
+        match kill_process(child, sent) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => log::warn!("cannot pass a signal on: {error}"),
+        }
+    }
+}
+
+/// Whether a process neither handles, waits for nor ignores a signal, by its masks in /proc (proc(5)).
+fn does_nothing_about(process: Pid, signal: Signal) -> bool {
+    let path = format!("/proc/{}/status", process.as_raw_nonzero());
+    let status = std::fs::read_to_string(path).unwrap_or_default();
+    let bit = 1_u64 << (signal.as_raw() - 1);
+    let mut masks = status.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        ["SigBlk", "SigIgn", "SigCgt"]
+            .contains(&name)
+            .then_some(value)
+    });
+    // If it cannot be told, the signal is delivered as it is.
+    let mut seen = false;
+    let concerned = masks.any(|mask| {
+        seen = true;
+        u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & bit != 0)
+    });
+    seen && !concerned
+}

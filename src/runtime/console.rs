@@ -1,0 +1,107 @@
+//! The terminal of a container: a pair of its own /dev/pts, whose master goes to the caller.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use plyfs_sys::mount::Change;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Uid};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::pty::OpenptFlags;
+
+use super::mounts::{attach, clone_of, file_system};
+use super::root::{Links, Root, openat2};
+use crate::failure::{Doing, Failure, Outcome};
+
+/// `DEVPTS_SUPER_MAGIC` (statfs(2)).
+const DEVPTS: u64 = 0x1cd1;
+
+/// The container's end of a terminal.
+pub(super) struct Console {
+    slave: OwnedFd,
+}
+
+impl Console {
+    /// Makes a terminal in the container's /dev/pts and sends its master over a socket. The terminal belongs
+    /// to `user`.
+    pub(super) fn open(dev: impl AsFd, socket: OwnedFd, user: u32) -> Outcome<Self> {
+        let master = open_master(dev)?;
+        rustix::pty::unlockpt(&master).doing("unlock the terminal of the container")?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags);
+        let slave = slave.doing("open the terminal of the container")?;
+        rustix::fs::fchown(&slave, Some(Uid::from_raw(user)), None)
+            .doing("give the terminal to the user of the container")?;
+        send(&socket, &master)?;
+        Ok(Self { slave })
+    }
+
+    /// Shows it as /dev/console.
+    pub(super) fn show(&self, root: &Root) -> Outcome {
+        const DOING: &str = "make /dev/console in the container";
+        let place = root
+            .place(Path::new("/dev/console"), false, Links::Refuse)
+            .doing(DOING)?;
+        let none = Change::default();
+        let shown = clone_of(&self.slave, none, false).doing(DOING)?;
+        attach(&shown, &place).doing(DOING)
+    }
+
+    /// Makes it the controlling terminal of this session, and standard input, output and error.
+    pub(super) fn take(self) -> Outcome {
+        const DOING: &str = "take the terminal of the container";
+        rustix::process::ioctl_tiocsctty(&self.slave).doing(DOING)?;
+        rustix::stdio::dup2_stdin(&self.slave).doing(DOING)?;
+        rustix::stdio::dup2_stdout(&self.slave).doing(DOING)?;
+        rustix::stdio::dup2_stderr(&self.slave).doing(DOING)
+    }
+}
+
+/// Opens /dev/pts/ptmx. In a container that runs it may be anything by now, so what it is is looked at
+/// first (CVE-2025-52565).
+fn open_master(dev: impl AsFd) -> Outcome<OwnedFd> {
+    const DOING: &str = "open /dev/pts/ptmx in the container";
+    let path = Path::new("pts/ptmx");
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let open = |flags| {
+        openat2(
+            dev.as_fd(),
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        )
+    };
+    let found = open(OFlags::PATH).doing(DOING)?;
+    let stat = rustix::fs::fstat(&found).doing(DOING)?;
+    let is_device = FileType::from_raw_mode(stat.st_mode).is_char_device();
+    let number = rustix::fs::makedev(5, 2);
+    if !is_device || stat.st_rdev != number || file_system(&found)? != DEVPTS {
+        return Err(Failure::new(
+            "cannot open a terminal: /dev/pts/ptmx of the container is not that of a devpts",
+        ));
+    }
+    let master = open(OFlags::RDWR | OFlags::NOCTTY).doing(DOING)?;
+    let opened = rustix::fs::fstat(&master).doing(DOING)?;
+    match (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino) {
+        true => Ok(master),
+        false => Err(Failure::new(
+            "cannot open a terminal: /dev/pts/ptmx of the container changes",
+        )),
+    }
+}
+
+/// Sends a descriptor (unix(7), `SCM_RIGHTS`).
+fn send(socket: &OwnedFd, fd: &OwnedFd) -> Outcome {
+    let descriptors = [fd.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Failure::new("cannot pass the terminal on"));
+    }
+    let byte = [IoSlice::new(b"t")];
+    rustix::net::sendmsg(socket, &byte, &mut control, SendFlags::NOSIGNAL)
+        .map(drop)
+        .doing("pass the terminal on")
+}

@@ -1,0 +1,123 @@
+//! Giving up what the root of the namespace can do: ids, groups, capabilities (config.md, "User";
+//! capabilities(7)).
+
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::bond::Bond;
+use crate::failure::{Doing, Failure, Outcome};
+
+/// Takes the ids and capabilities of a process of a configuration. What remains is what it says, whatever
+/// this process had before.
+pub(super) fn take(process: &Process, bond: &Bond) -> Outcome {
+    let wanted = process.capabilities().as_ref();
+    let sets = Sets::read(wanted)?;
+    drop_bounding_set(sets.bounding)?;
+    // Otherwise another user id takes all of them away.
+    rustix::thread::set_keep_capabilities(true).doing("keep capabilities")?;
+    take_ids(process.user())?;
+    rustix::thread::set_keep_capabilities(false).doing("keep capabilities")?;
+    bond.tie()?;
+    let capabilities = CapabilitySets {
+        effective: sets.effective,
+        permitted: sets.permitted,
+        inheritable: sets.inheritable,
+    };
+    rustix::thread::set_capabilities(None, capabilities).doing("set capabilities")?;
+    rustix::thread::clear_ambient_capability_set().doing("set ambient capabilities")?;
+    for capability in sets.ambient.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .doing("set ambient capabilities")?;
+    }
+    Ok(())
+}
+
+struct Sets {
+    bounding: CapabilitySet,
+    effective: CapabilitySet,
+    permitted: CapabilitySet,
+    inheritable: CapabilitySet,
+    ambient: CapabilitySet,
+}
+
+impl Sets {
+    /// What a configuration says; nothing where it says nothing. What this process does not have it cannot
+    /// give.
+    fn read(wanted: Option<&LinuxCapabilities>) -> Outcome<Self> {
+        let own = rustix::thread::capabilities(None).doing("read capabilities")?;
+        let set = |of: fn(&LinuxCapabilities) -> &Option<Capabilities>| {
+            let set = wanted.and_then(|wanted| of(wanted).as_ref());
+            kernel_set(set.into_iter().flatten()) & own.permitted
+        };
+        Ok(Self {
+            bounding: set(LinuxCapabilities::bounding),
+            effective: set(LinuxCapabilities::effective),
+            permitted: set(LinuxCapabilities::permitted),
+            inheritable: set(LinuxCapabilities::inheritable),
+            ambient: set(LinuxCapabilities::ambient),
+        })
+    }
+}
+
+fn kernel_set<'c>(
+    capabilities: impl Iterator<Item = &'c oci_spec::runtime::Capability>,
+) -> CapabilitySet {
+    let named = capabilities.filter_map(|one| CapabilitySet::from_name(&one.to_string()));
+    named.collect()
+}
+
+fn drop_bounding_set(kept: CapabilitySet) -> Outcome {
+    for capability in CapabilitySet::all().difference(kept).iter() {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // A capability this kernel does not have.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(error) => return Err(error).doing("drop capabilities"),
+        }
+    }
+    Ok(())
+}
+
+fn take_ids(user: &User) -> Outcome {
+    let (uid, gid) = (small("user", user.uid())?, small("group", user.gid())?);
+    let groups = user.additional_gids().as_deref().unwrap_or_default();
+    let groups: Vec<Gid> = groups
+        .iter()
+        .map(|gid| Ok(Gid::from_raw(small("group", *gid)?)))
+        .collect::<Outcome<_>>()?;
+    match rustix::thread::set_thread_groups(&groups) {
+        // A namespace with a single id has no other groups to take, nor to leave.
+        Err(Errno::PERM) => {}
+        Err(Errno::INVAL) => return Err(no_id("a group", gid)),
+        other => other.doing("set supplementary groups")?,
+    }
+    let group = Gid::from_raw(gid);
+    match rustix::thread::set_thread_res_gid(group, group, group) {
+        Err(Errno::INVAL) => return Err(no_id("group", gid)),
+        other => other.doing("set the group")?,
+    }
+    let user = Uid::from_raw(uid);
+    match rustix::thread::set_thread_res_uid(user, user, user) {
+        Err(Errno::INVAL) => Err(no_id("user", uid)),
+        other => other.doing("set the user"),
+    }
+}
+
+/// An id that does not mean "leave it as it is" to setresuid(2) (CVE-2024-40635).
+fn small(kind: &str, id: u32) -> Outcome<u32> {
+    match i32::try_from(id) {
+        Ok(_) => Ok(id),
+        Err(_) => Err(Failure::new(format_args!(
+            "the {kind} id {id} is larger than {}",
+            i32::MAX
+        ))),
+    }
+}
+
+fn no_id(kind: &str, id: u32) -> Failure {
+    Failure::new(format_args!(
+        "the container is to run with {kind} id {id}, which has no place in this user namespace; \
+         have subordinate ids set up (subuid(5), subgid(5), package uidmap), or give --user 0"
+    ))
+}

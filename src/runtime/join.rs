@@ -1,0 +1,99 @@
+//! Entering a container that runs (`plyfs exec`).
+//!
+//! The container may be hostile by now: what is in its root is what it put there. So nothing of it is run or
+//! read before the last step, and the process that enters cannot be looked into (`child::shut_off`).
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxCapabilities, Process, UserBuilder};
+use plyfs_sys::process::{ChildOf, Fork, fork_into};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
+
+use super::accounts;
+use super::console::Console;
+use super::report::Report;
+use super::root::{Root, openat2};
+use crate::failure::{Doing, Outcome};
+use crate::oci::user::Identity;
+
+/// Enters the namespaces of the container whose first process `container` is of (pidfd_open(2)), and goes on
+/// in a child, which is in its pid namespace too and whose parent is the caller.
+pub(super) fn enter(container: &OwnedFd, namespaces: UnshareFlags, report: &mut Report) -> Outcome {
+    let kinds = ThreadNameSpaceType::from_bits_retain(namespaces.bits());
+    move_into_thread_name_spaces(container.as_fd(), kinds).doing("enter the container")?;
+    let started = fork_into(UnshareFlags::empty(), ChildOf::Parent);
+    match started.doing("start a process in the container")? {
+        Fork::Child => Ok(()),
+        Fork::Parent(pid) => {
+            report.process(pid);
+            std::process::exit(0);
+        }
+    }
+}
+
+/// In the container: what is to run, as whom, and its terminal.
+pub(super) fn prepare(
+    process: &Process,
+    user: Option<&str>,
+    socket: Option<OwnedFd>,
+) -> Outcome<(Process, Option<Console>)> {
+    let mut process = process.clone();
+    if let Some(user) = user {
+        let identity = accounts::identity(&Root::open(Path::new("/"))?, user)?;
+        become_user(&mut process, identity)?;
+    }
+    let Some(socket) = socket else {
+        return Ok((process, None));
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let dev = openat2(
+        CWD.as_fd(),
+        Path::new("/dev"),
+        flags,
+        Mode::empty(),
+        resolve,
+    );
+    let dev = dev.doing("open /dev in the container")?;
+    let console = Console::open(dev, socket, process.user().uid())?;
+    Ok((process, Some(console)))
+}
+
+/// Root has what the container grants; another user than the container's own has nothing.
+fn become_user(process: &mut Process, identity: Identity) -> Outcome {
+    let is_same = process.user().uid() == identity.uid;
+    if !is_same {
+        if let Some(mut all) = process.capabilities().clone() {
+            let own = match identity.uid {
+                0 => all.bounding().clone(),
+                _ => Some(HashSet::new()),
+            };
+            set_own(&mut all, own);
+            process.set_capabilities(Some(all));
+        }
+        let home = format!("HOME={}", identity.home);
+        let mut environment = process.env().clone().unwrap_or_default();
+        environment.retain(|pair| !pair.starts_with("HOME="));
+        environment.push(home);
+        process.set_env(Some(environment));
+    }
+    let user = UserBuilder::default()
+        .uid(identity.uid)
+        .gid(identity.gid)
+        .additional_gids(identity.groups)
+        .umask(process.user().umask().unwrap_or(0o022))
+        .build()
+        .doing("describe the user")?;
+    process.set_user(user);
+    Ok(())
+}
+
+fn set_own(all: &mut LinuxCapabilities, own: Option<oci_spec::runtime::Capabilities>) {
+    all.set_effective(own.clone());
+    all.set_permitted(own);
+    all.set_inheritable(Some(HashSet::new()));
+    all.set_ambient(Some(HashSet::new()));
+}

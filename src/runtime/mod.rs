@@ -1,0 +1,53 @@
+//! The runtime inside this program: starts the container that an OCI runtime configuration describes.
+//!
+//! Nothing here knows images, options of the command line or the store. A container is started in three
+//! steps, so that nothing of the caller is within its reach:
+//!
+//! 1. [`launch`]: the caller starts a child in a new pid namespace, which executes a sealed copy of this
+//!    program ([`sealed`]) with an empty environment. It inherits standard input, output and error, and
+//!    the pipes of an [`order`].
+//! 2. [`child`]: the copy makes the other namespaces, mounts ([`mounts`], [`devices`], [`hide`]), makes the
+//!    image its root and closes everything else. The image is not trusted: a path in it is resolved below
+//!    its root by openat2(2) ([`root`]), and what is mounted goes to a descriptor, not to a path.
+//! 3. [`program`]: with no descriptor of the machine left it changes to the working directory, filters
+//!    system calls ([`filter`]), gives up ids and capabilities ([`identity`]), and becomes the program.
+//!
+//! [`join`] does the last step in a container that runs. [`external`] has another runtime do all of it.
+
+pub(crate) mod accounts;
+mod bond;
+pub(crate) mod child;
+mod console;
+mod devices;
+pub(crate) mod external;
+mod filter;
+mod hide;
+mod identity;
+mod init;
+mod join;
+pub(crate) mod launch;
+mod mounts;
+mod order;
+mod program;
+mod report;
+pub(crate) mod root;
+mod sealed;
+pub(crate) mod terminal;
+
+use rustix::process::WaitStatus;
+
+/// Exit status when a container could not be started, as Podman has it.
+pub(crate) const NOT_STARTED: u8 = 125;
+/// Exit status of a program that is there but cannot be run.
+pub(crate) const CANNOT_RUN: u8 = 126;
+/// Exit status of a program that is not there.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+/// The exit status that shells give: that of the process, or 128 and the signal that ended it.
+pub(crate) fn exit_status(status: WaitStatus) -> u8 {
+    let exited = status.exit_status();
+    let exited = exited.and_then(|code| u8::try_from(code).ok());
+    let signalled = status.terminating_signal();
+    let signalled = signalled.and_then(|signal| u8::try_from(128 + signal).ok());
+    exited.or(signalled).unwrap_or(NOT_STARTED)
+}

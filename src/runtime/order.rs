@@ -1,0 +1,83 @@
+//! What the caller tells the sealed copy of this program: a document in memory, and descriptors.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use oci_spec::runtime::{Process, Spec};
+use rustix::fs::MemfdFlags;
+use rustix::io::FdFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Doing, Outcome};
+
+/// An order to the sealed copy. Descriptors are numbers that it inherits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) task: Task,
+    /// The end for reading of the pipe of a [`super::bond::Bond`].
+    pub(super) bond: RawFd,
+    /// The end for writing of the pipe of a [`super::report::Report`].
+    pub(super) report: RawFd,
+    /// A socket to send the master of the container's terminal to, if it is to have one.
+    pub(super) console: Option<RawFd>,
+}
+
+/// What is to be done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Start a container.
+    Start {
+        spec: Box<Spec>,
+        /// Whether a process of this program is to be the container's first.
+        init: bool,
+    },
+    /// Start another process in a container that runs.
+    Join {
+        spec: Box<Spec>,
+        process: Box<Process>,
+        /// Who runs it, as `User` of an image says it, if not who the process says.
+        user: Option<String>,
+        /// A pidfd of the container's first process.
+        container: RawFd,
+        /// The namespaces to enter, as flags of setns(2).
+        namespaces: u32,
+    },
+}
+
+impl Task {
+    /// The configuration of the container.
+    pub(super) fn spec(&self) -> &Spec {
+        match self {
+            Self::Start { spec, .. } | Self::Join { spec, .. } => spec,
+        }
+    }
+}
+
+impl Order {
+    /// Writes the order to memory; the descriptor to pass on.
+    pub(super) fn write(&self) -> Outcome<OwnedFd> {
+        let doing = "pass the configuration on";
+        let memory = rustix::fs::memfd_create("plyfs-order", MemfdFlags::CLOEXEC).doing(doing)?;
+        let mut file = File::from(memory);
+        let text = serde_json::to_vec(self).doing(doing)?;
+        file.write_all(&text).doing(doing)?;
+        file.rewind().doing(doing)?;
+        Ok(file.into())
+    }
+
+    /// Reads the order that the caller has written.
+    pub(super) fn read(memory: OwnedFd) -> Outcome<Self> {
+        let mut text = Vec::new();
+        let mut file = File::from(memory);
+        file.read_to_end(&mut text)
+            .doing("read the configuration")?;
+        serde_json::from_slice(&text).doing("read the configuration")
+    }
+}
+
+/// Lets a descriptor go along to the program that this process executes next; its number.
+pub(super) fn inherit(fd: &OwnedFd) -> Outcome<RawFd> {
+    rustix::io::fcntl_setfd(fd, FdFlags::empty()).doing("pass a descriptor on")?;
+    Ok(fd.as_raw_fd())
+}

@@ -1,0 +1,320 @@
+//! The last step: from a process of this program to the image's own program.
+//!
+//! No descriptor of the machine is open any more but standard input, output and error, and the two pipes of
+//! an order, which lead to no file. Paths are the container's.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+use std::{env, io};
+
+use oci_spec::runtime::{LinuxSeccomp, PosixRlimit, PosixRlimitType, Process};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+
+use super::bond::Bond;
+use super::console::Console;
+use super::init::{self, Role};
+use super::report::Report;
+use super::root::open_here;
+use super::{CANNOT_RUN, NOT_FOUND, filter, identity};
+use crate::failure::{Doing, Failure, Outcome, reason};
+
+/// What a process becomes.
+pub(super) struct Program<'a> {
+    pub(super) process: &'a Process,
+    pub(super) seccomp: Option<&'a LinuxSeccomp>,
+    pub(super) console: Option<Console>,
+    pub(super) bond: &'a Bond,
+    /// Whether this process stays, as the first one, and the program is its child.
+    pub(super) init: bool,
+}
+
+impl Program<'_> {
+    /// Becomes the program, or reports why it could not, and ends.
+    pub(super) fn execute(mut self, mut report: Report) -> ! {
+        let prepared = self.prepare().and_then(|()| match self.init {
+            true => init::split(),
+            false => Ok(Role::Program),
+        });
+        let failure = match prepared {
+            Ok(Role::First(first)) => {
+                // The caller waits until no process has it any more.
+                drop(report);
+                std::process::exit(first.attend().into());
+            }
+            Ok(Role::Program) => self.become_program(),
+            Err(failure) => failure,
+        };
+        report.failure(&failure);
+        std::process::exit(failure.status().into());
+    }
+
+    /// Everything that init shares with the program.
+    fn prepare(&self) -> Outcome {
+        let process = self.process;
+        let umask = process.user().umask().unwrap_or(0o022);
+        enter(process.cwd())?;
+        rustix::process::umask(Mode::from_raw_mode(umask));
+        for limit in process.rlimits().iter().flatten() {
+            set_limit(limit)?;
+        }
+        if process.no_new_privileges() == Some(true) {
+            rustix::thread::set_no_new_privs(true).doing("give up new privileges")?;
+        }
+        // Without no_new_privs only who has capabilities may filter. The filter lets what follows pass.
+        if let Some(seccomp) = self.seccomp {
+            filter::install(seccomp)?;
+        }
+        identity::take(process, self.bond)
+    }
+
+    /// Returns only why it could not.
+    fn become_program(&mut self) -> Failure {
+        let ready = session(self.console.take()).and_then(|()| command(self.process));
+        match ready {
+            Ok(mut command) => {
+                plyfs_sys::process::default_signals();
+                not_executed(self.process, &command.exec())
+            }
+            Err(failure) => failure,
+        }
+    }
+}
+
+/// A session of its own, so that a signal to a process group stays in the container, and no terminal of the
+/// caller is its terminal.
+fn session(console: Option<Console>) -> Outcome {
+    match rustix::process::setsid() {
+        // This process leads one already.
+        Ok(_) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno).doing("start a session"),
+    }
+    match console {
+        Some(console) => console.take(),
+        None => Ok(()),
+    }
+}
+
+/// Changes to the working directory. If it is not there it is made, as Podman does.
+///
+/// Links of /proc that lead to files rather than to names are not followed, and what was come to must have a
+/// path in the container: the working directory stays when the root changes (CVE-2024-21626).
+fn enter(directory: &Path) -> Outcome {
+    let shown = directory.display();
+    let doing = format!("change to {shown} in the container");
+    let found = match open_here(directory, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(Errno::NOENT) => make(directory)?,
+        Err(Errno::LOOP) => {
+            return Err(Failure::new(format_args!(
+                "cannot {doing}: links of /proc to open files are not followed"
+            )));
+        }
+        found => found.doing(&doing)?,
+    };
+    rustix::process::fchdir(&found).doing(&doing)?;
+    let path = rustix::process::getcwd(Vec::new()).doing(&doing)?;
+    match path.to_bytes().first() {
+        Some(b'/') => Ok(()),
+        _ => Err(Failure::new(format_args!(
+            "cannot {doing}: it is outside of the container"
+        ))),
+    }
+}
+
+/// Makes a directory with those above it.
+fn make(directory: &Path) -> Outcome<OwnedFd> {
+    let doing = format!("make {} in the container", directory.display());
+    let mut dir = open_here(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY).doing(&doing)?;
+    let mut walked = PathBuf::from("/");
+    for part in directory.components() {
+        if part == Component::RootDir {
+            continue;
+        }
+        walked.push(part);
+        dir = match open_here(&walked, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => {
+                let mode = Mode::from_raw_mode(0o755);
+                rustix::fs::mkdirat(&dir, part.as_os_str(), mode).doing(&doing)?;
+                open_here(&walked, OFlags::PATH | OFlags::DIRECTORY).doing(&doing)?
+            }
+            found => found.doing(&doing)?,
+        };
+    }
+    Ok(dir)
+}
+
+fn set_limit(limit: &PosixRlimit) -> Outcome {
+    let (name, resource) = match limit.typ() {
+        PosixRlimitType::RlimitCpu => ("cpu", Resource::Cpu),
+        PosixRlimitType::RlimitFsize => ("fsize", Resource::Fsize),
+        PosixRlimitType::RlimitData => ("data", Resource::Data),
+        PosixRlimitType::RlimitStack => ("stack", Resource::Stack),
+        PosixRlimitType::RlimitCore => ("core", Resource::Core),
+        PosixRlimitType::RlimitRss => ("rss", Resource::Rss),
+        PosixRlimitType::RlimitNproc => ("nproc", Resource::Nproc),
+        PosixRlimitType::RlimitNofile => ("nofile", Resource::Nofile),
+        PosixRlimitType::RlimitMemlock => ("memlock", Resource::Memlock),
+        PosixRlimitType::RlimitAs => ("as", Resource::As),
+        PosixRlimitType::RlimitLocks => ("locks", Resource::Locks),
+        PosixRlimitType::RlimitSigpending => ("sigpending", Resource::Sigpending),
+        PosixRlimitType::RlimitMsgqueue => ("msgqueue", Resource::Msgqueue),
+        PosixRlimitType::RlimitNice => ("nice", Resource::Nice),
+        PosixRlimitType::RlimitRtprio => ("rtprio", Resource::Rtprio),
+        PosixRlimitType::RlimitRttime => ("rttime", Resource::Rttime),
+    };
+    let value = |value: u64| (value != u64::MAX).then_some(value);
+    let wanted = Rlimit {
+        current: value(limit.soft()),
+        maximum: value(limit.hard()),
+    };
+    match rustix::process::setrlimit(resource, wanted) {
+        Err(Errno::PERM) => Err(Failure::new(format_args!(
+            "cannot set the limit {name}: it is above the hard limit that this process has (ulimit -H)"
+        ))),
+        set => set.doing(format_args!("set the limit {name}")),
+    }
+}
+
+/// The program with its arguments and environment, when ids and root are those it will have.
+fn command(process: &Process) -> Outcome<Command> {
+    let arguments = process.args().as_deref().unwrap_or_default();
+    let name = arguments.first().map_or("", String::as_str);
+    let environment = process.env().as_deref().unwrap_or_default();
+    let path = environment
+        .iter()
+        .rev()
+        .find_map(|pair| pair.strip_prefix("PATH="));
+    let path = path.unwrap_or(crate::oci::defaults::PATH);
+    let program = search(OsStr::new(name), OsStr::new(path))?;
+    let mut command = Command::new(program);
+    command
+        .arg0(name)
+        .args(arguments.iter().skip(1))
+        .env_clear();
+    for (name, value) in environment.iter().filter_map(|pair| pair.split_once('=')) {
+        command.env(name, value);
+    }
+    Ok(command)
+}
+
+/// Why a program that is there could not be executed.
+fn not_executed(process: &Process, error: &io::Error) -> Failure {
+    let arguments = process.args().as_deref().unwrap_or_default();
+    let name = arguments.first().map_or("", String::as_str);
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::new(format_args!(
+            "cannot run {name} in the container: what it needs to be started (the interpreter of a \
+             script, the loader of a program) is not in the image"
+        ))
+        .with_status(NOT_FOUND);
+    }
+    let why = reason(error);
+    Failure::new(format_args!("cannot run {name} in the container: {why}")).with_status(CANNOT_RUN)
+}
+
+/// The path of a program, as a shell finds it.
+fn search(program: &OsStr, path: &OsStr) -> Outcome<PathBuf> {
+    let missing = || {
+        let message = format!("the container has no program {}", program.display());
+        Failure::new(message).with_status(NOT_FOUND)
+    };
+    if program.is_empty() {
+        return Err(missing());
+    }
+    if program.as_bytes().contains(&b'/') {
+        return match check(Path::new(program)) {
+            Found::Program => Ok(program.into()),
+            Found::Other => Err(cannot_run(program)),
+            Found::Nothing => Err(missing()),
+        };
+    }
+    let mut other = false;
+    for directory in env::split_paths(path) {
+        let directory = match directory.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &directory,
+        };
+        let candidate = directory.join(program);
+        match check(&candidate) {
+            Found::Program => return Ok(candidate),
+            Found::Other => other = true,
+            Found::Nothing => {}
+        }
+    }
+    Err(if other {
+        cannot_run(program)
+    } else {
+        missing()
+    })
+}
+
+enum Found {
+    Program,
+    /// Something that cannot be run.
+    Other,
+    Nothing,
+}
+
+/// What a path leads to. `/proc/self/exe` is this program and no program of the container
+/// (CVE-2019-5736).
+fn check(path: &Path) -> Found {
+    let found = match open_here(path, OFlags::PATH) {
+        Ok(found) => found,
+        Err(Errno::LOOP) => return Found::Other,
+        Err(_) => return Found::Nothing,
+    };
+    let is_file =
+        rustix::fs::fstat(&found).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    let access = rustix::fs::accessat(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::Access::EXEC_OK,
+        AtFlags::EACCESS,
+    );
+    match is_file && access.is_ok() {
+        true => Found::Program,
+        false => Found::Other,
+    }
+}
+
+fn cannot_run(program: &OsStr) -> Failure {
+    let message = format!("{} is no program that can be run", program.display());
+    Failure::new(message).with_status(CANNOT_RUN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_as_a_shell_finds_them() {
+        let found = search(OsStr::new("sh"), OsStr::new("/nowhere:/bin")).unwrap();
+        assert_eq!(found, Path::new("/bin/sh"));
+        let status = |program: &str| {
+            search(OsStr::new(program), OsStr::new("/etc"))
+                .unwrap_err()
+                .status()
+        };
+        assert_eq!(status("no-such-program"), NOT_FOUND);
+        assert_eq!(status("passwd"), CANNOT_RUN);
+        assert_eq!(status("/etc"), CANNOT_RUN);
+        assert_eq!(status(""), NOT_FOUND);
+    }
+
+    #[test]
+    fn the_runtime_itself_is_no_program_of_the_container() {
+        for path in [
+            "/proc/self/exe",
+            "/proc/thread-self/exe",
+            "/proc/self/root/bin/sh",
+        ] {
+            let found = search(OsStr::new(path), OsStr::new("/bin"));
+            assert_eq!(found.unwrap_err().status(), CANNOT_RUN, "{path}");
+        }
+    }
+}
