@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Umount(UmountArgs),
     Run(Box<RunArgs>),
     Exec(crate::exec::ExecArgs),
+    Bundle(Box<crate::bundle::BundleArgs>),
     Stop(crate::stop::StopArgs),
     Kill(crate::stop::KillArgs),
     /// Remove containers with all that was changed in them

@@ -3,6 +3,7 @@
 //! This is the command: it reads arguments and environment, makes namespaces, mounts, and is the
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
+mod bundle;
 mod changes;
 mod cli;
 mod commit;
@@ -71,6 +72,7 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => run::run(args, store),
+        Command::Bundle(args) => bundle::bundle(args, store),
         Command::Exec(args) => exec::exec(args, store),
         Command::Rm(args) => remove::rm(args, store),
         Command::Rmi(args) => remove::rmi(args, store),

@@ -23,7 +23,7 @@ use crate::mount::keeper;
 use crate::mount::options::Options;
 use crate::mount::table;
 use crate::stack::{self, Subject};
-use crate::{live, output, personality, storage};
+use crate::{bundle, live, output, personality, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
@@ -242,6 +242,10 @@ fn records_on(path: &Path) -> Option<Records> {
 /// What is not mounted in this mount namespace is looked for among the live records of the store.
 pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
     let target = std::path::absolute(&args.mountpoint).doing("resolve a path")?;
+    let target = match bundle::mounted_below(&target) {
+        Some(root) if !table::is_mount_point(&target) => root,
+        _ => target,
+    };
     let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
     let is_mounted = daemon.is_some() || table::is_mount_point(&target);
     if !is_mounted && let Some(record) = live_mount(&args.mountpoint, &target, store)? {

@@ -63,6 +63,16 @@ impl Wish {
     }
 }
 
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Kernel => "kernel",
+            Self::Fuse => "fuse",
+        })
+    }
+}
+
 impl FromStr for Wish {
     type Err = ();
 

@@ -48,6 +48,17 @@ pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
             mounts.push(of_file(file, place)?);
         }
     }
+    // Programs need somewhere to write; as Podman does, but without what the image has there.
+    if request.options.read_only {
+        for place in ["/run", "/tmp", "/var/tmp"] {
+            if !user_mounts
+                .iter()
+                .any(|mount| mount.destination() == Path::new(place))
+            {
+                mounts.push(mount(place, "tmpfs", "tmpfs", "nosuid,nodev,mode=1777")?);
+            }
+        }
+    }
     mounts.extend(user_mounts);
     Ok(mounts)
 }

@@ -63,7 +63,8 @@ pub(crate) struct ContainerOptions {
     /// no-new-privileges, seccomp=unconfined, mask=PATHS, unmask=ALL or unmask=PATHS
     #[arg(long, value_name = "OPTION")]
     pub(crate) security_opt: Vec<SecurityOption>,
-    /// Let the container change nothing of its root; /dev, /dev/shm and what is mounted stay writable
+    /// Let the container change nothing of its root; /run, /tmp and /var/tmp are empty and in memory, and what
+    /// is mounted stays writable
     #[arg(long, action = ArgAction::SetTrue)]
     pub(crate) read_only: bool,
     /// Limit a resource, as in getrlimit(2): nofile=1024:2048, nproc=100, core=0, ...

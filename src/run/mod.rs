@@ -64,6 +64,12 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
         gid: rustix::process::getegid().as_raw(),
     };
     match (args.userns, namespace::can_mount()) {
+        (Userns::KeepId, false) if !namespace::has_subordinate_ids() => {
+            return Err(Failure::new(
+                "--userns=keep-id needs subordinate ids, for root and others in the image (subuid(5), subgid(5), \
+                 package uidmap)",
+            ));
+        }
         (Userns::KeepId, false) => namespace::enter_keeping_id()?,
         (Userns::KeepId, true) => {
             return Err(Failure::new(

@@ -1,0 +1,226 @@
+//! `plyfs bundle`: a directory that any OCI runtime takes (runtime specification, bundle.md).
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+
+use clap::Args;
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
+use plyfs_store::{Container, Image, Store};
+
+use crate::failure::{Doing, Failure, Outcome};
+use crate::mount::backend::Wish;
+use crate::oci::options::ContainerOptions;
+use crate::oci::{self, Command};
+use crate::run::{files, host};
+use crate::runtime::accounts;
+use crate::runtime::root::Root;
+use crate::{namespace, output, stack, storage};
+
+/// The directory of a bundle in which the image is mounted.
+const ROOTFS: &str = "rootfs";
+const CONFIG: &str = "config.json";
+
+/// Make a bundle for an OCI runtime: a directory with config.json, and the image mounted at rootfs
+///
+/// Of an image a container is made, whose name is printed. The configuration is what plyfs run would
+/// use; change it before a runtime reads it. "plyfs umount DIR" unmounts rootfs and leaves the other
+/// files.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "plyfs bundle [OPTIONS] IMAGE|CONTAINER DIR [COMMAND [ARGUMENTS...]]",
+    after_help = "Examples:\n  \
+    plyfs bundle alpine /tmp/box && crun run --bundle /tmp/box box; plyfs umount /tmp/box"
+)]
+pub(crate) struct BundleArgs {
+    #[command(flatten)]
+    container_options: ContainerOptions,
+    /// The configuration asks for a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// What serves the container's files: the kernel's overlay, FUSE, or what can give all that is
+    /// asked for [default: $PLYFS_BACKEND, else auto]
+    #[arg(long, value_enum)]
+    backend: Option<Wish>,
+    /// The image, or a container that exists
+    #[arg(value_name = "IMAGE|CONTAINER")]
+    name: String,
+    /// The directory, which must be new or empty
+    dir: PathBuf,
+    /// The command, and its arguments, instead of the image's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Makes a bundle and prints the name of its container, if it was made.
+pub(crate) fn bundle(args: &BundleArgs, store: Option<&Path>) -> Outcome {
+    let opened = storage::open_existing(store)?;
+    let dir = std::path::absolute(&args.dir).doing("resolve a path")?;
+    let was_there = prepare(&dir)?;
+    let made = make(args, &opened, &dir);
+    match &made {
+        Ok(Some(name)) => output::write(&format!("{name}\n"))?,
+        Ok(None) => {}
+        Err(_) => discard(&dir, was_there),
+    }
+    made.map(drop)
+}
+
+/// Makes the directory; whether it was there.
+fn prepare(dir: &Path) -> Outcome<bool> {
+    let shown = dir.display();
+    let was_there = match std::fs::create_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let mut entries = std::fs::read_dir(dir).doing(format_args!("list {shown}"))?;
+            if entries.next().is_some() {
+                return Err(Failure::new(format_args!(
+                    "{shown} is not empty; give a new directory for the bundle"
+                )));
+            }
+            true
+        }
+        made => {
+            made.doing(format_args!("make {shown}"))?;
+            false
+        }
+    };
+    let root = dir.join(ROOTFS);
+    std::fs::create_dir(&root).doing(format_args!("make {}", root.display()))?;
+    Ok(was_there)
+}
+
+/// Leaves nothing of a bundle that could not be made.
+fn discard(dir: &Path, was_there: bool) {
+    for name in [CONFIG, "hosts", "hostname", "resolv.conf"] {
+        drop(std::fs::remove_file(dir.join(name)));
+    }
+    drop(std::fs::remove_dir(dir.join(ROOTFS)));
+    if !was_there {
+        drop(std::fs::remove_dir(dir));
+    }
+}
+
+/// The name of the container, if one was made.
+fn make(args: &BundleArgs, store: &Store, dir: &Path) -> Outcome<Option<String>> {
+    let options = &args.container_options;
+    let environment = host::environment(&options.env_file, &options.env)?;
+    let (container, image, made) = subject(store, &args.name)?;
+    let name = container.record.name.to_string();
+    let written = Command::new(&args.command, options, &image.config, image.name.as_str())
+        .and_then(|command| {
+            mount(args, store, &name, &dir.join(ROOTFS))?;
+            write(args, dir, &image, &command, &name, &environment)
+                .inspect_err(|_| unmount(store, &dir.join(ROOTFS)))
+        });
+    if written.is_err()
+        && made
+        && let Err(error) = store.remove_container(&container.record.name)
+    {
+        log::warn!("{error}");
+    }
+    written.map(|()| made.then_some(name))
+}
+
+/// A container that is called so, or a new one of an image that is; whether it is new.
+fn subject(store: &Store, name: &str) -> Outcome<(Container, Image, bool)> {
+    if let Ok(known) = name.parse()
+        && let Ok(container) = store.container(&known)
+    {
+        let image = store.container_image(&container.record)?;
+        return Ok((container, image, false));
+    }
+    let image = store.image(name)?;
+    let (container, made) = stack::container(store, None, Some(name))?;
+    Ok((container, image, made))
+}
+
+/// Mounts by another process of this program, which goes on serving. Set-uid programs of the image keep
+/// their power, as in a container.
+fn mount(args: &BundleArgs, store: &Store, container: &str, root: &Path) -> Outcome {
+    let mut program = this_program(store);
+    program.args(["mount", "--quiet", "-o", "suid", "--container", container]);
+    if let Some(backend) = args.backend {
+        program.args(["--backend", &backend.to_string()]);
+    }
+    let output = program.arg(root).output().doing("mount the container")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().last().unwrap_or("it did not say why");
+    Err(Failure::new(line.strip_prefix("plyfs: ").unwrap_or(line)))
+}
+
+fn unmount(store: &Store, root: &Path) {
+    let unmounted = this_program(store).arg("umount").arg(root).status();
+    if let Err(error) = unmounted {
+        log::warn!("{} stays mounted: {error}", root.display());
+    }
+}
+
+fn this_program(store: &Store) -> Program {
+    let mut program = Program::new("/proc/self/exe");
+    program.args([OsStr::new("--store"), store.path().as_os_str()]);
+    program
+}
+
+fn write(
+    args: &BundleArgs,
+    dir: &Path,
+    image: &Image,
+    command: &Command,
+    container: &str,
+    environment: &[String],
+) -> Outcome {
+    let options = &args.container_options;
+    let root = Root::open(&dir.join(ROOTFS))?;
+    let identity = accounts::identity(&root, &command.user)?;
+    let hostname = options.hostname.as_deref().unwrap_or(container);
+    let files = files::write(dir, options, hostname)?;
+    let mut host = host::examine();
+    if !namespace::can_mount() {
+        // An ordinary user's runtime has to make a user namespace.
+        host.in_user_namespace = true;
+        host.has_tty_group = false;
+        host.mappings = Some(own_ids()?);
+    }
+    let directory = std::env::current_dir().doing("find the working directory")?;
+    let mut environment = environment.to_vec();
+    if args.tty {
+        environment.insert(0, host::term());
+    }
+    let spec = oci::configuration(&oci::Request {
+        image: &image.config,
+        options,
+        command,
+        identity: &identity,
+        hostname,
+        root: Path::new(ROOTFS),
+        read_only: options.read_only,
+        terminal: args.tty,
+        environment: &environment,
+        directory: &directory,
+        files: &files,
+        host: &host,
+    })?;
+    let path = dir.join(CONFIG);
+    spec.save(&path)
+        .doing(format_args!("write {}", path.display()))
+}
+
+/// The one id that an ordinary user may map without help, as root: users and groups.
+fn own_ids() -> Outcome<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
+    let map = |own: u32| {
+        let builder = LinuxIdMappingBuilder::default();
+        let mapping = builder.container_id(0_u32).host_id(own).size(1_u32).build();
+        mapping.map(|one| vec![one]).doing("describe ids")
+    };
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    Ok((map(uid.as_raw())?, map(gid.as_raw())?))
+}
+
+/// Where a bundle is mounted, if a directory is one and nothing is mounted on it itself.
+pub(crate) fn mounted_below(dir: &Path) -> Option<PathBuf> {
+    let root = dir.join(ROOTFS);
+    (dir.join(CONFIG).is_file() && root.is_dir()).then_some(root)
+}
