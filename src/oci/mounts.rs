@@ -45,7 +45,7 @@ pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
             .iter()
             .any(|mount| mount.destination() == Path::new(place))
         {
-            mounts.push(of_file(file, place)?);
+            mounts.push(of_file(file, place, request.read_only)?);
         }
     }
     // Programs need somewhere to write; as Podman does, but without what the image has there.
@@ -107,9 +107,14 @@ fn user_mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
     mounts.collect()
 }
 
-fn of_file(file: &Path, place: &str) -> Outcome<Mount> {
+/// A file of plyfs's own for the container, which is as writable as its root.
+fn of_file(file: &Path, place: &str, read_only: bool) -> Outcome<Mount> {
     let source = file.to_string_lossy();
-    mount(place, "bind", &source, "bind,rprivate,nosuid,noexec,nodev")
+    let options = match read_only {
+        true => "bind,rprivate,nosuid,noexec,nodev,ro",
+        false => "bind,rprivate,nosuid,noexec,nodev",
+    };
+    mount(place, "bind", &source, options)
 }
 
 fn mount(target: &str, kind: &str, source: &str, options: &str) -> Outcome<Mount> {

@@ -31,6 +31,9 @@ const ENDING: [Signal; 6] = [
     Signal::USR2,
 ];
 
+/// The exit status of what SIGKILL ended.
+const KILLED: u8 = 128 + 9;
+
 /// Whether this process has a terminal to work at.
 pub(crate) fn has_terminal() -> bool {
     rustix::termios::isatty(std::io::stdin()) && rustix::termios::isatty(std::io::stdout())
@@ -41,7 +44,7 @@ pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
     // Before there are threads, which would get them.
     let queue = block()?;
     let relay = started.console.take().map(Relay::start).transpose()?;
-    let status = wait(started.pid, &queue, relay.as_ref(), Unhandled::Kill);
+    let status = wait(started.pid, &queue, relay.as_ref(), Some(started.pid));
     // What it printed last comes before the prompt of the caller's shell.
     if let (Some(relay), Ok(_)) = (relay, &status) {
         relay.finish();
@@ -49,18 +52,9 @@ pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
     status
 }
 
-/// Waits for another runtime, which passes signals on by itself.
-pub(crate) fn attend(child: Pid) -> Outcome<u8> {
-    wait(child, &block()?, None, Unhandled::Leave)
-}
-
-/// What becomes of a signal that would end a process, and for which the first process of a container has no
-/// handler: the kernel does not deliver it there (pid_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unhandled {
-    /// The container is killed, and the exit status is that of the signal.
-    Kill,
-    Leave,
+/// Waits for another runtime, which passes signals on by itself to the first process of a container.
+pub(crate) fn attend(runtime: Pid, first: Option<Pid>) -> Outcome<u8> {
+    wait(runtime, &block()?, None, first)
 }
 
 fn block() -> Outcome<SignalQueue> {
@@ -69,20 +63,18 @@ fn block() -> Outcome<SignalQueue> {
     SignalQueue::block(&signals).doing("wait for signals")
 }
 
-fn wait(
-    child: Pid,
-    queue: &SignalQueue,
-    relay: Option<&Relay>,
-    unhandled: Unhandled,
-) -> Outcome<u8> {
+/// Waits for a child, and passes signals on to it. One that would end a process, and for which the first
+/// process of the container has no handler, is not delivered there by the kernel (pid_namespaces(7)): that
+/// process is killed, and the exit status is that of the signal.
+fn wait(child: Pid, queue: &SignalQueue, relay: Option<&Relay>, first: Option<Pid>) -> Outcome<u8> {
     let mut ended_by = None;
     loop {
         // Before waiting: it may have ended before its signal was blocked.
         let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
         if let Some((_, status)) = ended {
-            return Ok(match (status.terminating_signal(), ended_by) {
-                (Some(9), Some(signal)) => 128 + signal,
-                _ => exit_status(status),
+            return Ok(match (exit_status(status), ended_by) {
+                (KILLED, Some(signal)) => 128 + signal,
+                (status, _) => status,
             });
         }
         let received = queue.wait().doing("wait for signals")?.signal;
@@ -94,14 +86,16 @@ fn wait(
             }
             _ => {}
         }
-        let ends = unhandled == Unhandled::Kill && ENDING.contains(&received);
-        let sent = if ends && does_nothing_about(child, received) {
-            ended_by = u8::try_from(received.as_raw()).ok();
-            Signal::KILL
-        } else {
-            received
+        let unhandled = first
+            .filter(|first| ENDING.contains(&received) && does_nothing_about(*first, received));
+        let sent = match unhandled {
+            Some(first) => {
+                ended_by = u8::try_from(received.as_raw()).ok();
+                kill_process(first, Signal::KILL)
+            }
+            None => kill_process(child, received),
         };
-        match kill_process(child, sent) {
+        match sent {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => log::warn!("cannot pass a signal on: {error}"),
         }

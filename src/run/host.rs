@@ -50,16 +50,19 @@ pub(crate) fn term() -> String {
 
 /// Looks at the machine.
 pub(crate) fn examine() -> Host {
-    let is_unified =
-        rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|stat| stat.f_type as u64 == CGROUP2);
     let groups = namespace::mapped_ids("/proc/self/gid_map");
     Host {
         in_user_namespace: !namespace::is_initial(),
-        unified_cgroups: is_unified,
+        unified_cgroups: has_unified_cgroups(),
         has_tty_group: groups.is_none_or(|ranges| ranges.iter().any(|range| range.contains(&TTY))),
         masked: thermal_files(),
         mappings: None,
     }
+}
+
+/// Whether control groups of this machine are of version 2 alone.
+pub(crate) fn has_unified_cgroups() -> bool {
+    rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|stat| stat.f_type as u64 == CGROUP2)
 }
 
 /// What tells how busy each processor is, by its heat.

@@ -103,8 +103,8 @@ struct Caller {
     backend: Option<Wish>,
     environment: Vec<String>,
     directory: PathBuf,
-    /// Another runtime, by its path.
-    runtime: Option<PathBuf>,
+    /// Another runtime.
+    runtime: Option<external::Runtime>,
     uid: u32,
     gid: u32,
 }
@@ -170,13 +170,8 @@ impl Run<'_> {
                 let scratch = scratch.as_ref().ok_or_else(|| {
                     Failure::new("another runtime needs a store that can be written to")
                 })?;
-                let bundle = external::Bundle::write(scratch.path(), &spec)?;
-                external::run(
-                    runtime,
-                    &bundle,
-                    |pid| self.started(live, pid, spec),
-                    attend::attend,
-                )
+                let bundle = external::Bundle::write(scratch.path(), &spec, runtime)?;
+                external::run(&bundle, |pid| self.started(live, pid, spec), attend::attend)
             }
         };
         // Nothing of it is the container's own.

@@ -13,6 +13,8 @@ pub mod container;
 pub mod file_system;
 pub mod manifest;
 pub mod program;
+pub mod running;
+pub mod shell;
 pub mod tools;
 pub mod tree;
 pub mod world;
