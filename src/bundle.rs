@@ -13,8 +13,8 @@ use crate::mount::backend::Wish;
 use crate::oci::options::ContainerOptions;
 use crate::oci::{self, Command};
 use crate::run::{files, host};
-use crate::runtime::accounts;
 use crate::runtime::root::Root;
+use crate::runtime::{accounts, adapt};
 use crate::{namespace, output, stack, storage};
 
 /// The directory of a bundle in which the image is mounted.
@@ -182,6 +182,7 @@ fn write(
         // An ordinary user's runtime has to make a user namespace.
         host.in_user_namespace = true;
         host.has_tty_group = false;
+        host.denies_groups = true;
         host.mappings = Some(own_ids()?);
     }
     let directory = std::env::current_dir().doing("find the working directory")?;
@@ -189,7 +190,7 @@ fn write(
     if args.tty {
         environment.insert(0, host::term());
     }
-    let spec = oci::configuration(&oci::Request {
+    let mut spec = oci::configuration(&oci::Request {
         image: &image.config,
         options,
         command,
@@ -203,6 +204,7 @@ fn write(
         files: &files,
         host: &host,
     })?;
+    adapt::for_libseccomp(&mut spec);
     let path = dir.join(CONFIG);
     spec.save(&path)
         .doing(format_args!("write {}", path.display()))

@@ -20,6 +20,9 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use crate::failure::{Doing, Failure, Outcome, reason};
 
+/// `CGROUP2_SUPER_MAGIC` (statfs(2)).
+const CGROUP2: u64 = 0x6367_7270;
+
 /// Ids, as ranges.
 pub(crate) type Ranges = Vec<Range<u32>>;
 
@@ -44,6 +47,16 @@ pub(crate) fn is_initial() -> bool {
     proc_text("/proc/self/uid_map").map_or(true, |map| {
         map.split_whitespace().eq(["0", "0", "4294967295"])
     })
+}
+
+/// Whether a process of this user namespace may have no supplementary groups (user_namespaces(7)).
+pub(crate) fn denies_groups() -> bool {
+    proc_text("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
+}
+
+/// Whether control groups of this machine are of version 2 alone.
+pub(crate) fn has_unified_cgroups() -> bool {
+    rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|stat| stat.f_type as u64 == CGROUP2)
 }
 
 /// The superuser of the machine, not of a namespace.

@@ -58,6 +58,9 @@ pub(crate) struct Host {
     pub(crate) unified_cgroups: bool,
     /// Whether the group 5 (tty), to which terminals belong, has an id.
     pub(crate) has_tty_group: bool,
+    /// Whether a process may have no supplementary groups: setgroups(2) is denied in a user namespace with a
+    /// single id (user_namespaces(7)).
+    pub(crate) denies_groups: bool,
     /// Paths of this machine to cover besides the usual ones.
     pub(crate) masked: Vec<String>,
     /// Maps for a user namespace that the runtime is to make: users and groups.

@@ -113,13 +113,15 @@ pub(super) fn process(request: &Request<'_>) -> Outcome<Process> {
 
 fn user(request: &Request<'_>) -> Outcome<User> {
     let identity = request.identity;
-    UserBuilder::default()
+    let builder = UserBuilder::default()
         .uid(identity.uid)
         .gid(identity.gid)
-        .additional_gids(identity.groups.clone())
-        .umask(defaults::UMASK)
-        .build()
-        .doing("describe the user")
+        .umask(defaults::UMASK);
+    let builder = match request.host.denies_groups {
+        true => builder,
+        false => builder.additional_gids(identity.groups.clone()),
+    };
+    builder.build().doing("describe the user")
 }
 
 /// Variables that every container has, then those of the image, then the user's; a later one of a name

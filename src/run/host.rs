@@ -10,9 +10,6 @@ use crate::oci::words::env_file;
 /// The group that terminals belong to.
 const TTY: u32 = 5;
 
-/// `CGROUP2_SUPER_MAGIC` (statfs(2)).
-const CGROUP2: u64 = 0x6367_7270;
-
 /// The variables of `--env-file` and `--env`, with the values that the caller has for those without one.
 pub(crate) fn environment(files: &[PathBuf], given: &[String]) -> Outcome<Vec<String>> {
     let mut pairs = Vec::new();
@@ -53,16 +50,12 @@ pub(crate) fn examine() -> Host {
     let groups = namespace::mapped_ids("/proc/self/gid_map");
     Host {
         in_user_namespace: !namespace::is_initial(),
-        unified_cgroups: has_unified_cgroups(),
+        unified_cgroups: namespace::has_unified_cgroups(),
         has_tty_group: groups.is_none_or(|ranges| ranges.iter().any(|range| range.contains(&TTY))),
+        denies_groups: namespace::denies_groups(),
         masked: thermal_files(),
         mappings: None,
     }
-}
-
-/// Whether control groups of this machine are of version 2 alone.
-pub(crate) fn has_unified_cgroups() -> bool {
-    rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|stat| stat.f_type as u64 == CGROUP2)
 }
 
 /// What tells how busy each processor is, by its heat.

@@ -28,7 +28,7 @@ pub(super) fn adapt(spec: &mut Spec, is_crun: bool) -> Outcome<Option<ReadOnly>>
 /// look at the family there: what is allowed for one family would be allowed for all, and it refuses rules
 /// that differ in nothing else ("file exists"). So other runtimes run programs of the machine's own
 /// architecture alone.
-fn for_libseccomp(spec: &mut Spec) {
+pub(crate) fn for_libseccomp(spec: &mut Spec) {
     if let Some(linux) = spec.linux_mut()
         && let Some(seccomp) = linux.seccomp_mut()
     {

@@ -19,7 +19,7 @@ use rustix::thread::UnshareFlags;
 
 use super::{CANNOT_RUN, NOT_FOUND, NOT_STARTED, adapt};
 use crate::failure::{Doing, Failure, Outcome, reason};
-use crate::run::host;
+use crate::namespace;
 
 /// How often something is tried that another process has to be ready for, and how long it waits between.
 const TRIES: usize = 100;
@@ -131,7 +131,7 @@ fn status_of(message: &str) -> u8 {
 fn unify_cgroups() -> Outcome {
     const CGROUPS: &str = "/sys/fs/cgroup";
     const DOING: &str = "show crun control groups of version 2";
-    if host::has_unified_cgroups() {
+    if namespace::has_unified_cgroups() {
         return Ok(());
     }
     // Who may mount them is who owns the cgroup namespace.

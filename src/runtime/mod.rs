@@ -15,7 +15,7 @@
 //! [`join`] does the last step in a container that runs. [`external`] has another runtime do all of it.
 
 pub(crate) mod accounts;
-mod adapt;
+pub(crate) mod adapt;
 mod bond;
 pub(crate) mod child;
 mod console;
