@@ -34,16 +34,44 @@ const ENDING: [Signal; 6] = [
 /// The exit status of what SIGKILL ended.
 const KILLED: u8 = 128 + 9;
 
-/// Whether this process has a terminal to work at.
+/// Whether this process has a terminal to work at, and is not in the background there (tcgetpgrp(3)).
 pub(crate) fn has_terminal() -> bool {
-    rustix::termios::isatty(std::io::stdin()) && rustix::termios::isatty(std::io::stdout())
+    is_foreground() && rustix::termios::isatty(std::io::stdout())
+}
+
+fn is_foreground() -> bool {
+    let group = rustix::termios::tcgetpgrp(std::io::stdin());
+    group.is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Takes a terminal that is another job's from standard input: in a session of its own, a container would
+/// not be stopped when it reads there, and would take what is typed for that job.
+pub(crate) fn leave_terminal_of_others() -> Outcome {
+    if !rustix::termios::isatty(std::io::stdin()) || is_foreground() {
+        return Ok(());
+    }
+    let null = std::fs::File::open("/dev/null").doing("open /dev/null")?;
+    rustix::stdio::dup2_stdin(null).doing("close standard input")
 }
 
 /// Waits for a container, with its terminal connected to the caller's, if it has one.
 pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
     // Before there are threads, which would get them.
     let queue = block()?;
-    let relay = started.console.take().map(Relay::start).transpose()?;
+    let first = started.pid;
+    // The kernel does not end the first process of a container by a key, as it does others.
+    let on_key = move |group: Pid, signal: Signal| {
+        if group == first
+            && does_nothing_about(first, signal)
+            && let Err(error) = kill_process(rustix::process::getpid(), signal)
+        {
+            log::debug!("cannot pass a key on: {error}");
+        }
+    };
+    let relay = started.console.take();
+    let relay = relay
+        .map(|master| Relay::start(master, on_key))
+        .transpose()?;
     let status = wait(started.pid, &queue, relay.as_ref(), Some(started.pid));
     // What it printed last comes before the prompt of the caller's shell.
     if let (Some(relay), Ok(_)) = (relay, &status) {

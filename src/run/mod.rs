@@ -20,7 +20,7 @@ use rustix::process::{WaitOptions, waitpid};
 
 pub(crate) use args::RunArgs;
 use args::Userns;
-pub(crate) use attend::{PASSED_ON, has_terminal, with_terminal};
+pub(crate) use attend::{PASSED_ON, has_terminal, leave_terminal_of_others, with_terminal};
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::backend::Wish;
@@ -50,6 +50,7 @@ pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
 fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     // What the caller has open is not for the container.
     plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
+    leave_terminal_of_others()?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
     let caller = Caller {

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios};
+use rustix::process::{Pid, Signal};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
 use crate::failure::{Doing, Outcome};
 
@@ -21,7 +22,13 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Connects the master of a terminal. Signals must be blocked already, since threads are started.
-    pub(crate) fn start(master: OwnedFd) -> Outcome<Self> {
+    ///
+    /// `on_key` is called after a key was typed that sends a signal to the processes in the foreground there,
+    /// with the terminal's foreground process group and the signal.
+    pub(crate) fn start(
+        master: OwnedFd,
+        on_key: impl Fn(Pid, Signal) + Send + 'static,
+    ) -> Outcome<Self> {
         let master = File::from(master);
         let settings = rustix::termios::tcgetattr(std::io::stdin()).ok();
         if let Some(settings) = &settings {
@@ -37,7 +44,7 @@ impl Relay {
         };
         relay.resize();
         let (to, from) = (relay.copy()?, relay.copy()?);
-        spawn("plyfs-input", move || type_in(to))?;
+        spawn("plyfs-input", move || type_in(to, on_key))?;
         relay.output = Some(spawn("plyfs-output", move || print_out(from))?);
         Ok(relay)
     }
@@ -83,30 +90,46 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Outcome<JoinHandle
 }
 
 /// Until standard input ends; then the container's terminal gets its end-of-file character.
-fn type_in(mut master: File) {
+fn type_in(mut master: File, on_key: impl Fn(Pid, Signal)) {
     let mut buffer = [0; 8 << 10];
     let mut stdin = std::io::stdin().lock();
     loop {
         match stdin.read(&mut buffer) {
             Ok(0) => {
                 let end = rustix::termios::tcgetattr(master.as_fd());
-                let end = end.map_or(4, |set| {
-                    set.special_codes[rustix::termios::SpecialCodeIndex::VEOF]
-                });
+                let end = end.map_or(4, |set| set.special_codes[SpecialCodeIndex::VEOF]);
                 return drop(master.write_all(&[end]));
             }
             Ok(length) => {
-                if master
-                    .write_all(buffer.get(..length).unwrap_or_default())
-                    .is_err()
-                {
+                let typed = buffer.get(..length).unwrap_or_default();
+                let signal = signal_of(&master, typed);
+                if master.write_all(typed).is_err() {
                     return;
+                }
+                if let (Some(signal), Ok(group)) = (signal, rustix::termios::tcgetpgrp(&master)) {
+                    on_key(group, signal);
                 }
             }
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INTR) => {}
             Err(_) => return,
         }
     }
+}
+
+/// The signal that the terminal sends for what is typed (termios(3), ISIG).
+fn signal_of(master: &File, typed: &[u8]) -> Option<Signal> {
+    let settings = rustix::termios::tcgetattr(master).ok()?;
+    if !settings.local_modes.contains(LocalModes::ISIG) {
+        return None;
+    }
+    let keys = [
+        (SpecialCodeIndex::VINTR, Signal::INT),
+        (SpecialCodeIndex::VQUIT, Signal::QUIT),
+    ];
+    let key = keys
+        .into_iter()
+        .find(|(key, _)| typed.contains(&settings.special_codes[*key]));
+    key.map(|(_, signal)| signal)
 }
 
 /// Until nothing has the container's terminal open any more, which the kernel tells as an input/output error.
