@@ -126,8 +126,15 @@ fn namespaces_of(pid: i32) -> Outcome<UnshareFlags> {
         ("net", UnshareFlags::NEWNET),
     ] {
         let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}"));
-        let theirs = of(&pid.to_string());
-        let theirs = theirs.doing(format_args!("look at the namespaces of process {pid}"))?;
+        let theirs = match of(&pid.to_string()) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Failure::new(
+                    "the container is in a user namespace that cannot be entered from here; call plyfs exec \
+                     outside of \"plyfs unshare\", as the user who started the container",
+                ));
+            }
+            theirs => theirs.doing(format_args!("look at the namespaces of process {pid}"))?,
+        };
         if of("self").doing("look at namespaces")? != theirs {
             all |= flag;
         }
