@@ -281,6 +281,8 @@ int main(int count, char **words)
         pid_t child = fork();
         if (child == 0)
             execvp(words[2], words + 2);
+        /* As shells do, which what is typed is not for while a command runs. */
+        signal(SIGINT, SIG_IGN);
         int status;
         waitpid(child, &status, 0);
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
