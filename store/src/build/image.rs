@@ -181,7 +181,11 @@ impl Config {
                 entrypoint: &self.entrypoint,
                 cmd: &self.cmd,
                 working_dir: &self.working_dir,
-                volumes: self.volumes.iter().map(|place| (&**place, BTreeMap::new())).collect(),
+                volumes: self
+                    .volumes
+                    .iter()
+                    .map(|place| (&**place, BTreeMap::new()))
+                    .collect(),
                 labels: &self.labels,
             },
             rootfs: RootFsDocument {
