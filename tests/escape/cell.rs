@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use plyfs_store::Compression;
 use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
-use plyfs_store::{Compression, Digest};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::tree::{Facts, facts};
@@ -102,12 +102,20 @@ pub fn probe() -> Result<&'static Probe, &'static str> {
 fn build() -> Result<Probe, String> {
     let dir = tempfile::tempdir().unwrap();
     // Ordinary users, too, execute it.
-    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        dir.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
     let made = |options: &[&str], name: &str| {
         let path = dir.path().join(name);
         let mut cc = Command::new("cc");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/escape/probe.c");
-        cc.args(["-O1", "-w"]).args(options).arg("-o").arg(&path).arg(source);
+        cc.args(["-O1", "-w"])
+            .args(options)
+            .arg("-o")
+            .arg(&path)
+            .arg(source);
         match cc.output() {
             Ok(output) if output.status.success() => Ok(fs::read(&path).unwrap()),
             Ok(output) => Err(format!("cc cannot build it: {}", text(&output.stderr))),
@@ -233,8 +241,13 @@ impl Cell {
 
     pub fn command(&self, image: &str, options: &[&str], words: &[&str]) -> Command {
         let mark = format!("MARK={}", self.mark());
-        let mut command = self.world.plyfs(["run", "--backend", self.backend, "-e", &mark]);
-        command.args(options).arg(format!("{image}:test")).args(words);
+        let mut command = self
+            .world
+            .plyfs(["run", "--backend", self.backend, "-e", &mark]);
+        command
+            .args(options)
+            .arg(format!("{image}:test"))
+            .args(words);
         command
     }
 
@@ -272,11 +285,6 @@ impl Cell {
             assert!(start.elapsed() < LONG, "exec does not find the container");
         }
         running
-    }
-
-    /// The content of the program.
-    pub fn program(&self) -> Digest {
-        Digest::of(&fs::read(PLYFS).unwrap())
     }
 
     /// What is outside is as it was, nothing is mounted there, and no process of a container lives on.
@@ -321,7 +329,10 @@ fn left_over(word: &str) -> Option<String> {
         has(dir.join("cmdline")) || has(dir.join("environ"))
     })?;
     let arguments = fs::read(format!("/proc/{found}/cmdline")).unwrap_or_default();
-    Some(format!("process {found} ({})", text(&arguments).replace('\0', " ")))
+    Some(format!(
+        "process {found} ({})",
+        text(&arguments).replace('\0', " ")
+    ))
 }
 
 /// What no container may change.
@@ -349,7 +360,13 @@ impl Outside {
         let devices = ["null", "zero", "full", "random", "urandom", "tty"];
         let device = |name: &str| {
             let meta = fs::metadata(format!("/dev/{name}")).unwrap();
-            format!("{name} {:o} {} {} {}", meta.mode(), meta.uid(), meta.gid(), meta.rdev())
+            format!(
+                "{name} {:o} {} {} {}",
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.rdev()
+            )
         };
         let content = |path: &str| format!("{path} {:?}", fs::read(path).ok());
         let mut machine: Vec<String> = devices.into_iter().map(device).collect();

@@ -40,7 +40,11 @@ fn cve_2022_29162_no_capability_is_inheritable() {
         vec![("box", layer, Config::default())]
     };
     each(TEST, images, |cell| {
-        let users: &[&str] = if has_ids() { &["root", "joe"] } else { &["root"] };
+        let users: &[&str] = if has_ids() {
+            &["root", "joe"]
+        } else {
+            &["root"]
+        };
         let words = ["bash", "-c", STATUS];
         for user in users {
             let running = cell.idle(&["-u", user]);
@@ -52,7 +56,11 @@ fn cve_2022_29162_no_capability_is_inheritable() {
                 assert_eq!(set(&status, "CapAmb"), 0, "{status}");
                 assert_eq!(set(&status, "CapBnd") & !GRANTED, 0, "{status}");
                 if !field(&status, "Uid").starts_with('0') {
-                    assert_eq!(set(&status, "CapPrm") | set(&status, "CapEff"), 0, "{status}");
+                    assert_eq!(
+                        set(&status, "CapPrm") | set(&status, "CapEff"),
+                        0,
+                        "{status}"
+                    );
                 }
                 assert_eq!(field(&status, "Seccomp"), "2", "{status}");
             }
@@ -77,7 +85,9 @@ fn cve_2022_2989_the_group_is_among_the_groups() {
         return skip(TEST, "this user has no subordinate ids");
     }
     let images = |_: &_| {
-        let file = Entry::file("excluding", "secret").owner(0, 1001).mode(0o607);
+        let file = Entry::file("excluding", "secret")
+            .owner(0, 1001)
+            .mode(0o607);
         vec![("box", Layer::new([file]), Config::default())]
     };
     each(TEST, images, |cell| {
@@ -124,14 +134,25 @@ fn dangerous_calls_are_refused() {
 #[test]
 fn namespaces_are_the_container_s_own() {
     each_plain("namespaces_are_the_container_s_own", |cell| {
-        let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display().to_string();
+        let own = |name: &str| {
+            fs::read_link(format!("/proc/self/ns/{name}"))
+                .unwrap()
+                .display()
+                .to_string()
+        };
         let running = cell.idle(&["--network", "none"]);
         for name in ["cgroup", "ipc", "mnt", "pid", "uts", "net"] {
             let link = format!("/proc/self/ns/{name}");
             let words = ["probe", "readlink", &link];
-            for inside in [cell.run(&["--network", "none"], &words), cell.exec(&[], &words)] {
+            for inside in [
+                cell.run(&["--network", "none"], &words),
+                cell.exec(&[], &words),
+            ] {
                 let inside = inside.ok();
-                assert!(inside.starts_with(name) && inside.trim_end() != own(name), "{inside}");
+                assert!(
+                    inside.starts_with(name) && inside.trim_end() != own(name),
+                    "{inside}"
+                );
             }
         }
         running.stop();

@@ -20,7 +20,8 @@ fn a_signal_to_all_does_not_reach_the_caller() {
         let running = cell.idle(&[]);
         for target in ["0", "-1"] {
             // In a group of its own, since it would reach this program.
-            let script = "sleep 60 & job=$!; \"$@\"; echo \"ended\"; kill -0 $job && echo alive; kill $job";
+            let script =
+                "sleep 60 & job=$!; \"$@\"; echo \"ended\"; kill -0 $job && echo alive; kill $job";
             let kill = format!("kill -KILL -- {target}; kill -TERM -- {target}; exit 5");
             let run = cell.command("box", &[], &["bash", "-c", &kill]);
             let init = cell.command("box", &["--init"], &["bash", "-c", &kill]);
@@ -100,7 +101,10 @@ fn nothing_is_typed_into_the_caller_s_terminal() {
             let mut terminal = Terminal::open();
             let mut child = terminal.command(&command).spawn().unwrap();
             let printed = terminal.printed_until("done");
-            for line in printed.lines().filter(|line| !line.is_empty() && *line != "done") {
+            for line in printed
+                .lines()
+                .filter(|line| !line.is_empty() && *line != "done")
+            {
                 assert!(!line.trim_end().ends_with(" ok"), "{command:?}: {printed}");
             }
             assert!(child.wait().unwrap().success());
@@ -118,7 +122,10 @@ fn a_container_has_a_terminal_of_its_own() {
         let running = cell.idle(&[]);
         let words = ["probe", "tty"];
         assert_eq!(cell.run(&["-t"], &words).ok().trim_end(), "/dev/pts/0");
-        assert_eq!(cell.run(&["--init", "-it"], &words).ok().trim_end(), "/dev/pts/0");
+        assert_eq!(
+            cell.run(&["--init", "-it"], &words).ok().trim_end(),
+            "/dev/pts/0"
+        );
         assert_eq!(cell.exec(&["-t"], &words).ok().trim_end(), "/dev/pts/0");
         assert_eq!(cell.run(&[], &words).ok(), "not a tty\n");
         running.stop();
@@ -135,7 +142,12 @@ fn a_container_has_a_terminal_of_its_own() {
 #[test]
 fn a_program_without_handlers_is_ended_by_signals() {
     each_plain("a_program_without_handlers_is_ended_by_signals", |cell| {
-        for (signal, number) in [(Signal::HUP, 1), (Signal::INT, 2), (Signal::QUIT, 3), (Signal::TERM, 15)] {
+        for (signal, number) in [
+            (Signal::HUP, 1),
+            (Signal::INT, 2),
+            (Signal::QUIT, 3),
+            (Signal::TERM, 15),
+        ] {
             for options in [&[][..], &["--init"]] {
                 let running = cell.idle(options);
                 running.signal(signal);
