@@ -47,9 +47,13 @@ pub(super) fn make(root: &Root) -> Outcome {
         Err(Errno::NOENT) => return Ok(()),
         found => found.doing("open /dev in the container")?,
     };
+    // With their modes from the beginning: where /dev is a directory that another container has too, a name
+    // may lead elsewhere before its mode could be set (CVE-2026-88264).
+    let umask = rustix::process::umask(Mode::empty());
     for (name, major, minor) in DEVICES {
         make_device(&dev, name, major, minor)?;
     }
+    rustix::process::umask(umask);
     for (to, name) in LINKS {
         match rustix::fs::symlinkat(to, &dev, name) {
             // A mount of the user's.
@@ -66,17 +70,15 @@ fn make_device(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Outcome {
     let device = rustix::fs::makedev(major, minor);
     let mode = Mode::from_raw_mode(0o666);
     match rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device) {
-        Ok(()) => {
-            return rustix::fs::chmodat(dev, name, mode, rustix::fs::AtFlags::empty()).doing(doing);
-        }
-        Err(Errno::EXIST) => return Ok(()),
+        Ok(()) | Err(Errno::EXIST) => return Ok(()),
         Err(Errno::PERM) => {}
         Err(errno) => return Err(errno).doing(doing),
     }
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    rustix::fs::openat(dev, name, flags, mode).doing(&doing)?;
-    let place = rustix::fs::openat(dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let place = place.doing(&doing)?;
+    let place = match rustix::fs::openat(dev, name, flags, mode) {
+        Err(Errno::EXIST) => return Ok(()),
+        made => made.doing(&doing)?,
+    };
     let shown = of_machine(name, major, minor)?;
     attach(&shown, &place).doing(doing)
 }

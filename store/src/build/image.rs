@@ -24,6 +24,8 @@ pub struct Config {
     pub working_dir: String,
     /// Whom it is run as; empty for root.
     pub user: String,
+    /// Places of volumes.
+    pub volumes: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// What the image is for; otherwise for this machine.
@@ -40,6 +42,7 @@ impl Default for Config {
             cmd: Vec::new(),
             working_dir: String::new(),
             user: String::new(),
+            volumes: Vec::new(),
             labels: BTreeMap::new(),
             platform: Platform::host(),
             created: Timestamp::default(),
@@ -73,6 +76,8 @@ struct ExecDocument<'a> {
     cmd: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
     working_dir: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    volumes: BTreeMap<&'a str, BTreeMap<(), ()>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
 }
@@ -176,6 +181,11 @@ impl Config {
                 entrypoint: &self.entrypoint,
                 cmd: &self.cmd,
                 working_dir: &self.working_dir,
+                volumes: self
+                    .volumes
+                    .iter()
+                    .map(|place| (&**place, BTreeMap::new()))
+                    .collect(),
                 labels: &self.labels,
             },
             rootfs: RootFsDocument {
