@@ -45,7 +45,7 @@ find /proc /sys -maxdepth 2 ! -path '/proc/[0-9]*' 2>/dev/null | while read -r p
         [ -n "$(ls -A $path 2>/dev/null)" ] && echo "readable $path yes"
     else case $path in
         */kmsg|*/kcore) ;;
-        *) [ -n "$(head -c 1 $path 2>/dev/null | od)" ] && echo "readable $path yes";;
+        *) [ $(head -c 1 $path 2>/dev/null | wc -c) != 0 ] && echo "readable $path yes";;
     esac; fi
 done
 head -c 1 /proc/kcore >/dev/null 2>&1 && [ -s /proc/kcore ] && echo "readable /proc/kcore yes"
@@ -150,6 +150,7 @@ fn a_container_is_as_closed_as_one_of_podman() {
         (["--security-opt", "seccomp=unconfined"], "status Seccomp"),
         (["--security-opt", "unmask=ALL"], "mount /proc/sys"),
         (["--security-opt", "unmask=ALL"], "readable /sys/firmware"),
+        (["--security-opt", "unmask=ALL"], "readable /proc/keys"),
         (["--security-opt", "unmask=ALL"], "writable /proc/sys/"),
         (["-e", "SECRET"], "environment SECRET"),
     ] {

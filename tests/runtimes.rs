@@ -301,6 +301,12 @@ fn a_kept_container_has_its_own_changes_alone() {
     );
 }
 
+/// Whether the caller is an ordinary user with subordinate ids, who can keep the own id in a container.
+fn keeps_ids() -> bool {
+    let map = succeed(&mut plyfs(["unshare", "cat", "/proc/self/uid_map"]));
+    !rustix::process::geteuid().is_root() && map.lines().count() > 1
+}
+
 /// The container is no child of plyfs, and ends with it all the same.
 #[test]
 fn a_killed_run_leaves_nothing() {
@@ -308,8 +314,12 @@ fn a_killed_run_leaves_nothing() {
         let mark = world.path("").display().to_string();
         let text =
             format!(": {mark}; sh -c ': {mark}; while :; do sleep 1; done' & echo ready; wait");
-        for wait in [true, false] {
-            let mut running = Background::start(&mut script(world, options, &text), &mark);
+        let mut ways = vec![(true, options.to_vec()), (false, options.to_vec())];
+        if keeps_ids() {
+            ways.push((true, with(options, &["--userns", "keep-id"])));
+        }
+        for (wait, options) in ways {
+            let mut running = Background::start(&mut script(world, &options, &text), &mark);
             running.wait_for_line("ready");
             if wait {
                 wait_until_known(world);

@@ -72,7 +72,7 @@ pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
     let relay = relay
         .map(|master| Relay::start(master, on_key))
         .transpose()?;
-    let status = wait(started.pid, &queue, relay.as_ref(), Some(started.pid));
+    let status = wait(first, first, &queue, relay.as_ref(), Some(first));
     // What it printed last comes before the prompt of the caller's shell.
     if let (Some(relay), Ok(_)) = (relay, &status) {
         relay.finish();
@@ -80,9 +80,10 @@ pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
     status
 }
 
-/// Waits for another runtime, which passes signals on by itself to the first process of a container.
-pub(crate) fn attend(runtime: Pid, first: Option<Pid>) -> Outcome<u8> {
-    wait(runtime, &block()?, None, first)
+/// Waits for a child that ends with another runtime, which passes signals on by itself to the first process
+/// of a container.
+pub(crate) fn attend(child: Pid, runtime: Pid, first: Option<Pid>) -> Outcome<u8> {
+    wait(child, runtime, &block()?, None, first)
 }
 
 fn block() -> Outcome<SignalQueue> {
@@ -91,10 +92,16 @@ fn block() -> Outcome<SignalQueue> {
     SignalQueue::block(&signals).doing("wait for signals")
 }
 
-/// Waits for a child, and passes signals on to it. One that would end a process, and for which the first
+/// Waits for a child, and passes signals on to `receiver`. One that would end a process, and for which the first
 /// process of the container has no handler, is not delivered there by the kernel (pid_namespaces(7)): that
 /// process is killed, and the exit status is that of the signal.
-fn wait(child: Pid, queue: &SignalQueue, relay: Option<&Relay>, first: Option<Pid>) -> Outcome<u8> {
+fn wait(
+    child: Pid,
+    receiver: Pid,
+    queue: &SignalQueue,
+    relay: Option<&Relay>,
+    first: Option<Pid>,
+) -> Outcome<u8> {
     let mut ended_by = None;
     loop {
         // Before waiting: it may have ended before its signal was blocked.
@@ -121,7 +128,7 @@ fn wait(child: Pid, queue: &SignalQueue, relay: Option<&Relay>, first: Option<Pi
                 ended_by = u8::try_from(received.as_raw()).ok();
                 kill_process(first, Signal::KILL)
             }
-            None => kill_process(child, received),
+            None => kill_process(receiver, received),
         };
         match sent {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}

@@ -11,15 +11,19 @@ use std::time::Duration;
 
 use oci_spec::runtime::Spec;
 use plyfs_sys::process::{Fork, fork};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Access;
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+use rustix::process::{
+    Gid, Pid, PidfdFlags, Signal, Uid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid,
+};
 use rustix::thread::UnshareFlags;
 
-use super::{CANNOT_RUN, NOT_FOUND, NOT_STARTED, adapt};
+use super::{CANNOT_RUN, NOT_FOUND, NOT_STARTED, adapt, exit_status};
 use crate::failure::{Doing, Failure, Outcome, reason};
-use crate::namespace;
+use crate::{namespace, output};
 
 /// How often something is tried that another process has to be ready for, and how long it waits between.
 const TRIES: usize = 100;
@@ -68,6 +72,10 @@ impl Bundle {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.runtime.path);
+        // crun takes another user for one without power, and makes a user namespace of its own.
+        if !rustix::process::geteuid().is_root() {
+            command.uid(0).gid(0);
+        }
         // Control groups are left as they are, as by the runtime inside. Only crun can be told so; the
         // others do so by themselves where they may not change them.
         if self.runtime.is_crun {
@@ -171,81 +179,136 @@ fn path_of(runtime: &Path) -> Outcome<PathBuf> {
 }
 
 /// Has another runtime run a container, and waits for it. `started` gets the container's first process, if
-/// the runtime tells it; what it returns is kept until the end. `attend` gets the process of the runtime and
-/// the container's.
+/// the runtime tells it; what it returns is kept until the end. `attend` gets the process to wait for, that of
+/// the runtime, and the container's.
 pub(crate) fn run<T>(
     bundle: &Bundle,
     started: impl FnOnce(Option<Pid>) -> T,
-    attend: impl FnOnce(Pid, Option<Pid>) -> Outcome<u8>,
+    attend: impl FnOnce(Pid, Pid, Option<Pid>) -> Outcome<u8>,
 ) -> Outcome<u8> {
     if bundle.runtime.is_crun {
         unify_cgroups()?;
     }
-    let parent = rustix::process::getpid();
-    let heir = Heir::start(bundle)?;
-    let runs = match fork().doing("start the runtime")? {
-        Fork::Parent(pid) => pid,
-        Fork::Child => {
-            drop(heir);
-            let failure = execute(bundle, parent);
-            drop(failure);
-            std::process::exit(NOT_FOUND.into());
-        }
-    };
-    let first = first_process(bundle, runs);
+    let keeper = Keeper::start(bundle)?;
+    let first = first_process(bundle, keeper.pid);
     let _kept = started(first);
-    let status = attend(runs, first);
+    let status = attend(keeper.pid, keeper.runtime, first);
     let status = match (status, bundle.complaint()) {
         (Ok(1..), Some(complaint)) => Err(complaint),
         (status, _) => status,
     };
-    // Nothing is left of one that ended well, and the heir finds nothing to do.
+    // Nothing is left of one that ended well.
     bundle.delete();
-    heir.dismiss()?;
     status
 }
 
-/// A process that removes the container if this one is killed: the container is no child of it.
-struct Heir {
+/// A process between this one and the runtime, which ends with the runtime's exit status. If this process is
+/// killed it ends the runtime and the container: a runtime that is killed leaves the container behind, and
+/// may not have written down yet that there is one.
+struct Keeper {
     pid: Pid,
+    /// Its child.
+    runtime: Pid,
     /// Closed when this process ends.
-    will: OwnedFd,
+    _bond: OwnedFd,
 }
 
-impl Heir {
+impl Keeper {
     fn start(bundle: &Bundle) -> Outcome<Self> {
-        let (wait, will) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
+        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing("make a pipe");
+        let (bond, end_of_bond) = pipe()?;
+        let (listen, tell) = pipe()?;
         match fork().doing("start a process")? {
-            Fork::Parent(pid) => Ok(Self { pid, will }),
+            Fork::Parent(pid) => {
+                drop(tell);
+                let mut number = [0; 4];
+                let read = File::from(listen).read_exact(&mut number);
+                let runtime = Pid::from_raw(i32::from_ne_bytes(number));
+                let runtime = runtime.filter(|_| read.is_ok());
+                let runtime = runtime.ok_or_else(|| Failure::new("cannot start the runtime"))?;
+                Ok(Self {
+                    pid,
+                    runtime,
+                    _bond: end_of_bond,
+                })
+            }
             Fork::Child => {
-                drop(will);
-                // Signals to the caller's process group, as of Ctrl-C, are not for it.
-                let away = rustix::process::setsid().is_ok();
-                let told = File::from(wait).read(&mut [0]).is_ok_and(|count| count > 0);
-                if away && !told {
-                    // The runtime is killed by the kernel, perhaps before the container is there.
-                    for _ in 0..TRIES {
-                        if bundle.delete() {
-                            break;
-                        }
-                        std::thread::sleep(PAUSE);
-                    }
-                }
-                std::process::exit(0);
+                drop((listen, end_of_bond));
+                let status = keep(bundle, bond, tell).unwrap_or_else(|failure| {
+                    output::complain(&failure);
+                    NOT_STARTED
+                });
+                std::process::exit(status.into());
             }
         }
     }
+}
 
-    fn dismiss(self) -> Outcome {
-        const DOING: &str = "end the process that would clean up";
-        rustix::io::write(&self.will, b"x").doing(DOING)?;
-        waitpid(Some(self.pid), WaitOptions::empty()).doing(DOING)?;
-        Ok(())
+/// Starts the runtime, tells its process, and waits for it or for the end of the bond.
+fn keep(bundle: &Bundle, bond: OwnedFd, tell: OwnedFd) -> Outcome<u8> {
+    const DOING: &str = "wait for the runtime";
+    // Who loses a parent between here and the container becomes a child of this process.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing(DOING)?;
+    let parent = rustix::process::getpid();
+    let runtime = match fork().doing("start the runtime")? {
+        Fork::Parent(pid) => pid,
+        Fork::Child => {
+            if let Err(failure) = execute(bundle, parent) {
+                output::complain(&failure);
+            }
+            std::process::exit(NOT_STARTED.into());
+        }
+    };
+    let number = runtime.as_raw_nonzero().get().to_ne_bytes();
+    rustix::io::write(&tell, &number).doing(DOING)?;
+    drop(tell);
+    // What a terminal sends to the caller's process group is not for this process.
+    rustix::process::setsid().doing(DOING)?;
+    let ended = rustix::process::pidfd_open(runtime, PidfdFlags::empty()).doing(DOING)?;
+    let mut either = [
+        PollFd::new(&ended, PollFlags::IN),
+        PollFd::new(&bond, PollFlags::IN),
+    ];
+    rustix::io::retry_on_intr(|| poll(&mut either, None)).doing(DOING)?;
+    if either[0].revents().is_empty() {
+        rustix::process::kill_process(runtime, Signal::KILL).doing("end the runtime")?;
+        end_children(DOING)?;
+        bundle.delete();
+        return Ok(NOT_STARTED);
+    }
+    let status = waitpid(Some(runtime), WaitOptions::empty()).doing(DOING)?;
+    Ok(status.map_or(NOT_STARTED, |(_, status)| exit_status(status)))
+}
+
+/// Kills all children, with those that become such by that.
+fn end_children(doing: &str) -> Outcome {
+    loop {
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        for child in children.doing(doing)?.split_whitespace() {
+            if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
+                // One that has ended is still to be waited for.
+                if let Err(errno) = rustix::process::kill_process(child, Signal::KILL) {
+                    log::debug!("cannot end a process of the runtime: {errno}");
+                }
+            }
+        }
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(errno).doing(doing),
+        }
     }
 }
 
 /// Becomes the runtime, which ends with the process that attends to it.
 fn execute(bundle: &Bundle, parent: Pid) -> Outcome {
+    if !rustix::process::geteuid().is_root() {
+        const DOING: &str = "become root of the namespace to start another runtime";
+        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).doing(DOING)?;
+        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).doing(DOING)?;
+    }
+    // A change of ids would undo it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing("bind the runtime to its parent")?;
     if rustix::process::getppid() != Some(parent) {
@@ -258,7 +321,7 @@ fn execute(bundle: &Bundle, parent: Pid) -> Outcome {
 }
 
 /// The first process of a container, once the runtime knows it (`state`, runtime.md).
-fn first_process(bundle: &Bundle, runs: Pid) -> Option<Pid> {
+fn first_process(bundle: &Bundle, keeper: Pid) -> Option<Pid> {
     for _ in 0..TRIES {
         let said = bundle
             .command()
@@ -272,7 +335,7 @@ fn first_process(bundle: &Bundle, runs: Pid) -> Option<Pid> {
         if let Some(pid) = pid.filter(|pid| *pid > 0) {
             return Pid::from_raw(i32::try_from(pid).ok()?);
         }
-        let ended = waitid(WaitId::Pid(runs), ENDED);
+        let ended = waitid(WaitId::Pid(keeper), ENDED);
         if !matches!(ended, Ok(None)) {
             return None;
         }
