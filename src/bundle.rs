@@ -1,6 +1,7 @@
 //! `plyfs bundle`: a directory that any OCI runtime takes (runtime specification, bundle.md).
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 
@@ -68,7 +69,9 @@ pub(crate) fn bundle(args: &BundleArgs, store: Option<&Path>) -> Outcome {
 /// Makes the directory; whether it was there.
 fn prepare(dir: &Path) -> Outcome<bool> {
     let shown = dir.display();
-    let was_there = match std::fs::create_dir(dir) {
+    // Set-uid programs of the image work below it, and are not for other users of this machine.
+    let created = std::fs::DirBuilder::new().mode(0o700).create(dir);
+    let was_there = match created {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let mut entries = std::fs::read_dir(dir).doing(format_args!("list {shown}"))?;
             if entries.next().is_some() {
