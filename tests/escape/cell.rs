@@ -234,6 +234,12 @@ impl Cell {
         outside(&self.world)
     }
 
+    /// Whether an image with devices can be served: an ordinary user's are records, which the kernel's
+    /// overlay does not read.
+    pub fn can_have_devices(&self) -> bool {
+        self.backend == "fuse" || is_root()
+    }
+
     /// A word that every process of this cell has among its arguments or in its environment.
     pub fn mark(&self) -> String {
         self.world.path("").display().to_string()
