@@ -1,4 +1,5 @@
-//! The sealed copy of this program, on its way into a container.
+//! This program, executed once more where nothing can change it ([`super::sealed`]), on its way into a
+//! container.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
