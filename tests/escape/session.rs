@@ -59,8 +59,8 @@ impl Terminal {
     }
 
     /// A command whose standard input and output are the terminal, in a session of which it is the terminal.
-    fn command(&self, command: &Command) -> Command {
-        let mut caller = Command::new(&probe().unwrap().path);
+    fn command(&self, cell: &Cell, command: &Command) -> Command {
+        let mut caller = cell.probe();
         caller.arg("with-terminal").arg(command.get_program());
         caller.args(command.get_args());
         let end = || Stdio::from(self.slave.try_clone().unwrap());
@@ -99,7 +99,7 @@ fn nothing_is_typed_into_the_caller_s_terminal() {
             exec,
         ] {
             let mut terminal = Terminal::open();
-            let mut child = terminal.command(&command).spawn().unwrap();
+            let mut child = terminal.command(cell, &command).spawn().unwrap();
             let printed = terminal.printed_until("done");
             for line in printed
                 .lines()
@@ -132,7 +132,7 @@ fn a_container_has_a_terminal_of_its_own() {
         // What the caller's terminal is called means nothing inside.
         let mut terminal = Terminal::open();
         let command = cell.command("box", &["-i"], &words);
-        let mut child = terminal.command(&command).spawn().unwrap();
+        let mut child = terminal.command(cell, &command).spawn().unwrap();
         assert!(terminal.printed_until("\n").starts_with("/dev/pts/0"));
         assert!(child.wait().unwrap().success());
     });
@@ -164,7 +164,7 @@ fn a_program_without_handlers_is_ended_by_ctrl_c() {
         for options in [&["--tty=false"][..], &["--init", "-t"]] {
             let mut terminal = Terminal::open();
             let command = cell.command("box", options, &["probe", "pause"]);
-            let mut child = terminal.command(&command).spawn().unwrap();
+            let mut child = terminal.command(cell, &command).spawn().unwrap();
             terminal.printed_until("ready");
             terminal.master.write_all(b"\x03").unwrap();
             let start = Instant::now();
