@@ -29,8 +29,7 @@ const CONFIG: &str = "config.json";
 #[derive(Debug, Args)]
 #[command(
     override_usage = "plyfs bundle [OPTIONS] IMAGE|CONTAINER DIR [COMMAND [ARGUMENTS...]]",
-    after_help = "Examples:\n  \
-    plyfs bundle alpine /tmp/box && crun run --bundle /tmp/box box; plyfs umount /tmp/box"
+    after_help = crate::manual::examples("bundle")
 )]
 pub(crate) struct BundleArgs {
     #[command(flatten)]

@@ -18,9 +18,7 @@ use crate::{live, stack, storage};
 /// It has what the container's own command has: namespaces, user, environment, capabilities and the filter
 /// of system calls. Exit statuses are those of plyfs run.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    plyfs exec -it web sh\n  \
-    plyfs exec -u root web cat /etc/shadow")]
+#[command(after_help = crate::manual::examples("exec"))]
 pub(crate) struct ExecArgs {
     /// Give standard input to the command, which is so in any case
     #[arg(short, long)]

@@ -21,6 +21,7 @@ mod import;
 mod inspect;
 mod live;
 mod logger;
+mod manual;
 mod mount;
 mod mounting;
 mod namespace;

@@ -11,6 +11,16 @@ use std::process::Command;
 
 use support::*;
 
+/// The commands whose pages have all sections that a reader of man-pages(7) expects.
+const WITH_ALL_SECTIONS: [&str; 7] = ["run", "exec", "bundle", "stop", "kill", "ps", "umount"];
+const SECTIONS: [&str; 5] = [
+    "EXIT STATUS",
+    "ENVIRONMENT",
+    "FILES",
+    "EXAMPLES",
+    "SEE ALSO",
+];
+
 fn make(target: &str, dest: &Path) -> Command {
     let mut command = Command::new("make");
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -63,6 +73,11 @@ fn everything_is_installed_and_taken_away_again() {
         let page = at(&format!("share/man/man1/plyfs-{command}.1"));
         let page = fs::read_to_string(page).unwrap();
         assert!(page.contains("DESCRIPTION"), "{page}");
+        if WITH_ALL_SECTIONS.contains(command) {
+            let titles = page.lines().filter_map(|line| line.strip_prefix(".SH "));
+            let titles: Vec<&str> = titles.map(|title| title.trim_matches('"')).collect();
+            assert!(titles.ends_with(&SECTIONS), "{command}: {titles:?}");
+        }
         for shell in [
             "bash-completion/completions/plyfs",
             "zsh/site-functions/_plyfs",

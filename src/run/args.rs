@@ -18,11 +18,7 @@ use crate::oci::options::ContainerOptions;
 #[command(
     override_usage = "plyfs run [OPTIONS] IMAGE [COMMAND [ARGUMENTS...]]\n       \
     plyfs run [OPTIONS] --container NAME [COMMAND [ARGUMENTS...]]",
-    after_help = "Examples:\n  \
-    plyfs run -it debian:bookworm bash\n  \
-    plyfs run -v ./src:/src -w /src golang:1 go build\n  \
-    plyfs run --container work debian:bookworm apt-get update\n  \
-    plyfs run --runtime crun --read-only alpine id"
+    after_help = crate::manual::examples("run")
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]
