@@ -49,6 +49,8 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
             let container = container.ok_or_else(|| Failure::new("no container was given"))?;
             let namespaces = UnshareFlags::from_bits_retain(*namespaces);
             join::enter(&container, namespaces, &mut report)?;
+            // What binds a process to its parent is not its child's (prctl(2)).
+            bond.tie()?;
             join::prepare(process, user.as_deref(), socket)
         }
     });

@@ -194,3 +194,30 @@ fn ps_shows_a_running_container_without_a_name() {
         running.stop();
     });
 }
+
+/// A container whose first process has moved to namespaces of its own, where it can mount what it likes, does
+/// not hold up `exec`, nor lead it outside.
+#[test]
+fn exec_enters_no_trap_of_the_first_process() {
+    each_plain("exec_enters_no_trap_of_the_first_process", |cell| {
+        let mut running = cell.start(&[], &["probe", "leave"]);
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut running.output, &mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        for options in [
+            &[][..],
+            &["-u", "0"],
+            &["-u", "joe"],
+            &["-t", "-u", "root"],
+            &["-w", "/proc/self/fd"],
+        ] {
+            let outside = cell.outside().display().to_string();
+            let said = cell.exec(
+                options,
+                &["bash", "-c", "[[ -e $0/canary ]] && echo out", &outside],
+            );
+            assert!(!said.out.contains("out"), "{options:?}: {said:?}");
+        }
+        running.stop();
+    });
+}
