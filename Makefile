@@ -28,7 +28,7 @@ ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 INSTALL ?= install
-DOCS = README.md SEMANTICS.md CHANGELOG.md $(wildcard docs/*.md)
+DOCS = README.md SECURITY.md SEMANTICS.md CHANGELOG.md $(wildcard docs/*.md)
 
 .PHONY: all install uninstall release
 

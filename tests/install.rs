@@ -92,7 +92,7 @@ fn everything_is_installed_and_taken_away_again() {
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     let documents = at("share/doc/plyfs");
-    for page in ["podman", "buildah", "docker", "containerd"] {
+    for page in ["containers", "podman", "buildah", "docker", "containerd"] {
         assert!(documents.join(page).with_extension("md").exists(), "{page}");
     }
 
