@@ -24,7 +24,7 @@ pub(crate) enum Personality {
     FuseOverlayfs,
     /// A helper of mount(8).
     MountHelper,
-    /// What starts a container, in a sealed copy of this program.
+    /// What starts a container, executed by plyfs itself.
     Container,
 }
 

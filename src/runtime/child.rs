@@ -1,4 +1,5 @@
-//! The sealed copy of this program, on its way into a container.
+//! This program, executed once more where nothing can change it ([`super::sealed`]), on its way into a
+//! container.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -48,6 +49,8 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
             let container = container.ok_or_else(|| Failure::new("no container was given"))?;
             let namespaces = UnshareFlags::from_bits_retain(*namespaces);
             join::enter(&container, namespaces, &mut report)?;
+            // What binds a process to its parent is not its child's (prctl(2)).
+            bond.tie()?;
             join::prepare(process, user.as_deref(), socket)
         }
     });

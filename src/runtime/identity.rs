@@ -3,7 +3,7 @@
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::bond::Bond;
@@ -20,6 +20,9 @@ pub(super) fn take(process: &Process, bond: &Bond) -> Outcome {
     take_ids(process.user())?;
     rustix::thread::set_keep_capabilities(false).doing("keep capabilities")?;
     bond.tie()?;
+    // With fs.suid_dumpable=1 another id lets others look into this process again (proc(5)).
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing("hide from other processes")?;
     let capabilities = CapabilitySets {
         effective: sets.effective,
         permitted: sets.permitted,

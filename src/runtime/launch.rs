@@ -74,7 +74,7 @@ fn launch(
     namespaces: UnshareFlags,
     container: Option<&OwnedFd>,
 ) -> Outcome<Started> {
-    let program = sealed::copy_of_this_program()?;
+    let program = sealed::this_program()?;
     let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing("make a pipe");
     let (bond, end_of_bond) = pipe()?;
     let (listen, report) = pipe()?;
@@ -120,7 +120,7 @@ fn launch(
     })
 }
 
-/// Becomes the sealed copy. Returns only why it could not.
+/// Executes this program once more. Returns only why it could not.
 fn execute<'f>(
     program: &OwnedFd,
     order: &OwnedFd,

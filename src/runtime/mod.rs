@@ -3,10 +3,10 @@
 //! Nothing here knows images, options of the command line or the store. A container is started in three
 //! steps, so that nothing of the caller is within its reach:
 //!
-//! 1. [`launch`]: the caller starts a child in a new pid namespace, which executes a sealed copy of this
-//!    program ([`sealed`]) with an empty environment. It inherits standard input, output and error, and
-//!    the pipes of an [`order`].
-//! 2. [`child`]: the copy makes the other namespaces, mounts ([`mounts`], [`devices`], [`hide`]), makes the
+//! 1. [`launch`]: the caller starts a child in a new pid namespace, which executes this program from where
+//!    nothing can change it ([`sealed`]), with an empty environment. It inherits standard input, output and
+//!    error, and the pipes of an [`order`].
+//! 2. [`child`]: the child makes the other namespaces, mounts ([`mounts`], [`devices`], [`hide`]), makes the
 //!    image its root and closes everything else. The image is not trusted: a path in it is resolved below
 //!    its root by openat2(2) ([`root`]), and what is mounted goes to a descriptor, not to a path.
 //! 3. [`program`]: with no descriptor of the machine left it changes to the working directory, filters

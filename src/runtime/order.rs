@@ -1,4 +1,4 @@
-//! What the caller tells the sealed copy of this program: a document in memory, and descriptors.
+//! What the caller tells this program in the container: a document in memory, and descriptors.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Doing, Outcome};
 
-/// An order to the sealed copy. Descriptors are numbers that it inherits.
+/// An order. Descriptors are numbers that it inherits.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) task: Task,

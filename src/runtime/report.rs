@@ -1,4 +1,4 @@
-//! How the sealed copy of this program tells the caller what became of a container: over a pipe, since its
+//! How the process in a container tells the caller what became of a container: over a pipe, since its
 //! standard error is the container's. The pipe closes when the program is executed.
 
 use std::fs::File;
@@ -19,7 +19,7 @@ enum Line {
     Failure { message: String, status: u8 },
 }
 
-/// The end of the sealed copy.
+/// The end of the process in the container.
 pub(super) struct Report(File);
 
 impl Report {

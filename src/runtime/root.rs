@@ -126,7 +126,17 @@ impl Root {
                 "cannot read {shown} in the container: it is no regular file"
             )));
         }
-        let file = File::open(proc_path(&found)).doing(&doing)?;
+        // Not by its link of /proc, which in a container that was entered is whatever that mounted there,
+        // and without waiting, since it may be a pipe by now.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = self.open_at(path, flags, Links::Follow).doing(&doing)?;
+        let opened = rustix::fs::fstat(&file).doing(&doing)?;
+        if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+            return Err(Failure::new(format_args!(
+                "cannot read {shown} in the container: it changes"
+            )));
+        }
+        let file = File::from(file);
         let mut content = Vec::new();
         file.take(limit + 1)
             .read_to_end(&mut content)

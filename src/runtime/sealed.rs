@@ -1,22 +1,61 @@
-//! A copy of this program in memory that nothing can change.
+//! This program as a container may reach it: where nothing can change it.
 //!
 //! A container reaches the program that starts it as `/proc/self/exe`: an image whose entrypoint is a script
 //! with that interpreter executes it once more, inside, and could then write to its file (CVE-2019-5736).
-//! What it reaches here is a sealed copy that is in no directory.
+//! What it reaches here is one of two, as with crun and runc:
+//!
+//! - a mount of the file that is read-only, and in no mount namespace, so that nothing in the container can
+//!   change its attributes (mount_setattr(2) takes only mounts of one's own namespace);
+//! - where no mount can be made, a sealed copy in memory. It takes as long as the rest of a start.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use plyfs_sys::mount::{Change, change};
+use rustix::fs::{CWD, MemfdFlags, SealFlags};
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::failure::{Doing, Failure, Outcome};
 
-/// Makes a sealed copy of this program (memfd_create(2), `F_ADD_SEALS`).
+/// This program, to be executed by its descriptor.
 ///
 /// # Errors
-/// If the kernel refuses to execute from memory (`vm.memfd_noexec=2`).
-pub(super) fn copy_of_this_program() -> Outcome<OwnedFd> {
+/// If no mount can be made of it, and the kernel refuses to execute from memory (`vm.memfd_noexec=2`).
+pub(super) fn this_program() -> Outcome<OwnedFd> {
+    match read_only_mount() {
+        Ok(mount) => Ok(mount),
+        Err(errno) => {
+            log::debug!("no read-only mount of this program: {errno}; copying it");
+            copy()
+        }
+    }
+}
+
+/// A mount of this program's file that is nowhere.
+fn read_only_mount() -> rustix::io::Result<OwnedFd> {
+    const PROGRAM: &str = "/proc/self/exe";
+    // By its name: what the link itself leads to is in the mount namespace in which it was executed.
+    let path = rustix::fs::readlink(PROGRAM, Vec::new())?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(CWD, path.as_c_str(), flags)?;
+    let (found, wanted) = (rustix::fs::fstat(&mount)?, rustix::fs::stat(PROGRAM)?);
+    if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino) {
+        // It was replaced, or is hidden by a mount.
+        return Err(Errno::STALE);
+    }
+    let restricted = Change {
+        read_only: Some(true),
+        nosuid: Some(true),
+        nodev: Some(true),
+        noexec: None,
+    };
+    change(mount.as_fd(), restricted, false)?;
+    Ok(mount)
+}
+
+/// A sealed copy of this program (memfd_create(2), `F_ADD_SEALS`).
+fn copy() -> Outcome<OwnedFd> {
     let program = File::open("/proc/self/exe").doing("open this program")?;
     let length = program.metadata().doing("examine this program")?.len();
     let copy = make()?;
@@ -48,5 +87,31 @@ fn make() -> Outcome<OwnedFd> {
              (sysctl(8)); set it to 1 or 0, or give another runtime (--runtime)",
         )),
         other => other.doing("copy this program into memory"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn nothing_can_be_written_to_a_copy() {
+        let mut copy = File::from(copy().unwrap());
+        let error = copy.write(b"x").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn nothing_can_be_written_to_a_mount() {
+        // Who may not mount has the copy.
+        if let Ok(mount) = read_only_mount() {
+            let path = super::super::root::proc_path(&mount);
+            // Opening it for writing would fail as it is: it is being executed.
+            let permissions = std::fs::metadata(&path).unwrap().permissions();
+            let error = std::fs::set_permissions(path, permissions).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -88,9 +88,6 @@ pub fn finish(command: &mut Command) -> Said {
 pub struct Probe {
     pub program: Vec<u8>,
     pub library: Vec<u8>,
-    /// The program, for the caller's side.
-    pub path: PathBuf,
-    _dir: tempfile::TempDir,
 }
 
 /// Builds them once. An error says why there are none.
@@ -101,12 +98,6 @@ pub fn probe() -> Result<&'static Probe, &'static str> {
 
 fn build() -> Result<Probe, String> {
     let dir = tempfile::tempdir().unwrap();
-    // Ordinary users, too, execute it.
-    fs::set_permissions(
-        dir.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
     let made = |options: &[&str], name: &str| {
         let path = dir.path().join(name);
         let mut cc = Command::new("cc");
@@ -125,8 +116,6 @@ fn build() -> Result<Probe, String> {
     Ok(Probe {
         program: made(&["-static"], "probe")?,
         library: made(&["-shared", "-fPIC", "-DPRELOAD"], "evil.so")?,
-        path: dir.path().join("probe"),
-        _dir: dir,
     })
 }
 
@@ -141,6 +130,8 @@ pub fn each(test: &str, images: impl Fn(&World) -> Vec<Described>, body: impl Fn
         (_, Err(why)) => return skip(test, why),
     };
     let world = World::new();
+    fs::write(world.path("probe"), &probe.program).unwrap();
+    fs::set_permissions(world.path("probe"), PermissionsExt::from_mode(0o755)).unwrap();
     let outside = Outside::new(&world);
     for (name, layer, config) in images(&world) {
         let image = ImageBuilder::new()
@@ -234,9 +225,20 @@ impl Cell {
         outside(&self.world)
     }
 
+    /// Whether an image with devices can be served: an ordinary user's are records, which the kernel's
+    /// overlay does not read.
+    pub fn can_have_devices(&self) -> bool {
+        self.backend == "fuse" || is_root()
+    }
+
     /// A word that every process of this cell has among its arguments or in its environment.
     pub fn mark(&self) -> String {
         self.world.path("").display().to_string()
+    }
+
+    /// The probe, on the caller's side.
+    pub fn probe(&self) -> Command {
+        Command::new(self.world.path("probe"))
     }
 
     pub fn command(&self, image: &str, options: &[&str], words: &[&str]) -> Command {
@@ -335,14 +337,72 @@ fn left_over(word: &str) -> Option<String> {
     ))
 }
 
+impl Drop for Cell {
+    /// A test that fails as root has changed the machine.
+    fn drop(&mut self) {
+        for file in &self.before.machine {
+            if MachineFile::look(file.path) != *file {
+                file.restore();
+            }
+        }
+    }
+}
+
 /// What no container may change.
 #[derive(Debug)]
 struct Outside {
     files: BTreeMap<Vec<u8>, Facts>,
-    /// Contents and attributes of files of the machine.
-    machine: Vec<String>,
+    machine: Vec<MachineFile>,
     /// The program: which file it is, its mode, and when it was changed (`st_ctime`, which cannot be set).
     program: (u64, u32, i64, i64),
+}
+
+/// A file of the machine.
+#[derive(Debug, PartialEq, Eq)]
+struct MachineFile {
+    path: &'static str,
+    /// Mode, user, group and device; `None` if there is no such file.
+    attributes: Option<(u32, u32, u32, u64)>,
+    content: Option<Vec<u8>>,
+}
+
+const MACHINE: [&str; 11] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/hostname",
+];
+
+impl MachineFile {
+    fn look(path: &'static str) -> Self {
+        let meta = fs::metadata(path).ok();
+        let is_file = meta.as_ref().is_some_and(fs::Metadata::is_file);
+        let attributes = meta.map(|meta| (meta.mode(), meta.uid(), meta.gid(), meta.rdev()));
+        let content = is_file.then(|| fs::read(path).ok()).flatten();
+        Self {
+            path,
+            attributes,
+            content,
+        }
+    }
+
+    fn restore(&self) {
+        if let Some(content) = &self.content {
+            drop(fs::write(self.path, content));
+        }
+        if let Some((mode, uid, gid, _)) = self.attributes {
+            drop(std::os::unix::fs::chown(self.path, Some(uid), Some(gid)));
+            let mode = PermissionsExt::from_mode(mode & 0o7777);
+            drop(fs::set_permissions(self.path, mode));
+        }
+    }
 }
 
 impl Outside {
@@ -357,33 +417,10 @@ impl Outside {
     }
 
     fn look(world: &World) -> Self {
-        let devices = ["null", "zero", "full", "random", "urandom", "tty"];
-        let device = |name: &str| {
-            let meta = fs::metadata(format!("/dev/{name}")).unwrap();
-            format!(
-                "{name} {:o} {} {} {}",
-                meta.mode(),
-                meta.uid(),
-                meta.gid(),
-                meta.rdev()
-            )
-        };
-        let content = |path: &str| format!("{path} {:?}", fs::read(path).ok());
-        let mut machine: Vec<String> = devices.into_iter().map(device).collect();
-        machine.extend(
-            [
-                "/etc/resolv.conf",
-                "/etc/hosts",
-                "/etc/hostname",
-                "/proc/sys/kernel/core_pattern",
-                "/proc/sys/kernel/hostname",
-            ]
-            .map(content),
-        );
         let meta = fs::metadata(PLYFS).unwrap();
         Self {
             files: facts(&outside(world)),
-            machine,
+            machine: MACHINE.map(MachineFile::look).into(),
             program: (meta.ino(), meta.mode(), meta.ctime(), meta.ctime_nsec()),
         }
     }

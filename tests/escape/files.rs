@@ -64,6 +64,9 @@ fn lists_of_users_that_are_no_files_are_refused() {
             finish(limited.arg(command.get_program()).args(command.get_args()))
         };
         for image in ["fifo", "group", "device", "dir", "loop"] {
+            if image == "device" && !cell.can_have_devices() {
+                continue;
+            }
             let line = limited(image, &[]).refused();
             assert!(line.contains("/etc/"), "{image}: {line}");
         }

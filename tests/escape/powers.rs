@@ -184,11 +184,11 @@ fn keys_of_the_caller_stay_outside() {
     each_plain(TEST, |cell| {
         let name = format!("plyfs-escape-{}", std::process::id());
         let with_key = |command: &Command| {
-            let mut caller = Command::new(&probe().unwrap().path);
+            let mut caller = cell.probe();
             caller.args(["with-key", &name]).arg(command.get_program());
             finish(caller.args(command.get_args()))
         };
-        let mut direct = Command::new(&probe().unwrap().path);
+        let mut direct = cell.probe();
         direct.args(["key", &name]);
         let said = with_key(&direct);
         if said.status == 99 {

@@ -59,8 +59,8 @@ impl Terminal {
     }
 
     /// A command whose standard input and output are the terminal, in a session of which it is the terminal.
-    fn command(&self, command: &Command) -> Command {
-        let mut caller = Command::new(&probe().unwrap().path);
+    fn command(&self, cell: &Cell, command: &Command) -> Command {
+        let mut caller = cell.probe();
         caller.arg("with-terminal").arg(command.get_program());
         caller.args(command.get_args());
         let end = || Stdio::from(self.slave.try_clone().unwrap());
@@ -99,7 +99,7 @@ fn nothing_is_typed_into_the_caller_s_terminal() {
             exec,
         ] {
             let mut terminal = Terminal::open();
-            let mut child = terminal.command(&command).spawn().unwrap();
+            let mut child = terminal.command(cell, &command).spawn().unwrap();
             let printed = terminal.printed_until("done");
             for line in printed
                 .lines()
@@ -132,7 +132,7 @@ fn a_container_has_a_terminal_of_its_own() {
         // What the caller's terminal is called means nothing inside.
         let mut terminal = Terminal::open();
         let command = cell.command("box", &["-i"], &words);
-        let mut child = terminal.command(&command).spawn().unwrap();
+        let mut child = terminal.command(cell, &command).spawn().unwrap();
         assert!(terminal.printed_until("\n").starts_with("/dev/pts/0"));
         assert!(child.wait().unwrap().success());
     });
@@ -164,7 +164,7 @@ fn a_program_without_handlers_is_ended_by_ctrl_c() {
         for options in [&["--tty=false"][..], &["--init", "-t"]] {
             let mut terminal = Terminal::open();
             let command = cell.command("box", options, &["probe", "pause"]);
-            let mut child = terminal.command(&command).spawn().unwrap();
+            let mut child = terminal.command(cell, &command).spawn().unwrap();
             terminal.printed_until("ready");
             terminal.master.write_all(b"\x03").unwrap();
             let start = Instant::now();
@@ -191,6 +191,33 @@ fn ps_shows_a_running_container_without_a_name() {
         assert_eq!(listed.len(), 1, "{listed:?}");
         assert_eq!(listed[0]["in_use"], true);
         assert_eq!(listed[0]["image"], "box:test");
+        running.stop();
+    });
+}
+
+/// A container whose first process has moved to namespaces of its own, where it can mount what it likes, does
+/// not hold up `exec`, nor lead it outside.
+#[test]
+fn exec_enters_no_trap_of_the_first_process() {
+    each_plain("exec_enters_no_trap_of_the_first_process", |cell| {
+        let mut running = cell.start(&[], &["probe", "leave"]);
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut running.output, &mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        for options in [
+            &[][..],
+            &["-u", "0"],
+            &["-u", "joe"],
+            &["-t", "-u", "root"],
+            &["-w", "/proc/self/fd"],
+        ] {
+            let outside = cell.outside().display().to_string();
+            let said = cell.exec(
+                options,
+                &["bash", "-c", "[[ -e $0/canary ]] && echo out", &outside],
+            );
+            assert!(!said.out.contains("out"), "{options:?}: {said:?}");
+        }
         running.stop();
     });
 }
