@@ -1,7 +1,7 @@
 //! `plyfs bundle`: a directory that any OCI runtime takes (runtime specification, bundle.md).
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 
@@ -73,6 +73,7 @@ fn prepare(dir: &Path) -> Outcome<bool> {
     let created = std::fs::DirBuilder::new().mode(0o700).create(dir);
     let was_there = match created {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            refuse_open(dir)?;
             let mut entries = std::fs::read_dir(dir).doing(format_args!("list {shown}"))?;
             if entries.next().is_some() {
                 return Err(Failure::new(format_args!(
@@ -89,6 +90,22 @@ fn prepare(dir: &Path) -> Outcome<bool> {
     let root = dir.join(ROOTFS);
     std::fs::create_dir(&root).doing(format_args!("make {}", root.display()))?;
     Ok(was_there)
+}
+
+/// Refuses a directory of the superuser that others may enter: they could run set-uid programs of the image.
+fn refuse_open(dir: &Path) -> Outcome {
+    let shown = dir.display();
+    let mode = dir
+        .metadata()
+        .doing(format_args!("examine {shown}"))?
+        .mode();
+    match namespace::is_real_root() && mode & 0o011 != 0 {
+        true => Err(Failure::new(format_args!(
+            "others may enter {shown}, and run set-uid programs of the image there; give a new directory, or \
+             chmod 0700 it"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Leaves nothing of a bundle that could not be made.

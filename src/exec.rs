@@ -78,6 +78,7 @@ fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
     }
     let process = process(args, &spec)?;
     let user = args.user.clone();
+    run::hold_signals()?;
     run::with_terminal(launch::join(spec, process, user, &container, namespaces)?)
 }
 

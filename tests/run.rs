@@ -149,8 +149,8 @@ fn what_cannot_be_run_has_a_status_of_its_own() {
         (vec!["box:test", "orphan"], 127, ["orphan", "interpreter"]),
         (
             vec!["box:test", "shapeless"],
-            127,
-            ["shapeless", "interpreter"],
+            126,
+            ["shapeless", "begins with #!"],
         ),
         (
             vec!["box:test", "/etc/text"],

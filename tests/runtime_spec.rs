@@ -456,8 +456,6 @@ fn signals() {
             let mut command = script(container.world, &container.options(&[]), &text);
             let mut running = running::Background::start(&mut command, &mark);
             running.wait_for_line("ready");
-            // Until it attends to the runtime, a signal is for plyfs.
-            std::thread::sleep(std::time::Duration::from_millis(300));
             kill_process(running.pid(), signal).unwrap();
             assert_eq!(
                 running.end().code(),

@@ -86,6 +86,12 @@ pub(crate) fn attend(child: Pid, runtime: Pid, first: Option<Pid>) -> Outcome<u8
     wait(child, runtime, &block()?, None, first)
 }
 
+/// Holds signals back until this process waits for the container, since one may come as soon as its program
+/// runs.
+pub(crate) fn hold_signals() -> Outcome {
+    block().map(drop)
+}
+
 fn block() -> Outcome<SignalQueue> {
     let mut signals = PASSED_ON.to_vec();
     signals.push(Signal::CHILD);

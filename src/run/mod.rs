@@ -20,7 +20,9 @@ use rustix::process::{WaitOptions, waitpid};
 
 pub(crate) use args::RunArgs;
 use args::Userns;
-pub(crate) use attend::{PASSED_ON, has_terminal, leave_terminal_of_others, with_terminal};
+pub(crate) use attend::{
+    PASSED_ON, has_terminal, hold_signals, leave_terminal_of_others, with_terminal,
+};
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::backend::Wish;
@@ -165,6 +167,7 @@ impl Run<'_> {
             false => Places::default(),
         };
         drop(root);
+        attend::hold_signals()?;
         let status = match &self.caller.runtime {
             None => self.inside(spec, live),
             Some(runtime) => {

@@ -314,6 +314,8 @@ fn execute(bundle: &Bundle, parent: Pid) -> Outcome {
     if rustix::process::getppid() != Some(parent) {
         return Err(Failure::new("the process that started the runtime is gone"));
     }
+    // The caller holds signals back.
+    plyfs_sys::process::unblock_signals();
     let mut command = bundle.command();
     command.arg("--log").arg(bundle.log());
     command.args(["--log-format=json", "run"]).arg("--bundle");

@@ -3,15 +3,14 @@
 //! No descriptor of the machine is open any more but standard input, output and error, and the two pipes of
 //! an order, which lead to no file. Paths are the container's.
 
+use std::env;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
-use std::{env, io};
 
 use oci_spec::runtime::{LinuxSeccomp, PosixRlimit, PosixRlimitType, Process};
+use plyfs_sys::process::execute;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
@@ -75,11 +74,14 @@ impl Program<'_> {
 
     /// Returns only why it could not.
     fn become_program(&mut self) -> Failure {
-        let ready = session(self.console.take()).and_then(|()| command(self.process));
+        let ready = session(self.console.take()).and_then(|()| find(self.process));
         match ready {
-            Ok(mut command) => {
+            Ok(program) => {
+                let words = self.process.args().as_deref().unwrap_or_default();
+                let environment = self.process.env().as_deref().unwrap_or_default();
                 plyfs_sys::process::default_signals();
-                not_executed(self.process, &command.exec())
+                let errno = execute(program.as_os_str(), words, environment);
+                not_executed(self.process, errno)
             }
             Err(failure) => failure,
         }
@@ -180,41 +182,42 @@ fn set_limit(limit: &PosixRlimit) -> Outcome {
     }
 }
 
-/// The program with its arguments and environment, when ids and root are those it will have.
-fn command(process: &Process) -> Outcome<Command> {
-    let arguments = process.args().as_deref().unwrap_or_default();
-    let name = arguments.first().map_or("", String::as_str);
+/// The path of the program, when ids and root are those it will have.
+fn find(process: &Process) -> Outcome<PathBuf> {
     let environment = process.env().as_deref().unwrap_or_default();
     let path = environment
         .iter()
         .rev()
         .find_map(|pair| pair.strip_prefix("PATH="));
     let path = path.unwrap_or(crate::oci::defaults::PATH);
-    let program = search(OsStr::new(name), OsStr::new(path))?;
-    let mut command = Command::new(program);
-    command
-        .arg0(name)
-        .args(arguments.iter().skip(1))
-        .env_clear();
-    for (name, value) in environment.iter().filter_map(|pair| pair.split_once('=')) {
-        command.env(name, value);
-    }
-    Ok(command)
+    search(OsStr::new(name_of(process)), OsStr::new(path))
+}
+
+fn name_of(process: &Process) -> &str {
+    let arguments = process.args().as_deref().unwrap_or_default();
+    arguments.first().map_or("", String::as_str)
 }
 
 /// Why a program that is there could not be executed.
-fn not_executed(process: &Process, error: &io::Error) -> Failure {
-    let arguments = process.args().as_deref().unwrap_or_default();
-    let name = arguments.first().map_or("", String::as_str);
-    if error.kind() == io::ErrorKind::NotFound {
-        return Failure::new(format_args!(
+fn not_executed(process: &Process, errno: Errno) -> Failure {
+    let name = name_of(process);
+    match errno {
+        Errno::NOENT => Failure::new(format_args!(
             "cannot run {name} in the container: what it needs to be started (the interpreter of a \
              script, the loader of a program) is not in the image"
         ))
-        .with_status(NOT_FOUND);
+        .with_status(NOT_FOUND),
+        Errno::NOEXEC => Failure::new(format_args!(
+            "cannot run {name} in the container: it is neither a program for this machine nor a script that \
+             begins with #!"
+        ))
+        .with_status(CANNOT_RUN),
+        _ => Failure::new(format_args!(
+            "cannot run {name} in the container: {}",
+            reason(&errno)
+        ))
+        .with_status(CANNOT_RUN),
     }
-    let why = reason(error);
-    Failure::new(format_args!("cannot run {name} in the container: {why}")).with_status(CANNOT_RUN)
 }
 
 /// The path of a program, as a shell finds it.

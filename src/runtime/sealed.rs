@@ -84,7 +84,7 @@ fn make() -> Outcome<OwnedFd> {
     match made {
         Err(Errno::ACCESS) => Err(Failure::new(
             "cannot copy this program into memory, since vm.memfd_noexec forbids to execute from there \
-             (sysctl(8)); set it to 1 or 0, or give another runtime (--runtime)",
+             (sysctl(8)); set it to 1 or 0",
         )),
         other => other.doing("copy this program into memory"),
     }

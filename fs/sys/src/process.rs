@@ -1,7 +1,9 @@
 //! Fork, namespaces, and waiting for signals.
 
+use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -266,6 +268,45 @@ pub fn signal(number: i32) -> Option<Signal> {
     // SAFETY: the number is that of a signal, and none that the C library uses.
     let real_time = real_time.map(|number| unsafe { Signal::from_raw_nonzero_unchecked(number) });
     real_time.or_else(|| Signal::from_named_raw(number))
+}
+
+/// Becomes another program, with no signal blocked (execve(2)). Unlike execvp(3), and so
+/// `std::process::Command`, this does not hand a file of unknown format to a shell.
+///
+/// Returns only why it could not: the errors of execve(2), and `INVAL` for a word with a NUL.
+pub fn execute(path: &OsStr, arguments: &[String], environment: &[String]) -> Errno {
+    // Pointers lead into these lists, so they stay.
+    let words = |words: &[String]| -> Option<Vec<CString>> {
+        words
+            .iter()
+            .map(|word| CString::new(word.as_bytes()).ok())
+            .collect()
+    };
+    let path = CString::new(path.as_bytes()).ok();
+    let (Some(path), Some(arguments), Some(environment)) =
+        (path, words(arguments), words(environment))
+    else {
+        return Errno::INVAL;
+    };
+    let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
+        let words = words.iter().map(|word| word.as_ptr());
+        words.chain([std::ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(&arguments), pointers(&environment));
+    unblock_signals();
+    // SAFETY: the lists end with null and are of strings that live until the end of this function.
+    unsafe {
+        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+    }
+    last_error()
+}
+
+/// Lets all signals through in the calling thread, as a program that is executed expects.
+pub fn unblock_signals() {
+    if let Ok(none) = signal_set(&[]) {
+        // SAFETY: the set is initialised; the old mask is not asked for. Setting a mask does not fail.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) };
+    }
 }
 
 /// Lets every signal do what it does by default (signal(7)), for a program that is to be executed. One
