@@ -73,13 +73,13 @@ fn prepare(dir: &Path) -> Outcome<bool> {
     let created = std::fs::DirBuilder::new().mode(0o700).create(dir);
     let was_there = match created {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            refuse_open(dir)?;
             let mut entries = std::fs::read_dir(dir).doing(format_args!("list {shown}"))?;
             if entries.next().is_some() {
                 return Err(Failure::new(format_args!(
                     "{shown} is not empty; give a new directory for the bundle"
                 )));
             }
+            refuse_open(dir)?;
             true
         }
         made => {
