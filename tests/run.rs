@@ -604,6 +604,65 @@ fn a_killed_run_leaves_nothing_running() {
     }
 }
 
+#[test]
+fn places_of_mounts_do_not_become_changes_of_a_container() {
+    const TEST: &str = "places_of_mounts_do_not_become_changes_of_a_container";
+    let Some(world) = world(TEST) else { return };
+    let image = ImageBuilder::new()
+        .layer(program::bash().unwrap(), Compression::None)
+        .layer(
+            Layer::new([
+                Entry::dir("etc"),
+                Entry::symlink("etc/resolv.conf", "../run/systemd/stub.conf"),
+                Entry::symlink("etc/hosts", "/var/hosts"),
+            ]),
+            Compression::None,
+        );
+    world.with_image("linked", &image);
+    let mut command = world.plyfs(["run", "--container", "kept", "--tmpfs", "/new/place"]);
+    command.args(["linked:test", "bash", "-c", "[[ -s /etc/hosts ]]"]);
+    succeed(&mut command);
+    let changes = succeed(&mut world.plyfs(["diff", "kept"]));
+    assert!(!changes.contains("A /"), "{changes}");
+}
+
+#[test]
+fn another_user_can_open_standard_output_by_its_name() {
+    const TEST: &str = "another_user_can_open_standard_output_by_its_name";
+    let Some(world) = world(TEST) else { return };
+    if !has_ids() {
+        return skip(TEST, "this user has no subordinate ids");
+    }
+    let text = "echo out >/dev/stdout; [[ $(</dev/stdin) == in ]]";
+    let mut child = script(&world, &["--user", "joe"], text)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"in").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(support::text(&output.stdout), "out\n");
+}
+
+#[test]
+fn nothing_is_made_in_a_directory_that_is_mounted_on_dev() {
+    let Some(world) = world("nothing_is_made_in_a_directory_that_is_mounted_on_dev") else {
+        return;
+    };
+    let dir = world.path("dev");
+    fs::create_dir(&dir).unwrap();
+    // What is mounted inside of it needs places.
+    let places = ["mqueue", "pts", "shm"];
+    let volume = format!("{}:/dev", dir.display());
+    said_nothing(&world, &["--volume", &volume], "true");
+    assert!(
+        support::world::names(&dir)
+            .iter()
+            .all(|name| places.contains(&name.as_str()))
+    );
+}
+
 /// A program in a container that waits for its standard input, which is open until it is dropped.
 struct Running {
     child: Child,

@@ -44,7 +44,7 @@ impl Command {
         // With an entrypoint of the user's the image's arguments mean nothing.
         let (mut arguments, own_command) = match &options.entrypoint {
             Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
-            Some(program) => (vec![utf8(program)?], Vec::new()),
+            Some(program) => (entrypoint(&utf8(program)?)?, Vec::new()),
             None => (
                 list(config.map(|config| config.entrypoint())),
                 list(config.map(|config| config.cmd())),
@@ -74,6 +74,14 @@ impl Command {
                 None => text(config.map(|config| config.user())),
             },
         })
+    }
+}
+
+/// One program, or a list in JSON.
+fn entrypoint(text: &str) -> Outcome<Vec<String>> {
+    match text.starts_with('[') {
+        true => serde_json::from_str(text).doing("understand the list of --entrypoint"),
+        false => Ok(vec![text.to_owned()]),
     }
 }
 

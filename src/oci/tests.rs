@@ -132,7 +132,7 @@ fn mounts_of_the_user_come_last_and_outer_ones_first() {
         1
     );
     let source = mounts.last().unwrap().source().as_deref();
-    assert_eq!(source, Some(Path::new("/work/./a")));
+    assert_eq!(source, Some(Path::new("/work/a")));
 }
 
 #[test]
@@ -176,4 +176,20 @@ fn paths_are_masked_and_unmasked() {
     let read_only = linux.readonly_paths().as_ref().unwrap();
     assert!(!read_only.iter().any(|path| path == "/proc/sys"));
     assert!(linux.seccomp().is_none());
+}
+
+#[test]
+fn an_entrypoint_is_a_program_or_a_list() {
+    let arguments = |entrypoint: &str| {
+        let options = ContainerOptions {
+            entrypoint: Some(entrypoint.into()),
+            ..ContainerOptions::default()
+        };
+        let config = r#"{"Entrypoint":["image"],"Cmd":["x"]}"#;
+        Command::new(&["a".into()], &options, &image(config), "box").map(|found| found.arguments)
+    };
+    assert_eq!(arguments("sh").unwrap(), ["sh", "a"]);
+    assert_eq!(arguments("").unwrap(), ["a"]);
+    assert_eq!(arguments(r#"["sh","-c"]"#).unwrap(), ["sh", "-c", "a"]);
+    assert!(arguments("[sh").is_err());
 }

@@ -172,7 +172,7 @@ impl UserMount {
             .destination(&self.target)
             .options(self.options.clone());
         let builder = match &self.kind {
-            Kind::Bind(source) => builder.typ("bind").source(directory.join(source)),
+            Kind::Bind(source) => builder.typ("bind").source(absolute(directory, source)),
             Kind::Tmpfs => builder.typ("tmpfs").source("tmpfs"),
         };
         builder.build().doing("describe a mount")
@@ -215,6 +215,11 @@ impl FromStr for UserMount {
             None => Err("type= is missing: bind or tmpfs".to_owned()),
         }
     }
+}
+
+/// A path without `.`, for messages.
+fn absolute(directory: &Path, path: &Path) -> PathBuf {
+    directory.join(path).components().collect()
 }
 
 fn read_only(value: &str) -> Result<&'static str, String> {

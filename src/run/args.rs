@@ -45,7 +45,7 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with_all = ["keep", "container"])]
     pub(crate) ro: bool,
     /// Have a first process that passes signals on and reaps what the command leaves behind
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long, action = ArgAction::SetTrue, conflicts_with = "runtime")]
     pub(crate) init: bool,
     /// keep-id: the caller has the same user id in the container. host: the caller is root in it
     #[arg(long, value_name = "MODE", value_enum, default_value = "host")]

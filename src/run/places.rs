@@ -19,7 +19,8 @@ impl Places {
     pub(super) fn missing(root: &Root, spec: &Spec) -> Self {
         let mut missing = BTreeSet::new();
         for mount in spec.mounts().iter().flatten() {
-            let above = mount.destination().ancestors();
+            let destination = root.destination(mount.destination());
+            let above = destination.ancestors();
             let absent = above.take_while(|path| {
                 path.parent().is_some()
                     && root.find(path, Links::Follow).err() == Some(Errno::NOENT)

@@ -37,7 +37,12 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
         stack::container(store, args.container.as_deref(), None)?;
         return Err(Failure::new("an image is needed"));
     };
-    let image = store.image(&name)?;
+    let image = store.image(&name).map_err(|error| match &args.container {
+        Some(container) => Failure::new(format_args!(
+            "there is no container \"{container}\", and to make it: {error}"
+        )),
+        None => error.into(),
+    })?;
     let words = args.command.clone();
     // Before anything is made.
     Command::new(&words, options, &image.config, image.name.as_str())?;

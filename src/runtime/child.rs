@@ -115,7 +115,9 @@ fn start(spec: &Spec, socket: Option<OwnedFd>) -> Outcome<(Process, Option<Conso
     };
     change(rootfs.dir(), nodev, false).doing("take devices from the image")?;
     mounts::make(&rootfs, spec.mounts().as_deref().unwrap_or_default())?;
-    devices::make(&rootfs)?;
+    if has_own_dev(spec) {
+        devices::make(&rootfs)?;
+    }
     let console = match socket {
         Some(socket) => {
             let dev = rootfs.find(Path::new("/dev"), Links::Refuse);
@@ -140,6 +142,14 @@ fn start(spec: &Spec, socket: Option<OwnedFd>) -> Outcome<(Process, Option<Conso
     }
     become_root(&rootfs)?;
     Ok((process.clone(), console))
+}
+
+/// Whether /dev is a file system of the container's own. In a directory of the user's nothing is made, which
+/// would stay there.
+fn has_own_dev(spec: &Spec) -> bool {
+    let mut mounts = spec.mounts().iter().flatten().rev();
+    let dev = mounts.find(|mount| mount.destination() == Path::new("/dev"));
+    dev.is_some_and(|mount| mount.typ().as_deref() == Some("tmpfs"))
 }
 
 /// Enters the namespaces of a configuration, but for that of pids, in which this process is from the

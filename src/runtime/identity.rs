@@ -1,6 +1,8 @@
 //! Giving up what the root of the namespace can do: ids, groups, capabilities (config.md, "User";
 //! capabilities(7)).
 
+use std::os::fd::AsFd;
+
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Uid};
@@ -82,8 +84,25 @@ fn drop_bounding_set(kept: CapabilitySet) -> Outcome {
     Ok(())
 }
 
+/// Gives pipes at standard input, output and error to another user than root, so that it can open /dev/stdout
+/// and the like. Files stay whose they are: they are seen outside of the container too.
+fn give_pipes(user: Uid) {
+    /// `PIPEFS_MAGIC` (statfs(2)).
+    const PIPES: u64 = 0x5049_5045;
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let is_pipe = rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as u64 == PIPES);
+        if is_pipe && let Err(errno) = rustix::fs::fchown(fd, Some(user), None) {
+            log::debug!("cannot give a pipe to the user: {errno}");
+        }
+    }
+}
+
 fn take_ids(user: &User) -> Outcome {
     let (uid, gid) = (small("user", user.uid())?, small("group", user.gid())?);
+    if uid != 0 {
+        give_pipes(Uid::from_raw(uid));
+    }
     let groups = user.additional_gids().as_deref().unwrap_or_default();
     let groups: Vec<Gid> = groups
         .iter()

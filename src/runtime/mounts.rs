@@ -176,8 +176,12 @@ fn clone(mount: &Mount, words: &Words) -> Outcome<(OwnedFd, bool)> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let recursively = words.bind == Some(Bind::Recursively);
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursively);
-    let made =
-        open_tree(CWD, source, flags).doing(format_args!("mount {shown} in the container"))?;
+    let made = match open_tree(CWD, source, flags) {
+        Err(Errno::NOENT) => Err(Failure::new(format_args!(
+            "cannot mount {shown} in the container: it is not there on this machine; make it first"
+        ))),
+        made => made.doing(format_args!("mount {shown} in the container")),
+    }?;
     let stat = rustix::fs::fstat(&made).doing(format_args!("examine {shown}"))?;
     if words.change != Change::default() {
         change(made.as_fd(), words.change, recursively)

@@ -83,6 +83,38 @@ impl Root {
         Err(Errno::LOOP)
     }
 
+    /// The path at which something is, or would be made by [`place`](Self::place): that of a link which leads
+    /// nowhere yet is what it leads to.
+    pub(crate) fn destination(&self, path: &Path) -> PathBuf {
+        const LINKS: usize = 40;
+        let mut path = path.to_owned();
+        for _ in 0..LINKS {
+            match self.dangling(&path) {
+                Some(leads_to) => path = leads_to,
+                None => break,
+            }
+        }
+        path
+    }
+
+    /// Where the first link on a path leads that leads nowhere.
+    fn dangling(&self, path: &Path) -> Option<PathBuf> {
+        let names: Vec<&OsStr> = path.components().filter_map(name_of).collect();
+        let mut walked = PathBuf::from("/");
+        for (at, name) in names.iter().enumerate() {
+            let above = walked.clone();
+            walked.push(name);
+            if self.find(&walked, Links::Follow).err() == Some(Errno::NOENT) {
+                let dir = self.find(&above, Links::Follow).ok()?;
+                let target = rustix::fs::readlinkat(&dir, *name, Vec::new()).ok()?;
+                let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+                let rest: PathBuf = names.iter().skip(at + 1).collect();
+                return Some(above.join(target).join(rest));
+            }
+        }
+        None
+    }
+
     /// One way down a path for [`place`](Self::place).
     fn walk(&self, path: &Path, is_dir: bool, links: Links) -> rustix::io::Result<Walked> {
         let mut dir = self.find(Path::new("/"), links)?;
