@@ -45,9 +45,10 @@ fn is_foreground() -> bool {
 }
 
 /// Takes a terminal that is another job's from standard input: in a session of its own, a container would
-/// not be stopped when it reads there, and would take what is typed for that job.
-pub(crate) fn leave_terminal_of_others() -> Outcome {
-    if !rustix::termios::isatty(std::io::stdin()) || is_foreground() {
+/// not be stopped when it reads there, and would take what is typed for that job. With a terminal asked for
+/// (`tty`), this process is stopped instead until it is in the foreground (SIGTTOU), as any program is.
+pub(crate) fn leave_terminal_of_others(tty: Option<bool>) -> Outcome {
+    if tty == Some(true) || !rustix::termios::isatty(std::io::stdin()) || is_foreground() {
         return Ok(());
     }
     let null = std::fs::File::open("/dev/null").doing("open /dev/null")?;

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
 fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     // What the caller has open is not for the container.
     plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
-    leave_terminal_of_others()?;
+    leave_terminal_of_others(args.tty)?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
     let caller = Caller {
