@@ -59,6 +59,7 @@ pub(crate) fn exec(args: &ExecArgs, store: Option<&Path>) -> Outcome {
 
 fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
     plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
+    run::refuse_directories()?;
     run::leave_terminal_of_others(args.tty)?;
     let store = storage::open_existing(store)?;
     let record = running(&store, &args.container)?;

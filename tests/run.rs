@@ -555,6 +555,31 @@ fn signals_are_passed_on() {
     assert_nothing_left(&world);
 }
 
+/// While a process waits for signals, no mask of /proc shows them.
+#[test]
+fn init_passes_a_signal_on_to_a_handler() {
+    let Some(world) = world("init_passes_a_signal_on_to_a_handler") else {
+        return;
+    };
+    let text = "trap 'exit 7' TERM; sleep 1000 & echo ready; while :; do wait; done";
+    let mut running = Running::start(&world, &["--init"], text);
+    running.wait_for_line("ready");
+    kill_process(running.pid(), Signal::TERM).unwrap();
+    assert_eq!(running.end().code(), Some(7));
+}
+
+#[test]
+fn a_directory_as_standard_input_is_no_way_out() {
+    let Some(world) = world("a_directory_as_standard_input_is_no_way_out") else {
+        return;
+    };
+    let mut command = script(&world, &[], "true");
+    command.stdin(fs::File::open("/etc").unwrap());
+    let (status, line) = fail(&mut command);
+    assert_eq!(status, 125);
+    assert!(line.contains("is a directory"), "{line}");
+}
+
 #[test]
 fn what_a_program_left_running_ends_with_it() {
     let Some(world) = world("what_a_program_left_running_ends_with_it") else {

@@ -1,5 +1,7 @@
 //! Waiting for a container: signals and the terminal go to it, and its exit status comes back.
 
+use std::os::fd::AsFd;
+
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use plyfs_sys::process::SignalQueue;
@@ -93,6 +95,25 @@ pub(crate) fn hold_signals() -> Outcome {
     block().map(drop)
 }
 
+/// Refuses a directory as standard input, output or error: the container would come to the machine's tree from
+/// there (openat(2)).
+pub(crate) fn refuse_directories() -> Outcome {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for (name, fd) in [
+        ("input", stdin.as_fd()),
+        ("output", stdout.as_fd()),
+        ("error", stderr.as_fd()),
+    ] {
+        let stat = rustix::fs::fstat(fd);
+        if stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()) {
+            return Err(crate::failure::Failure::new(format_args!(
+                "standard {name} is a directory, by which a container could leave; redirect it"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn block() -> Outcome<SignalQueue> {
     let mut signals = PASSED_ON.to_vec();
     signals.push(Signal::CHILD);
@@ -161,5 +182,18 @@ fn does_nothing_about(process: Pid, signal: Signal) -> bool {
         seen = true;
         u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & bit != 0)
     });
-    seen && !concerned
+    seen && !concerned && !waits_for_signals(process)
+}
+
+/// Whether a thread of a process is in sigwaitinfo(2) or its kin, while which the signals waited for are in no
+/// mask of /proc. If it cannot be told, it may be.
+fn waits_for_signals(process: Pid) -> bool {
+    let wait = syscalls::Sysno::rt_sigtimedwait.id().to_string();
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())) else {
+        return true;
+    };
+    threads.flatten().any(|thread| {
+        let call = std::fs::read_to_string(thread.path().join("syscall"));
+        call.map_or(true, |call| call.split(' ').next() == Some(wait.as_str()))
+    })
 }

@@ -21,7 +21,8 @@ use rustix::process::{WaitOptions, waitpid};
 pub(crate) use args::RunArgs;
 use args::Userns;
 pub(crate) use attend::{
-    PASSED_ON, has_terminal, hold_signals, leave_terminal_of_others, with_terminal,
+    PASSED_ON, has_terminal, hold_signals, leave_terminal_of_others, refuse_directories,
+    with_terminal,
 };
 
 use crate::failure::{Doing, Failure, Outcome};
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
 fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     // What the caller has open is not for the container.
     plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
+    refuse_directories()?;
     leave_terminal_of_others(args.tty)?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
