@@ -10,7 +10,7 @@ use rustix::thread::UnshareFlags;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::keeper;
 use crate::run::{self, host};
-use crate::runtime::{NOT_STARTED, launch};
+use crate::runtime::launch;
 use crate::{live, stack, storage};
 
 /// Run another command in a container that runs
@@ -47,20 +47,11 @@ pub(crate) struct ExecArgs {
 
 /// Runs the command.
 pub(crate) fn exec(args: &ExecArgs, store: Option<&Path>) -> Outcome {
-    let status = start(args, store).map_err(|failure| match failure.status() {
-        1 => failure.with_status(NOT_STARTED),
-        _ => failure,
-    })?;
-    match status {
-        0 => Ok(()),
-        status => Err(Failure::silent(status)),
-    }
+    run::end_as(start(args, store))
 }
 
 fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
-    plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
-    run::refuse_directories()?;
-    run::leave_terminal_of_others(args.tty)?;
+    run::shut_off_caller(args.tty)?;
     let store = storage::open_existing(store)?;
     let record = running(&store, &args.container)?;
     let spec = configuration(&record)?;

@@ -20,6 +20,18 @@ use crate::mount::daemon::Register;
 use crate::mount::keeper;
 use crate::{namespace, output};
 
+/// Signals that `plyfs run` passes on to its program.
+pub(crate) const PASSED_ON: [Signal; 8] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::CONT,
+];
+
 /// How long a process may take to end after it was told to, before it is killed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -235,7 +247,7 @@ fn ask_to_end(record: &LiveRecord, ask: Signal) -> Outcome<Option<OwnedFd>> {
 
 /// Whether `plyfs run` passes a signal on to its program.
 pub(crate) fn is_passed_on(signal: Signal) -> bool {
-    crate::run::PASSED_ON.contains(&signal)
+    PASSED_ON.contains(&signal)
 }
 
 /// Waits until a process has ended; returns whether it has before the time was over.

@@ -76,7 +76,8 @@ fn number(text: &str) -> Option<Outcome<u32>> {
     Some(id.and_then(require_small))
 }
 
-fn require_small(id: u32) -> Outcome<u32> {
+/// An id that does not mean "leave it as it is" to setresuid(2) (CVE-2024-40635).
+pub(crate) fn require_small(id: u32) -> Outcome<u32> {
     match id <= MAX_ID {
         true => Ok(id),
         false => Err(too_large(id)),

@@ -7,31 +7,10 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use plyfs_sys::process::SignalQueue;
 
 use super::Relay;
-use crate::failure::{Doing, Outcome};
-use crate::runtime::exit_status;
+use crate::failure::{Doing, Failure, Outcome};
+use crate::live::PASSED_ON;
 use crate::runtime::launch::Started;
-
-/// Signals that are passed on to the container.
-pub(crate) const PASSED_ON: [Signal; 8] = [
-    Signal::HUP,
-    Signal::INT,
-    Signal::QUIT,
-    Signal::TERM,
-    Signal::USR1,
-    Signal::USR2,
-    Signal::WINCH,
-    Signal::CONT,
-];
-
-/// Those of them that end a process which does nothing about them (signal(7)).
-const ENDING: [Signal; 6] = [
-    Signal::HUP,
-    Signal::INT,
-    Signal::QUIT,
-    Signal::TERM,
-    Signal::USR1,
-    Signal::USR2,
-];
+use crate::runtime::{NOT_STARTED, exit_status};
 
 /// The exit status of what SIGKILL ended.
 const KILLED: u8 = 128 + 9;
@@ -46,15 +25,52 @@ fn is_foreground() -> bool {
     group.is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
+/// Keeps what the caller has open from a container: descriptors, directories, and a terminal that is not for
+/// this process. `tty` is whether a terminal was asked for.
+pub(crate) fn shut_off_caller(tty: Option<bool>) -> Outcome {
+    plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
+    refuse_directories()?;
+    leave_terminal_of_others(tty)
+}
+
+/// Refuses a directory as standard input, output or error: the container would come to the machine's tree from
+/// there (openat(2)).
+fn refuse_directories() -> Outcome {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for (name, fd) in [
+        ("input", stdin.as_fd()),
+        ("output", stdout.as_fd()),
+        ("error", stderr.as_fd()),
+    ] {
+        let stat = rustix::fs::fstat(fd);
+        if stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()) {
+            return Err(Failure::new(format_args!(
+                "standard {name} is a directory, by which a container could leave; redirect it"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Takes a terminal that is another job's from standard input: in a session of its own, a container would
 /// not be stopped when it reads there, and would take what is typed for that job. With a terminal asked for
 /// (`tty`), this process is stopped instead until it is in the foreground (SIGTTOU), as any program is.
-pub(crate) fn leave_terminal_of_others(tty: Option<bool>) -> Outcome {
+fn leave_terminal_of_others(tty: Option<bool>) -> Outcome {
     if tty == Some(true) || !rustix::termios::isatty(std::io::stdin()) || is_foreground() {
         return Ok(());
     }
     let null = std::fs::File::open("/dev/null").doing("open /dev/null")?;
     rustix::stdio::dup2_stdin(null).doing("close standard input")
+}
+
+/// How a command ends that ran a program: as the program did, or with the status for one that was not started.
+pub(crate) fn end_as(program: Outcome<u8>) -> Outcome {
+    match program {
+        Ok(0) => Ok(()),
+        Ok(status) => Err(Failure::silent(status)),
+        Err(failure) if failure.status() == 1 => Err(failure.with_status(NOT_STARTED)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Waits for a container, with its terminal connected to the caller's, if it has one.
@@ -95,25 +111,6 @@ pub(crate) fn hold_signals() -> Outcome {
     block().map(drop)
 }
 
-/// Refuses a directory as standard input, output or error: the container would come to the machine's tree from
-/// there (openat(2)).
-pub(crate) fn refuse_directories() -> Outcome {
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for (name, fd) in [
-        ("input", stdin.as_fd()),
-        ("output", stdout.as_fd()),
-        ("error", stderr.as_fd()),
-    ] {
-        let stat = rustix::fs::fstat(fd);
-        if stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()) {
-            return Err(crate::failure::Failure::new(format_args!(
-                "standard {name} is a directory, by which a container could leave; redirect it"
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn block() -> Outcome<SignalQueue> {
     let mut signals = PASSED_ON.to_vec();
     signals.push(Signal::CHILD);
@@ -149,8 +146,8 @@ fn wait(
             }
             _ => {}
         }
-        let unhandled = first
-            .filter(|first| ENDING.contains(&received) && does_nothing_about(*first, received));
+        let unhandled =
+            first.filter(|first| ends_by_default(received) && does_nothing_about(*first, received));
         let sent = match unhandled {
             Some(first) => {
                 ended_by = u8::try_from(received.as_raw()).ok();
@@ -163,6 +160,11 @@ fn wait(
             Err(error) => log::warn!("cannot pass a signal on: {error}"),
         }
     }
+}
+
+/// Whether a signal of those that are passed on ends a process which does nothing about it (signal(7)).
+fn ends_by_default(signal: Signal) -> bool {
+    !matches!(signal, Signal::WINCH | Signal::CONT)
 }
 
 /// Whether a process neither handles, waits for nor ignores a signal, by its masks in /proc (proc(5)).

@@ -20,10 +20,7 @@ use rustix::process::{WaitOptions, waitpid};
 
 pub(crate) use args::RunArgs;
 use args::Userns;
-pub(crate) use attend::{
-    PASSED_ON, has_terminal, hold_signals, leave_terminal_of_others, refuse_directories,
-    with_terminal,
-};
+pub(crate) use attend::{end_as, has_terminal, hold_signals, shut_off_caller, with_terminal};
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::backend::Wish;
@@ -33,28 +30,18 @@ use crate::oci::user::Identity;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;
 use crate::runtime::terminal::Relay;
-use crate::runtime::{NOT_STARTED, accounts, external, launch};
+use crate::runtime::{accounts, external, launch};
 use crate::{live, namespace, output, stack, storage};
 use places::Places;
 use subject::Chosen;
 
 /// Runs a command in a container.
 pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
-    let status = start(args, store).map_err(|failure| match failure.status() {
-        1 => failure.with_status(NOT_STARTED),
-        _ => failure,
-    })?;
-    match status {
-        0 => Ok(()),
-        status => Err(Failure::silent(status)),
-    }
+    attend::end_as(start(args, store))
 }
 
 fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
-    // What the caller has open is not for the container.
-    plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
-    refuse_directories()?;
-    leave_terminal_of_others(args.tty)?;
+    attend::shut_off_caller(args.tty)?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
     let caller = Caller {

@@ -10,6 +10,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::bond::Bond;
 use crate::failure::{Doing, Failure, Outcome};
+use crate::oci::user::require_small;
 
 /// Takes the ids and capabilities of a process of a configuration. What remains is what it says, whatever
 /// this process had before.
@@ -99,14 +100,14 @@ fn give_pipes(user: Uid) {
 }
 
 fn take_ids(user: &User) -> Outcome {
-    let (uid, gid) = (small("user", user.uid())?, small("group", user.gid())?);
+    let (uid, gid) = (require_small(user.uid())?, require_small(user.gid())?);
     if uid != 0 {
         give_pipes(Uid::from_raw(uid));
     }
     let groups = user.additional_gids().as_deref().unwrap_or_default();
     let groups: Vec<Gid> = groups
         .iter()
-        .map(|gid| Ok(Gid::from_raw(small("group", *gid)?)))
+        .map(|gid| Ok(Gid::from_raw(require_small(*gid)?)))
         .collect::<Outcome<_>>()?;
     match rustix::thread::set_thread_groups(&groups) {
         // A namespace with a single id has no other groups to take, nor to leave.
@@ -123,17 +124,6 @@ fn take_ids(user: &User) -> Outcome {
     match rustix::thread::set_thread_res_uid(user, user, user) {
         Err(Errno::INVAL) => Err(no_id("user", uid)),
         other => other.doing("set the user"),
-    }
-}
-
-/// An id that does not mean "leave it as it is" to setresuid(2) (CVE-2024-40635).
-fn small(kind: &str, id: u32) -> Outcome<u32> {
-    match i32::try_from(id) {
-        Ok(_) => Ok(id),
-        Err(_) => Err(Failure::new(format_args!(
-            "the {kind} id {id} is larger than {}",
-            i32::MAX
-        ))),
     }
 }
 
