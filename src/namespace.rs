@@ -95,7 +95,7 @@ pub(crate) fn enter() -> Outcome {
 }
 
 /// As [`enter`], but with the caller's own ids in the namespace instead of root's. This process has all
-/// capabilities there all the same.
+/// capabilities there nevertheless.
 pub(crate) fn enter_keeping_id() -> Outcome {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     enter_as(uid.as_raw(), gid.as_raw())

@@ -47,11 +47,9 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
     // Before anything is made.
     Command::new(&words, options, &image.config, image.name.as_str())?;
     if args.ro {
-        let image = Box::new(image);
-        let subject = Subject::image_of(store, (*image).clone())?;
         return Ok(Chosen {
-            subject,
-            image: *image,
+            subject: Subject::image_of(store, image.clone())?,
+            image,
             words,
             temporary: None,
         });
@@ -146,7 +144,7 @@ impl Chosen {
         chosen.chars().take(64).collect()
     }
 
-    /// What other commands are told of it.
+    /// What other commands can know of it.
     pub(super) fn live(&self, command: &Command) -> LiveRequest {
         let config = self.image.config.config().as_ref();
         let request = match &self.subject {

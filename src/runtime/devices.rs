@@ -31,7 +31,7 @@ const LINKS: [(&str, &str); 6] = [
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Attributes of a device of the machine that is shown in a container. It can be written to all the same,
+/// Attributes of a device of the machine that is shown in a container. It can still be written to,
 /// but its mode and owner cannot be changed by way of the container.
 const OF_MACHINE: Change = Change {
     read_only: Some(true),

@@ -1,6 +1,6 @@
 //! The mounts of a container, in the order of its configuration (config.md, "Mounts").
 //!
-//! A mount is made where nobody sees it, gets its attributes there, and is then put onto the descriptor of
+//! A mount is made where nothing sees it, gets its attributes there, and is then put onto the descriptor of
 //! its place, so that no path is resolved twice (CVE-2021-30465).
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -261,7 +261,7 @@ pub(super) fn file_system(fd: &OwnedFd) -> Outcome<u64> {
     Ok(stat.f_type as u64)
 }
 
-/// A machine that hides parts of its own /proc lets nobody mount another. What is outside cannot take its
+/// A machine that hides parts of its own /proc refuses to mount another. What is outside cannot take its
 /// place: it has the processes of everybody else.
 fn no_proc() -> Failure {
     Failure::new(format_args!(

@@ -1,4 +1,4 @@
-//! Paths in an image that nobody trusts: resolved below its root, and opened without a surprise.
+//! Paths in an image, which is not trusted: resolved below its root, and opened without a surprise.
 //!
 //! Links in the image lead where they would lead if its root were the root, never out of it, and the links
 //! of /proc that are none (`/proc/self/exe`, `/proc/self/fd/3`) lead nowhere (openat2(2)).
@@ -71,21 +71,34 @@ impl Root {
         is_dir: bool,
         links: Links,
     ) -> rustix::io::Result<OwnedFd> {
-        // As many links as the kernel follows (path_resolution(7)).
-        const LINKS: usize = 40;
-        let mut path = path.to_owned();
-        for _ in 0..LINKS {
-            match self.walk(&path, is_dir, links)? {
-                Walked::There(found) => return Ok(found),
-                Walked::DanglingLink(leads_to) => path = leads_to,
-            }
+        let path = match links {
+            Links::Follow => self.destination(path),
+            Links::Refuse => path.to_owned(),
+        };
+        let mut dir = self.find(Path::new("/"), links)?;
+        let names: Vec<&OsStr> = path.components().filter_map(name_of).collect();
+        let mut walked = PathBuf::from("/");
+        for (at, name) in names.iter().enumerate() {
+            walked.push(name);
+            let is_file = !is_dir && at + 1 == names.len();
+            dir = match self.find(&walked, links) {
+                Err(Errno::NOENT) => {
+                    match is_file {
+                        true => make_file(&dir, name)?,
+                        false => rustix::fs::mkdirat(&dir, *name, Mode::from_raw_mode(0o755))?,
+                    }
+                    self.find(&walked, links)?
+                }
+                found => found?,
+            };
         }
-        Err(Errno::LOOP)
+        Ok(dir)
     }
 
     /// The path at which something is, or would be made by [`place`](Self::place): that of a link which leads
     /// nowhere yet is what it leads to.
     pub(crate) fn destination(&self, path: &Path) -> PathBuf {
+        // As many as the kernel follows (path_resolution(7)).
         const LINKS: usize = 40;
         let mut path = path.to_owned();
         for _ in 0..LINKS {
@@ -113,34 +126,6 @@ impl Root {
             }
         }
         None
-    }
-
-    /// One way down a path for [`place`](Self::place).
-    fn walk(&self, path: &Path, is_dir: bool, links: Links) -> rustix::io::Result<Walked> {
-        let mut dir = self.find(Path::new("/"), links)?;
-        let names: Vec<&OsStr> = path.components().filter_map(name_of).collect();
-        let mut walked = PathBuf::from("/");
-        for (at, name) in names.iter().enumerate() {
-            let above = walked.clone();
-            walked.push(name);
-            let is_file = !is_dir && at + 1 == names.len();
-            dir = match self.find(&walked, links) {
-                Err(Errno::NOENT) => {
-                    if let Ok(target) = rustix::fs::readlinkat(&dir, *name, Vec::new()) {
-                        let target = Path::new(OsStr::from_bytes(target.to_bytes()));
-                        let rest: PathBuf = names.iter().skip(at + 1).collect();
-                        return Ok(Walked::DanglingLink(above.join(target).join(rest)));
-                    }
-                    match is_file {
-                        true => make_file(&dir, name)?,
-                        false => rustix::fs::mkdirat(&dir, *name, Mode::from_raw_mode(0o755))?,
-                    }
-                    self.find(&walked, links)?
-                }
-                found => found?,
-            };
-        }
-        Ok(Walked::There(dir))
     }
 
     /// The content of a regular file of the image, up to `limit` bytes; `None` if there is none. Pipes and
@@ -206,12 +191,6 @@ pub(super) fn openat2(
 pub(super) fn open_here(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC;
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-}
-
-enum Walked {
-    There(OwnedFd),
-    /// A link on the way leads to this path, which is not there.
-    DanglingLink(PathBuf),
 }
 
 fn name_of<'p>(part: Component<'p>) -> Option<&'p OsStr> {

@@ -138,7 +138,7 @@ fn print_out(mut master: File) {
     let mut stdout = std::io::stdout().lock();
     while let Ok(length @ 1..) = read_again(&mut master, &mut buffer) {
         let text = buffer.get(..length).unwrap_or_default();
-        // If nobody reads it any more, the container is not to wait for that.
+        // If no process reads it any more, the container is not to wait for that.
         drop(stdout.write_all(text).and_then(|()| stdout.flush()));
     }
 }
