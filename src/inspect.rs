@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use plyfs_store::{Container, ContainerError, ContainerName, Image, LayerPath, NameError, Store};
+use plyfs_store::{Container, ContainerName, Image, LayerPath, NameError, Store};
 use serde_json::{Value, json};
 
 use crate::cli::InspectArgs;
 use crate::failure::{Failure, Outcome};
-use crate::{output, storage};
+use crate::{output, stack, storage};
 
 /// Prints all that is known of an image or a container.
 pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Outcome {
@@ -34,11 +34,7 @@ fn container(store: &Store, name: &str) -> Outcome<Option<Container>> {
     let Ok(name) = name.parse::<ContainerName>() else {
         return Ok(None);
     };
-    match store.container(&name) {
-        Ok(container) => Ok(Some(container)),
-        Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    stack::find_container(store, &name)
 }
 
 fn of_image(image: &Image) -> Value {

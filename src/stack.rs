@@ -71,27 +71,19 @@ pub(crate) fn container(
     let image = image.map(|image| store.image(image)).transpose()?;
     let existing = match &name {
         None => None,
-        Some(name) => match store.container(name) {
-            Ok(container) => Some(container),
-            Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) if image.is_some() => {
-                None
-            }
-            Err(plyfs_store::Error::Container(error @ ContainerError::Unknown(_))) => {
+        Some(name) => match find_container(store, name)? {
+            None if image.is_none() => {
+                let error = ContainerError::Unknown(name.clone());
                 return Err(unknown_container(store, &error));
             }
-            Err(error) => return Err(error.into()),
+            found => found,
         },
     };
     match (existing, image) {
         (Some(container), Some(image))
             if container.record.manifest_digest != image.manifest_digest =>
         {
-            let record = &container.record;
-            Err(Failure::new(format_args!(
-                "the container {} stands on another image, which was called {}; leave the image \
-                 away to mount it",
-                record.name, record.image
-            )))
+            Err(another_image(&container, "mount"))
         }
         (Some(container), _) => Ok((container, false)),
         (None, Some(image)) => {
@@ -102,6 +94,24 @@ pub(crate) fn container(
         }
         (None, None) => Err(Failure::new("an image or a container is needed")),
     }
+}
+
+/// The container of a name, if there is one.
+pub(crate) fn find_container(store: &Store, name: &ContainerName) -> Outcome<Option<Container>> {
+    match store.container(name) {
+        Ok(container) => Ok(Some(container)),
+        Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why an image cannot be given with a container that was made of another one. `to` is what the user wants.
+pub(crate) fn another_image(container: &Container, to: &str) -> Failure {
+    let record = &container.record;
+    Failure::new(format_args!(
+        "the container {} stands on another image, which was called {}; leave the image away to {to} it",
+        record.name, record.image
+    ))
 }
 
 /// A container that is not there, with those that are.

@@ -27,7 +27,7 @@ pub(super) struct Chosen {
 pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
     let options = &args.container_options;
     if let Some(name) = &args.container
-        && let Some(container) = existing(store, name)?
+        && let Some(container) = stack::find_container(store, &name.parse().map_err(Failure::new)?)?
     {
         return with_existing(store, args, container);
     }
@@ -78,16 +78,6 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
     })
 }
 
-/// The container of a name, if there is one.
-fn existing(store: &Store, name: &str) -> Outcome<Option<Container>> {
-    let name: ContainerName = name.parse().map_err(Failure::new)?;
-    match store.container(&name) {
-        Ok(container) => Ok(Some(container)),
-        Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// A container that is there goes on with the image that it was made of. If the first word names an image of
 /// the store it is taken for that, and must be the same; otherwise it begins the command.
 fn with_existing(store: &Store, args: &RunArgs, container: Container) -> Outcome<Chosen> {
@@ -96,14 +86,7 @@ fn with_existing(store: &Store, args: &RunArgs, container: Container) -> Outcome
     if let Some(first) = &args.image {
         match store.image(&first.to_string_lossy()) {
             Ok(named) if named.manifest_digest == image.manifest_digest => {}
-            Ok(_) => {
-                let record = &container.record;
-                return Err(Failure::new(format_args!(
-                    "the container {} stands on another image, which was called {}; leave the image away to \
-                     run it",
-                    record.name, record.image
-                )));
-            }
+            Ok(_) => return Err(stack::another_image(&container, "run")),
             Err(_) => words.insert(0, first.clone()),
         }
     }
