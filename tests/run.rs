@@ -5,13 +5,14 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use plyfs_store::Compression;
 use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
 use rustix::process::{Pid, Signal, kill_process};
+use support::running::Background;
 use support::world::World;
 use support::*;
 
@@ -124,9 +125,9 @@ fn a_program_ended_by_a_signal_gives_128_and_its_number() {
     let Some(world) = world("a_program_ended_by_a_signal_gives_128_and_its_number") else {
         return;
     };
-    let mut running = Running::start(&world, &[], "echo ready; read");
+    let mut running = self::running(&world, &[], "echo ready; read");
     running.wait_for_line("ready");
-    kill_process(running.container(), Signal::KILL).unwrap();
+    kill_process(first_process(&running), Signal::KILL).unwrap();
     assert_eq!(running.end().code(), Some(137));
     assert_nothing_left(&world);
 }
@@ -547,7 +548,7 @@ fn signals_are_passed_on() {
     ] {
         // Bash reads on when a signal comes just before it waits for input, but not for a process.
         let text = format!("trap 'exit 7' {name}; sleep 1000 & echo ready; while :; do wait; done");
-        let mut running = Running::start(&world, &[], &text);
+        let mut running = self::running(&world, &[], &text);
         running.wait_for_line("ready");
         kill_process(running.pid(), signal).unwrap();
         assert_eq!(running.end().code(), Some(7), "{name}");
@@ -562,7 +563,7 @@ fn init_passes_a_signal_on_to_a_handler() {
         return;
     };
     let text = "trap 'exit 7' TERM; sleep 1000 & echo ready; while :; do wait; done";
-    let mut running = Running::start(&world, &["--init"], text);
+    let mut running = self::running(&world, &["--init"], text);
     running.wait_for_line("ready");
     kill_process(running.pid(), Signal::TERM).unwrap();
     assert_eq!(running.end().code(), Some(7));
@@ -586,7 +587,7 @@ fn what_a_program_left_running_ends_with_it() {
         return;
     };
     let text = "bash -c 'while :; do read -t 60 <>/dev/ptmx; done' & echo ready; read";
-    let mut running = Running::start(&world, &[], text);
+    let mut running = self::running(&world, &[], text);
     running.wait_for_line("ready");
     drop(running.child.stdin.take());
     assert!(!running.end().success());
@@ -610,7 +611,7 @@ fn a_killed_run_leaves_nothing_running() {
     }
     for user in users {
         let text = "bash -c 'while :; do read -t 60 <>/dev/ptmx; done' & echo ready; read";
-        let mut running = Running::start(&world, &["--user", user], text);
+        let mut running = self::running(&world, &["--user", user], text);
         running.wait_for_line("ready");
         assert!(running.processes().len() >= 3, "{:?}", running.processes());
         // It waits for input that does not come, so that it does not end by itself.
@@ -688,90 +689,21 @@ fn nothing_is_made_in_a_directory_that_is_mounted_on_dev() {
     );
 }
 
-/// A program in a container that waits for its standard input, which is open until it is dropped.
-struct Running {
-    child: Child,
-    output: BufReader<std::process::ChildStdout>,
-    /// A word that all its processes have among their arguments or in their environment.
-    mark: String,
+/// A program in a container that waits for its standard input.
+fn running(world: &World, options: &[&str], text: &str) -> Background {
+    // Every store is in a directory of a name of its own.
+    let mark = world.path("").display().to_string();
+    let mut command = script(world, options, &format!(": {mark}; {text}"));
+    Background::start(&mut command, &mark)
 }
 
-impl Running {
-    fn start(world: &World, options: &[&str], text: &str) -> Self {
-        // Every store is in a directory of a name of its own.
-        let mark = world.path("").display().to_string();
-        let mut child = script(world, options, &format!(": {mark}; {text}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self {
-            child,
-            output,
-            mark,
-        }
-    }
-
-    fn wait_for_line(&mut self, wanted: &str) {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        assert_eq!(line.trim_end(), wanted);
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    /// The first process of the container, as it is numbered outside.
-    fn container(&self) -> Pid {
-        let pid = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let is_bash = |child: &&str| {
-            fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "bash\n")
-        };
-        let found = children.split_whitespace().find(is_bash);
-        Pid::from_raw(found.unwrap().parse().unwrap()).unwrap()
-    }
-
-    /// Waits until it has ended.
-    fn end(&mut self) -> std::process::ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < LONG, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// All processes of it that are alive.
-    fn processes(&self) -> Vec<u32> {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let session = |pid: &u32| {
-            let mut arguments = Vec::new();
-            let file = fs::File::open(format!("/proc/{pid}/cmdline"));
-            let read = file.and_then(|mut file| file.read_to_end(&mut arguments));
-            read.is_ok() && support::text(&arguments).contains(&self.mark)
-        };
-        pids.filter(session).collect()
-    }
-
-    fn assert_all_gone(&self) {
-        let start = Instant::now();
-        while !self.processes().is_empty() {
-            assert!(start.elapsed() < LONG, "{:?} live on", self.processes());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Gone already unless the test has failed.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// The first process of the container, as it is numbered outside.
+fn first_process(running: &Background) -> Pid {
+    let pid = running.child.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let is_bash = |child: &&str| {
+        fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "bash\n")
+    };
+    let found = children.split_whitespace().find(is_bash);
+    Pid::from_raw(found.unwrap().parse().unwrap()).unwrap()
 }

@@ -60,10 +60,21 @@ impl Background {
     /// Waits until no process with the mark lives.
     pub fn assert_all_gone(&self) {
         let start = Instant::now();
-        while let Some(pid) = marked(&self.mark) {
-            assert!(start.elapsed() < LONG, "{pid} lives on");
+        while !self.processes().is_empty() {
+            assert!(start.elapsed() < LONG, "{:?} live on", self.processes());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// All processes with the mark that are alive.
+    pub fn processes(&self) -> Vec<u32> {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let has_mark = |pid: &u32| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|arguments| super::text(&arguments).contains(&self.mark))
+        };
+        pids.filter(has_mark).collect()
     }
 }
 
@@ -73,14 +84,4 @@ impl Drop for Background {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// A process with a word among its arguments.
-fn marked(mark: &str) -> Option<u32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.find(|pid| {
-        fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|arguments| super::text(&arguments).contains(mark))
-    })
 }
