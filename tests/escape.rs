@@ -26,8 +26,10 @@ mod escape {
     )]
     pub mod cell;
     mod descriptors;
+    mod ends;
     mod files;
     mod mounts;
     mod powers;
     mod session;
+    mod terminal;
 }

@@ -581,6 +581,77 @@ fn a_directory_as_standard_input_is_no_way_out() {
     assert!(line.contains("is a directory"), "{line}");
 }
 
+/// A terminal has its end-of-file character only at the beginning of a line.
+#[test]
+fn input_without_a_last_newline_ends_at_a_terminal() {
+    let Some(world) = world("input_without_a_last_newline_ends_at_a_terminal") else {
+        return;
+    };
+    for (input, expected) in [("a\nb", "<a\nb>"), ("a\n", "<a\n>"), ("", "<>")] {
+        let text = "stty -echo 2>/dev/null; all=; while IFS= read -r line; do all+=$line$'\\n'; done; \
+                    printf '<%s>' \"$all$line\"";
+        let mut command = script(&world, &["-t"], text);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        let start = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if start.elapsed() > LONG {
+                child.kill().unwrap();
+                panic!("{input:?}: it does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let said = text_of(child).replace('\r', "");
+        assert!(said.ends_with(expected), "{input:?}: {said:?}");
+    }
+}
+
+fn text_of(child: std::process::Child) -> String {
+    text(&child.wait_with_output().unwrap().stdout)
+}
+
+/// Other programs share the descriptors, and some make them so (O_NONBLOCK).
+#[test]
+fn non_blocking_input_and_output_lose_nothing() {
+    let Some(world) = world("non_blocking_input_and_output_lose_nothing") else {
+        return;
+    };
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let ((input, type_in), (output, print)) = (pipe(), pipe());
+    for fd in [&input, &print] {
+        rustix::fs::fcntl_setfl(fd, rustix::fs::OFlags::NONBLOCK).unwrap();
+    }
+    let text = "read -r word; for ((i = 0; i < 20000; i++)); do echo \"$word $i\"; done; echo end";
+    let mut command = script(&world, &["-t"], text);
+    let mut child = command.stdin(input).stdout(print).spawn().unwrap();
+    drop(command);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut type_in = fs::File::from(type_in);
+    type_in.write_all(b"said\n").unwrap();
+    // Its pipe is full for a while.
+    std::thread::sleep(Duration::from_millis(500));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut fs::File::from(output), &mut said).unwrap();
+    assert!(child.wait().unwrap().success());
+    let said = said.replace('\r', "");
+    let lines: Vec<&str> = said.lines().filter(|line| *line != "said").collect();
+    assert_eq!(lines.len(), 20_001);
+    assert_eq!(lines.last(), Some(&"end"));
+    assert!(
+        lines
+            .iter()
+            .enumerate()
+            .take(20_000)
+            .all(|(i, line)| *line == format!("said {i}"))
+    );
+}
+
 #[test]
 fn what_a_program_left_running_ends_with_it() {
     let Some(world) = world("what_a_program_left_running_ends_with_it") else {
@@ -697,13 +768,22 @@ fn running(world: &World, options: &[&str], text: &str) -> Background {
     Background::start(&mut command, &mark)
 }
 
-/// The first process of the container, as it is numbered outside.
+/// The first process of the container, as it is numbered outside: a child of the process that plyfs has
+/// between it and itself.
 fn first_process(running: &Background) -> Pid {
-    let pid = running.child.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let is_bash = |child: &&str| {
+    let children = |pid: &str| {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = fs::read_to_string(path).unwrap();
+        children
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let of_plyfs = children(&running.child.id().to_string());
+    let mut below = of_plyfs.iter().flat_map(|pid| children(pid));
+    let is_bash = |child: &String| {
         fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "bash\n")
     };
-    let found = children.split_whitespace().find(is_bash);
+    let found = below.find(is_bash);
     Pid::from_raw(found.unwrap().parse().unwrap()).unwrap()
 }

@@ -111,7 +111,7 @@ fn take_ids(user: &User) -> Outcome {
         .collect::<Outcome<_>>()?;
     match rustix::thread::set_thread_groups(&groups) {
         // A namespace with a single id has no other groups to take, nor to leave.
-        Err(Errno::PERM) => {}
+        Err(Errno::PERM) if may_set_groups()? => {}
         Err(Errno::INVAL) => return Err(no_id("a group", gid)),
         other => other.doing("set supplementary groups")?,
     }
@@ -125,6 +125,13 @@ fn take_ids(user: &User) -> Outcome {
         Err(Errno::INVAL) => Err(no_id("user", uid)),
         other => other.doing("set the user"),
     }
+}
+
+/// Whether this process has the power over groups, which a user namespace can deny even so (user_namespaces(7),
+/// "The /proc/pid/setgroups file").
+fn may_set_groups() -> Outcome<bool> {
+    let sets = rustix::thread::capabilities(None).doing("read capabilities")?;
+    Ok(sets.effective.contains(CapabilitySet::SETGID))
 }
 
 fn no_id(kind: &str, id: u32) -> Failure {

@@ -17,10 +17,10 @@ pub(super) struct Order {
     pub(super) task: Task,
     /// The end for reading of the pipe of a [`super::bond::Bond`].
     pub(super) bond: RawFd,
-    /// The end for writing of the pipe of a [`super::report::Report`].
+    /// The socket of a [`super::report::Report`].
     pub(super) report: RawFd,
-    /// A socket to send the master of the container's terminal to, if it is to have one.
-    pub(super) console: Option<RawFd>,
+    /// Whether the process is to have a terminal of its own, whose master goes to the caller.
+    pub(super) terminal: bool,
 }
 
 /// What is to be done.

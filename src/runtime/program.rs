@@ -1,7 +1,7 @@
 //! The last step: from a process of this program to the image's own program.
 //!
-//! No descriptor of the machine is open any more but standard input, output and error, and the two pipes of
-//! an order, which lead to no file. Paths are the container's.
+//! No descriptor of the machine is open any more but standard input, output and error, and the pipe and the
+//! socket of an order, which lead to no file. Paths are the container's.
 
 use std::env;
 use std::ffi::OsStr;
@@ -20,7 +20,7 @@ use super::console::Console;
 use super::init::{self, Role};
 use super::report::Report;
 use super::root::open_here;
-use super::{CANNOT_RUN, NOT_FOUND, filter, identity};
+use super::{CANNOT_RUN, NOT_FOUND, child, filter, identity};
 use crate::failure::{Doing, Failure, Outcome, reason};
 
 /// What a process becomes.
@@ -35,7 +35,7 @@ pub(super) struct Program<'a> {
 
 impl Program<'_> {
     /// Becomes the program, or reports why it could not, and ends.
-    pub(super) fn execute(mut self, mut report: Report) -> ! {
+    pub(super) fn execute(mut self, report: Report) -> ! {
         let prepared = self.prepare().and_then(|()| match self.init {
             true => init::split(),
             false => Ok(Role::Program),
@@ -49,8 +49,7 @@ impl Program<'_> {
             Ok(Role::Program) => self.become_program(),
             Err(failure) => failure,
         };
-        report.failure(&failure);
-        std::process::exit(failure.status().into());
+        child::end(&report, &failure)
     }
 
     /// Everything that init shares with the program.

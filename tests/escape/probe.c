@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -209,6 +210,33 @@ static void leave(void)
     symlink("/bin/probe", "/proc/self/exe");
 }
 
+/* Opens every terminal of the container again and again. */
+static void hold_terminals(void)
+{
+    signal(SIGHUP, SIG_IGN);
+    printf("ready\n");
+    fflush(stdout);
+    for (;;) {
+        for (int i = 0; i < 8; i++) {
+            char path[32];
+            snprintf(path, sizeof path, "/dev/pts/%d", i);
+            open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        }
+        usleep(100);
+    }
+}
+
+/* Stops every other process, also one that is about to come, until its standard input ends. */
+static void stop_others(void)
+{
+    struct pollfd input = {0, POLLIN, 0};
+    while (poll(&input, 1, 0) == 0) {
+        kill(-1, SIGSTOP);
+        usleep(200);
+    }
+    kill(-1, SIGCONT);
+}
+
 /* Every process whose environment can be read and has the word. */
 static void environments(const char *word)
 {
@@ -283,6 +311,14 @@ int main(int count, char **words)
         puts(ttyname(0) ? ttyname(0) : "not a tty");
     } else if (strcmp(task, "environments") == 0) {
         environments(words[2]);
+    } else if (strcmp(task, "hold-terminals") == 0) {
+        hold_terminals();
+    } else if (strcmp(task, "stop-others") == 0) {
+        stop_others();
+    } else if (strcmp(task, "linger") == 0) {
+        told("clear", prctl(PR_SET_PDEATHSIG, 0) != 0);
+        for (;;)
+            pause();
     } else if (strcmp(task, "pause") == 0 || strcmp(task, "leave") == 0) {
         if (strcmp(task, "leave") == 0)
             leave();

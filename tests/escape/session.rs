@@ -1,16 +1,14 @@
 //! Signals, sessions and terminals.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::Signal;
-use rustix::pty::OpenptFlags;
 use serde_json::Value;
 
 use super::cell::*;
+use super::terminal::Terminal;
 use crate::support::*;
 
 /// Point 3 of issue 11.
@@ -37,49 +35,6 @@ fn a_signal_to_all_does_not_reach_the_caller() {
         }
         running.stop();
     });
-}
-
-/// A terminal whose session is that of a program, as a shell's, and what was typed and printed there.
-struct Terminal {
-    master: File,
-    slave: OwnedFd,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = rustix::pty::openpt(flags).unwrap();
-        rustix::pty::grantpt(&master).unwrap();
-        rustix::pty::unlockpt(&master).unwrap();
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
-        Self {
-            master: File::from(master),
-            slave,
-        }
-    }
-
-    /// A command whose standard input and output are the terminal, in a session of which it is the terminal.
-    fn command(&self, cell: &Cell, command: &Command) -> Command {
-        let mut caller = cell.probe();
-        caller.arg("with-terminal").arg(command.get_program());
-        caller.args(command.get_args());
-        let end = || Stdio::from(self.slave.try_clone().unwrap());
-        caller.stdin(end()).stdout(end()).stderr(end());
-        caller
-    }
-
-    /// What is printed until a text comes.
-    fn printed_until(&mut self, wanted: &str) -> String {
-        let mut all = String::new();
-        let start = Instant::now();
-        while !all.contains(wanted) {
-            assert!(start.elapsed() < LONG, "{all}");
-            let mut buffer = [0; 4096];
-            let length = self.master.read(&mut buffer).unwrap();
-            all.push_str(&text(&buffer[..length]));
-        }
-        all
-    }
 }
 
 /// Point 4 of issue 11, CVE-2017-5226 and CVE-2023-28100 of other programs: TIOCSTI and TIOCLINUX type into

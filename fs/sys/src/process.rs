@@ -77,15 +77,6 @@ pub fn fork() -> Result<Fork> {
     }
 }
 
-/// Whose child a process is that [`fork_into`] makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildOf {
-    /// The process that calls.
-    Caller,
-    /// The parent of the process that calls, which waits for it.
-    Parent,
-}
-
 /// Makes a copy of this process in new namespaces (clone3(2) without a stack of its own). Unlike
 /// unshare(2) with a pid namespace, this leaves the caller free to start threads and other children.
 ///
@@ -94,7 +85,7 @@ pub enum ChildOf {
 ///
 /// # Errors
 /// As [`fork`] and [`unshare`].
-pub fn fork_into(namespaces: UnshareFlags, child_of: ChildOf) -> Result<Fork> {
+pub fn fork_into(namespaces: UnshareFlags) -> Result<Fork> {
     require_one_thread()?;
     if !namespaces_only(namespaces) {
         return Err(Errno::INVAL);
@@ -102,11 +93,7 @@ pub fn fork_into(namespaces: UnshareFlags, child_of: ChildOf) -> Result<Fork> {
     // SAFETY: any bytes are a valid clone_args, and zeros ask for nothing.
     let mut arguments: libc::clone_args = unsafe { MaybeUninit::zeroed().assume_init() };
     arguments.flags = u64::from(namespaces.bits());
-    match child_of {
-        ChildOf::Caller => arguments.exit_signal = libc::SIGCHLD as u64,
-        // The kernel takes the caller's own, and refuses to be given one.
-        ChildOf::Parent => arguments.flags |= libc::CLONE_PARENT as u64,
-    }
+    arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of this memory, as with fork(2), and this process has
     // one thread. The structure is passed with its size.
     let result = unsafe {
@@ -243,6 +230,21 @@ impl SignalQueue {
         match last_error() {
             Errno::INTR | Errno::AGAIN => Ok(None),
             error => Err(error),
+        }
+    }
+
+    /// A descriptor that is readable while one of the signals waits to be taken (signalfd(2)).
+    ///
+    /// # Errors
+    /// Those of signalfd(2): `MFILE` or `NFILE` if there are too many open files.
+    pub fn descriptor(&self) -> Result<OwnedFd> {
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the set is initialised, and -1 asks for a new descriptor.
+        let fd = unsafe { libc::signalfd(-1, &self.set, flags) };
+        match fd {
+            -1 => Err(last_error()),
+            // SAFETY: the descriptor is new, and nothing else owns it.
+            fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         }
     }
 
