@@ -20,7 +20,7 @@ pub(super) const CAPABILITIES: [&str; 11] = [
 ];
 
 /// All capabilities (capabilities(7)).
-pub(super) const ALL_CAPABILITIES: [&str; 41] = [
+pub(crate) const ALL_CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

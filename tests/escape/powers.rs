@@ -130,6 +130,27 @@ fn dangerous_calls_are_refused() {
     });
 }
 
+/// The filter compares what the kernel takes: 32 bits of an argument of 64. With more, NETLINK_AUDIT passed.
+#[test]
+fn wide_arguments_do_not_pass_the_filter() {
+    each_plain("wide_arguments_do_not_pass_the_filter", |cell| {
+        let said = cell.run(&[], &["probe", "wide"]).ok();
+        assert_eq!(said.lines().count(), 7, "{said}");
+        for line in said.lines() {
+            // EPERM, EINVAL or ENOSYS, as the filter has them.
+            let refused = [" 1", " 22", " 38"];
+            assert!(refused.iter().any(|end| line.ends_with(end)), "{line}");
+        }
+        // With its capability the audit subsystem is there, for a kernel that has it.
+        let said = cell.run(&["--cap-add", "AUDIT_WRITE"], &["probe", "wide"]);
+        let said = said.ok();
+        let audit = said.lines().filter(|line| line.starts_with("audit"));
+        assert!(audit.clone().count() == 4 && audit.clone().all(|line| !line.ends_with(" 22")));
+        let said = cell.run(&[], &["probe", "usual"]).ok();
+        assert!(said.lines().all(|line| line.ends_with(" ok")), "{said}");
+    });
+}
+
 /// Point 9 of issue 11.
 #[test]
 fn namespaces_are_the_container_s_own() {

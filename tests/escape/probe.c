@@ -166,6 +166,29 @@ static void calls(void)
     told("swapon", syscall(SYS_swapon, "/dev/null", 0) < 0);
 }
 
+/* The kernel takes 32 bits of the arguments of socket(2) and personality(2), whatever the other 32 are. */
+static void wide(void)
+{
+    const long high = 1L << 32;
+    told("audit", syscall(SYS_socket, 16, SOCK_RAW, 9L) < 0);
+    told("audit with a wide protocol", syscall(SYS_socket, 16, SOCK_RAW, high | 9) < 0);
+    told("audit with a wide family", syscall(SYS_socket, high | 16, SOCK_RAW, 9L) < 0);
+    told("audit with both", syscall(SYS_socket, high | 16, SOCK_RAW, high | 9) < 0);
+    told("AF_ALG with a wide family", syscall(SYS_socket, high | 38, SOCK_SEQPACKET, 0L) < 0);
+    told("AF_VSOCK with a wide family", syscall(SYS_socket, high | 40, SOCK_STREAM, 0L) < 0);
+    told("personality with a wide argument", syscall(SYS_personality, high | 0x0400000) < 0);
+}
+
+/* What a container may have, with the sign extended as some C libraries do. */
+static void usual(void)
+{
+    told("route", syscall(SYS_socket, 16, SOCK_RAW, 0L) < 0);
+    told("uevent", syscall(SYS_socket, 16, SOCK_RAW, 15L) < 0);
+    told("unix", syscall(SYS_socket, 1, SOCK_STREAM, 0L) < 0);
+    told("internet", syscall(SYS_socket, 2, SOCK_STREAM, 0L) < 0);
+    told("personality", syscall(SYS_personality, -1L) < 0);
+}
+
 static void type_in(void)
 {
     const char *text = "echo TYPED\n";
@@ -300,6 +323,10 @@ int main(int count, char **words)
         descriptors();
     } else if (strcmp(task, "calls") == 0) {
         calls();
+    } else if (strcmp(task, "wide") == 0) {
+        wide();
+    } else if (strcmp(task, "usual") == 0) {
+        usual();
     } else if (strcmp(task, "change") == 0) {
         for (int i = 2; i < count; i++)
             change(words[i]);
