@@ -28,6 +28,7 @@ mod escape {
     mod descriptors;
     mod ends;
     mod files;
+    mod messages;
     mod mounts;
     mod powers;
     mod session;
