@@ -195,7 +195,7 @@ fn write(
     let root = Root::open(&dir.join(ROOTFS))?;
     let identity = accounts::identity(&root, &command.user)?;
     let hostname = options.hostname.as_deref().unwrap_or(container);
-    let files = files::write(dir, options, hostname)?;
+    let files = files::write(dir, &root, options, hostname)?;
     let mut host = host::examine();
     if !namespace::can_mount() {
         // An ordinary user's runtime has to make a user namespace.
@@ -224,6 +224,7 @@ fn write(
         host: &host,
     })?;
     adapt::for_libseccomp(&mut spec);
+    adapt::require_places(&root, &spec)?;
     let path = dir.join(CONFIG);
     spec.save(&path)
         .doing(format_args!("write {}", path.display()))

@@ -151,10 +151,11 @@ impl Run<'_> {
                 None
             }
         };
-        let spec = self.spec(path, &identity, scratch.as_ref())?;
-        let places = match self.chosen.is_kept() {
-            true => Places::missing(&root, &spec),
-            false => Places::default(),
+        let spec = self.spec(path, &root, &identity, scratch.as_ref())?;
+        let places = if self.chosen.is_kept() {
+            Places::missing(&root, &spec)
+        } else {
+            Places::default()
         };
         drop(root);
         let signals = attend::hold_signals()?;
@@ -218,10 +219,17 @@ impl Run<'_> {
         accounts::identity(root, &self.command.user)
     }
 
-    fn spec(&self, root: &Path, identity: &Identity, scratch: Option<&Scratch>) -> Outcome<Spec> {
+    /// The configuration for the root that is mounted at `path`.
+    fn spec(
+        &self,
+        path: &Path,
+        root: &Root,
+        identity: &Identity,
+        scratch: Option<&Scratch>,
+    ) -> Outcome<Spec> {
         let options = &self.args.container_options;
         let files = match scratch {
-            Some(scratch) => files::write(scratch.path(), options, &self.hostname)?,
+            Some(scratch) => files::write(scratch.path(), root, options, &self.hostname)?,
             None => Vec::new(),
         };
         let terminal = self.args.tty.unwrap_or_else(has_terminal);
@@ -235,7 +243,7 @@ impl Run<'_> {
             command: &self.command,
             identity,
             hostname: &self.hostname,
-            root,
+            root: path,
             read_only: self.args.ro || options.read_only,
             terminal,
             environment: &environment,

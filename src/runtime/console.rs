@@ -37,9 +37,9 @@ impl Console {
     /// Shows it as /dev/console.
     pub(super) fn show(&self, root: &Root) -> Outcome {
         const DOING: &str = "make /dev/console in the container";
-        let place = root
-            .place(Path::new("/dev/console"), false, Links::Refuse)
-            .doing(DOING)?;
+        let path = Path::new("/dev/console");
+        let place = root.place(path, false, Links::Refuse);
+        let place = place.map_err(|error| error.failure(path))?;
         let none = Change::default();
         let shown = clone_of(&self.slave, none, false).doing(DOING)?;
         attach(&shown, &place).doing(DOING)
