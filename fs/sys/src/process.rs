@@ -4,6 +4,8 @@ use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -309,6 +311,18 @@ pub fn unblock_signals() {
         // SAFETY: the set is initialised; the old mask is not asked for. Setting a mask does not fail.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) };
     }
+}
+
+/// Has a program start with no signal blocked, whatever this process holds back: what it executes inherits
+/// its mask (signal(7)), and `Command` leaves that as it is.
+pub fn without_blocked_signals(command: &mut Command) -> &mut Command {
+    let unblock = || {
+        unblock_signals();
+        Ok(())
+    };
+    // SAFETY: what runs between fork(2) and execve(2) sets a mask (async-signal-safe, signal-safety(7)),
+    // allocates nothing and takes no lock.
+    unsafe { command.pre_exec(unblock) }
 }
 
 /// Lets every signal do what it does by default (signal(7)), for a program that is to be executed. One
