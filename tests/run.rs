@@ -463,6 +463,96 @@ fn the_file_systems_of_a_container_are_there() {
     );
 }
 
+/// Many images have /var/tmp or /run as links.
+#[test]
+fn places_in_memory_follow_links_of_the_image() {
+    const TEST: &str = "places_in_memory_follow_links_of_the_image";
+    let Some(world) = world(TEST) else { return };
+    let bash = program::bash().unwrap();
+    let links = Layer::new([
+        Entry::dir("."),
+        Entry::dir("etc"),
+        Entry::dir("proc"),
+        Entry::dir("dev"),
+        Entry::dir("sys"),
+        Entry::dir("tmp").mode(0o1777),
+        Entry::dir("var"),
+        Entry::symlink("var/tmp", "/tmp"),
+        Entry::symlink("run", "var/run"),
+        Entry::symlink("etc/resolv.conf", "../run/resolve/stub.conf"),
+    ]);
+    let image = ImageBuilder::new()
+        .layer(bash, Compression::None)
+        .layer(links, Compression::None);
+    world.with_image("links", &image);
+    let said = |options: &[&str], text: &str| {
+        let mut run = world.plyfs(["run"]);
+        succeed(run.args(options).args(["links:test", "bash", "-c", text]))
+    };
+    let write =
+        "for d in /tmp /var/tmp /run /var/run; do echo in >$d/file && echo $(<$d/file); done";
+    assert_eq!(said(&["--read-only"], write), "in\n".repeat(4));
+    let read = "[[ $(</etc/resolv.conf) ]] && echo there";
+    let machine = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    if !machine.is_empty() {
+        assert_eq!(said(&["--read-only"], read), "there\n");
+        assert_eq!(said(&[], read), "there\n");
+    }
+    let options = ["--tmpfs", "/var/tmp:size=4k"];
+    let options = |text: &str| said(&options, text);
+    assert_eq!(
+        options("echo in >/tmp/file; echo $(</var/tmp/file)"),
+        "in\n"
+    );
+    let mounted = "while read -r a b c d at rest; do echo $at; done </proc/self/mountinfo";
+    assert!(options(mounted).lines().any(|line| line == "/tmp"));
+}
+
+/// Neither is about ids that the user namespace lacks, nor about a program that is not there.
+#[test]
+fn limits_of_the_kernel_are_named_as_the_reason() {
+    let Some(world) = world("limits_of_the_kernel_are_named_as_the_reason") else {
+        return;
+    };
+    for words in [&["bash", "-c", ":"][..], &["/bin/bash", "-c", ":"]] {
+        let mut run = world.plyfs(["run", "--ulimit", "nofile=3", "box:test"]);
+        let (status, line) = fail(run.args(words));
+        assert_eq!(status, 126, "{line}");
+        assert!(line.contains("Too many open files"), "{line}");
+    }
+    if !has_ids() {
+        return;
+    }
+    let repeated = (0..70_000).map(|at| format!("g{at}:x:{}:joe\n", at % 50 + 2));
+    let repeats = Layer::new([Entry::file("etc/group", repeated.collect::<String>())]);
+    let distinct = (0..70_000).map(|at| format!("g{at}:x:{}:joe\n", at + 2));
+    let many = Layer::new([Entry::file("etc/group", distinct.collect::<String>())]);
+    for (name, layer) in [("repeats", repeats), ("many", many)] {
+        let bash = program::bash().unwrap();
+        let base = Layer::new([
+            Entry::dir("etc"),
+            Entry::dir("proc"),
+            Entry::dir("dev"),
+            Entry::dir("sys"),
+            Entry::file("etc/passwd", "joe:x:1000:1001::/:/bin/bash\n"),
+        ]);
+        let image = ImageBuilder::new()
+            .layer(bash, Compression::None)
+            .layer(base, Compression::None)
+            .layer(layer, Compression::None);
+        world.with_image(name, &image);
+    }
+    let run = |image: &str| {
+        let mut run = world.plyfs(["run", "-u", "joe"]);
+        run.arg(format!("{image}:test")).args(["bash", "-c", ":"]);
+        run
+    };
+    let (status, line) = fail(&mut run("many"));
+    assert_eq!(status, 125, "{line}");
+    assert!(line.contains("70000 groups"), "{line}");
+    succeed(&mut run("repeats"));
+}
+
 #[test]
 fn a_read_only_container_changes_nothing() {
     let Some(world) = world("a_read_only_container_changes_nothing") else {

@@ -112,7 +112,7 @@ fn take_ids(user: &User) -> Outcome {
     match rustix::thread::set_thread_groups(&groups) {
         // A namespace with a single id has no other groups to take, nor to leave.
         Err(Errno::PERM) if may_set_groups()? => {}
-        Err(Errno::INVAL) => return Err(no_id("a group", gid)),
+        Err(Errno::INVAL) => return Err(no_group(&groups)),
         other => other.doing("set supplementary groups")?,
     }
     let group = Gid::from_raw(gid);
@@ -132,6 +132,16 @@ fn take_ids(user: &User) -> Outcome {
 fn may_set_groups() -> Outcome<bool> {
     let sets = rustix::thread::capabilities(None).doing("read capabilities")?;
     Ok(sets.effective.contains(CapabilitySet::SETGID))
+}
+
+/// Which group the kernel does not take: one without an id in this user namespace. [`identify`] has limited
+/// their number.
+///
+/// [`identify`]: crate::oci::user::identify
+fn no_group(groups: &[Gid]) -> Failure {
+    let is_refused = |group: &&Gid| rustix::thread::set_thread_groups(&[**group]).is_err();
+    let refused = groups.iter().find(is_refused);
+    no_id("group", refused.map_or(0, |group| group.as_raw()))
 }
 
 fn no_id(kind: &str, id: u32) -> Failure {
