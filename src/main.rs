@@ -44,6 +44,8 @@ use crate::failure::Outcome;
 use crate::personality::Personality;
 
 fn main() -> ExitCode {
+    // First of all, while nothing else is open.
+    plyfs_sys::inherited::remember();
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let done = match Personality::of(&program) {

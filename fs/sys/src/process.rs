@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use crate::Result;
+pub use crate::inherited::{close_inherited, take_inherited};
 
 /// Which side of a [`fork`] one is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,48 +21,6 @@ pub enum Fork {
     Parent(Pid),
     /// The new process.
     Child,
-}
-
-/// Closes the descriptors this process was started with, but for standard input, output and error and
-/// the one to `keep`.
-///
-/// They are told by not being marked close-on-exec: one that is cannot have come through execve(2),
-/// and whatever this program opens itself is marked so.
-///
-/// # Errors
-/// Those of reading `/proc/self/fd`.
-pub fn close_inherited(keep: Option<RawFd>) -> Result<()> {
-    let entries = std::fs::read_dir("/proc/self/fd").map_err(|_| Errno::NOENT)?;
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let numbers: Vec<RawFd> = numbers.collect();
-    for fd in numbers {
-        // SAFETY: asks for the flags of a number, whatever it stands for.
-        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-        if fd > 2 && Some(fd) != keep && flags != -1 && flags & libc::FD_CLOEXEC == 0 {
-            // SAFETY: nothing in this program owns a descriptor without that mark.
-            unsafe { libc::close(fd) };
-        }
-    }
-    Ok(())
-}
-
-/// Takes a descriptor that this process was started with, and marks it close-on-exec.
-///
-/// # Errors
-/// `BADF` if there is none of this number, or if something in this program has it already: what came
-/// through execve(2) is not marked close-on-exec, and whatever this program opens is.
-pub fn take_inherited(number: RawFd) -> Result<OwnedFd> {
-    // SAFETY: asks for the flags of a number, whatever it stands for.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if number < 3 || flags == -1 || flags & libc::FD_CLOEXEC != 0 {
-        return Err(Errno::BADF);
-    }
-    // SAFETY: the descriptor is open, and nothing owns one without that mark. With the mark, this
-    // function does not give it out again.
-    unsafe {
-        libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC);
-        Ok(OwnedFd::from_raw_fd(number))
-    }
 }
 
 /// Makes a copy of this process (fork(2)).
