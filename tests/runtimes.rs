@@ -92,6 +92,20 @@ fn exit_statuses_are_those_of_the_runtime_inside() {
     );
 }
 
+#[test]
+fn a_runtime_that_cannot_be_executed_gives_125_and_the_reason() {
+    let test = "a_runtime_that_cannot_be_executed_gives_125_and_the_reason";
+    let Some(world) = world(test) else { return };
+    let runtime = world.path("runtime");
+    fs::write(&runtime, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
+    let runtime = runtime.display().to_string();
+    let (status, line) = fail(&mut script(&world, &["--runtime", &runtime], "true"));
+    assert_eq!(status, 125, "{line}");
+    assert!(line.contains("cannot execute the runtime"), "{line}");
+    assert_nothing_left(&world);
+}
+
 /// Other runtimes would follow a link of the image to its root, and mount over it.
 #[test]
 fn places_are_checked_for_other_runtimes_too() {
