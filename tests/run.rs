@@ -199,7 +199,7 @@ fn what_cannot_be_run_has_a_status_of_its_own() {
             assert!(line.contains(word), "{arguments:?}: {line}");
         }
     }
-    // Also no container of which nobody would know.
+    // Also no container that no command would show.
     assert_nothing_left(&world);
     tree::assert_same(&before, &world.snapshot());
 }
@@ -374,10 +374,7 @@ fn the_user_is_looked_up_in_the_image() {
         let (status, line) = fail(&mut script(&world, &[], "true"));
         assert_eq!(status, 125);
         assert!(line.contains("1001") && line.contains("subuid"), "{line}");
-        return skip(
-            TEST,
-            "this user has no subordinate ids to be somebody else with",
-        );
+        return skip(TEST, "this user has no subordinate ids for another user");
     }
     for (options, identity) in [
         (
@@ -402,7 +399,7 @@ fn the_user_is_looked_up_in_the_image() {
     let (found, capabilities) = ids(&["--user", "root"]);
     assert_eq!(found, "0 0 0 0, 0 0 0 0, 0, /root");
     assert_ne!(capabilities, none);
-    // Permissions hold for others than root, and what is made belongs to whoever made it.
+    // Permissions hold for others than root, and what is made belongs to its maker.
     let text = "[[ ! -r /root/. && ! -w /etc ]] && echo mine >/tmp/f && [[ -O /tmp/f ]]";
     said_nothing(&world, &[], text);
     assert_nothing_left(&world);
@@ -571,7 +568,7 @@ fn a_container_is_kept_and_found_again() {
     let Some(world) = world("a_container_is_kept_and_found_again") else {
         return;
     };
-    // One that nobody asked to keep is gone.
+    // One that was not to be kept is gone.
     said_nothing(&world, &[], "echo gone >/tmp/f");
     said_nothing(&world, &[], "[[ ! -e /tmp/f ]]");
     assert_nothing_left(&world);

@@ -394,7 +394,7 @@ fn keeps_ids() -> bool {
     !rustix::process::geteuid().is_root() && map.lines().count() > 1
 }
 
-/// The container is no child of plyfs, and ends with it all the same.
+/// The container is no child of plyfs, but ends with it.
 #[test]
 fn a_killed_run_leaves_nothing() {
     each("a_killed_run_leaves_nothing", |world, options| {

@@ -60,7 +60,7 @@ pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
     Ok(mounts)
 }
 
-/// sysfs shows the network of the namespace it is mounted in, and only who owns that may mount it: a
+/// sysfs shows the network of the namespace it is mounted in, and only the owner of that may mount it: a
 /// container with the machine's network in a user namespace sees the machine's, read-only.
 fn sys(request: &Request<'_>) -> Outcome<Mount> {
     let own_network = request.options.network == Network::None;

@@ -111,7 +111,7 @@ struct Account<'l> {
 }
 
 impl<'l> Account<'l> {
-    /// Reads a line if it is about this user, who is named, or has the number that was asked for. A number is
+    /// Reads a line if it is about the user of this name or, if one is given, of this number. A number is
     /// never looked for among the names (CVE-2026-46680).
     fn parse(line: &'l str, user: &str, number: Option<u32>) -> Option<Self> {
         let fields: Vec<&str> = line.split(':').collect();

@@ -81,10 +81,10 @@ fn open_master(dev: impl AsFd) -> Outcome<OwnedFd> {
     }
     let master = open(OFlags::RDWR | OFlags::NOCTTY).doing(DOING)?;
     let opened = rustix::fs::fstat(&master).doing(DOING)?;
-    match (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino) {
-        true => Ok(master),
-        false => Err(Failure::new(
+    if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+        return Err(Failure::new(
             "cannot open a terminal: /dev/pts/ptmx of the container changes",
-        )),
+        ));
     }
+    Ok(master)
 }

@@ -25,7 +25,7 @@ pub(super) struct First {
 /// Starts a child for the program.
 pub(super) fn split() -> Outcome<Role> {
     let passed_on: Vec<Signal> = all_signals().collect();
-    // Before there is a child, of whose end a signal tells.
+    // Before there is a child, whose end sends a signal.
     let queue = SignalQueue::block(&passed_on).doing("wait for signals")?;
     let started = fork_into(UnshareFlags::empty()).doing("start the program")?;
     match started {

@@ -1,4 +1,4 @@
-//! What the caller tells this program in the container: a document in memory, and descriptors.
+//! The order of the caller to this program in the container: a document in memory, and descriptors.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -36,7 +36,7 @@ pub(super) enum Task {
     Join {
         spec: Box<Spec>,
         process: Box<Process>,
-        /// Who runs it, as `User` of an image says it, if not who the process says.
+        /// The user to run it, in the form of an image's `User`, instead of that of the process.
         user: Option<String>,
         /// A pidfd of the container's first process.
         container: RawFd,

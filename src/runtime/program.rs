@@ -67,7 +67,7 @@ impl Program<'_> {
         if process.no_new_privileges() == Some(true) {
             rustix::thread::set_no_new_privs(true).doing("give up new privileges")?;
         }
-        // Without no_new_privs only who has capabilities may filter. The filter lets what follows pass.
+        // Without no_new_privs a filter needs capabilities. The filter lets what follows pass.
         if let Some(seccomp) = self.seccomp {
             filter::install(seccomp)?;
         }

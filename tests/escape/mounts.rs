@@ -366,7 +366,7 @@ fn cve_2023_25809_control_groups_are_read_only() {
     });
 }
 
-/// Point 8 of issue 11: device nodes of a layer, of a volume, and those that a container makes.
+/// Device nodes of a layer, of a volume, and those that a container makes.
 #[test]
 fn devices_of_an_image_or_volume_cannot_be_opened() {
     const TEST: &str = "devices_of_an_image_or_volume_cannot_be_opened";
@@ -421,7 +421,7 @@ fn devices_of_an_image_or_volume_cannot_be_opened() {
     });
 }
 
-/// Point 8 of issue 11: modes and owners of the container's devices are its own.
+/// Modes and owners of the container's devices are its own.
 #[test]
 fn changing_devices_inside_does_not_change_the_machine_s() {
     const TEST: &str = "changing_devices_inside_does_not_change_the_machine_s";

@@ -11,7 +11,6 @@ use super::cell::*;
 use super::terminal::Terminal;
 use crate::support::*;
 
-/// Point 3 of issue 11.
 #[test]
 fn a_signal_to_all_does_not_reach_the_caller() {
     each_plain("a_signal_to_all_does_not_reach_the_caller", |cell| {
@@ -37,7 +36,7 @@ fn a_signal_to_all_does_not_reach_the_caller() {
     });
 }
 
-/// Point 4 of issue 11, CVE-2017-5226 and CVE-2023-28100 of other programs: TIOCSTI and TIOCLINUX type into
+/// CVE-2017-5226 and CVE-2023-28100 of other programs: TIOCSTI and TIOCLINUX type into
 /// the shell that called plyfs.
 #[test]
 fn nothing_is_typed_into_the_caller_s_terminal() {
@@ -70,7 +69,7 @@ fn nothing_is_typed_into_the_caller_s_terminal() {
     });
 }
 
-/// Point 10 of issue 11: a terminal of its own.
+/// A terminal of its own.
 #[test]
 fn a_container_has_a_terminal_of_its_own() {
     each_plain("a_container_has_a_terminal_of_its_own", |cell| {
@@ -93,7 +92,7 @@ fn a_container_has_a_terminal_of_its_own() {
     });
 }
 
-/// Point 10 of issue 11: a program that is process 1, and has no handler.
+/// A program that is process 1, and has no handler.
 #[test]
 fn a_program_without_handlers_is_ended_by_signals() {
     each_plain("a_program_without_handlers_is_ended_by_signals", |cell| {
@@ -112,7 +111,7 @@ fn a_program_without_handlers_is_ended_by_signals() {
     });
 }
 
-/// Point 10 of issue 11, as it is typed.
+/// The same by a key at the terminal.
 #[test]
 fn a_program_without_handlers_is_ended_by_ctrl_c() {
     each_plain("a_program_without_handlers_is_ended_by_ctrl_c", |cell| {
@@ -135,7 +134,6 @@ fn a_program_without_handlers_is_ended_by_ctrl_c() {
     });
 }
 
-/// Point 10 of issue 11.
 #[test]
 fn ps_shows_a_running_container_without_a_name() {
     each_plain("ps_shows_a_running_container_without_a_name", |cell| {
