@@ -8,8 +8,8 @@ use plyfs_store::{LiveKind, LiveRecord, ProcessId, Store};
 use rustix::thread::UnshareFlags;
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::guest::{attend, host};
 use crate::mount::keeper;
-use crate::run::{self, host};
 use crate::runtime::{launch, namespaces};
 use crate::{live, stack, storage};
 
@@ -47,11 +47,11 @@ pub(crate) struct ExecArgs {
 
 /// Runs the command.
 pub(crate) fn exec(args: &ExecArgs, store: Option<&Path>) -> Outcome {
-    run::end_as(start(args, store))
+    attend::end_as(start(args, store))
 }
 
 fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
-    let _input = run::shut_off_caller(args.tty)?;
+    let _input = attend::shut_off_caller(args.tty)?;
     let store = storage::open_existing(store)?;
     let record = running(&store, &args.container)?;
     let spec = configuration(&record)?;
@@ -70,9 +70,9 @@ fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
     }
     let process = process(args, &spec)?;
     let user = args.user.clone();
-    let signals = run::hold_signals()?;
+    let signals = attend::hold_signals()?;
     let started = launch::join(spec, process, user, &container, namespaces)?;
-    run::with_terminal(started, &signals)
+    attend::with_terminal(started, &signals)
 }
 
 /// The record of a running container.
@@ -142,7 +142,7 @@ fn process(args: &ExecArgs, spec: &Spec) -> Outcome<Process> {
     let process = spec.process().clone();
     let mut process = process.ok_or_else(|| Failure::new("the container has no process"))?;
     process.set_args(Some(args.command.clone()));
-    let terminal = args.tty.unwrap_or_else(run::has_terminal);
+    let terminal = args.tty.unwrap_or_else(attend::has_terminal);
     process.set_terminal(Some(terminal));
     if let Some(directory) = &args.workdir {
         process.set_cwd(Path::new("/").join(directory));

@@ -15,6 +15,7 @@ mod doctor;
 mod exec;
 mod failure;
 mod generate;
+mod guest;
 mod history;
 mod images;
 mod import;

@@ -11,10 +11,10 @@ use plyfs_store::{Container, Image, Store};
 use plyfs_sys::process::without_blocked_signals;
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::guest::{files, host};
 use crate::mount::backend::Wish;
 use crate::oci::options::ContainerOptions;
 use crate::oci::{self, Command};
-use crate::run::{files, host};
 use crate::runtime::root::Root;
 use crate::runtime::{accounts, adapt};
 use crate::{namespace, output, stack, storage};

@@ -6,9 +6,6 @@
 //! terminal on, waits, unmounts, and ends with the program's exit status.
 
 mod args;
-mod attend;
-pub(crate) mod files;
-pub(crate) mod host;
 mod places;
 mod subject;
 
@@ -21,16 +18,15 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 pub(crate) use args::RunArgs;
 use args::Userns;
-pub(crate) use attend::{end_as, has_terminal, hold_signals, shut_off_caller, with_terminal};
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::guest::{attend, files, host};
 use crate::mount::backend::Wish;
 use crate::mount::options::Options;
 use crate::mount::{connection, daemon};
 use crate::oci::user::Identity;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;
-use crate::runtime::terminal::Relay;
 use crate::runtime::{accounts, external, launch, namespaces};
 use crate::{live, namespace, output, stack, storage};
 use places::Places;
@@ -188,7 +184,7 @@ impl Run<'_> {
         let started = launch::start(spec.clone(), self.args.init)?;
         let namespaces = started.namespaces.clone();
         let _live = self.started(live, Some(started.pid), namespaces, spec);
-        with_terminal(started, signals)
+        attend::with_terminal(started, signals)
     }
 
     /// Makes the container known to `exec` and `stop`.
@@ -232,7 +228,7 @@ impl Run<'_> {
             Some(scratch) => files::write(scratch.path(), root, options, &self.hostname)?,
             None => Vec::new(),
         };
-        let terminal = self.args.tty.unwrap_or_else(has_terminal);
+        let terminal = self.args.tty.unwrap_or_else(attend::has_terminal);
         let mut environment = self.caller.environment.clone();
         if terminal {
             environment.insert(0, host::term());

@@ -17,20 +17,20 @@ pub(crate) fn write(
     options: &ContainerOptions,
     hostname: &str,
 ) -> Outcome<Vec<(PathBuf, &'static str)>> {
-    let machine = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    // Those of the machine are about a network that the container does not have.
     let has_network = options.network == Network::Host;
+    let machine = |path: &str| {
+        let text = has_network.then(|| std::fs::read_to_string(path));
+        text.and_then(Result::ok).unwrap_or_default()
+    };
     let mut files = vec![("/etc/hostname", "hostname", format!("{hostname}\n"))];
-    let base = has_network
-        .then(|| machine("/etc/hosts"))
-        .unwrap_or_default();
+    let base = machine("/etc/hosts");
     files.push((
         "/etc/hosts",
         "hosts",
         hosts(&base, &options.add_host, hostname),
     ));
-    let base = has_network
-        .then(|| machine("/etc/resolv.conf"))
-        .unwrap_or_default();
+    let base = machine("/etc/resolv.conf");
     if let Some(text) = resolv_conf(&base, &options.dns) {
         files.push(("/etc/resolv.conf", "resolv.conf", text));
     }

@@ -4,11 +4,11 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use plyfs_sys::process::SignalQueue;
 
-use super::Relay;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::live::PASSED_ON;
 use crate::runtime::launch::Started;
 use crate::runtime::streams::{self, Input};
+use crate::runtime::terminal::Relay;
 use crate::runtime::{NOT_STARTED, exit_status};
 
 /// The exit status of what SIGKILL ended.
