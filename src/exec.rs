@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use oci_spec::runtime::{Process, Spec};
 use plyfs_store::{LiveKind, LiveRecord, ProcessId, Store};
-use rustix::thread::UnshareFlags;
+use rustix::io::Errno;
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::guest::{attend, host};
 use crate::mount::keeper;
-use crate::runtime::{launch, namespaces};
+use crate::runtime::launch;
+use crate::runtime::namespaces::{self, Namespace};
 use crate::{live, stack, storage};
 
 /// Run another command in a container that runs
@@ -71,7 +72,7 @@ fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
     let process = process(args, &spec)?;
     let user = args.user.clone();
     let signals = attend::hold_signals()?;
-    let started = launch::join(spec, process, user, &container, namespaces)?;
+    let started = launch::join(spec, process, user, namespaces)?;
     attend::with_terminal(started, &signals)
 }
 
@@ -104,15 +105,15 @@ fn configuration(record: &LiveRecord) -> Outcome<Spec> {
     serde_json::from_value(value).doing("understand the configuration of the container")
 }
 
-/// The namespaces of a container that this process is not in. Entering one's own may not be allowed, and
+/// The namespaces of a container that this process is not in, opened. Entering one's own may not be allowed, and
 /// changes nothing.
 ///
 /// # Errors
 /// If its first process has left those it was started in: what it made for itself has none of what the
 /// container was given, such as a filter or a missing power over groups.
-fn namespaces_of(record: &LiveRecord, init: &ProcessId) -> Outcome<UnshareFlags> {
-    let theirs = match namespaces::of(&init.pid.to_string()) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+fn namespaces_of(record: &LiveRecord, init: &ProcessId) -> Outcome<Vec<Namespace>> {
+    let theirs = match namespaces::open(&init.pid.to_string()) {
+        Err(Errno::ACCESS | Errno::PERM) => {
             return Err(Failure::new(
                 "the container is in a user namespace that cannot be entered from here; call plyfs exec \
                  outside of \"plyfs unshare\", as the user who started the container",
@@ -123,7 +124,8 @@ fn namespaces_of(record: &LiveRecord, init: &ProcessId) -> Outcome<UnshareFlags>
             init.pid
         ))?,
     };
-    if theirs != record.what.namespaces {
+    let names = theirs.iter().map(|(_, name)| name);
+    if !names.eq(&record.what.namespaces) {
         return Err(Failure::new(format_args!(
             "the first process of the container \"{}\" has left the namespaces it was started in, where \
              plyfs exec does not follow it; stop the container with \"{}\"",
@@ -132,9 +134,9 @@ fn namespaces_of(record: &LiveRecord, init: &ProcessId) -> Outcome<UnshareFlags>
         )));
     }
     let own = namespaces::of("self").doing("look at namespaces")?;
-    let pairs = namespaces::KINDS.iter().zip(own.iter().zip(&theirs));
-    let foreign = pairs.filter(|(_, (own, theirs))| own != theirs);
-    Ok(foreign.map(|((_, flag), _)| *flag).collect())
+    let pairs = theirs.into_iter().zip(own);
+    let foreign = pairs.filter(|((_, name), own)| name != own);
+    Ok(foreign.map(|((namespace, _), _)| namespace).collect())
 }
 
 /// The container's own process, with what the arguments change.

@@ -47,6 +47,7 @@ use crate::personality::Personality;
 fn main() -> ExitCode {
     // First of all, while nothing else is open.
     plyfs_sys::inherited::remember();
+    plyfs_sys::process::report_children();
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let done = match Personality::of(&program) {

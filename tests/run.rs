@@ -668,6 +668,44 @@ fn a_directory_as_standard_input_is_no_way_out() {
     assert!(line.contains("is a directory"), "{line}");
 }
 
+/// As some programs leave it to what they execute.
+#[test]
+fn an_end_is_seen_though_the_caller_ignores_sigchld() {
+    let Some(world) = world("an_end_is_seen_though_the_caller_ignores_sigchld") else {
+        return;
+    };
+    let run = script(&world, &[], "echo done");
+    let mut caller = Command::new("bash");
+    caller.args(["-c", "trap '' CHLD; exec timeout -s KILL 20 \"$@\"", "bash"]);
+    caller.arg(run.get_program()).args(run.get_args());
+    assert_eq!(succeed(&mut caller), "done\n");
+}
+
+/// Others read on in a file while a container has it.
+#[test]
+fn a_file_at_standard_input_is_not_wound_back() {
+    let Some(world) = world("a_file_at_standard_input_is_not_wound_back") else {
+        return;
+    };
+    let path = world.path("lines");
+    fs::write(&path, "one\ntwo\nthree\n").unwrap();
+    let mut file = fs::File::open(&path).unwrap();
+    let mut command = script(&world, &[], "echo ready; sleep 1000 & wait");
+    let mut child = command
+        .stdin(file.try_clone().unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    std::io::Read::read_exact(&mut file, &mut line[..4]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut file, &mut rest).unwrap();
+    assert_eq!(rest, "two\nthree\n");
+}
+
 /// A terminal has its end-of-file character only at the beginning of a line.
 #[test]
 fn input_without_a_last_newline_ends_at_a_terminal() {

@@ -2,11 +2,13 @@
 //! container.
 
 use std::ffi::{CStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 use plyfs_sys::mount::{Change, change};
 use plyfs_sys::process::{Fork, close_inherited, fork_into, take_inherited, unshare};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::process::DumpableBehavior;
@@ -42,8 +44,8 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
         report: &report,
     };
     match on_the_way.split() {
-        Ok(Fork::Parent(child)) => parent::keep(child, &bond, report),
-        Ok(Fork::Child) => {}
+        Ok((Fork::Parent(child), null)) => parent::keep(child, &null, &bond, report),
+        Ok((Fork::Child, _)) => {}
         Err(failure) => end(&report, &failure),
     }
     let failure = match on_the_way.prepare() {
@@ -78,24 +80,23 @@ struct Way<'a> {
 
 impl Way<'_> {
     /// Cuts what ties this process to the caller, and starts the child that goes on into the container. The
-    /// parent stays outside.
-    fn split(&self) -> Outcome<Fork> {
+    /// parent stays outside. Also returns /dev/null of the machine.
+    fn split(&self) -> Outcome<(Fork, OwnedFd)> {
         const DOING: &str = "start a process in the container";
-        let container = match &self.order.task {
-            Task::Join { container, .. } => {
-                Some(take_inherited(*container).doing("take over a descriptor")?)
-            }
+        let entered = match &self.order.task {
+            Task::Join { namespaces, .. } => Some(join::take(namespaces)?),
             Task::Start { .. } => None,
         };
+        let null = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let null = rustix::fs::open("/dev/null", null, Mode::empty()).doing("open /dev/null")?;
         shut_off()?;
-        let namespaces = match (&self.order.task, container) {
-            (Task::Join { namespaces, .. }, Some(container)) => {
-                join::enter(&container, UnshareFlags::from_bits_retain(*namespaces))?;
-                UnshareFlags::empty()
-            }
-            _ => UnshareFlags::NEWPID,
+        let made = if let Some(entered) = entered {
+            join::enter(entered)?;
+            UnshareFlags::empty()
+        } else {
+            UnshareFlags::NEWPID
         };
-        fork_into(namespaces).doing(DOING)
+        Ok((fork_into(made).doing(DOING)?, null))
     }
 
     /// In the child: makes or enters the container; what is to run in it.

@@ -4,32 +4,47 @@
 //! read before the last step, and the process that enters cannot be looked into (`child::shut_off`).
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, RawFd};
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxCapabilities, Process, UserBuilder};
+use plyfs_sys::process::take_inherited;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use super::accounts;
 use super::console::Console;
+use super::namespaces::Namespace;
 use super::report::Report;
 use super::root::{Root, openat2};
 use crate::failure::{Doing, Outcome};
 use crate::oci::user::Identity;
 
-/// Enters the namespaces of the container whose first process `container` is of (pidfd_open(2)). Only
-/// children of this process are in its pid namespace.
-pub(super) fn enter(container: &OwnedFd, namespaces: UnshareFlags) -> Outcome {
+/// Takes over the descriptors of namespaces that an order names.
+pub(super) fn take(namespaces: &[(RawFd, u32)]) -> Outcome<Vec<Namespace>> {
+    let take = |(number, kind): &(RawFd, u32)| {
+        let fd = take_inherited(*number).doing("take over a descriptor")?;
+        let kind = UnshareFlags::from_bits_retain(*kind);
+        Ok(Namespace { kind, fd })
+    };
+    namespaces.iter().map(take).collect()
+}
+
+/// Enters namespaces, in the order of [`KINDS`](super::namespaces::KINDS): power over the others comes with that of users.
+/// Only children of this process are in that of pids.
+pub(super) fn enter(namespaces: Vec<Namespace>) -> Outcome {
     // The caller's groups are none of the container's. Without power over groups here they can be left only
     // inside, if at all.
     match rustix::thread::set_thread_groups(&[]) {
         Ok(()) | Err(Errno::PERM) => {}
         Err(errno) => return Err(errno).doing("leave supplementary groups"),
     }
-    let kinds = ThreadNameSpaceType::from_bits_retain(namespaces.bits());
-    move_into_thread_name_spaces(container.as_fd(), kinds).doing("enter the container")
+    for Namespace { kind, fd } in namespaces {
+        let kind = ThreadNameSpaceType::from_bits_retain(kind.bits());
+        move_into_thread_name_spaces(fd.as_fd(), kind).doing("enter the container")?;
+    }
+    Ok(())
 }
 
 /// In the container: what is to run, as whom, and its terminal. `terminal` is where to report that, if there

@@ -9,8 +9,8 @@ use plyfs_sys::process::{Fork, fork};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
-use rustix::thread::UnshareFlags;
 
+use super::namespaces::Namespace;
 use super::order::{Order, Task, inherit};
 use super::root::proc_path;
 use super::{NOT_STARTED, child, exit_status, report, sealed};
@@ -45,11 +45,11 @@ struct Parent {
 pub(crate) fn start(spec: Spec, init: bool) -> Outcome<Started> {
     let terminal = spec.process().as_ref().and_then(Process::terminal) == Some(true);
     let spec = Box::new(spec);
-    launch(Task::Start { spec, init }, terminal, None)
+    launch(Task::Start { spec, init }, terminal, Vec::new())
 }
 
-/// Starts a process in the container whose first process `container` is of (pidfd_open(2)), as `user`, whom
-/// the files of the container name, or else as the process says. Signals are held back.
+/// Starts a process in a container, whose `namespaces` this process is not in, as `user`, whom the files of the
+/// container name, or else as the process says. Signals are held back.
 ///
 /// # Errors
 /// As [`start`].
@@ -57,21 +57,22 @@ pub(crate) fn join(
     spec: Spec,
     process: Process,
     user: Option<String>,
-    container: &OwnedFd,
-    namespaces: UnshareFlags,
+    namespaces: Vec<Namespace>,
 ) -> Outcome<Started> {
     let terminal = process.terminal() == Some(true);
+    let numbers = namespaces
+        .iter()
+        .map(|one| (one.fd.as_raw_fd(), one.kind.bits()));
     let task = Task::Join {
         spec: Box::new(spec),
         process: Box::new(process),
         user,
-        container: container.as_raw_fd(),
-        namespaces: namespaces.bits(),
+        namespaces: numbers.collect(),
     };
-    launch(task, terminal, Some(container))
+    launch(task, terminal, namespaces)
 }
 
-fn launch(task: Task, terminal: bool, container: Option<&OwnedFd>) -> Outcome<Started> {
+fn launch(task: Task, terminal: bool, namespaces: Vec<Namespace>) -> Outcome<Started> {
     let program = sealed::this_program()?;
     let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
     let (bond, end_of_bond) = pipe.doing("make a pipe")?;
@@ -86,8 +87,9 @@ fn launch(task: Task, terminal: bool, container: Option<&OwnedFd>) -> Outcome<St
     let pid = match fork().doing("start the container")? {
         Fork::Parent(pid) => pid,
         Fork::Child => {
-            let passed_on = [Some(&bond), Some(&report), container];
-            let failure = execute(&program, &order, passed_on.into_iter().flatten());
+            let passed_on = [&bond, &report].into_iter();
+            let passed_on = passed_on.chain(namespaces.iter().map(|one| &one.fd));
+            let failure = execute(&program, &order, passed_on);
             report::Report::new(report).failure(&failure);
             std::process::exit(NOT_STARTED.into());
         }
@@ -97,7 +99,8 @@ fn launch(task: Task, terminal: bool, container: Option<&OwnedFd>) -> Outcome<St
         bond: Some(end_of_bond),
         ended: false,
     };
-    drop((bond, report, order, program));
+    // A mount namespace that is held open keeps the container's root mounted.
+    drop((bond, report, order, program, namespaces));
     let heard = listener.listen()?;
     let (pid, pidfd) = heard
         .process

@@ -1,7 +1,9 @@
 //! The namespaces of a process, as /proc shows them (namespaces(7)).
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::thread::UnshareFlags;
 
 /// Each kind by its name in /proc/PID/ns, in the order of [`of`].
@@ -29,6 +31,28 @@ pub(crate) fn of(process: &str) -> std::io::Result<Vec<String>> {
     KINDS.iter().map(|(kind, _)| link(kind)).collect()
 }
 
+/// A namespace that is held open.
+pub(crate) struct Namespace {
+    pub(crate) kind: UnshareFlags,
+    pub(crate) fd: OwnedFd,
+}
+
+/// The namespaces that a process is in now, opened, with their names as those of [`of`]. What is entered by the
+/// descriptors is what was named, whatever the process does meanwhile.
+///
+/// # Errors
+/// Those of open(2), as for [`of`].
+pub(crate) fn open(process: &str) -> rustix::io::Result<Vec<(Namespace, String)>> {
+    let dir = Path::new("/proc").join(process).join("ns");
+    let open = |(name, kind): &(&str, UnshareFlags)| {
+        let fd = rustix::fs::open(dir.join(name), OFlags::CLOEXEC, Mode::empty())?;
+        let link = rustix::fs::readlink(super::root::proc_path(&fd), Vec::new())?;
+        let namespace = Namespace { kind: *kind, fd };
+        Ok((namespace, link.to_string_lossy().into_owned()))
+    };
+    KINDS.iter().map(open).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +62,12 @@ mod tests {
         for (link, (kind, _)) in of("self").unwrap().iter().zip(KINDS) {
             assert!(link.starts_with(&format!("{kind}:[")), "{link}");
         }
+    }
+
+    #[test]
+    fn an_open_namespace_has_the_name_of_its_link() {
+        let opened = open("self").unwrap().into_iter();
+        let names: Vec<String> = opened.map(|(_, name)| name).collect();
+        assert_eq!(names, of("self").unwrap());
     }
 }

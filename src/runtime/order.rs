@@ -38,10 +38,8 @@ pub(super) enum Task {
         process: Box<Process>,
         /// The user to run it, in the form of an image's `User`, instead of that of the process.
         user: Option<String>,
-        /// A pidfd of the container's first process.
-        container: RawFd,
-        /// The namespaces to enter, as flags of setns(2).
-        namespaces: u32,
+        /// The namespaces to enter: a descriptor each, and its kind as setns(2) has it.
+        namespaces: Vec<(RawFd, u32)>,
     },
 }
 

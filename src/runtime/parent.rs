@@ -5,6 +5,7 @@
 //! ([`super::bond`]). No process in the container sees it, let alone stops it.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
@@ -15,9 +16,21 @@ use super::report::Report;
 use super::{NOT_STARTED, exit_status};
 use crate::failure::{Doing, Outcome};
 
-/// Waits for the child, and ends as it did.
-pub(super) fn keep(child: Pid, bond: &Bond, report: Report) -> ! {
-    let status = introduce(child, report)
+/// How often the exit status of a process that has ended is asked for, and the pause between: another process
+/// of the container may trace it, and gets the status first (ptrace(2)).
+const TRIES: usize = 200;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The exit status of a process for which none is to be had, as if it was killed.
+const KILLED: u8 = 128 + 9;
+
+/// Waits for the child, and ends as it did. `null` is /dev/null.
+///
+/// Standard input, output and error are the child's alone then: what waits for their end does not wait for
+/// this process.
+pub(super) fn keep(child: Pid, null: &OwnedFd, bond: &Bond, report: Report) -> ! {
+    let status = leave_streams(null)
+        .and_then(|()| introduce(child, report))
         .and_then(|process| wait(child, &process, bond))
         .unwrap_or_else(|failure| {
             log::debug!("{failure}");
@@ -28,6 +41,13 @@ pub(super) fn keep(child: Pid, bond: &Bond, report: Report) -> ! {
             NOT_STARTED
         });
     std::process::exit(status.into())
+}
+
+fn leave_streams(null: &OwnedFd) -> Outcome {
+    const DOING: &str = "leave standard input and output";
+    rustix::stdio::dup2_stdin(null).doing(DOING)?;
+    rustix::stdio::dup2_stdout(null).doing(DOING)?;
+    rustix::stdio::dup2_stderr(null).doing(DOING)
 }
 
 /// Reports the child to the caller. Only the child has the report then, and closes it when it becomes the
@@ -42,8 +62,15 @@ fn introduce(child: Pid, report: Report) -> Outcome<OwnedFd> {
 fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
     if !bond.outlast(process)? {
         pidfd_send_signal(process, Signal::KILL).doing("end the container")?;
+        bond.outlive(process)?;
     }
-    let ended = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
-    let ended = ended.doing("wait for the container")?;
-    Ok(ended.map_or(NOT_STARTED, |(_, status)| exit_status(status)))
+    for _ in 0..TRIES {
+        let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
+        if let Some((_, status)) = ended {
+            return Ok(exit_status(status));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    log::debug!("a debugger in the container withholds the exit status of process {child}");
+    Ok(KILLED)
 }

@@ -130,7 +130,10 @@ impl Listener {
 impl Heard {
     fn add(&mut self, message: Message, fd: Option<OwnedFd>) -> Outcome {
         match message {
-            Message::Process(pid) => self.process = Pid::from_raw(pid).zip(fd),
+            Message::Process(pid) => {
+                // The parent sends it first, and once.
+                self.process = self.process.take().or(Pid::from_raw(pid).zip(fd));
+            }
             Message::Namespaces(links) => self.namespaces = links,
             Message::Console => self.console = fd,
             Message::Failure { message, status } => {

@@ -1,7 +1,7 @@
 //! Standard input, output and error, which a container has from the caller: what they may be, and reading and
 //! writing them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use plyfs_sys::mount::{Change, change};
 use plyfs_sys::process::{Fork, fork, unshare};
@@ -19,13 +19,16 @@ use crate::failure::{Doing, Failure, Outcome};
 pub(crate) struct Input {
     /// As the caller opened it.
     original: OwnedFd,
+    /// Where it was read next when the container was started, in bytes.
+    position: u64,
 }
 
 /// Makes standard input, output and error safe to pass on to a container, which opens them once more by
 /// /proc/self/fd, as it likes.
 ///
 /// - A directory leads to the machine's tree (openat(2)), and so does what is open only as a path.
-/// - A block device, opened for reading, could be written to.
+/// - A device of the machine, opened for reading, could be written to. Only terminals, /dev/null and their like
+///   are harmless.
 /// - A file that the caller opened for reading could be written to. So standard input becomes the same file on
 ///   a mount that is read-only.
 ///
@@ -48,6 +51,7 @@ pub(crate) fn protect() -> Outcome<Option<Input>> {
         let refused = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Some("a directory"),
             FileType::BlockDevice => Some("a block device"),
+            FileType::CharacterDevice if !is_harmless(fd, &stat) => Some("a device"),
             _ if flags.contains(OFlags::PATH) => Some("open as a path only"),
             FileType::RegularFile if name != "input" && is_read_only(flags) => {
                 Some("a file that is open for reading only")
@@ -65,11 +69,21 @@ pub(crate) fn protect() -> Outcome<Option<Input>> {
     };
     let flags = rustix::fs::fcntl_getfl(&stdin).doing("examine standard input")?;
     let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
-    // A file without a name is nothing that others see: shells make some for here-documents.
+    // Shells make files without a name for here-documents, which no mount can show.
     if !is_file || !is_read_only(flags) || stat.st_nlink == 0 {
         return Ok(None);
     }
     Input::replace(&stat).map(Some)
+}
+
+/// Whether nothing can be done to the machine by a character device: a terminal, or /dev/null, zero, full,
+/// random and urandom (mem(4), full(4), random(4)).
+fn is_harmless(fd: BorrowedFd<'_>, stat: &Stat) -> bool {
+    let number = (
+        rustix::fs::major(stat.st_rdev),
+        rustix::fs::minor(stat.st_rdev),
+    );
+    matches!(number, (1, 3 | 5 | 7 | 8 | 9)) || rustix::termios::isatty(fd)
 }
 
 fn is_read_only(flags: OFlags) -> bool {
@@ -78,26 +92,33 @@ fn is_read_only(flags: OFlags) -> bool {
 
 impl Input {
     fn replace(stat: &Stat) -> Outcome<Self> {
+        Self::try_replace(stat).map_err(|failure| {
+            Failure::new(format_args!("{failure}; use a pipe (cat FILE | plyfs ...)"))
+        })
+    }
+
+    fn try_replace(stat: &Stat) -> Outcome<Self> {
         const DOING: &str = "make standard input read-only for the container";
         let stdin = std::io::stdin();
         let original = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).doing(DOING)?;
-        let file = read_only(stat).map_err(|failure| {
-            Failure::new(format_args!("{failure}; use a pipe (cat FILE | plyfs ...)"))
-        })?;
+        let file = read_only(stat)?;
         let position = rustix::fs::tell(&stdin).doing(DOING)?;
         rustix::fs::seek(&file, SeekFrom::Start(position)).doing(DOING)?;
         rustix::stdio::dup2_stdin(&file).doing(DOING)?;
-        Ok(Self { original })
+        Ok(Self { original, position })
     }
 }
 
 impl Drop for Input {
     /// What the container has read, the caller's file has been read: `(plyfs run ...; cat) <FILE` prints the
-    /// rest.
+    /// rest. The file only goes forward, and by no more than that: others may have read from it meanwhile.
     fn drop(&mut self) {
-        let position = rustix::fs::tell(std::io::stdin());
-        let moved = position.and_then(|position| {
-            rustix::fs::seek(&self.original, SeekFrom::Start(position)).map(drop)
+        let moved = rustix::fs::tell(std::io::stdin()).and_then(|position| {
+            let read = i64::try_from(position.saturating_sub(self.position)).unwrap_or_default();
+            if read == 0 {
+                return Ok(());
+            }
+            rustix::fs::seek(&self.original, SeekFrom::Current(read)).map(drop)
         });
         if let Err(errno) = moved {
             log::debug!("cannot say how far standard input was read: {errno}");

@@ -109,7 +109,12 @@ fn build() -> Result<Probe, String> {
             .arg(source);
         match cc.output() {
             Ok(output) if output.status.success() => Ok(fs::read(&path).unwrap()),
-            Ok(output) => Err(format!("cc cannot build it: {}", text(&output.stderr))),
+            Ok(output) => {
+                let said = text(&output.stderr);
+                // Some distributions have the static C library in a package of its own.
+                assert!(said.contains("cannot find -lc"), "{said}");
+                Err("there is no static C library".to_owned())
+            }
             Err(error) => Err(format!("cc cannot be run: {error}")),
         }
     };

@@ -136,6 +136,27 @@ fn exec_ends_though_its_terminal_is_held_open() {
     });
 }
 
+/// A process that is traced is waited for by what traces it, which may never do so (ptrace(2)).
+#[test]
+fn exec_ends_though_the_container_traces_its_process() {
+    each_plain(
+        "exec_ends_though_the_container_traces_its_process",
+        |cell| {
+            let running = cell.idle(&[]);
+            let mut tracer =
+                Running::start(&mut cell.world.plyfs(["exec", "c", "probe", "trace-others"]));
+            tracer.wait_for("ready");
+            for _ in 0..3 {
+                // It lives long enough to be seen. What it printed ends, too.
+                let said = cell.exec(&[], &["bash", "-c", "echo printed; read -t 1 <>/dev/ptmx"]);
+                assert_eq!(said.out, "printed\n");
+            }
+            tracer.stop();
+            running.stop();
+        },
+    );
+}
+
 /// A process that made namespaces for itself may do in them what the container may not.
 #[test]
 fn exec_does_not_follow_the_first_process_into_its_own_namespaces() {

@@ -295,6 +295,13 @@ pub fn default_signals() {
     }
 }
 
+/// Lets the end of a child be reported as it is by default. Where SIGCHLD is ignored, as some programs leave it to
+/// what they execute, wait(2) finds no child that has ended (signal(7)).
+pub fn report_children() {
+    // SAFETY: sets a default, which is no code of this program.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Whether a signal is ignored. One that is blocked besides waits all the same (sigaction(2)).
 fn is_ignored(signal: Signal) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();

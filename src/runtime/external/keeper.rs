@@ -4,14 +4,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 
 use plyfs_sys::process::{Fork, fork};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Gid, Pid, PidfdFlags, Signal, Uid, WaitOptions, waitpid};
+use rustix::process::{
+    Gid, Pid, PidfdFlags, Signal, Uid, WaitOptions, pidfd_open, pidfd_send_signal, waitpid,
+};
 
 use super::bundle::Bundle;
 use crate::failure::{Doing, Failure, Outcome};
-use crate::runtime::report::{self, Listener, Report};
+use crate::runtime::bond::Bond;
+use crate::runtime::report::{self, Heard, Report};
 use crate::runtime::{NOT_STARTED, exit_status};
 
 /// A process between this one and the runtime, which ends with the runtime's exit status. If this process is
@@ -28,47 +30,47 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Starts the keeper, and waits until that has executed the runtime.
     pub(super) fn start(bundle: &Bundle) -> Outcome<Self> {
-        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing("make a pipe");
-        let (bond, end_of_bond) = pipe()?;
+        let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+        let (bond, end_of_bond) = pipe.doing("make a pipe")?;
         let (listener, report) = report::pair()?;
         match fork().doing("start a process")? {
             Fork::Parent(pid) => {
-                drop((report, bond));
-                match runtime_of(listener) {
-                    Ok(runtime) => Ok(Self {
+                drop((bond, report));
+                let heard = listener.listen();
+                if let Ok(Heard {
+                    process: Some((runtime, _)),
+                    ..
+                }) = heard
+                {
+                    return Ok(Self {
                         pid,
                         runtime,
                         _bond: end_of_bond,
-                    }),
-                    Err(failure) => {
-                        // It ends what it may have started.
-                        drop(end_of_bond);
-                        waitpid(Some(pid), WaitOptions::empty()).doing("wait for a process")?;
-                        Err(failure)
-                    }
+                    });
                 }
+                // It ends, and ends what it has started.
+                drop(end_of_bond);
+                waitpid(Some(pid), WaitOptions::empty()).doing("wait for a process")?;
+                heard.and(Err(Failure::new("cannot start the runtime")))
             }
             Fork::Child => {
                 drop((listener, end_of_bond));
-                let status = keep(bundle, &bond, Report::new(report));
+                let status = keep(bundle, &Bond::new(bond), Report::new(report));
                 std::process::exit(status.into());
             }
         }
     }
 }
 
-fn runtime_of(listener: Listener) -> Outcome<Pid> {
-    let (pid, _) = listener
-        .listen()?
-        .process
-        .ok_or_else(|| Failure::new("cannot start the runtime"))?;
-    Ok(pid)
-}
-
 /// Starts the runtime, reports its process, and waits for it; the exit status of the runtime.
-fn keep(bundle: &Bundle, bond: &OwnedFd, report: Report) -> u8 {
-    let (runtime, pidfd) = match start_runtime(bundle, &report) {
-        Ok(runtime) => runtime,
+fn keep(bundle: &Bundle, bond: &Bond, report: Report) -> u8 {
+    let started = start_runtime(bundle, &report).and_then(|runtime| {
+        let process = pidfd_open(runtime, PidfdFlags::empty()).doing("open the runtime")?;
+        report.process(runtime, &process)?;
+        Ok((runtime, process))
+    });
+    let (runtime, process) = match started {
+        Ok(started) => started,
         Err(failure) => {
             report.failure(&failure);
             return NOT_STARTED;
@@ -76,23 +78,19 @@ fn keep(bundle: &Bundle, bond: &OwnedFd, report: Report) -> u8 {
     };
     // The caller waits until no process has it any more.
     drop(report);
-    wait(bundle, runtime, &pidfd, bond).unwrap_or_else(|failure| {
+    wait(bundle, runtime, &process, bond).unwrap_or_else(|failure| {
         log::error!("{failure}");
         NOT_STARTED
     })
 }
 
-fn start_runtime(bundle: &Bundle, report: &Report) -> Outcome<(Pid, OwnedFd)> {
+fn start_runtime(bundle: &Bundle, report: &Report) -> Outcome<Pid> {
     const DOING: &str = "start the runtime";
     // A process between here and the container that loses its parent becomes a child of this process.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing(DOING)?;
     let parent = rustix::process::getpid();
     match fork().doing(DOING)? {
-        Fork::Parent(pid) => {
-            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).doing(DOING)?;
-            report.process(pid, &pidfd)?;
-            Ok((pid, pidfd))
-        }
+        Fork::Parent(pid) => Ok(pid),
         Fork::Child => {
             if let Err(failure) = execute(bundle, parent) {
                 report.failure(&failure);
@@ -103,18 +101,12 @@ fn start_runtime(bundle: &Bundle, report: &Report) -> Outcome<(Pid, OwnedFd)> {
 }
 
 /// Waits for the runtime, or ends it and the container when the bond ends.
-fn wait(bundle: &Bundle, runtime: Pid, ended: &OwnedFd, bond: &OwnedFd) -> Outcome<u8> {
+fn wait(bundle: &Bundle, runtime: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
     const DOING: &str = "wait for the runtime";
     // What a terminal sends to the caller's process group is not for this process.
     rustix::process::setsid().doing(DOING)?;
-    let mut either = [
-        PollFd::new(ended, PollFlags::IN),
-        PollFd::new(bond, PollFlags::IN),
-    ];
-    rustix::io::retry_on_intr(|| poll(&mut either, None)).doing(DOING)?;
-    let [ended, _] = &either;
-    if ended.revents().is_empty() {
-        rustix::process::kill_process(runtime, Signal::KILL).doing("end the runtime")?;
+    if !bond.outlast(process)? {
+        pidfd_send_signal(process, Signal::KILL).doing("end the runtime")?;
         end_children(DOING)?;
         bundle.delete();
         return Ok(NOT_STARTED);
