@@ -44,6 +44,7 @@ use crate::failure::Outcome;
 use crate::personality::Personality;
 
 fn main() -> ExitCode {
+    plyfs_sys::process::report_children();
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let done = match Personality::of(&program) {
