@@ -31,6 +31,7 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
 use crate::index::Index;
 use crate::inode::{Node, Real};
+use crate::interrupt;
 use crate::layer::{LowerFile, Name};
 use crate::lend::with_permission;
 use crate::listing::Known;
@@ -158,7 +159,13 @@ impl Overlay {
     }
 
     fn copy_up_one(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
-        let _copying = node.copy_up.lock();
+        let _copying = loop {
+            // Others may be copying it, which takes as long.
+            match node.copy_up.try_lock_for(interrupt::INTERVAL) {
+                Some(copying) => break copying,
+                None => interrupt::check()?,
+            }
+        };
         if node.is_copied(extent) {
             return Ok(());
         }

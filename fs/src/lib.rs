@@ -36,6 +36,7 @@ mod hash;
 mod ids;
 mod index;
 mod inode;
+pub mod interrupt;
 mod kernel_mark;
 mod layer;
 mod lend;
