@@ -106,6 +106,26 @@ fn everything_is_installed_and_taken_away_again() {
 }
 
 #[test]
+fn an_apparmor_profile_of_the_installed_program_is_there_where_it_is_asked_for() {
+    let name = "an_apparmor_profile_of_the_installed_program_is_there_where_it_is_asked_for";
+    if let Err(error) = Command::new("make").arg("--version").output() {
+        return skip(name, &format!("make: {error}"));
+    }
+    let tmp = tempfile::tempdir().unwrap();
+    let profile = tmp.path().join("etc/apparmor.d/plyfs");
+    succeed(make("install", tmp.path()).arg("APPARMORDIR=/etc/apparmor.d"));
+    let said = fs::read_to_string(&profile).unwrap();
+    assert!(
+        said.contains("profile plyfs /usr/bin/plyfs flags=(unconfined)"),
+        "{said}"
+    );
+    succeed(make("uninstall", tmp.path()).arg("APPARMORDIR=/etc/apparmor.d"));
+    assert!(!profile.exists());
+    succeed(make("install", tmp.path()).arg("APPARMORDIR="));
+    assert!(!profile.exists());
+}
+
+#[test]
 fn links_can_be_left_out() {
     if let Err(error) = Command::new("make").arg("--version").output() {
         return skip("links_can_be_left_out", &format!("make: {error}"));
