@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Timestamp};
@@ -321,4 +321,46 @@ fn a_full_disk_leaves_nothing() {
         }
         unmount(&at, UnmountFlags::DETACH).unwrap();
     });
+}
+
+/// What is written to standard output is what is written to a file, and standard input is read like one.
+#[test]
+fn archives_go_through_pipes() {
+    let world = world(Compression::Zstd);
+    for (form, alone) in [
+        ("oci-archive", true),
+        ("docker-archive", true),
+        ("oci-archive", false),
+    ] {
+        let path = world.path(&format!("{form}-{alone}.tar"));
+        succeed(&mut world.plyfs(["save", "box:test", &format!("{form}:{}", path.display())]));
+        let mut save = world.plyfs(["save", "box:test", &format!("{form}:-")]);
+        let written = save.output().unwrap();
+        assert!(written.status.success(), "{}", text(&written.stderr));
+        assert_eq!(fs::read(&path).unwrap(), written.stdout);
+        let other = World::new();
+        let source = if alone {
+            "-".to_owned()
+        } else {
+            format!("{form}:-")
+        };
+        let mut import = other.import(&source);
+        import.args(["--name", "piped:test"]);
+        let mut cat = Command::new("cat")
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = succeed(import.stdin(cat.stdout.take().unwrap()));
+        assert!(cat.wait().unwrap().success());
+        assert_eq!(said, "piped:test\n");
+    }
+    for (source, word) in [("oci:-", "directory"), ("-", "archive")] {
+        let mut import = world.import(source);
+        let (_, line) = fail(import.stdin(Stdio::null()));
+        assert!(line.contains(word), "{line}");
+    }
+    let (_, line) = fail(&mut world.plyfs(["save", "box:test", "oci:-"]));
+    assert!(line.contains("oci-archive:-"), "{line}");
+    assert!(!std::path::Path::new("-").exists());
 }

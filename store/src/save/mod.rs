@@ -12,6 +12,7 @@ mod archive;
 mod layout;
 mod target;
 
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 
@@ -73,13 +74,22 @@ impl Store {
     /// [`SaveError`] if there is something in the way, [`BlobError`] if the image in the store is
     /// damaged.
     pub fn save(&self, name: &str, target: &Source) -> Result<Saved> {
+        self.save_to(name, target, None)
+    }
+
+    /// As [`save`](Self::save), to a file or pipe that is open where an archive is asked for. Whoever reads it must
+    /// not take it for complete before this has returned.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_to(&self, name: &str, target: &Source, out: Option<File>) -> Result<Saved> {
         // Nothing of the image goes meanwhile.
         let _shared = self.share()?;
         let parts = self.parts(name)?;
         match target.form {
             Form::Oci => layout::save(&parts, target)?,
-            Form::OciArchive => archive::save_oci(&parts, target)?,
-            Form::DockerArchive => archive::save_docker(&parts, target)?,
+            Form::OciArchive => archive::save_oci(&parts, target, out)?,
+            Form::DockerArchive => archive::save_docker(&parts, target, out)?,
         }
         Ok(Saved {
             name: parts.name,
