@@ -9,6 +9,7 @@ use plyfs_store::{Form, Source};
 
 use crate::cli::SaveArgs;
 use crate::failure::{Doing, Failure, Outcome};
+use crate::progress::Line;
 use crate::storage;
 
 /// Writes an image to a layout or an archive.
@@ -21,7 +22,8 @@ pub(crate) fn save(args: &SaveArgs, store: Option<&Path>) -> Outcome {
             "a directory cannot be written to standard output; write oci-archive:- or docker-archive:-",
         ));
     }
-    let saved = storage::open_existing(store)?.save_to(&args.image, &target, out)?;
+    let saved =
+        storage::open_existing(store)?.save_to(&args.image, &target, out, &Line::new("saving"))?;
     log::info!("saved {} ({})", saved.name, saved.manifest_digest);
     Ok(())
 }

@@ -364,3 +364,53 @@ fn archives_go_through_pipes() {
     assert!(line.contains("oci-archive:-"), "{line}");
     assert!(!std::path::Path::new("-").exists());
 }
+
+#[test]
+fn saving_and_committing_show_how_far_they_are_on_a_terminal_only() {
+    let name = "saving_and_committing_show_how_far_they_are_on_a_terminal_only";
+    let world = world(Compression::Gzip);
+    let store = world.store("");
+    let path = world.path("image.tar");
+    let at_terminal = |arguments: &str| {
+        let inner = format!("{PLYFS} --store {} {arguments}", store.display());
+        let mut script = Command::new("script");
+        script.args(["-qec", &inner, "/dev/null"]);
+        script.stdin(Stdio::null()).output()
+    };
+    let save = format!("save box:test oci-archive:{}", path.display());
+    match at_terminal(&save) {
+        Err(error) => return skip(name, &format!("script(1) cannot be run: {error}")),
+        Ok(output) => {
+            let said = text(&output.stdout);
+            assert!(output.status.success() && said.contains("saving"), "{said}");
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    let output = world.plyfs(save.split(' ')).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    inside(name, || {
+        let world = self::world(Compression::Gzip);
+        let at = world.path("at");
+        fs::create_dir(&at).unwrap();
+        succeed(
+            world
+                .plyfs(["mount", "--container", "c", "box:test"])
+                .arg(&at),
+        );
+        fs::write(at.join("new"), "new").unwrap();
+        succeed(plyfs(["umount"]).arg(&at));
+        let inner = format!(
+            "{PLYFS} --store {} commit c new:test",
+            world.store("").display()
+        );
+        let output = Command::new("script")
+            .args(["-qec", &inner, "/dev/null"])
+            .output();
+        let output = output.unwrap();
+        let said = text(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("committing"),
+            "{said}"
+        );
+    });
+}
