@@ -80,8 +80,8 @@ impl Store {
         self.save_to(name, target, None, &Silent)
     }
 
-    /// As [`save`](Self::save), to a file or pipe that is open where an archive is asked for, telling how far it is. A reader must
-    /// not take it for complete before this has returned.
+    /// As [`save`](Self::save), telling how far it is, and to a file or pipe that is open where an archive is asked
+    /// for. A reader must not take it for complete before this has returned.
     ///
     /// # Errors
     /// As [`save`](Self::save).
