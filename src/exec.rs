@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oci_spec::runtime::{Process, Spec};
-use plyfs_store::{LiveKind, LiveRecord, Store};
+use plyfs_store::{LiveKind, LiveRecord, ProcessId, Store};
 use rustix::thread::UnshareFlags;
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::guest::{attend, host};
 use crate::mount::keeper;
-use crate::run::{self, host};
-use crate::runtime::launch;
+use crate::runtime::{launch, namespaces};
 use crate::{live, stack, storage};
 
 /// Run another command in a container that runs
@@ -47,11 +47,11 @@ pub(crate) struct ExecArgs {
 
 /// Runs the command.
 pub(crate) fn exec(args: &ExecArgs, store: Option<&Path>) -> Outcome {
-    run::end_as(start(args, store))
+    attend::end_as(start(args, store))
 }
 
 fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
-    run::shut_off_caller(args.tty)?;
+    let _input = attend::shut_off_caller(args.tty)?;
     let store = storage::open_existing(store)?;
     let record = running(&store, &args.container)?;
     let spec = configuration(&record)?;
@@ -63,15 +63,16 @@ fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
     };
     let container = record.open_init().ok_or_else(not_there)?;
     let init = record.init.as_ref().ok_or_else(not_there)?;
-    let namespaces = namespaces_of(init.pid)?;
+    let namespaces = namespaces_of(&record, init)?;
     // The number may have become another's meanwhile.
     if keeper::has_ended(&container) {
         return Err(not_there());
     }
     let process = process(args, &spec)?;
     let user = args.user.clone();
-    run::hold_signals()?;
-    run::with_terminal(launch::join(spec, process, user, &container, namespaces)?)
+    let signals = attend::hold_signals()?;
+    let started = launch::join(spec, process, user, &container, namespaces)?;
+    attend::with_terminal(started, &signals)
 }
 
 /// The record of a running container.
@@ -103,34 +104,37 @@ fn configuration(record: &LiveRecord) -> Outcome<Spec> {
     serde_json::from_value(value).doing("understand the configuration of the container")
 }
 
-/// The namespaces of a process that this one is not in. Entering one's own may not be allowed, and changes
-/// nothing.
-fn namespaces_of(pid: i32) -> Outcome<UnshareFlags> {
-    let mut all = UnshareFlags::empty();
-    for (name, flag) in [
-        ("user", UnshareFlags::NEWUSER),
-        ("mnt", UnshareFlags::NEWNS),
-        ("pid", UnshareFlags::NEWPID),
-        ("ipc", UnshareFlags::NEWIPC),
-        ("uts", UnshareFlags::NEWUTS),
-        ("cgroup", UnshareFlags::NEWCGROUP),
-        ("net", UnshareFlags::NEWNET),
-    ] {
-        let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}"));
-        let theirs = match of(&pid.to_string()) {
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(Failure::new(
-                    "the container is in a user namespace that cannot be entered from here; call plyfs exec \
-                     outside of \"plyfs unshare\", as the user who started the container",
-                ));
-            }
-            theirs => theirs.doing(format_args!("look at the namespaces of process {pid}"))?,
-        };
-        if of("self").doing("look at namespaces")? != theirs {
-            all |= flag;
+/// The namespaces of a container that this process is not in. Entering one's own may not be allowed, and
+/// changes nothing.
+///
+/// # Errors
+/// If its first process has left those it was started in: what it made for itself has none of what the
+/// container was given, such as a filter or a missing power over groups.
+fn namespaces_of(record: &LiveRecord, init: &ProcessId) -> Outcome<UnshareFlags> {
+    let theirs = match namespaces::of(&init.pid.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(Failure::new(
+                "the container is in a user namespace that cannot be entered from here; call plyfs exec \
+                 outside of \"plyfs unshare\", as the user who started the container",
+            ));
         }
+        theirs => theirs.doing(format_args!(
+            "look at the namespaces of process {}",
+            init.pid
+        ))?,
+    };
+    if theirs != record.what.namespaces {
+        return Err(Failure::new(format_args!(
+            "the first process of the container \"{}\" has left the namespaces it was started in, where \
+             plyfs exec does not follow it; stop the container with \"{}\"",
+            record.id,
+            live::remedy(record)
+        )));
     }
-    Ok(all)
+    let own = namespaces::of("self").doing("look at namespaces")?;
+    let pairs = namespaces::KINDS.iter().zip(own.iter().zip(&theirs));
+    let foreign = pairs.filter(|(_, (own, theirs))| own != theirs);
+    Ok(foreign.map(|((_, flag), _)| *flag).collect())
 }
 
 /// The container's own process, with what the arguments change.
@@ -138,7 +142,7 @@ fn process(args: &ExecArgs, spec: &Spec) -> Outcome<Process> {
     let process = spec.process().clone();
     let mut process = process.ok_or_else(|| Failure::new("the container has no process"))?;
     process.set_args(Some(args.command.clone()));
-    let terminal = args.tty.unwrap_or_else(run::has_terminal);
+    let terminal = args.tty.unwrap_or_else(attend::has_terminal);
     process.set_terminal(Some(terminal));
     if let Some(directory) = &args.workdir {
         process.set_cwd(Path::new("/").join(directory));

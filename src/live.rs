@@ -32,7 +32,7 @@ pub(crate) const PASSED_ON: [Signal; 8] = [
     Signal::CONT,
 ];
 
-/// How long a process may take to end after it was told to, before it is killed.
+/// How long a process may take to end after it was asked to, before it is killed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long one process may take to take over from another, or to end after it.
@@ -74,13 +74,15 @@ pub(crate) fn is_here(record: &LiveRecord) -> bool {
 /// What it is and which process it is of, as part of a sentence.
 pub(crate) fn describe(record: &LiveRecord) -> String {
     let pid = record.process.pid;
-    let process = match record.is_in_own_pid_namespace() {
-        true => format!("process {pid}"),
-        false => format!("process {pid} of another pid namespace"),
+    let process = if record.is_in_own_pid_namespace() {
+        format!("process {pid}")
+    } else {
+        format!("process {pid} of another pid namespace")
     };
-    let elsewhere = match is_here(record) {
-        true => "",
-        false => " in another mount namespace",
+    let elsewhere = if is_here(record) {
+        ""
+    } else {
+        " in another mount namespace"
     };
     match (record.what.kind, record.what.command.first()) {
         (LiveKind::Mount, _) => format!("mounted on {} by {process}{elsewhere}", target(record)),
@@ -159,13 +161,13 @@ pub(crate) fn signal(record: &LiveRecord, signal: Signal) -> Outcome<Option<Owne
 
 /// The process that serves it; `None` if it has ended.
 fn open(record: &LiveRecord) -> Outcome<Option<OwnedFd>> {
-    match record.is_in_own_pid_namespace() {
-        true => Ok(record.open_process()),
-        false => Err(Failure::new(format_args!(
+    if !record.is_in_own_pid_namespace() {
+        return Err(Failure::new(format_args!(
             "\"{}\" cannot be ended from here: its process {} is in another pid namespace",
             record.id, record.process.pid
-        ))),
+        )));
     }
+    Ok(record.open_process())
 }
 
 /// A process that has ended needs no signal.
@@ -225,13 +227,13 @@ pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outco
         return Ok(());
     }
     send(&process, Signal::KILL).doing("kill a process")?;
-    match ends_within(&process, DYING)? {
-        true => Ok(()),
-        false => Err(Failure::new(format_args!(
+    if !ends_within(&process, DYING)? {
+        return Err(Failure::new(format_args!(
             "process {} does not end, though it was killed",
             record.process.pid
-        ))),
+        )));
     }
+    Ok(())
 }
 
 /// Sends the signal that is to end it. Returns the process that serves it; `None` if that has ended.

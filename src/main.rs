@@ -15,6 +15,7 @@ mod doctor;
 mod exec;
 mod failure;
 mod generate;
+mod guest;
 mod history;
 mod images;
 mod import;
@@ -45,6 +46,8 @@ use crate::failure::Outcome;
 use crate::personality::Personality;
 
 fn main() -> ExitCode {
+    // First of all, while nothing else is open.
+    plyfs_sys::inherited::remember();
     plyfs_sys::process::report_children();
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();

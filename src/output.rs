@@ -7,17 +7,19 @@ use serde::Serialize;
 
 use crate::failure::{Doing, Outcome};
 
-/// Prints rows under a header, in columns as wide as what is in them.
+/// Prints rows under a header, in columns as wide as what is in them. Control characters are escaped.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Outcome {
+    let cells = |row: &[String; N]| row.each_ref().map(|cell| plain(cell));
+    let rows: Vec<[String; N]> = rows.iter().map(cells).collect();
     let mut widths = header.map(str::len);
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let header = header.map(str::to_owned);
     let mut out = String::new();
-    for row in std::iter::once(&header).chain(rows) {
+    for row in std::iter::once(&header).chain(&rows) {
         let cells = row.iter().zip(widths);
         let line: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:width$}"))
@@ -46,18 +48,22 @@ pub(crate) fn write(text: &str) -> Outcome {
     }
 }
 
-/// Says something on standard error. If nobody reads it any more, nobody is to be told of that.
+/// Writes a message to standard error, as one line: names in it may be those of an image, which must not
+/// command the terminal nor forge a line. An error of writing has no reader.
 pub(crate) fn complain(what: &dyn fmt::Display) {
-    drop(writeln!(std::io::stderr().lock(), "plyfs: {what}"));
+    let line = plain(&what.to_string());
+    drop(writeln!(std::io::stderr().lock(), "plyfs: {line}"));
 }
 
-/// A name as it is, but for characters that could command a terminal or end the line.
-pub(crate) fn plain(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character.is_control() {
-            true => out.extend(character.escape_default()),
-            false => out.push(character),
+/// A text with its control characters (U+0000 to U+001F, U+007F to U+009F) escaped, which could command a
+/// terminal or end the line.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
         }
     }
     out
@@ -181,6 +187,22 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(time_at(text, now), shown);
+        }
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        for (text, escaped) in [
+            ("J\u{fc}rgen's file", "J\u{fc}rgen's file"),
+            ("\x1b[31m", "\\u{1b}[31m"),
+            ("a\r\nplyfs: b", "a\\r\\nplyfs: b"),
+            (
+                "\u{7f}\u{80}\u{9b}\u{9f}\u{a0}",
+                "\\u{7f}\\u{80}\\u{9b}\\u{9f}\u{a0}",
+            ),
+        ] {
+            assert_eq!(plain(text), escaped);
+            assert_eq!(plain(escaped), escaped);
         }
     }
 

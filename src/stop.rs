@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::failure::{Failure, Outcome};
 use crate::{live, mounting, output, stack, storage};
 
-/// Exit status of Podman when it cannot do what it was told to.
+/// Exit status of Podman when it cannot do what was asked.
 const FAILED: u8 = 125;
 
 /// Stop containers: ask their programs to end, and kill those that do not

@@ -6,8 +6,11 @@ mod support;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::shell::world;
 use support::*;
 
@@ -74,6 +77,55 @@ fn a_bundle_that_cannot_be_made_leaves_nothing() {
     ));
     assert!(line.contains("is not empty"), "{line}");
     assert_eq!(world::names(&dir), ["file"]);
+}
+
+/// The name of the container cannot be printed: the caller does not get to know what was made.
+#[test]
+fn a_bundle_whose_name_cannot_be_printed_leaves_nothing() {
+    let Some(world) = world("a_bundle_whose_name_cannot_be_printed_leaves_nothing") else {
+        return;
+    };
+    let dir = world.path("bundle");
+    let text = "exec $PLYFS bundle box:test $DIR true >/dev/full";
+    let (status, line) = fail(&mut unshared(&world, text));
+    assert_eq!(status, 1, "{line}");
+    assert_nothing_left(&world, &dir);
+}
+
+/// Wherever a signal comes, there is a bundle or nothing.
+#[test]
+fn a_bundle_that_is_interrupted_leaves_nothing() {
+    let Some(world) = world("a_bundle_that_is_interrupted_leaves_nothing") else {
+        return;
+    };
+    let dir = world.path("bundle");
+    let mut interrupted = 0;
+    for at in 0..40 {
+        let mut command = unshared(&world, "exec $PLYFS bundle box:test $DIR true");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(at * 4));
+        let signal = [Signal::TERM, Signal::INT, Signal::HUP][at as usize % 3];
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        if child.wait().unwrap().success() {
+            succeed(&mut unshared(&world, "$PLYFS umount $DIR"));
+            fs::remove_dir_all(&dir).unwrap();
+            for name in world.names("containers") {
+                succeed(&mut world.plyfs(["rm", &name]));
+            }
+        } else {
+            interrupted += 1;
+            assert_nothing_left(&world, &dir);
+        }
+    }
+    assert!(interrupted > 0, "no signal came in time");
+}
+
+#[track_caller]
+fn assert_nothing_left(world: &world::World, dir: &Path) {
+    assert!(!dir.exists(), "{:?}", world::names(dir));
+    assert_eq!(world.names("containers"), [""; 0]);
+    assert_eq!(world.names("live"), [""; 0]);
 }
 
 /// Set-uid programs of an image have their power below a bundle, and are not for other users of the machine.

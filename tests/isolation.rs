@@ -143,7 +143,7 @@ fn a_container_is_as_closed_as_one_of_podman() {
         differences.extend(found.into_iter().map(|line| format!("{options:?}: {line}")));
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    // What is compared does tell.
+    // The comparison finds differences.
     let theirs = theirs(&[]);
     for (options, item) in [
         (["--cap-add", "SYS_ADMIN"], "status CapEff"),

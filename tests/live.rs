@@ -75,7 +75,7 @@ fn listed(world: &World) -> Vec<Value> {
     serde_json::from_str(&said).unwrap()
 }
 
-/// What ps tells of a name.
+/// What ps shows of a name.
 fn row(world: &World, name: &str) -> Value {
     let mut listed = listed(world).into_iter();
     listed.find(|row| row["name"] == name).unwrap()
@@ -395,7 +395,7 @@ fn stop_unmounts_what_is_only_mounted() {
     );
 }
 
-/// The daemon detaches it: whether that is in use elsewhere cannot be told before.
+/// The daemon detaches it: it cannot know before whether that is in use elsewhere.
 #[test]
 fn what_is_still_used_in_another_namespace_is_said() {
     const TEST: &str = "what_is_still_used_in_another_namespace_is_said";

@@ -199,7 +199,7 @@ fn what_cannot_be_run_has_a_status_of_its_own() {
             assert!(line.contains(word), "{arguments:?}: {line}");
         }
     }
-    // Also no container of which nobody would know.
+    // Also no container that no command would show.
     assert_nothing_left(&world);
     tree::assert_same(&before, &world.snapshot());
 }
@@ -374,10 +374,7 @@ fn the_user_is_looked_up_in_the_image() {
         let (status, line) = fail(&mut script(&world, &[], "true"));
         assert_eq!(status, 125);
         assert!(line.contains("1001") && line.contains("subuid"), "{line}");
-        return skip(
-            TEST,
-            "this user has no subordinate ids to be somebody else with",
-        );
+        return skip(TEST, "this user has no subordinate ids for another user");
     }
     for (options, identity) in [
         (
@@ -402,7 +399,7 @@ fn the_user_is_looked_up_in_the_image() {
     let (found, capabilities) = ids(&["--user", "root"]);
     assert_eq!(found, "0 0 0 0, 0 0 0 0, 0, /root");
     assert_ne!(capabilities, none);
-    // Permissions hold for others than root, and what is made belongs to whoever made it.
+    // Permissions hold for others than root, and what is made belongs to its maker.
     let text = "[[ ! -r /root/. && ! -w /etc ]] && echo mine >/tmp/f && [[ -O /tmp/f ]]";
     said_nothing(&world, &[], text);
     assert_nothing_left(&world);
@@ -463,6 +460,96 @@ fn the_file_systems_of_a_container_are_there() {
     );
 }
 
+/// Many images have /var/tmp or /run as links.
+#[test]
+fn places_in_memory_follow_links_of_the_image() {
+    const TEST: &str = "places_in_memory_follow_links_of_the_image";
+    let Some(world) = world(TEST) else { return };
+    let bash = program::bash().unwrap();
+    let links = Layer::new([
+        Entry::dir("."),
+        Entry::dir("etc"),
+        Entry::dir("proc"),
+        Entry::dir("dev"),
+        Entry::dir("sys"),
+        Entry::dir("tmp").mode(0o1777),
+        Entry::dir("var"),
+        Entry::symlink("var/tmp", "/tmp"),
+        Entry::symlink("run", "var/run"),
+        Entry::symlink("etc/resolv.conf", "../run/resolve/stub.conf"),
+    ]);
+    let image = ImageBuilder::new()
+        .layer(bash, Compression::None)
+        .layer(links, Compression::None);
+    world.with_image("links", &image);
+    let said = |options: &[&str], text: &str| {
+        let mut run = world.plyfs(["run"]);
+        succeed(run.args(options).args(["links:test", "bash", "-c", text]))
+    };
+    let write =
+        "for d in /tmp /var/tmp /run /var/run; do echo in >$d/file && echo $(<$d/file); done";
+    assert_eq!(said(&["--read-only"], write), "in\n".repeat(4));
+    let read = "[[ $(</etc/resolv.conf) ]] && echo there";
+    let machine = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    if !machine.is_empty() {
+        assert_eq!(said(&["--read-only"], read), "there\n");
+        assert_eq!(said(&[], read), "there\n");
+    }
+    let options = ["--tmpfs", "/var/tmp:size=4k"];
+    let options = |text: &str| said(&options, text);
+    assert_eq!(
+        options("echo in >/tmp/file; echo $(</var/tmp/file)"),
+        "in\n"
+    );
+    let mounted = "while read -r a b c d at rest; do echo $at; done </proc/self/mountinfo";
+    assert!(options(mounted).lines().any(|line| line == "/tmp"));
+}
+
+/// Neither is about ids that the user namespace lacks, nor about a program that is not there.
+#[test]
+fn limits_of_the_kernel_are_named_as_the_reason() {
+    let Some(world) = world("limits_of_the_kernel_are_named_as_the_reason") else {
+        return;
+    };
+    for words in [&["bash", "-c", ":"][..], &["/bin/bash", "-c", ":"]] {
+        let mut run = world.plyfs(["run", "--ulimit", "nofile=3", "box:test"]);
+        let (status, line) = fail(run.args(words));
+        assert_eq!(status, 126, "{line}");
+        assert!(line.contains("Too many open files"), "{line}");
+    }
+    if !has_ids() {
+        return;
+    }
+    let repeated = (0..70_000).map(|at| format!("g{at}:x:{}:joe\n", at % 50 + 2));
+    let repeats = Layer::new([Entry::file("etc/group", repeated.collect::<String>())]);
+    let distinct = (0..70_000).map(|at| format!("g{at}:x:{}:joe\n", at + 2));
+    let many = Layer::new([Entry::file("etc/group", distinct.collect::<String>())]);
+    for (name, layer) in [("repeats", repeats), ("many", many)] {
+        let bash = program::bash().unwrap();
+        let base = Layer::new([
+            Entry::dir("etc"),
+            Entry::dir("proc"),
+            Entry::dir("dev"),
+            Entry::dir("sys"),
+            Entry::file("etc/passwd", "joe:x:1000:1001::/:/bin/bash\n"),
+        ]);
+        let image = ImageBuilder::new()
+            .layer(bash, Compression::None)
+            .layer(base, Compression::None)
+            .layer(layer, Compression::None);
+        world.with_image(name, &image);
+    }
+    let run = |image: &str| {
+        let mut run = world.plyfs(["run", "-u", "joe"]);
+        run.arg(format!("{image}:test")).args(["bash", "-c", ":"]);
+        run
+    };
+    let (status, line) = fail(&mut run("many"));
+    assert_eq!(status, 125, "{line}");
+    assert!(line.contains("70000 groups"), "{line}");
+    succeed(&mut run("repeats"));
+}
+
 #[test]
 fn a_read_only_container_changes_nothing() {
     let Some(world) = world("a_read_only_container_changes_nothing") else {
@@ -481,7 +568,7 @@ fn a_container_is_kept_and_found_again() {
     let Some(world) = world("a_container_is_kept_and_found_again") else {
         return;
     };
-    // One that nobody asked to keep is gone.
+    // One that was not to be kept is gone.
     said_nothing(&world, &[], "echo gone >/tmp/f");
     said_nothing(&world, &[], "[[ ! -e /tmp/f ]]");
     assert_nothing_left(&world);
@@ -579,6 +666,77 @@ fn a_directory_as_standard_input_is_no_way_out() {
     let (status, line) = fail(&mut command);
     assert_eq!(status, 125);
     assert!(line.contains("is a directory"), "{line}");
+}
+
+/// A terminal has its end-of-file character only at the beginning of a line.
+#[test]
+fn input_without_a_last_newline_ends_at_a_terminal() {
+    let Some(world) = world("input_without_a_last_newline_ends_at_a_terminal") else {
+        return;
+    };
+    for (input, expected) in [("a\nb", "<a\nb>"), ("a\n", "<a\n>"), ("", "<>")] {
+        let text = "stty -echo 2>/dev/null; all=; while IFS= read -r line; do all+=$line$'\\n'; done; \
+                    printf '<%s>' \"$all$line\"";
+        let mut command = script(&world, &["-t"], text);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        let start = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if start.elapsed() > LONG {
+                child.kill().unwrap();
+                panic!("{input:?}: it does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let said = text_of(child).replace('\r', "");
+        assert!(said.ends_with(expected), "{input:?}: {said:?}");
+    }
+}
+
+fn text_of(child: std::process::Child) -> String {
+    text(&child.wait_with_output().unwrap().stdout)
+}
+
+/// Other programs share the descriptors, and some make them so (O_NONBLOCK).
+#[test]
+fn non_blocking_input_and_output_lose_nothing() {
+    let Some(world) = world("non_blocking_input_and_output_lose_nothing") else {
+        return;
+    };
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let ((input, type_in), (output, print)) = (pipe(), pipe());
+    for fd in [&input, &print] {
+        rustix::fs::fcntl_setfl(fd, rustix::fs::OFlags::NONBLOCK).unwrap();
+    }
+    let text = "read -r word; for ((i = 0; i < 20000; i++)); do echo \"$word $i\"; done; echo end";
+    let mut command = script(&world, &["-t"], text);
+    let mut child = command.stdin(input).stdout(print).spawn().unwrap();
+    drop(command);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut type_in = fs::File::from(type_in);
+    type_in.write_all(b"said\n").unwrap();
+    // Its pipe is full for a while.
+    std::thread::sleep(Duration::from_millis(500));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut fs::File::from(output), &mut said).unwrap();
+    assert!(child.wait().unwrap().success());
+    let said = said.replace('\r', "");
+    let lines: Vec<&str> = said.lines().filter(|line| *line != "said").collect();
+    assert_eq!(lines.len(), 20_001);
+    assert_eq!(lines.last(), Some(&"end"));
+    assert!(
+        lines
+            .iter()
+            .enumerate()
+            .take(20_000)
+            .all(|(i, line)| *line == format!("said {i}"))
+    );
 }
 
 #[test]
@@ -697,13 +855,22 @@ fn running(world: &World, options: &[&str], text: &str) -> Background {
     Background::start(&mut command, &mark)
 }
 
-/// The first process of the container, as it is numbered outside.
+/// The first process of the container, as it is numbered outside: a child of the process that plyfs has
+/// between it and itself.
 fn first_process(running: &Background) -> Pid {
-    let pid = running.child.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let is_bash = |child: &&str| {
+    let children = |pid: &str| {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = fs::read_to_string(path).unwrap();
+        children
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let of_plyfs = children(&running.child.id().to_string());
+    let mut below = of_plyfs.iter().flat_map(|pid| children(pid));
+    let is_bash = |child: &String| {
         fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "bash\n")
     };
-    let found = children.split_whitespace().find(is_bash);
+    let found = below.find(is_bash);
     Pid::from_raw(found.unwrap().parse().unwrap()).unwrap()
 }

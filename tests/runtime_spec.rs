@@ -77,7 +77,7 @@ impl Container<'_> {
             let (mount, device) = line.split_once(" - ").unwrap();
             let words: Vec<&str> = mount.split(' ').collect();
             let kind = device.split(' ').next().unwrap();
-            // What propagates is told after the flags.
+            // Propagation comes after the flags.
             let flags = words[5..].join(" ");
             (words[4].to_owned(), kind.to_owned(), flags)
         });

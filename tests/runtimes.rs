@@ -1,16 +1,23 @@
 //! `plyfs run --runtime`: crun and runc run a container as the runtime inside does, and leave nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use plyfs_store::Compression;
+use plyfs_store::build::{Entry, ImageBuilder, Layer};
 use rustix::process::{Signal, kill_process};
 use support::running::Background;
-use support::shell::{script, world};
+use support::shell::{self, script, world};
 use support::world::World;
 use support::*;
 
@@ -80,6 +87,86 @@ fn exit_statuses_are_those_of_the_runtime_inside() {
                     Some(status),
                     "{arguments:?}: {stderr}"
                 );
+            }
+        },
+    );
+}
+
+#[test]
+fn a_runtime_that_cannot_be_executed_gives_125_and_the_reason() {
+    let test = "a_runtime_that_cannot_be_executed_gives_125_and_the_reason";
+    let Some(world) = world(test) else { return };
+    let runtime = world.path("runtime");
+    fs::write(&runtime, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
+    let runtime = runtime.display().to_string();
+    let (status, line) = fail(&mut script(&world, &["--runtime", &runtime], "true"));
+    assert_eq!(status, 125, "{line}");
+    assert!(line.contains("cannot execute the runtime"), "{line}");
+    assert_nothing_left(&world);
+}
+
+/// Other runtimes would follow a link of the image to its root, and mount over it.
+#[test]
+fn places_are_checked_for_other_runtimes_too() {
+    each(
+        "places_are_checked_for_other_runtimes_too",
+        |world, options| {
+            let image = |name: &str, link: &str, to: &str| {
+                let link = Layer::new([Entry::dir("etc"), Entry::symlink(link, to)]);
+                let image = ImageBuilder::new()
+                    .layer(shell::busybox().unwrap(), Compression::None)
+                    .layer(link, Compression::None);
+                world.with_image(name, &image);
+            };
+            image("top", "place", "/");
+            image("null", "place", "/dev/null");
+            image("hosts", "etc/hosts", "/dev/null");
+            let given = world.path("given");
+            fs::create_dir_all(&given).unwrap();
+            let run = |image: &str, options: &[&str]| {
+                let mut run = world.plyfs(["run"]);
+                run.args(options).arg(format!("{image}:test"));
+                run.args(["sh", "-c", "test -c /dev/null && echo in"]);
+                run
+            };
+            let volume = format!("{}:/place", given.display());
+            for image in ["top", "null"] {
+                for mounted in [["-v", &volume], ["--tmpfs", "/place"]] {
+                    let (status, line) = fail(&mut run(image, &with(options, &mounted)));
+                    assert_eq!(status, 125, "{line}");
+                    assert!(line.contains("in this image it is a link"), "{line}");
+                }
+            }
+            assert_eq!(succeed(&mut run("hosts", options)), "in\n");
+        },
+    );
+}
+
+/// plyfs holds signals back while it attends to a container; a runtime that inherits that cannot be ended.
+#[test]
+fn a_runtime_is_called_with_no_signal_blocked() {
+    each(
+        "a_runtime_is_called_with_no_signal_blocked",
+        |world, options| {
+            let log = world.path("masks");
+            let runtime = world.path("runtime");
+            let (name, log_path) = (options[1], log.display());
+            let wrapper = format!(
+                "#!/bin/sh\n\
+                 for word; do case $word in run|state|delete|--version)\n\
+                 echo $word $(grep SigBlk /proc/self/status) >>{log_path};; esac; done\n\
+                 exec {name} \"$@\"\n"
+            );
+            fs::write(&runtime, wrapper).unwrap();
+            fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
+            let runtime = runtime.display().to_string();
+            succeed(&mut script(world, &["--runtime", &runtime], "true"));
+            let masks = fs::read_to_string(&log).unwrap();
+            for call in ["--version", "run", "state", "delete"] {
+                let mut calls = masks.lines().filter(|line| line.starts_with(call));
+                let mask = calls.next().unwrap_or_else(|| panic!("no {call}: {masks}"));
+                assert!(mask.ends_with(" 0000000000000000"), "{mask}");
             }
         },
     );
@@ -307,7 +394,7 @@ fn keeps_ids() -> bool {
     !rustix::process::geteuid().is_root() && map.lines().count() > 1
 }
 
-/// The container is no child of plyfs, and ends with it all the same.
+/// The container is no child of plyfs, but ends with it.
 #[test]
 fn a_killed_run_leaves_nothing() {
     each("a_killed_run_leaves_nothing", |world, options| {

@@ -20,7 +20,7 @@ pub(super) const CAPABILITIES: [&str; 11] = [
 ];
 
 /// All capabilities (capabilities(7)).
-pub(super) const ALL_CAPABILITIES: [&str; 41] = [
+pub(crate) const ALL_CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",
@@ -64,7 +64,7 @@ pub(super) const ALL_CAPABILITIES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What tells of the machine, and is covered. `/sys/kernel` is more than Podman covers
+/// Paths that show things of the machine, and are covered. `/sys/kernel` is more than Podman covers
 /// everywhere, `/sys/dev/block` more than its present versions do.
 pub(super) const MASKED: [&str; 14] = [
     "/proc/acpi",

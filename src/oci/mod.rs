@@ -9,7 +9,7 @@ pub(crate) mod defaults;
 mod mounts;
 pub(crate) mod options;
 mod process;
-mod seccomp;
+pub(crate) mod seccomp;
 pub(crate) mod user;
 mod volume;
 pub(crate) mod words;

@@ -10,9 +10,10 @@ use crate::failure::{Doing, Outcome};
 
 /// All mounts of a container, in the order in which they are made.
 pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
-    let terminals = match request.host.has_tty_group {
-        true => "newinstance,ptmxmode=0666,mode=0620,gid=5",
-        false => "newinstance,ptmxmode=0666,mode=0620",
+    let terminals = if request.host.has_tty_group {
+        "newinstance,ptmxmode=0666,mode=0620,gid=5"
+    } else {
+        "newinstance,ptmxmode=0666,mode=0620"
     };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", "nosuid,noexec,nodev")?,
@@ -39,61 +40,59 @@ pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
         cgroups(request)?,
     ];
     let user_mounts = user_mounts(request)?;
-    // A file of the user's at the same place takes the place of ours.
-    for (file, place) in request.files {
-        if !user_mounts
-            .iter()
-            .any(|mount| mount.destination() == Path::new(place))
-        {
-            mounts.push(of_file(file, place, request.read_only)?);
+    let is_users = |place: &str| {
+        let mut all = user_mounts.iter();
+        all.any(|mount| mount.destination() == Path::new(place))
+    };
+    // Programs need directories to write to; as Podman does, but without what the image has there. Files
+    // come after them, since links of the image may lead them there (/etc/resolv.conf to /run).
+    if request.options.read_only {
+        let places = ["/run", "/tmp", "/var/tmp"].into_iter();
+        for place in places.filter(|place| !is_users(place)) {
+            mounts.push(mount(place, "tmpfs", "tmpfs", "nosuid,nodev,mode=1777")?);
         }
     }
-    // Programs need somewhere to write; as Podman does, but without what the image has there.
-    if request.options.read_only {
-        for place in ["/run", "/tmp", "/var/tmp"] {
-            if !user_mounts
-                .iter()
-                .any(|mount| mount.destination() == Path::new(place))
-            {
-                mounts.push(mount(place, "tmpfs", "tmpfs", "nosuid,nodev,mode=1777")?);
-            }
-        }
+    // A file of the user's at the same place replaces one of plyfs.
+    for (file, place) in request.files.iter().filter(|(_, place)| !is_users(place)) {
+        mounts.push(of_file(file, place, request.read_only)?);
     }
     mounts.extend(user_mounts);
     Ok(mounts)
 }
 
-/// sysfs shows the network of the namespace it is mounted in, and only who owns that may mount it: a
+/// sysfs shows the network of the namespace it is mounted in, and only the owner of that may mount it: a
 /// container with the machine's network in a user namespace sees the machine's, read-only.
 fn sys(request: &Request<'_>) -> Outcome<Mount> {
     let own_network = request.options.network == Network::None;
-    match request.host.in_user_namespace && !own_network {
-        true => mount(
+    if request.host.in_user_namespace && !own_network {
+        mount(
             "/sys",
             "bind",
             "/sys",
             "rbind,rprivate,nosuid,noexec,nodev,ro",
-        ),
-        false => mount("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
+        )
+    } else {
+        mount("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro")
     }
 }
 
 /// Control groups, from the container's own on; nothing where they are not of version 2, which plyfs does
 /// not separate.
 fn cgroups(request: &Request<'_>) -> Outcome<Mount> {
-    match request.host.unified_cgroups {
-        true => mount(
+    if request.host.unified_cgroups {
+        mount(
             "/sys/fs/cgroup",
             "cgroup",
             "cgroup",
             "rprivate,nosuid,noexec,nodev,relatime,ro",
-        ),
-        false => mount(
+        )
+    } else {
+        mount(
             "/sys/fs/cgroup",
             "tmpfs",
             "tmpfs",
             "nosuid,noexec,nodev,ro,mode=755,size=0",
-        ),
+        )
     }
 }
 
@@ -110,9 +109,10 @@ fn user_mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
 /// A file of plyfs's own for the container, which is as writable as its root.
 fn of_file(file: &Path, place: &str, read_only: bool) -> Outcome<Mount> {
     let source = file.to_string_lossy();
-    let options = match read_only {
-        true => "bind,rprivate,nosuid,noexec,nodev,ro",
-        false => "bind,rprivate,nosuid,noexec,nodev",
+    let options = if read_only {
+        "bind,rprivate,nosuid,noexec,nodev,ro"
+    } else {
+        "bind,rprivate,nosuid,noexec,nodev"
     };
     mount(place, "bind", &source, options)
 }

@@ -79,10 +79,10 @@ impl Command {
 
 /// One program, or a list in JSON.
 fn entrypoint(text: &str) -> Outcome<Vec<String>> {
-    match text.starts_with('[') {
-        true => serde_json::from_str(text).doing("understand the list of --entrypoint"),
-        false => Ok(vec![text.to_owned()]),
+    if text.starts_with('[') {
+        return serde_json::from_str(text).doing("understand the list of --entrypoint");
     }
+    Ok(vec![text.to_owned()])
 }
 
 fn utf8(word: &OsStr) -> Outcome<String> {
@@ -125,9 +125,10 @@ fn user(request: &Request<'_>) -> Outcome<User> {
         .uid(identity.uid)
         .gid(identity.gid)
         .umask(defaults::UMASK);
-    let builder = match request.host.denies_groups {
-        true => builder,
-        false => builder.additional_gids(identity.groups.clone()),
+    let builder = if request.host.denies_groups {
+        builder
+    } else {
+        builder.additional_gids(identity.groups.clone())
     };
     builder.build().doing("describe the user")
 }

@@ -100,28 +100,31 @@ const WITH_CAPABILITY: [(&[Capability], &str); 12] = [
     (&[Capability::SysAdmin], "fanotify_init"),
 ];
 
-/// `personality(2)` for the execution domains of Linux alone, with and without `ADDR_NO_RANDOMIZE`'s
-/// kin: the values that Docker and Podman allow.
-const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// Arguments of personality(2) that Docker and Podman allow: the execution domains of Linux, with and without
+/// `UNAME26`, and asking for the present one.
+const PERSONALITIES: [u32; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-const AF_NETLINK: u64 = 16;
+const AF_NETLINK: u32 = 16;
 /// Families of sockets that a container may have: AF_UNIX, AF_INET, AF_INET6, AF_KEY, AF_NETLINK,
 /// AF_PACKET, AF_CAN and AF_BLUETOOTH (address_families(7)).
-const FAMILIES: [u64; 8] = [1, 2, 10, 15, AF_NETLINK, 17, 29, 31];
-const AF_ALG: u64 = 38;
-const AF_VSOCK: u64 = 40;
-const NETLINK_AUDIT: u64 = 9;
+const FAMILIES: [u32; 8] = [1, 2, 10, 15, AF_NETLINK, 17, 29, 31];
+const AF_ALG: u32 = 38;
+const AF_VSOCK: u32 = 40;
+const NETLINK_AUDIT: u32 = 9;
+/// Bits of a protocol of AF_NETLINK: the kernel refuses those from 32 on (`MAX_LINKS`, linux/netlink.h).
+const NETLINK_BITS: u32 = 5;
 const EPERM: u32 = 1;
 const EINVAL: u32 = 22;
 const ENOSYS: u32 = 38;
 
 /// The default profile for a process with these capabilities.
-pub(super) fn default_profile(capabilities: &Capabilities) -> Outcome<LinuxSeccomp> {
+pub(crate) fn default_profile(capabilities: &Capabilities) -> Outcome<LinuxSeccomp> {
     let (mut allowed, mut refused) = (words(ALLOWED), words(REFUSED));
     for (needed, names) in WITH_CAPABILITY {
-        match needed.iter().any(|one| capabilities.contains(one)) {
-            true => allowed.extend(words(names)),
-            false => refused.extend(words(names)),
+        if needed.iter().any(|one| capabilities.contains(one)) {
+            allowed.extend(words(names));
+        } else {
+            refused.extend(words(names));
         }
     }
     allowed.retain(|name| !refused.contains(name));
@@ -156,34 +159,45 @@ pub(super) fn default_profile(capabilities: &Capabilities) -> Outcome<LinuxSecco
 
 /// socket(2): not to the hypervisor (AF_VSOCK), nor to the cryptography of the kernel (AF_ALG), which reads
 /// and writes pages of files that containers share (CVE-2026-31431); and to the audit subsystem only with
-/// its capability. Families are allowed one by one, since the kernel looks at 32 bits of an argument and a
-/// comparison at 64.
+/// its capability. A family that is not named here is refused by default.
 fn sockets(capabilities: &Capabilities) -> Outcome<Vec<LinuxSyscall>> {
-    let allow = LinuxSeccompAction::ScmpActAllow;
-    let refuse = LinuxSeccompAction::ScmpActErrno;
-    let socket = || words("socket");
     let may_audit = capabilities.contains(&Capability::AuditWrite);
     let mut rules = Vec::new();
     for family in FAMILIES {
-        let arguments = match family == AF_NETLINK && !may_audit {
-            true => vec![equals(0, family)?, differs(2, NETLINK_AUDIT)?],
-            false => vec![equals(0, family)?],
-        };
-        rules.push(rule(socket(), allow, None, arguments)?);
+        if family == AF_NETLINK && !may_audit {
+            rules.extend(netlink_without_audit()?);
+        } else {
+            rules.push(allow_socket(vec![equals(0, family)?])?);
+        }
     }
     for family in [AF_ALG, AF_VSOCK] {
-        rules.push(rule(
-            socket(),
-            refuse,
-            Some(EPERM),
-            vec![equals(0, family)?],
-        )?);
-    }
-    if !may_audit {
-        let audit = vec![equals(0, AF_NETLINK)?, equals(2, NETLINK_AUDIT)?];
-        rules.push(rule(socket(), refuse, Some(EINVAL), audit)?);
+        rules.push(refuse_socket(EPERM, vec![equals(0, family)?])?);
     }
     Ok(rules)
+}
+
+/// Every protocol of AF_NETLINK but that of the audit subsystem. A rule cannot say that a part of an argument
+/// differs, so there is one for each bit in which another protocol may differ.
+fn netlink_without_audit() -> Outcome<Vec<LinuxSyscall>> {
+    let mut rules = Vec::new();
+    for bit in (0..NETLINK_BITS).map(|at| 1 << at) {
+        let other = !NETLINK_AUDIT & bit;
+        let arguments = vec![equals(0, AF_NETLINK)?, masked(2, bit, other)?];
+        rules.push(allow_socket(arguments)?);
+    }
+    let audit = vec![equals(0, AF_NETLINK)?, equals(2, NETLINK_AUDIT)?];
+    rules.push(refuse_socket(EINVAL, audit)?);
+    Ok(rules)
+}
+
+fn allow_socket(arguments: Vec<LinuxSeccompArg>) -> Outcome<LinuxSyscall> {
+    let action = LinuxSeccompAction::ScmpActAllow;
+    rule(words("socket"), action, None, arguments)
+}
+
+fn refuse_socket(errno: u32, arguments: Vec<LinuxSeccompArg>) -> Outcome<LinuxSyscall> {
+    let action = LinuxSeccompAction::ScmpActErrno;
+    rule(words("socket"), action, Some(errno), arguments)
 }
 
 /// The architectures whose programs this machine can run.
@@ -216,18 +230,21 @@ fn rule(
     builder.build().doing("describe the filter of system calls")
 }
 
-fn equals(index: usize, value: u64) -> Outcome<LinuxSeccompArg> {
-    argument(index, value, LinuxSeccompOperator::ScmpCmpEq)
+/// That an argument of type `int` has a value. The kernel takes 32 bits of it, so the others, which a program
+/// can set as it likes, are not compared.
+fn equals(index: usize, value: u32) -> Outcome<LinuxSeccompArg> {
+    masked(index, u32::MAX, value)
 }
 
-fn differs(index: usize, value: u64) -> Outcome<LinuxSeccompArg> {
-    argument(index, value, LinuxSeccompOperator::ScmpCmpNe)
-}
-
-fn argument(index: usize, value: u64, op: LinuxSeccompOperator) -> Outcome<LinuxSeccompArg> {
-    let builder = LinuxSeccompArgBuilder::default();
-    let argument = builder.index(index).value(value).op(op).build();
-    argument.doing("describe the filter of system calls")
+/// That the bits of `mask` in an argument are those of `value`.
+fn masked(index: usize, mask: u32, value: u32) -> Outcome<LinuxSeccompArg> {
+    LinuxSeccompArgBuilder::default()
+        .index(index)
+        .value(mask)
+        .value_two(value)
+        .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
+        .build()
+        .doing("describe the filter of system calls")
 }
 
 #[cfg(test)]
@@ -266,6 +283,21 @@ mod tests {
             assert_eq!(action, Some(LinuxSeccompAction::ScmpActAllow), "{name}");
         }
         assert_eq!(action_of(&profile, "no_such_call"), None);
+    }
+
+    /// The kernel takes 32 bits of what socket(2) and personality(2) get.
+    #[test]
+    fn rules_about_arguments_compare_what_the_kernel_takes() {
+        let profile = default_profile(&Capabilities::new()).unwrap();
+        let rules = profile.syscalls().iter().flatten();
+        let arguments: Vec<_> = rules
+            .flat_map(|rule| rule.args().iter().flatten())
+            .collect();
+        assert!(arguments.len() > FAMILIES.len());
+        for argument in arguments {
+            assert_eq!(argument.op(), LinuxSeccompOperator::ScmpCmpMaskedEq);
+            assert!(argument.value() <= u32::MAX.into(), "{argument:?}");
+        }
     }
 
     #[test]

@@ -3,11 +3,16 @@
 //! An image says `user`, `uid`, `user:group` or any mixture (OCI image specification, config,
 //! `User`); names are looked up in the texts of the image's own /etc/passwd and /etc/group.
 
+use std::collections::HashSet;
+
 use crate::failure::{Failure, Outcome};
 
 /// The largest id that a container may ask for, as in Podman and containerd. Above it `(uid_t) -1` means
 /// "leave it as it is" to setresuid(2), and programs that take ids for signed numbers misread the rest.
 const MAX_ID: u32 = i32::MAX as u32;
+
+/// How many supplementary groups the kernel takes (`NGROUPS_MAX`, limits.h).
+const MAX_GROUPS: usize = 65_536;
 
 /// Ids of a process, and what goes with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub(crate) struct Identity {
 /// Finds the ids that `user` means in the texts of passwd(5) and group(5).
 ///
 /// # Errors
-/// For a name that the texts do not have, and for an id above 2^31-1.
+/// For a name that the texts do not have, for an id above 2^31-1, and for more groups than the kernel takes.
 pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identity> {
     let (user, group_name) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
@@ -55,6 +60,13 @@ pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identit
     if !groups.contains(&gid) {
         groups.insert(0, gid);
     }
+    if groups.len() > MAX_GROUPS {
+        return Err(Failure::new(format_args!(
+            "the user {user:?} is in {} groups of the image's /etc/group, and the kernel takes {MAX_GROUPS}; \
+             choose one with --user {user}:GROUP",
+            groups.len()
+        )));
+    }
     for id in [uid, gid].iter().chain(&groups) {
         require_small(*id)?;
     }
@@ -78,10 +90,10 @@ fn number(text: &str) -> Option<Outcome<u32>> {
 
 /// An id that does not mean "leave it as it is" to setresuid(2) (CVE-2024-40635).
 pub(crate) fn require_small(id: u32) -> Outcome<u32> {
-    match id <= MAX_ID {
-        true => Ok(id),
-        false => Err(too_large(id)),
+    if id > MAX_ID {
+        return Err(too_large(id));
     }
+    Ok(id)
 }
 
 fn too_large(id: impl std::fmt::Display) -> Failure {
@@ -99,7 +111,7 @@ struct Account<'l> {
 }
 
 impl<'l> Account<'l> {
-    /// Reads a line if it is about this user, who is named, or has the number that was asked for. A number is
+    /// Reads a line if it is about the user of this name or, if one is given, of this number. A number is
     /// never looked for among the names (CVE-2026-46680).
     fn parse(line: &'l str, user: &str, number: Option<u32>) -> Option<Self> {
         let fields: Vec<&str> = line.split(':').collect();
@@ -136,7 +148,7 @@ fn find_group(group: &str, wanted: &str) -> Outcome<u32> {
     })
 }
 
-/// The groups that group(5) lists a user in.
+/// The groups that group(5) lists a user in, each of them once.
 fn groups_of(group: &str, user: &str) -> Vec<u32> {
     let member = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -146,7 +158,9 @@ fn groups_of(group: &str, user: &str) -> Vec<u32> {
         let listed = !user.is_empty() && members.split(',').any(|member| member == user);
         listed.then(|| gid.parse().ok())?
     };
-    group.lines().filter_map(member).collect()
+    let mut seen = HashSet::new();
+    let all = group.lines().filter_map(member);
+    all.filter(|gid| seen.insert(*gid)).collect()
 }
 
 #[cfg(test)]

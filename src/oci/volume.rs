@@ -137,9 +137,10 @@ impl UserMount {
         let mut options: Vec<String> = Vec::new();
         for word in words {
             let name = word.split_once('=').map_or(word, |(name, _)| name);
-            let known = match word.contains('=') {
-                true => TMPFS_VALUES.contains(&name),
-                false => TMPFS_WORDS.contains(&name),
+            let known = if word.contains('=') {
+                TMPFS_VALUES.contains(&name)
+            } else {
+                TMPFS_WORDS.contains(&name)
             };
             if !known {
                 return Err(format!("unknown option {word:?}"));

@@ -6,9 +6,6 @@
 //! terminal on, waits, unmounts, and ends with the program's exit status.
 
 mod args;
-mod attend;
-pub(crate) mod files;
-pub(crate) mod host;
 mod places;
 mod subject;
 
@@ -16,21 +13,21 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use plyfs_store::{LiveEntry, ProcessId, Scratch, Store};
-use rustix::process::{WaitOptions, waitpid};
+use plyfs_sys::process::SignalQueue;
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 pub(crate) use args::RunArgs;
 use args::Userns;
-pub(crate) use attend::{end_as, has_terminal, hold_signals, shut_off_caller, with_terminal};
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::guest::{attend, files, host};
 use crate::mount::backend::Wish;
 use crate::mount::options::Options;
 use crate::mount::{connection, daemon};
 use crate::oci::user::Identity;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;
-use crate::runtime::terminal::Relay;
-use crate::runtime::{accounts, external, launch};
+use crate::runtime::{accounts, external, launch, namespaces};
 use crate::{live, namespace, output, stack, storage};
 use places::Places;
 use subject::Chosen;
@@ -41,7 +38,7 @@ pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
 }
 
 fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
-    attend::shut_off_caller(args.tty)?;
+    let _input = attend::shut_off_caller(args.tty)?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
     let caller = Caller {
@@ -150,21 +147,31 @@ impl Run<'_> {
                 None
             }
         };
-        let spec = self.spec(path, &identity, scratch.as_ref())?;
-        let places = match self.chosen.is_kept() {
-            true => Places::missing(&root, &spec),
-            false => Places::default(),
+        let spec = self.spec(path, &root, &identity, scratch.as_ref())?;
+        let places = if self.chosen.is_kept() {
+            Places::missing(&root, &spec)
+        } else {
+            Places::default()
         };
         drop(root);
-        attend::hold_signals()?;
+        let signals = attend::hold_signals()?;
         let status = match &self.caller.runtime {
-            None => self.inside(spec, live),
+            None => self.inside(spec, live, &signals),
             Some(runtime) => {
                 let scratch = scratch.as_ref().ok_or_else(|| {
                     Failure::new("another runtime needs a store that can be written to")
                 })?;
                 let bundle = external::Bundle::write(scratch.path(), &spec, runtime)?;
-                external::run(&bundle, |pid| self.started(live, pid, spec), attend::attend)
+                let started = |pid: Option<Pid>| {
+                    let process = pid.map(|pid| pid.as_raw_nonzero().to_string());
+                    // The runtime is the one that knows what they were before the program ran.
+                    let namespaces = process.map(|process| namespaces::of(&process));
+                    let namespaces = namespaces.and_then(Result::ok).unwrap_or_default();
+                    self.started(live, pid, namespaces, spec)
+                };
+                let attend =
+                    |child, runtime, first| attend::attend(child, runtime, first, &signals);
+                external::run(&bundle, started, attend)
             }
         };
         // Nothing of it is the container's own.
@@ -173,22 +180,25 @@ impl Run<'_> {
     }
 
     /// Runs it by the runtime in this program.
-    fn inside(&self, spec: Spec, live: Option<LiveEntry>) -> Outcome<u8> {
+    fn inside(&self, spec: Spec, live: Option<LiveEntry>, signals: &SignalQueue) -> Outcome<u8> {
         let started = launch::start(spec.clone(), self.args.init)?;
-        let _live = self.started(live, Some(started.pid), spec);
-        with_terminal(started)
+        let namespaces = started.namespaces.clone();
+        let _live = self.started(live, Some(started.pid), namespaces, spec);
+        attend::with_terminal(started, signals)
     }
 
     /// Makes the container known to `exec` and `stop`.
     fn started(
         &self,
         live: Option<LiveEntry>,
-        pid: Option<rustix::process::Pid>,
+        pid: Option<Pid>,
+        namespaces: Vec<String>,
         spec: Spec,
     ) -> Option<LiveEntry> {
         let mut live = live?;
         let updated = live.update(|record| {
             record.init = pid.and_then(|pid| ProcessId::of(pid).ok());
+            record.what.namespaces = namespaces;
             record.what.configuration = serde_json::to_value(spec).ok();
         });
         if let Err(error) = updated {
@@ -205,13 +215,20 @@ impl Run<'_> {
         accounts::identity(root, &self.command.user)
     }
 
-    fn spec(&self, root: &Path, identity: &Identity, scratch: Option<&Scratch>) -> Outcome<Spec> {
+    /// The configuration for the root that is mounted at `path`.
+    fn spec(
+        &self,
+        path: &Path,
+        root: &Root,
+        identity: &Identity,
+        scratch: Option<&Scratch>,
+    ) -> Outcome<Spec> {
         let options = &self.args.container_options;
         let files = match scratch {
-            Some(scratch) => files::write(scratch.path(), options, &self.hostname)?,
+            Some(scratch) => files::write(scratch.path(), root, options, &self.hostname)?,
             None => Vec::new(),
         };
-        let terminal = self.args.tty.unwrap_or_else(has_terminal);
+        let terminal = self.args.tty.unwrap_or_else(attend::has_terminal);
         let mut environment = self.caller.environment.clone();
         if terminal {
             environment.insert(0, host::term());
@@ -222,7 +239,7 @@ impl Run<'_> {
             command: &self.command,
             identity,
             hostname: &self.hostname,
-            root,
+            root: path,
             read_only: self.args.ro || options.read_only,
             terminal,
             environment: &environment,

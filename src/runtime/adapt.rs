@@ -10,18 +10,31 @@ use plyfs_sys::mount::{Change, change};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 
-use super::root::{Links, Root};
+use super::root::{Links, NoPlace, Root, is_in_system};
 use crate::failure::{Doing, Outcome};
 
 /// Changes a configuration for another runtime. A root that is to be read-only is so as long as the result
 /// is kept.
 pub(super) fn adapt(spec: &mut Spec, is_crun: bool) -> Outcome<Option<ReadOnly>> {
     for_libseccomp(spec);
+    if let Some(root) = spec.root() {
+        require_places(&Root::open(root.path())?, spec)?;
+    }
     let read_only = read_only(spec)?;
     if is_crun {
         keep_restrictions(spec)?;
     }
     Ok(read_only)
+}
+
+/// Refuses mounts on links of the image that other runtimes follow to the root or to system directories.
+pub(crate) fn require_places(root: &Root, spec: &Spec) -> Outcome {
+    for mount in spec.mounts().iter().flatten() {
+        let target = mount.destination();
+        root.check_place(target)
+            .map_err(|error| error.failure(target))?;
+    }
+    Ok(())
 }
 
 /// For programs of 32 bits libseccomp takes a rule for socket(2) for one of socketcall(2) too, and does not
@@ -81,17 +94,19 @@ fn read_only(spec: &mut Spec) -> Outcome<Option<ReadOnly>> {
         if covered.iter().any(|dir| target.starts_with(dir)) {
             continue;
         }
-        match root.place(target, is_dir(mount), Links::Follow) {
+        let links = if is_in_system(target) {
+            Links::Refuse
+        } else {
+            Links::Follow
+        };
+        match root.place(target, is_dir(mount), links) {
             Ok(_) => covered.push(target.clone()),
-            Err(Errno::ROFS) => {
+            Err(NoPlace::Errno(Errno::ROFS)) => {
                 let shown = target.display();
                 log::warn!("the image has no {shown}, and is mounted read-only: going on without");
                 absent.insert(target.clone());
             }
-            Err(errno) => {
-                return Err(errno)
-                    .doing(format_args!("open {} in the container", target.display()));
-            }
+            Err(error) => return Err(error.failure(target)),
         }
     }
     let mut mounts = spec.mounts().clone().unwrap_or_default();

@@ -1,13 +1,12 @@
 //! This program, executed once more where nothing can change it ([`super::sealed`]), on its way into a
 //! container.
 
-use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::ffi::{CStr, OsString};
 use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 use plyfs_sys::mount::{Change, change};
-use plyfs_sys::process::{close_inherited, take_inherited, unshare};
+use plyfs_sys::process::{Fork, close_inherited, fork_into, take_inherited, unshare};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::process::DumpableBehavior;
@@ -19,7 +18,7 @@ use super::order::{Order, Task};
 use super::program::Program;
 use super::report::Report;
 use super::root::{Links, Root};
-use super::{devices, hide, join, mounts};
+use super::{devices, hide, join, mounts, namespaces, parent};
 use crate::failure::{Doing, Failure, Outcome};
 
 /// The name by which the copy is called, so that it knows what it is.
@@ -36,25 +35,18 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
     let order = Order::read(order)?;
     let take = |number| take_inherited(number).doing("take over a descriptor");
     let bond = Bond::new(take(order.bond)?);
-    let mut report = Report::new(take(order.report)?);
-    let socket = order.console.map(take).transpose()?;
-    let prepared = shut_off(&bond, &order.task).and_then(|container| match &order.task {
-        Task::Start { spec, .. } => start(spec, socket),
-        Task::Join {
-            process,
-            user,
-            namespaces,
-            ..
-        } => {
-            let container = container.ok_or_else(|| Failure::new("no container was given"))?;
-            let namespaces = UnshareFlags::from_bits_retain(*namespaces);
-            join::enter(&container, namespaces, &mut report)?;
-            // What binds a process to its parent is not its child's (prctl(2)).
-            bond.tie()?;
-            join::prepare(process, user.as_deref(), socket)
-        }
-    });
-    let failure = match prepared {
+    let report = Report::new(take(order.report)?);
+    let on_the_way = Way {
+        order: &order,
+        bond: &bond,
+        report: &report,
+    };
+    match on_the_way.split() {
+        Ok(Fork::Parent(child)) => parent::keep(child, &bond, report),
+        Ok(Fork::Child) => {}
+        Err(failure) => end(&report, &failure),
+    }
+    let failure = match on_the_way.prepare() {
         Ok((process, console)) => {
             let linux = order.task.spec().linux().as_ref();
             let program = Program {
@@ -68,23 +60,63 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
         }
         Err(failure) => failure,
     };
-    report.failure(&failure);
+    end(&report, &failure)
+}
+
+/// Ends because of a failure.
+pub(super) fn end(report: &Report, failure: &Failure) -> ! {
+    report.failure(failure);
     std::process::exit(failure.status().into())
 }
 
-/// Cuts what ties this process to the caller: its descriptors, its keys, its session; and lets no process of
-/// a container look into this one (CVE-2016-9962). The descriptor of a container to join, if there is one.
-fn shut_off(bond: &Bond, task: &Task) -> Outcome<Option<OwnedFd>> {
-    let container = match task {
-        Task::Join { container, .. } => {
-            Some(take_inherited(*container).doing("take over a descriptor")?)
+/// The way into a container.
+struct Way<'a> {
+    order: &'a Order,
+    bond: &'a Bond,
+    report: &'a Report,
+}
+
+impl Way<'_> {
+    /// Cuts what ties this process to the caller, and starts the child that goes on into the container. The
+    /// parent stays outside.
+    fn split(&self) -> Outcome<Fork> {
+        const DOING: &str = "start a process in the container";
+        let container = match &self.order.task {
+            Task::Join { container, .. } => {
+                Some(take_inherited(*container).doing("take over a descriptor")?)
+            }
+            Task::Start { .. } => None,
+        };
+        shut_off()?;
+        let namespaces = match (&self.order.task, container) {
+            (Task::Join { namespaces, .. }, Some(container)) => {
+                join::enter(&container, UnshareFlags::from_bits_retain(*namespaces))?;
+                UnshareFlags::empty()
+            }
+            _ => UnshareFlags::NEWPID,
+        };
+        fork_into(namespaces).doing(DOING)
+    }
+
+    /// In the child: makes or enters the container; what is to run in it.
+    fn prepare(&self) -> Outcome<(Process, Option<Console>)> {
+        // What ties a process to its parent is not its child's (prctl(2)).
+        self.bond.tie()?;
+        name_process(c"plyfs-init")?;
+        rustix::process::setsid().doing("start a session")?;
+        let terminal = self.order.terminal.then_some(self.report);
+        match &self.order.task {
+            Task::Start { spec, .. } => start(spec, self.report, terminal),
+            Task::Join { process, user, .. } => join::prepare(process, user.as_deref(), terminal),
         }
-        Task::Start { .. } => None,
-    };
+    }
+}
+
+/// Cuts what ties this process to the caller: its descriptors, its keys, its session; and lets no process of
+/// a container look into this one (CVE-2016-9962).
+fn shut_off() -> Outcome {
     close_inherited(None).doing("close descriptors")?;
-    bond.tie()?;
-    // The kernel calls what is executed by a descriptor by its number.
-    rustix::thread::set_name(c"plyfs-init").doing("name the process")?;
+    name_process(c"plyfs-parent")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .doing("hide from other processes")?;
     match plyfs_sys::keyring::join_new_session() {
@@ -94,17 +126,27 @@ fn shut_off(bond: &Bond, task: &Task) -> Outcome<Option<OwnedFd>> {
         Err(Errno::PERM) => log::debug!("cannot leave the session keyring"),
         Err(errno) => return Err(errno).doing("leave the session keyring"),
     }
-    rustix::process::setsid().doing("start a session")?;
-    Ok(container)
+    rustix::process::setsid().map(drop).doing("start a session")
+}
+
+/// The kernel calls what is executed by a descriptor by its number.
+fn name_process(name: &CStr) -> Outcome {
+    rustix::thread::set_name(name).doing("name the process")
 }
 
 /// Makes the container around this process, and its root the root of this process; what is to run in it.
-fn start(spec: &Spec, socket: Option<OwnedFd>) -> Outcome<(Process, Option<Console>)> {
+/// `terminal` is where to report the terminal, if it is to have one.
+fn start(
+    spec: &Spec,
+    report: &Report,
+    terminal: Option<&Report>,
+) -> Outcome<(Process, Option<Console>)> {
     let lacking = |what: &str| Failure::new(format_args!("the configuration has no {what}"));
     let linux = spec.linux().as_ref().ok_or_else(|| lacking("linux"))?;
     let root = spec.root().as_ref().ok_or_else(|| lacking("root"))?;
     let process = spec.process().as_ref().ok_or_else(|| lacking("process"))?;
     enter_namespaces(linux)?;
+    report.namespaces(namespaces::of("self").doing("look at namespaces")?)?;
     if let Some(name) = spec.hostname() {
         rustix::system::sethostname(name.as_bytes()).doing("set the host name")?;
     }
@@ -118,11 +160,11 @@ fn start(spec: &Spec, socket: Option<OwnedFd>) -> Outcome<(Process, Option<Conso
     if has_own_dev(spec) {
         devices::make(&rootfs)?;
     }
-    let console = match socket {
-        Some(socket) => {
+    let console = match terminal {
+        Some(report) => {
             let dev = rootfs.find(Path::new("/dev"), Links::Refuse);
             let dev = dev.doing("open /dev in the container")?;
-            let console = Console::open(dev, socket, process.user().uid())?;
+            let console = Console::open(dev, report, process.user().uid())?;
             console.show(&rootfs)?;
             Some(console)
         }

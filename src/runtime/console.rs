@@ -1,16 +1,14 @@
 //! The terminal of a container: a pair of its own /dev/pts, whose master goes to the caller.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use plyfs_sys::mount::Change;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Uid};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pty::OpenptFlags;
 
 use super::mounts::{attach, clone_of, file_system};
+use super::report::Report;
 use super::root::{Links, Root, openat2};
 use crate::failure::{Doing, Failure, Outcome};
 
@@ -23,9 +21,8 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Makes a terminal in the container's /dev/pts and sends its master over a socket. The terminal belongs
-    /// to `user`.
-    pub(super) fn open(dev: impl AsFd, socket: OwnedFd, user: u32) -> Outcome<Self> {
+    /// Makes a terminal in the container's /dev/pts and reports its master. The terminal belongs to `user`.
+    pub(super) fn open(dev: impl AsFd, report: &Report, user: u32) -> Outcome<Self> {
         let master = open_master(dev)?;
         rustix::pty::unlockpt(&master).doing("unlock the terminal of the container")?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -33,16 +30,16 @@ impl Console {
         let slave = slave.doing("open the terminal of the container")?;
         rustix::fs::fchown(&slave, Some(Uid::from_raw(user)), None)
             .doing("give the terminal to the user of the container")?;
-        send(&socket, &master)?;
+        report.console(&master)?;
         Ok(Self { slave })
     }
 
     /// Shows it as /dev/console.
     pub(super) fn show(&self, root: &Root) -> Outcome {
         const DOING: &str = "make /dev/console in the container";
-        let place = root
-            .place(Path::new("/dev/console"), false, Links::Refuse)
-            .doing(DOING)?;
+        let path = Path::new("/dev/console");
+        let place = root.place(path, false, Links::Refuse);
+        let place = place.map_err(|error| error.failure(path))?;
         let none = Change::default();
         let shown = clone_of(&self.slave, none, false).doing(DOING)?;
         attach(&shown, &place).doing(DOING)
@@ -84,24 +81,10 @@ fn open_master(dev: impl AsFd) -> Outcome<OwnedFd> {
     }
     let master = open(OFlags::RDWR | OFlags::NOCTTY).doing(DOING)?;
     let opened = rustix::fs::fstat(&master).doing(DOING)?;
-    match (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino) {
-        true => Ok(master),
-        false => Err(Failure::new(
+    if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+        return Err(Failure::new(
             "cannot open a terminal: /dev/pts/ptmx of the container changes",
-        )),
+        ));
     }
-}
-
-/// Sends a descriptor (unix(7), `SCM_RIGHTS`).
-fn send(socket: &OwnedFd, fd: &OwnedFd) -> Outcome {
-    let descriptors = [fd.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Failure::new("cannot pass the terminal on"));
-    }
-    let byte = [IoSlice::new(b"t")];
-    rustix::net::sendmsg(socket, &byte, &mut control, SendFlags::NOSIGNAL)
-        .map(drop)
-        .doing("pass the terminal on")
+    Ok(master)
 }

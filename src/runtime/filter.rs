@@ -1,8 +1,8 @@
 //! From the filter of a configuration (config-linux.md, "Seccomp") to programs for the kernel.
 //!
-//! `seccompiler` makes a program of rules that have one action in common. So there is a program for each
-//! action, the first one with the default action for what it does not allow; the kernel runs them all and
-//! takes the strictest answer, of two errors that of the program that was installed last.
+//! `seccompiler` makes a program of rules that have one action in common. So there is a program that gives the
+//! default action to what no rule is about, and after it one for each action of a rule. The kernel runs them
+//! all and takes the strictest answer, of two errors that of the program that was installed last.
 
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
@@ -52,17 +52,38 @@ fn programs(filter: &LinuxSeccomp) -> Outcome<Vec<BpfProgram>> {
             None => by_action.push((action, vec![rule])),
         }
     }
-    // What allows goes first, since it carries the default.
-    by_action.sort_by_key(|(action, _)| *action != SeccompAction::Allow);
     let mut programs = Vec::new();
+    if default != SeccompAction::Allow {
+        // What a rule treats less strictly than the default passes here, or the default would win. Without
+        // such a rule the default still holds.
+        let passing = by_action
+            .iter()
+            .filter(|(action, _)| strictness(action) < strictness(&default));
+        let passing: Vec<&LinuxSyscall> = passing.flat_map(|(_, rules)| rules.clone()).collect();
+        let allow = SeccompAction::Allow;
+        programs.push(for_all_architectures(filter, &passing, &allow, &default)?);
+    }
     for (action, rules) in by_action {
-        let otherwise = match action {
-            SeccompAction::Allow => default.clone(),
-            _ => SeccompAction::Allow,
-        };
-        programs.push(for_all_architectures(filter, &rules, &action, &otherwise)?);
+        if action != SeccompAction::Allow {
+            let allow = SeccompAction::Allow;
+            programs.push(for_all_architectures(filter, &rules, &action, &allow)?);
+        }
     }
     Ok(programs)
+}
+
+/// Where an action stands in the order in which the kernel prefers one program's answer to another's
+/// (seccomp(2), "return value").
+fn strictness(action: &SeccompAction) -> u8 {
+    match action {
+        SeccompAction::Allow => 0,
+        SeccompAction::Log => 1,
+        SeccompAction::Trace(_) => 2,
+        SeccompAction::Errno(_) => 3,
+        SeccompAction::Trap => 4,
+        SeccompAction::KillThread => 5,
+        SeccompAction::KillProcess => 6,
+    }
 }
 
 /// One program that holds for every architecture of the filter that this machine can run.
@@ -82,9 +103,10 @@ fn for_all_architectures(
         .architectures()
         .as_ref()
         .is_some_and(|all| all.contains(&Arch::ScmpArchX86));
-    match has_32_bits && cfg!(target_arch = "x86_64") {
-        true => with_32_bits(native, compile(numbered(rules, number_with_32_bits)?)?),
-        false => Ok(native),
+    if has_32_bits && cfg!(target_arch = "x86_64") {
+        with_32_bits(native, compile(numbered(rules, number_with_32_bits)?)?)
+    } else {
+        Ok(native)
     }
 }
 
@@ -169,8 +191,13 @@ fn condition(argument: &LinuxSeccompArg) -> Outcome<SeccompCondition> {
         ),
     };
     let index = u8::try_from(argument.index()).doing("make a filter of system calls")?;
-    // All 64 bits, as libseccomp compares them.
-    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Qword, operator, value);
+    let length = match operator {
+        // Half as long, and the same: the upper half is masked out.
+        SeccompCmpOp::MaskedEq(mask) if mask <= u32::MAX.into() => SeccompCmpArgLen::Dword,
+        // All 64 bits, as libseccomp compares them.
+        _ => SeccompCmpArgLen::Qword,
+    };
+    let condition = SeccompCondition::new(index, length, operator, value);
     condition.doing("make a filter of system calls")
 }
 
@@ -205,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_action_has_a_program_and_what_allows_is_first() {
+    fn each_action_has_a_program_and_the_default_is_first() {
         let filter = LinuxSeccompBuilder::default()
             .default_action(LinuxSeccompAction::ScmpActErrno)
             .default_errno_ret(38_u32)
@@ -222,6 +249,68 @@ mod tests {
         let returns = |program: &BpfProgram| program.iter().map(|one| one.k).collect::<Vec<_>>();
         assert!(returns(&programs[0]).contains(&(libc_errno(38))));
         assert!(returns(&programs[1]).contains(&(libc_errno(1))));
+    }
+
+    /// Without a rule that allows, everything was allowed.
+    #[test]
+    fn the_default_action_holds_without_a_rule_that_allows() {
+        for rules in [vec![], vec![rule("bpf", LinuxSeccompAction::ScmpActLog, 0)]] {
+            let filter = LinuxSeccompBuilder::default()
+                .default_action(LinuxSeccompAction::ScmpActErrno)
+                .default_errno_ret(38_u32)
+                .syscalls(rules.clone())
+                .build()
+                .unwrap();
+            let programs = programs(&filter).unwrap();
+            assert_eq!(programs.len(), 1 + rules.len());
+            assert!(programs[0].iter().any(|one| one.k == libc_errno(38)));
+        }
+    }
+
+    #[test]
+    fn without_a_stricter_rule_nothing_is_filtered_by_a_default_that_allows() {
+        let filter = LinuxSeccompBuilder::default()
+            .default_action(LinuxSeccompAction::ScmpActAllow)
+            .syscalls([rule("read", LinuxSeccompAction::ScmpActAllow, 0)])
+            .build()
+            .unwrap();
+        assert_eq!(programs(&filter).unwrap().len(), 0);
+    }
+
+    /// Actions that are less strict than the default, and a default that kills.
+    #[test]
+    fn what_a_rule_logs_passes_the_default() {
+        let filter = |action| {
+            LinuxSeccompBuilder::default()
+                .default_action(LinuxSeccompAction::ScmpActKillProcess)
+                .syscalls([rule("read", action, 1)])
+                .build()
+                .unwrap()
+        };
+        const ALLOW: u32 = 0x7fff_0000;
+        for action in [
+            LinuxSeccompAction::ScmpActLog,
+            LinuxSeccompAction::ScmpActErrno,
+        ] {
+            let programs = programs(&filter(action)).unwrap();
+            assert_eq!(programs.len(), 2);
+            let allows = |program: &BpfProgram| program.iter().any(|one| one.k == ALLOW);
+            assert!(programs.iter().all(allows), "{action:?}");
+        }
+    }
+
+    /// The kernel takes no longer ones (`BPF_MAXINSNS`).
+    #[test]
+    fn the_default_profile_fits_into_the_kernel_s_programs() {
+        use oci_spec::runtime::Capabilities;
+        let all = crate::oci::defaults::ALL_CAPABILITIES;
+        let all: Capabilities = all.iter().map(|name| name.parse().unwrap()).collect();
+        for capabilities in [Capabilities::new(), all] {
+            let profile = crate::oci::seccomp::default_profile(&capabilities).unwrap();
+            for program in programs(&profile).unwrap() {
+                assert!(program.len() < 4096, "{}", program.len());
+            }
+        }
     }
 
     fn libc_errno(errno: u32) -> u32 {

@@ -20,9 +20,10 @@ pub(super) fn mask(root: &Root, paths: &[String]) -> Outcome {
         };
         let doing = format!("cover {path} in the container");
         let stat = rustix::fs::fstat(&found).doing(&doing)?;
-        let cover = match FileType::from_raw_mode(stat.st_mode).is_dir() {
-            true => empty_directory().doing(&doing)?,
-            false => devices::null()?,
+        let cover = if FileType::from_raw_mode(stat.st_mode).is_dir() {
+            empty_directory().doing(&doing)?
+        } else {
+            devices::null()?
         };
         attach(&cover, &found).doing(doing)?;
     }

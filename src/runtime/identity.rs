@@ -111,8 +111,8 @@ fn take_ids(user: &User) -> Outcome {
         .collect::<Outcome<_>>()?;
     match rustix::thread::set_thread_groups(&groups) {
         // A namespace with a single id has no other groups to take, nor to leave.
-        Err(Errno::PERM) => {}
-        Err(Errno::INVAL) => return Err(no_id("a group", gid)),
+        Err(Errno::PERM) if may_set_groups()? => {}
+        Err(Errno::INVAL) => return Err(no_group(&groups)),
         other => other.doing("set supplementary groups")?,
     }
     let group = Gid::from_raw(gid);
@@ -125,6 +125,23 @@ fn take_ids(user: &User) -> Outcome {
         Err(Errno::INVAL) => Err(no_id("user", uid)),
         other => other.doing("set the user"),
     }
+}
+
+/// Whether this process has the power over groups, which a user namespace can deny even so (user_namespaces(7),
+/// "The /proc/pid/setgroups file").
+fn may_set_groups() -> Outcome<bool> {
+    let sets = rustix::thread::capabilities(None).doing("read capabilities")?;
+    Ok(sets.effective.contains(CapabilitySet::SETGID))
+}
+
+/// Which group the kernel does not take: one without an id in this user namespace. [`identify`] has limited
+/// their number.
+///
+/// [`identify`]: crate::oci::user::identify
+fn no_group(groups: &[Gid]) -> Failure {
+    let is_refused = |group: &&Gid| rustix::thread::set_thread_groups(&[**group]).is_err();
+    let refused = groups.iter().find(is_refused);
+    no_id("group", refused.map_or(0, |group| group.as_raw()))
 }
 
 fn no_id(kind: &str, id: u32) -> Failure {

@@ -1,7 +1,7 @@
 //! The first process of a container that is not its program (`--init`): passes signals on to the program and
 //! reaps what is left to it, as catatonit(1) and tini do.
 
-use plyfs_sys::process::{ChildOf, Fork, SignalQueue, fork_into};
+use plyfs_sys::process::{Fork, SignalQueue, fork_into};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::thread::UnshareFlags;
 
@@ -25,9 +25,9 @@ pub(super) struct First {
 /// Starts a child for the program.
 pub(super) fn split() -> Outcome<Role> {
     let passed_on: Vec<Signal> = all_signals().collect();
-    // Before there is a child, of whose end a signal tells.
+    // Before there is a child, whose end sends a signal.
     let queue = SignalQueue::block(&passed_on).doing("wait for signals")?;
-    let started = fork_into(UnshareFlags::empty(), ChildOf::Caller).doing("start the program")?;
+    let started = fork_into(UnshareFlags::empty()).doing("start the program")?;
     match started {
         Fork::Parent(program) => Ok(Role::First(First { queue, program })),
         Fork::Child => {

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxCapabilities, Process, UserBuilder};
-use plyfs_sys::process::{ChildOf, Fork, fork_into};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use super::accounts;
@@ -19,33 +19,32 @@ use super::root::{Root, openat2};
 use crate::failure::{Doing, Outcome};
 use crate::oci::user::Identity;
 
-/// Enters the namespaces of the container whose first process `container` is of (pidfd_open(2)), and goes on
-/// in a child, which is in its pid namespace too and whose parent is the caller.
-pub(super) fn enter(container: &OwnedFd, namespaces: UnshareFlags, report: &mut Report) -> Outcome {
-    let kinds = ThreadNameSpaceType::from_bits_retain(namespaces.bits());
-    move_into_thread_name_spaces(container.as_fd(), kinds).doing("enter the container")?;
-    let started = fork_into(UnshareFlags::empty(), ChildOf::Parent);
-    match started.doing("start a process in the container")? {
-        Fork::Child => Ok(()),
-        Fork::Parent(pid) => {
-            report.process(pid);
-            std::process::exit(0);
-        }
+/// Enters the namespaces of the container whose first process `container` is of (pidfd_open(2)). Only
+/// children of this process are in its pid namespace.
+pub(super) fn enter(container: &OwnedFd, namespaces: UnshareFlags) -> Outcome {
+    // The caller's groups are none of the container's. Without power over groups here they can be left only
+    // inside, if at all.
+    match rustix::thread::set_thread_groups(&[]) {
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno).doing("leave supplementary groups"),
     }
+    let kinds = ThreadNameSpaceType::from_bits_retain(namespaces.bits());
+    move_into_thread_name_spaces(container.as_fd(), kinds).doing("enter the container")
 }
 
-/// In the container: what is to run, as whom, and its terminal.
+/// In the container: what is to run, as whom, and its terminal. `terminal` is where to report that, if there
+/// is to be one.
 pub(super) fn prepare(
     process: &Process,
     user: Option<&str>,
-    socket: Option<OwnedFd>,
+    terminal: Option<&Report>,
 ) -> Outcome<(Process, Option<Console>)> {
     let mut process = process.clone();
     if let Some(user) = user {
         let identity = accounts::identity(&Root::open(Path::new("/"))?, user)?;
         become_user(&mut process, identity)?;
     }
-    let Some(socket) = socket else {
+    let Some(report) = terminal else {
         return Ok((process, None));
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -58,7 +57,7 @@ pub(super) fn prepare(
         resolve,
     );
     let dev = dev.doing("open /dev in the container")?;
-    let console = Console::open(dev, socket, process.user().uid())?;
+    let console = Console::open(dev, report, process.user().uid())?;
     Ok((process, Some(console)))
 }
 

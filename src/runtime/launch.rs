@@ -1,23 +1,19 @@
 //! The caller's side: starting a container, or a process in one.
 
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use oci_spec::runtime::{Process, Spec};
-use plyfs_sys::process::{ChildOf, Fork, fork_into};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
-};
+use plyfs_sys::process::{Fork, fork};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 use rustix::thread::UnshareFlags;
 
 use super::order::{Order, Task, inherit};
 use super::root::proc_path;
-use super::{NOT_STARTED, child, report, sealed};
+use super::{NOT_STARTED, child, exit_status, report, sealed};
 use crate::failure::{Doing, Failure, Outcome};
 
 /// A process in a container that the caller waits for. It is killed when this is dropped before it ended, or
@@ -25,28 +21,35 @@ use crate::failure::{Doing, Failure, Outcome};
 pub(crate) struct Started {
     /// Its pid, as the caller sees it.
     pub(crate) pid: Pid,
+    /// The namespaces of a container that was started, as links in /proc/PID/ns say them.
+    pub(crate) namespaces: Vec<String>,
     /// The master of its terminal, if it has one.
     pub(crate) console: Option<OwnedFd>,
-    _bond: OwnedFd,
+    pidfd: OwnedFd,
+    parent: Parent,
 }
 
-/// Starts a container. With `init`, a process of this program is its first one.
+/// A child of the caller, which ends when the process in the container does ([`super::parent`]).
+struct Parent {
+    pid: Pid,
+    /// While it is open the process in the container may live.
+    bond: Option<OwnedFd>,
+    /// Whether it was waited for.
+    ended: bool,
+}
+
+/// Starts a container. With `init`, a process of this program is its first one. Signals are held back.
 ///
 /// # Errors
 /// Why the program does not run, with the exit status 125, 126 or 127 that Podman has for it.
 pub(crate) fn start(spec: Spec, init: bool) -> Outcome<Started> {
     let terminal = spec.process().as_ref().and_then(Process::terminal) == Some(true);
     let spec = Box::new(spec);
-    launch(
-        Task::Start { spec, init },
-        terminal,
-        UnshareFlags::NEWPID,
-        None,
-    )
+    launch(Task::Start { spec, init }, terminal, None)
 }
 
 /// Starts a process in the container whose first process `container` is of (pidfd_open(2)), as `user`, whom
-/// the files of the container name, or else as the process says.
+/// the files of the container name, or else as the process says. Signals are held back.
 ///
 /// # Errors
 /// As [`start`].
@@ -65,59 +68,84 @@ pub(crate) fn join(
         container: container.as_raw_fd(),
         namespaces: namespaces.bits(),
     };
-    launch(task, terminal, UnshareFlags::empty(), Some(container))
+    launch(task, terminal, Some(container))
 }
 
-fn launch(
-    task: Task,
-    terminal: bool,
-    namespaces: UnshareFlags,
-    container: Option<&OwnedFd>,
-) -> Outcome<Started> {
+fn launch(task: Task, terminal: bool, container: Option<&OwnedFd>) -> Outcome<Started> {
     let program = sealed::this_program()?;
-    let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing("make a pipe");
-    let (bond, end_of_bond) = pipe()?;
-    let (listen, report) = pipe()?;
-    let sockets = match terminal {
-        true => Some(socket_pair()?),
-        false => None,
-    };
+    let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+    let (bond, end_of_bond) = pipe.doing("make a pipe")?;
+    let (listener, report) = report::pair()?;
     let order = Order {
         task,
         bond: bond.as_raw_fd(),
         report: report.as_raw_fd(),
-        console: sockets.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
+        terminal,
     };
     let order = order.write()?;
-    let started = fork_into(namespaces, ChildOf::Caller).doing("start the container")?;
-    let Fork::Parent(child) = started else {
-        let theirs = sockets.as_ref().map(|(_, theirs)| theirs);
-        let passed_on = [Some(&bond), Some(&report), theirs, container];
-        let failure = execute(&program, &order, passed_on.into_iter().flatten());
-        report::Report::new(report).failure(&failure);
-        std::process::exit(NOT_STARTED.into());
+    let pid = match fork().doing("start the container")? {
+        Fork::Parent(pid) => pid,
+        Fork::Child => {
+            let passed_on = [Some(&bond), Some(&report), container];
+            let failure = execute(&program, &order, passed_on.into_iter().flatten());
+            report::Report::new(report).failure(&failure);
+            std::process::exit(NOT_STARTED.into());
+        }
+    };
+    let parent = Parent {
+        pid,
+        bond: Some(end_of_bond),
+        ended: false,
     };
     drop((bond, report, order, program));
-    let console = sockets.and_then(|(ours, theirs)| {
-        drop(theirs);
-        receive(&ours)
-    });
-    let reported = report::listen(listen);
-    let joins = namespaces.is_empty();
-    if joins || reported.is_err() {
-        // What is left of one that failed, or that has done its work.
-        waitpid(Some(child), WaitOptions::empty()).doing("wait for the container")?;
-    }
-    let pid = match (reported?, joins) {
-        (Some(pid), _) => pid,
-        (None, false) => child,
-        (None, true) => return Err(Failure::new("the container ended before it was entered")),
-    };
+    let heard = listener.listen()?;
+    let (pid, pidfd) = heard
+        .process
+        .ok_or_else(|| Failure::new("the container ended before it was started"))?;
     Ok(Started {
         pid,
-        console,
-        _bond: end_of_bond,
+        namespaces: heard.namespaces,
+        console: heard.console,
+        pidfd,
+        parent,
     })
+}
+
+impl Started {
+    /// Its exit status, if it has ended.
+    pub(crate) fn ended(&mut self) -> Outcome<Option<u8>> {
+        let ended = waitpid(Some(self.parent.pid), WaitOptions::NOHANG);
+        let Some((_, status)) = ended.doing("wait for the container")? else {
+            return Ok(None);
+        };
+        self.parent.ended = true;
+        if status.terminating_signal().is_some() {
+            // The parent was killed, and cannot kill the process any more.
+            self.signal(Signal::KILL).doing("end the container")?;
+        }
+        Ok(Some(exit_status(status)))
+    }
+
+    /// Sends it a signal. If it has ended, that does nothing.
+    pub(crate) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        match pidfd_send_signal(&self.pidfd, signal) {
+            Err(Errno::SRCH) => Ok(()),
+            sent => sent,
+        }
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        // It kills the process then, and ends.
+        self.bond = None;
+        if !self.ended {
+            let ended = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()));
+            if let Err(errno) = ended {
+                log::debug!("cannot wait for the container: {errno}");
+            }
+        }
+    }
 }
 
 /// Executes this program once more. Returns only why it could not.
@@ -162,27 +190,4 @@ fn keep_capabilities() -> Outcome {
         rustix::thread::configure_capability_in_ambient_set(capability, true).doing(DOING)?;
     }
     Ok(())
-}
-
-fn socket_pair() -> Outcome<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .doing("make a socket")
-}
-
-/// The descriptor that the child sends; `None` if it ended without.
-fn receive(socket: &OwnedFd) -> Option<OwnedFd> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [IoSliceMut::new(&mut byte)];
-    rustix::net::recvmsg(socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC).ok()?;
-    control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    })
 }

@@ -3,11 +3,11 @@
 //! Nothing here knows images, options of the command line or the store. A container is started in three
 //! steps, so that nothing of the caller is within its reach:
 //!
-//! 1. [`launch`]: the caller starts a child in a new pid namespace, which executes this program from where
-//!    nothing can change it ([`sealed`]), with an empty environment. It inherits standard input, output and
-//!    error, and the pipes of an [`order`].
-//! 2. [`child`]: the child makes the other namespaces, mounts ([`mounts`], [`devices`], [`hide`]), makes the
-//!    image its root and closes everything else. The image is not trusted: a path in it is resolved below
+//! 1. [`launch`]: the caller starts a child, which executes this program from where nothing can change it
+//!    ([`sealed`]), with an empty environment. It inherits standard input, output and error, and the pipe and
+//!    socket of an [`order`], and closes everything else. It stays outside, as the [`parent`] of the rest.
+//! 2. [`child`]: its child in a new pid namespace makes the other namespaces, mounts ([`mounts`], [`devices`],
+//!    [`hide`]), and makes the image its root. The image is not trusted: a path in it is resolved below
 //!    its root by openat2(2) ([`root`]), and what is mounted goes to a descriptor, not to a path.
 //! 3. [`program`]: with no descriptor of the machine left it changes to the working directory, filters
 //!    system calls ([`filter`]), gives up ids and capabilities ([`identity`]), and becomes the program.
@@ -19,6 +19,7 @@ pub(crate) mod adapt;
 mod bond;
 pub(crate) mod child;
 mod console;
+mod descriptor;
 mod devices;
 pub(crate) mod external;
 mod filter;
@@ -28,11 +29,14 @@ mod init;
 mod join;
 pub(crate) mod launch;
 mod mounts;
+pub(crate) mod namespaces;
 mod order;
+mod parent;
 mod program;
 mod report;
 pub(crate) mod root;
 mod sealed;
+pub(crate) mod streams;
 pub(crate) mod terminal;
 
 use rustix::process::WaitStatus;

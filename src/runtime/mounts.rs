@@ -16,7 +16,7 @@ use rustix::mount::{
     move_mount, open_tree,
 };
 
-use super::root::{Links, Root, proc_path};
+use super::root::{Links, NoPlace, Root, is_in_system, proc_path};
 use crate::failure::{Doing, Failure, Outcome, reason};
 
 /// `PROC_SUPER_MAGIC` (statfs(2)).
@@ -94,9 +94,10 @@ fn make_one(root: &Root, mount: &Mount) -> Outcome {
     let shown = target.display();
     let words = Words::read(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("bind");
-    let (made, is_dir) = match words.bind.is_some() || kind == "bind" {
-        true => clone(mount, &words)?,
-        false => match new(kind, mount, &words) {
+    let (made, is_dir) = if words.bind.is_some() || kind == "bind" {
+        clone(mount, &words)?
+    } else {
+        match new(kind, mount, &words) {
             // A kernel without message queues is no reason to fail.
             Err(Errno::NODEV) if kind == "mqueue" => {
                 log::debug!("this kernel has no {kind}");
@@ -107,9 +108,9 @@ fn make_one(root: &Root, mount: &Mount) -> Outcome {
                 made.doing(format_args!("mount {shown} in the container"))?,
                 true,
             ),
-        },
+        }
     };
-    let Some(place) = place(root, target, is_dir, is_of_system(kind, target))? else {
+    let Some(place) = place(root, target, is_dir)? else {
         return Ok(());
     };
     // A bind mount over a file of /proc would hide what the runtime or the container relies on there, and
@@ -127,45 +128,40 @@ fn make_one(root: &Root, mount: &Mount) -> Outcome {
     Ok(())
 }
 
-/// Whether a place is one that programs rely on by its name, so that a link of the image must not lead
-/// elsewhere (CVE-2019-19921, CVE-2023-27561).
-fn is_of_system(kind: &str, target: &Path) -> bool {
-    kind != "bind"
-        || ["/proc", "/dev", "/sys"]
-            .iter()
-            .any(|dir| target.starts_with(dir))
-}
-
 /// The place of a mount; `None`, with a warning, if the image has none and cannot get one.
-fn place(root: &Root, target: &Path, is_dir: bool, of_system: bool) -> Outcome<Option<OwnedFd>> {
+///
+/// In a system directory it is what its name says: a link of the image must not lead elsewhere
+/// (CVE-2019-19921, CVE-2023-27561).
+fn place(root: &Root, target: &Path, is_dir: bool) -> Outcome<Option<OwnedFd>> {
     let shown = target.display();
-    let links = if of_system {
+    let links = if is_in_system(target) {
         Links::Refuse
     } else {
         Links::Follow
     };
-    match root.place(target, is_dir, links) {
-        Ok(place) => {
-            let stat = rustix::fs::fstat(&place).doing(format_args!("examine {shown}"))?;
-            let found_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
-            match (is_dir, found_dir) {
-                (true, false) => Err(Failure::new(format_args!(
-                    "{shown} is no directory in this image"
-                ))),
-                (false, true) => Err(Failure::new(format_args!(
-                    "{shown} is a directory in this image, and a file cannot be mounted there"
-                ))),
-                _ => Ok(Some(place)),
-            }
-        }
-        Err(Errno::ROFS) => {
+    let place = match root.place(target, is_dir, links) {
+        Ok(place) => place,
+        Err(NoPlace::Errno(Errno::ROFS)) => {
             log::warn!("the image has no {shown}, and is mounted read-only: going on without");
-            Ok(None)
+            return Ok(None);
         }
-        Err(Errno::LOOP | Errno::NOTDIR) => Err(Failure::new(format_args!(
+        Err(NoPlace::Errno(Errno::LOOP | Errno::NOTDIR)) => {
+            return Err(Failure::new(format_args!(
+                "{shown} is no directory in this image"
+            )));
+        }
+        Err(error) => return Err(error.failure(target)),
+    };
+    let stat = rustix::fs::fstat(&place).doing(format_args!("examine {shown}"))?;
+    let found_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
+    match (is_dir, found_dir) {
+        (true, false) => Err(Failure::new(format_args!(
             "{shown} is no directory in this image"
         ))),
-        Err(errno) => Err(errno).doing(format_args!("open {shown} in the container")),
+        (false, true) => Err(Failure::new(format_args!(
+            "{shown} is a directory in this image, and a file cannot be mounted there"
+        ))),
+        _ => Ok(Some(place)),
     }
 }
 
@@ -261,8 +257,8 @@ pub(super) fn file_system(fd: &OwnedFd) -> Outcome<u64> {
     Ok(stat.f_type as u64)
 }
 
-/// A machine that hides parts of its own /proc refuses to mount another. What is outside cannot take its
-/// place: it has the processes of everybody else.
+/// A machine that hides parts of its own /proc refuses to mount another. The one outside cannot take its
+/// place: it has the processes of all others.
 fn no_proc() -> Failure {
     Failure::new(format_args!(
         "cannot mount /proc in the container: {}; this machine, or the container that plyfs runs in, hides \

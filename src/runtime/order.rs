@@ -1,4 +1,4 @@
-//! What the caller tells this program in the container: a document in memory, and descriptors.
+//! The order of the caller to this program in the container: a document in memory, and descriptors.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -17,10 +17,10 @@ pub(super) struct Order {
     pub(super) task: Task,
     /// The end for reading of the pipe of a [`super::bond::Bond`].
     pub(super) bond: RawFd,
-    /// The end for writing of the pipe of a [`super::report::Report`].
+    /// The socket of a [`super::report::Report`].
     pub(super) report: RawFd,
-    /// A socket to send the master of the container's terminal to, if it is to have one.
-    pub(super) console: Option<RawFd>,
+    /// Whether the process is to have a terminal of its own, whose master goes to the caller.
+    pub(super) terminal: bool,
 }
 
 /// What is to be done.
@@ -36,7 +36,7 @@ pub(super) enum Task {
     Join {
         spec: Box<Spec>,
         process: Box<Process>,
-        /// Who runs it, as `User` of an image says it, if not who the process says.
+        /// The user to run it, in the form of an image's `User`, instead of that of the process.
         user: Option<String>,
         /// A pidfd of the container's first process.
         container: RawFd,

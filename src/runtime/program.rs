@@ -1,7 +1,7 @@
 //! The last step: from a process of this program to the image's own program.
 //!
-//! No descriptor of the machine is open any more but standard input, output and error, and the two pipes of
-//! an order, which lead to no file. Paths are the container's.
+//! No descriptor of the machine is open any more but standard input, output and error, and the pipe and the
+//! socket of an order, which lead to no file. Paths are the container's.
 
 use std::env;
 use std::ffi::OsStr;
@@ -20,7 +20,7 @@ use super::console::Console;
 use super::init::{self, Role};
 use super::report::Report;
 use super::root::open_here;
-use super::{CANNOT_RUN, NOT_FOUND, filter, identity};
+use super::{CANNOT_RUN, NOT_FOUND, child, filter, identity};
 use crate::failure::{Doing, Failure, Outcome, reason};
 
 /// What a process becomes.
@@ -29,16 +29,19 @@ pub(super) struct Program<'a> {
     pub(super) seccomp: Option<&'a LinuxSeccomp>,
     pub(super) console: Option<Console>,
     pub(super) bond: &'a Bond,
-    /// Whether this process stays, as the first one, and the program is its child.
+    /// Whether this process stays as the first one, with the program as its child.
     pub(super) init: bool,
 }
 
 impl Program<'_> {
     /// Becomes the program, or reports why it could not, and ends.
-    pub(super) fn execute(mut self, mut report: Report) -> ! {
-        let prepared = self.prepare().and_then(|()| match self.init {
-            true => init::split(),
-            false => Ok(Role::Program),
+    pub(super) fn execute(mut self, report: Report) -> ! {
+        let prepared = self.prepare().and_then(|()| {
+            if self.init {
+                init::split()
+            } else {
+                Ok(Role::Program)
+            }
         });
         let failure = match prepared {
             Ok(Role::First(first)) => {
@@ -49,8 +52,7 @@ impl Program<'_> {
             Ok(Role::Program) => self.become_program(),
             Err(failure) => failure,
         };
-        report.failure(&failure);
-        std::process::exit(failure.status().into());
+        child::end(&report, &failure)
     }
 
     /// Everything that init shares with the program.
@@ -65,7 +67,7 @@ impl Program<'_> {
         if process.no_new_privileges() == Some(true) {
             rustix::thread::set_no_new_privs(true).doing("give up new privileges")?;
         }
-        // Without no_new_privs only who has capabilities may filter. The filter lets what follows pass.
+        // Without no_new_privs a filter needs capabilities. The filter lets what follows pass.
         if let Some(seccomp) = self.seccomp {
             filter::install(seccomp)?;
         }
@@ -229,8 +231,9 @@ fn search(program: &OsStr, path: &OsStr) -> Outcome<PathBuf> {
     if program.is_empty() {
         return Err(missing());
     }
+    let in_way = |errno| cannot_look(program, errno);
     if program.as_bytes().contains(&b'/') {
-        return match check(Path::new(program)) {
+        return match check(Path::new(program)).map_err(in_way)? {
             Found::Program => Ok(program.into()),
             Found::Other => Err(cannot_run(program)),
             Found::Nothing => Err(missing()),
@@ -238,12 +241,10 @@ fn search(program: &OsStr, path: &OsStr) -> Outcome<PathBuf> {
     }
     let mut other = false;
     for directory in env::split_paths(path) {
-        let directory = match directory.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => &directory,
-        };
+        let is_empty = directory.as_os_str().is_empty();
+        let directory = if is_empty { Path::new(".") } else { &directory };
         let candidate = directory.join(program);
-        match check(&candidate) {
+        match check(&candidate).map_err(in_way)? {
             Found::Program => return Ok(candidate),
             Found::Other => other = true,
             Found::Nothing => {}
@@ -265,24 +266,42 @@ enum Found {
 
 /// What a path leads to. `/proc/self/exe` is this program and no program of the container
 /// (CVE-2019-5736).
-fn check(path: &Path) -> Found {
+///
+/// # Errors
+/// `MFILE`, `NFILE` and `NOMEM`, which are not about the path.
+fn check(path: &Path) -> Result<Found, Errno> {
     let found = match open_here(path, OFlags::PATH) {
         Ok(found) => found,
-        Err(Errno::LOOP) => return Found::Other,
-        Err(_) => return Found::Nothing,
+        Err(Errno::LOOP) => return Ok(Found::Other),
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(errno),
+        Err(_) => return Ok(Found::Nothing),
     };
-    let is_file =
-        rustix::fs::fstat(&found).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    let stat = rustix::fs::fstat(&found);
+    let is_file = stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
     let access = rustix::fs::accessat(
         rustix::fs::CWD,
         path,
         rustix::fs::Access::EXEC_OK,
         AtFlags::EACCESS,
     );
-    match is_file && access.is_ok() {
-        true => Found::Program,
-        false => Found::Other,
-    }
+    Ok(if is_file && access.is_ok() {
+        Found::Program
+    } else {
+        Found::Other
+    })
+}
+
+fn cannot_look(program: &OsStr, errno: Errno) -> Failure {
+    let remedy = match errno {
+        Errno::MFILE => "; raise the limit (--ulimit nofile)",
+        _ => "",
+    };
+    Failure::new(format_args!(
+        "cannot look for {} in the container: {}{remedy}",
+        program.display(),
+        reason(&errno)
+    ))
+    .with_status(CANNOT_RUN)
 }
 
 fn cannot_run(program: &OsStr) -> Failure {

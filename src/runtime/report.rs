@@ -1,69 +1,142 @@
-//! How the process in a container tells the caller what became of a container: over a pipe, since its
-//! standard error is the container's. The pipe closes when the program is executed.
+//! How the processes on the way into a container report to the caller: over a socket, since their standard
+//! error is the container's. The socket closes when the program is executed.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::process::Pid;
+use plyfs_sys::process::SignalQueue;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::descriptor::{self, Received};
 use crate::failure::{Doing, Failure, Outcome};
 
-/// One line of a report.
+/// The signals that end a start which is not complete. Others wait until the program runs.
+const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
+
+/// One message of a report.
 #[derive(Debug, Serialize, Deserialize)]
-enum Line {
-    /// The process that was started in a container, as it is numbered in the caller's pid namespace.
+enum Message {
+    /// The process that becomes the program, by its number in the caller's pid namespace. Comes with a
+    /// pidfd (pidfd_open(2)).
     Process(i32),
+    /// The namespaces of the container, as links in /proc/PID/ns say them.
+    Namespaces(Vec<String>),
+    /// The container has a terminal. Comes with its master.
+    Console,
     /// Why the program does not run, and the exit status for that.
     Failure { message: String, status: u8 },
 }
 
-/// The end of the process in the container.
-pub(super) struct Report(File);
+/// What the caller heard until the program was executed.
+#[derive(Default)]
+pub(super) struct Heard {
+    pub(super) process: Option<(Pid, OwnedFd)>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) console: Option<OwnedFd>,
+}
+
+/// The end of the processes on the way into the container.
+pub(super) struct Report(OwnedFd);
+
+/// The end of the caller.
+pub(super) struct Listener(OwnedFd);
+
+/// A socket, whose other end is to be passed on to a child.
+pub(super) fn pair() -> Outcome<(Listener, OwnedFd)> {
+    let (ours, theirs) = descriptor::pair().doing("make a socket")?;
+    Ok((Listener(ours), theirs))
+}
 
 impl Report {
-    pub(super) fn new(pipe: OwnedFd) -> Self {
-        Self(File::from(pipe))
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self(socket)
     }
 
-    pub(super) fn process(&mut self, pid: Pid) {
-        self.write(&Line::Process(pid.as_raw_nonzero().get()));
+    pub(super) fn process(&self, pid: Pid, pidfd: &OwnedFd) -> Outcome {
+        let message = Message::Process(pid.as_raw_nonzero().get());
+        self.send(&message, Some(pidfd.as_fd()))
     }
 
-    pub(super) fn failure(&mut self, failure: &Failure) {
-        self.write(&Line::Failure {
-            message: failure.to_string(),
+    pub(super) fn namespaces(&self, links: Vec<String>) -> Outcome {
+        self.send(&Message::Namespaces(links), None)
+    }
+
+    pub(super) fn console(&self, master: &OwnedFd) -> Outcome {
+        self.send(&Message::Console, Some(master.as_fd()))
+    }
+
+    /// Reports a failure. If the caller is gone, nothing can be done about that.
+    pub(super) fn failure(&self, failure: &Failure) {
+        let message = Message::Failure {
+            message: failure
+                .to_string()
+                .chars()
+                .take(descriptor::LONGEST / 8)
+                .collect(),
             status: failure.status(),
-        });
+        };
+        drop(self.send(&message, None));
     }
 
-    /// A caller that is gone reads nothing, and there is no one else to tell.
-    fn write(&mut self, line: &Line) {
-        if let Ok(mut text) = serde_json::to_string(line) {
-            text.push('\n');
-            drop(self.0.write_all(text.as_bytes()));
-        }
+    fn send(&self, message: &Message, fd: Option<BorrowedFd<'_>>) -> Outcome {
+        const DOING: &str = "report to the caller";
+        let text = serde_json::to_vec(message).doing(DOING)?;
+        descriptor::send(&self.0, &text, fd).doing(DOING)
     }
 }
 
-/// Waits until the program is executed; the process that was reported, if one was.
-///
-/// # Errors
-/// Why the program does not run.
-pub(super) fn listen(pipe: OwnedFd) -> Outcome<Option<Pid>> {
-    let mut text = String::new();
-    File::from(pipe)
-        .read_to_string(&mut text)
-        .doing("hear from the container")?;
-    let mut process = None;
-    for line in text.lines() {
-        match serde_json::from_str(line).doing("understand the container")? {
-            Line::Process(pid) => process = Pid::from_raw(pid),
-            Line::Failure { message, status } => {
-                return Err(Failure::new(message).with_status(status));
+impl Listener {
+    /// Waits until the program is executed. The caller holds signals back; one that would end it ends the
+    /// waiting, since a container that runs can stop a process on its way into it.
+    ///
+    /// # Errors
+    /// Why the program does not run; after a signal a silent failure with its exit status.
+    pub(super) fn listen(self) -> Outcome<Heard> {
+        const DOING: &str = "wait for signals";
+        let ending = SignalQueue::block(&ENDING).doing(DOING)?;
+        let signals = ending.descriptor().doing(DOING)?;
+        let mut heard = Heard::default();
+        loop {
+            let mut both = [
+                PollFd::new(&self.0, PollFlags::IN),
+                PollFd::new(&signals, PollFlags::IN),
+            ];
+            rustix::io::retry_on_intr(|| poll(&mut both, None)).doing("hear from the container")?;
+            // First what was reported: the signal is for the program once that runs.
+            if !both[0].revents().is_empty() {
+                match self.receive()? {
+                    Some((message, fd)) => heard.add(message, fd)?,
+                    None => return Ok(heard),
+                }
+            } else if let Some(signal) = ending.pending().doing(DOING)? {
+                let number = u8::try_from(signal.as_raw()).unwrap_or_default();
+                return Err(Failure::silent(128 + number));
             }
         }
     }
-    Ok(process)
+
+    /// The next message and its descriptor; `None` after the last one.
+    fn receive(&self) -> Outcome<Option<(Message, Option<OwnedFd>)>> {
+        const DOING: &str = "hear from the container";
+        let Some(Received { text, fd }) = descriptor::receive(&self.0).doing(DOING)? else {
+            return Ok(None);
+        };
+        let message = serde_json::from_slice(&text).doing("understand the container")?;
+        Ok(Some((message, fd)))
+    }
+}
+
+impl Heard {
+    fn add(&mut self, message: Message, fd: Option<OwnedFd>) -> Outcome {
+        match message {
+            Message::Process(pid) => self.process = Pid::from_raw(pid).zip(fd),
+            Message::Namespaces(links) => self.namespaces = links,
+            Message::Console => self.console = fd,
+            Message::Failure { message, status } => {
+                return Err(Failure::new(message).with_status(status));
+            }
+        }
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@
 //! of /proc that are none (`/proc/self/exe`, `/proc/self/fd/3`) lead nowhere (openat2(2)).
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::failure::{Doing, Failure, Outcome, reason};
 
 /// How links in a path are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,54 @@ pub(crate) enum Links {
     Follow,
     /// A link is an error (`LOOP`).
     Refuse,
+}
+
+/// Why a place cannot be mounted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// It is the root: the mount would be the whole container.
+    Root,
+    /// It is by a link in a system directory, whose files programs rely on by name.
+    InSystem(PathBuf),
+    /// It cannot be opened or made.
+    Errno(Errno),
+}
+
+impl From<Errno> for NoPlace {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("in this image it is a link to the root of the container"),
+            Self::InSystem(path) => write!(
+                f,
+                "in this image it is a link to {}, and links into /dev, /proc and /sys are not followed",
+                path.display()
+            ),
+            Self::Errno(errno) => f.write_str(&reason(errno)),
+        }
+    }
+}
+
+impl NoPlace {
+    /// The failure of a mount on `target`.
+    pub(crate) fn failure(&self, target: &Path) -> Failure {
+        let shown = target.display();
+        Failure::new(match self {
+            Self::Errno(_) => format!("cannot open {shown} in the container: {self}"),
+            _ => format!("cannot mount on {shown} in the container: {self}; choose another place"),
+        })
+    }
+}
+
+/// Whether a path, in which there are no links, is in a directory that programs rely on by its name.
+pub(crate) fn is_in_system(path: &Path) -> bool {
+    let system = ["/proc", "/dev", "/sys"];
+    system.iter().any(|dir| path.starts_with(dir))
 }
 
 /// The root directory of a container.
@@ -64,13 +113,13 @@ impl Root {
     }
 
     /// A directory or file to mount on, made if it is not there, with the directories above it. A link that
-    /// leads nowhere yet gets what it leads to.
+    /// leads nowhere yet gets what it leads to, but no link leads to the root or into a system directory.
     pub(super) fn place(
         &self,
         path: &Path,
         is_dir: bool,
         links: Links,
-    ) -> rustix::io::Result<OwnedFd> {
+    ) -> Result<OwnedFd, NoPlace> {
         let path = match links {
             Links::Follow => self.destination(path),
             Links::Refuse => path.to_owned(),
@@ -83,16 +132,50 @@ impl Root {
             let is_file = !is_dir && at + 1 == names.len();
             dir = match self.find(&walked, links) {
                 Err(Errno::NOENT) => {
-                    match is_file {
-                        true => make_file(&dir, name)?,
-                        false => rustix::fs::mkdirat(&dir, *name, Mode::from_raw_mode(0o755))?,
+                    // What is in a system directory may be the caller's, and stays.
+                    if links == Links::Follow {
+                        refuse_system(self.path_of(&dir)?)?;
+                    }
+                    if is_file {
+                        make_file(&dir, name)?;
+                    } else {
+                        rustix::fs::mkdirat(&dir, *name, Mode::from_raw_mode(0o755))?;
                     }
                     self.find(&walked, links)?
                 }
                 found => found?,
             };
         }
+        if links == Links::Follow {
+            require_place(self.path_of(&dir)?)?;
+        }
         Ok(dir)
+    }
+
+    /// Whether something could be mounted on a path whose links are followed. Makes nothing.
+    pub(crate) fn check_place(&self, path: &Path) -> Result<(), NoPlace> {
+        if is_in_system(path) {
+            return Ok(());
+        }
+        let path = self.destination(path);
+        for above in path.ancestors() {
+            if let Ok(found) = self.find(above, Links::Follow) {
+                let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
+                return require_place(self.path_of(&found)?.join(rest));
+            }
+        }
+        Ok(())
+    }
+
+    /// The path in the container of what a descriptor is of, while the machine's /proc can be seen.
+    fn path_of(&self, fd: &OwnedFd) -> rustix::io::Result<PathBuf> {
+        let path = |fd: &OwnedFd| {
+            let path = rustix::fs::readlink(proc_path(fd), Vec::new())?;
+            Ok(PathBuf::from(OsStr::from_bytes(path.to_bytes())))
+        };
+        let (root, found) = (path(&self.dir)?, path(fd)?);
+        let below = found.strip_prefix(&root).map_err(|_| Errno::XDEV)?;
+        Ok(Path::new("/").join(below))
     }
 
     /// The path at which something is, or would be made by [`place`](Self::place): that of a link which leads
@@ -200,6 +283,21 @@ fn name_of<'p>(part: Component<'p>) -> Option<&'p OsStr> {
         Component::ParentDir => Some(OsStr::new("..")),
         _ => None,
     }
+}
+
+/// Refuses a path, in which there are no links, that is the root or in a system directory.
+fn require_place(path: PathBuf) -> Result<(), NoPlace> {
+    if path.parent().is_none() {
+        return Err(NoPlace::Root);
+    }
+    refuse_system(path)
+}
+
+fn refuse_system(path: PathBuf) -> Result<(), NoPlace> {
+    if is_in_system(&path) {
+        return Err(NoPlace::InSystem(path));
+    }
+    Ok(())
 }
 
 fn make_file(dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn nothing_can_be_written_to_a_mount() {
-        // Who may not mount has the copy.
+        // Without the right to mount there is the copy.
         if let Ok(mount) = read_only_mount() {
             let path = super::super::root::proc_path(&mount);
             // Opening it for writing would fail as it is: it is being executed.

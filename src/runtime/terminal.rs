@@ -1,23 +1,30 @@
 //! Between the terminal of the caller and that of a container: what is typed goes in, what is printed comes
 //! out, and both have the same size.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
+use super::streams;
 use crate::failure::{Doing, Outcome};
 
 /// A container's terminal that is connected to standard input and output, until it is dropped.
 pub(crate) struct Relay {
-    master: File,
-    output: Option<JoinHandle<()>>,
+    master: OwnedFd,
+    output: Option<Output>,
     /// The settings that the caller's terminal had, if standard input is one.
     settings: Option<Termios>,
+}
+
+/// The thread that prints what comes out.
+struct Output {
+    thread: JoinHandle<()>,
+    /// The end for writing of a pipe. When it closes, the thread prints what is there, and ends.
+    running: OwnedFd,
 }
 
 impl Relay {
@@ -29,7 +36,6 @@ impl Relay {
         master: OwnedFd,
         on_key: impl Fn(Pid, Signal) + Send + 'static,
     ) -> Outcome<Self> {
-        let master = File::from(master);
         let settings = rustix::termios::tcgetattr(std::io::stdin()).ok();
         if let Some(settings) = &settings {
             let mut raw = settings.clone();
@@ -44,12 +50,15 @@ impl Relay {
         };
         relay.resize();
         let (to, from) = (relay.copy()?, relay.copy()?);
-        spawn("plyfs-input", move || type_in(to, on_key))?;
-        relay.output = Some(spawn("plyfs-output", move || print_out(from))?);
+        let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+        let (stop, running) = pipe.doing("make a pipe")?;
+        spawn("plyfs-input", move || type_in(&to, on_key))?;
+        let thread = spawn("plyfs-output", move || print_out(&from, &stop))?;
+        relay.output = Some(Output { thread, running });
         Ok(relay)
     }
 
-    fn copy(&self) -> Outcome<File> {
+    fn copy(&self) -> Outcome<OwnedFd> {
         self.master.try_clone().doing("copy a descriptor")
     }
 
@@ -65,10 +74,14 @@ impl Relay {
         }
     }
 
-    /// Waits until all that the container has printed is out. Its processes have ended.
+    /// Waits until all that the process has printed is out. It has ended; others in the container may have its
+    /// terminal open still, and are not waited for.
     pub(crate) fn finish(mut self) {
-        if let Some(output) = self.output.take() {
-            drop(output.join());
+        if let Some(Output { thread, running }) = self.output.take() {
+            drop(running);
+            if thread.join().is_err() {
+                log::debug!("the thread that prints has failed");
+            }
         }
     }
 }
@@ -90,34 +103,46 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Outcome<JoinHandle
 }
 
 /// Until standard input ends; then the container's terminal gets its end-of-file character.
-fn type_in(mut master: File, on_key: impl Fn(Pid, Signal)) {
+fn type_in(master: &OwnedFd, on_key: impl Fn(Pid, Signal)) {
     let mut buffer = [0; 8 << 10];
-    let mut stdin = std::io::stdin().lock();
+    let stdin = std::io::stdin();
+    let mut last = b'\n';
     loop {
-        match stdin.read(&mut buffer) {
+        let typed = match streams::read(&stdin, &mut buffer) {
             Ok(0) => {
-                let end = rustix::termios::tcgetattr(master.as_fd());
-                let end = end.map_or(4, |set| set.special_codes[SpecialCodeIndex::VEOF]);
-                return drop(master.write_all(&[end]));
+                // If no process has the terminal open any more, none waits for this.
+                return streams::write_all(master, &end_of_file(master, last)).unwrap_or_default();
             }
-            Ok(length) => {
-                let typed = buffer.get(..length).unwrap_or_default();
-                let signal = signal_of(&master, typed);
-                if master.write_all(typed).is_err() {
-                    return;
-                }
-                if let (Some(signal), Ok(group)) = (signal, rustix::termios::tcgetpgrp(&master)) {
-                    on_key(group, signal);
-                }
-            }
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::INTR) => {}
-            Err(_) => return,
+            Ok(length) => buffer.get(..length).unwrap_or_default(),
+            Err(error) => return log::debug!("cannot read what is typed: {error}"),
+        };
+        last = typed.last().copied().unwrap_or(last);
+        let signal = signal_of(master, typed);
+        if streams::write_all(master, typed).is_err() {
+            return;
+        }
+        if let (Some(signal), Ok(group)) = (signal, rustix::termios::tcgetpgrp(master)) {
+            on_key(group, signal);
         }
     }
 }
 
+/// What to type for the end of the input (termios(3), VEOF). In the middle of a line the character only
+/// hands over what was typed of it; a second one is then at the beginning of a line.
+fn end_of_file(master: &OwnedFd, last: u8) -> Vec<u8> {
+    let (end, by_lines) = rustix::termios::tcgetattr(master).map_or((4, true), |settings| {
+        let by_lines = settings.local_modes.contains(LocalModes::ICANON);
+        (settings.special_codes[SpecialCodeIndex::VEOF], by_lines)
+    });
+    if by_lines && last != b'\n' {
+        vec![end, end]
+    } else {
+        vec![end]
+    }
+}
+
 /// The signal that the terminal sends for what is typed (termios(3), ISIG).
-fn signal_of(master: &File, typed: &[u8]) -> Option<Signal> {
+fn signal_of(master: &OwnedFd, typed: &[u8]) -> Option<Signal> {
     let settings = rustix::termios::tcgetattr(master).ok()?;
     if !settings.local_modes.contains(LocalModes::ISIG) {
         return None;
@@ -132,22 +157,58 @@ fn signal_of(master: &File, typed: &[u8]) -> Option<Signal> {
     key.map(|(_, signal)| signal)
 }
 
-/// Until nothing has the container's terminal open any more, which the kernel tells as an input/output error.
-fn print_out(mut master: File) {
+/// Until no process has the container's terminal open any more, for which the kernel reports EIO; or, once
+/// `stop` is closed, until what was printed by then is out.
+fn print_out(master: &OwnedFd, stop: &OwnedFd) {
     let mut buffer = [0; 8 << 10];
-    let mut stdout = std::io::stdout().lock();
-    while let Ok(length @ 1..) = read_again(&mut master, &mut buffer) {
+    let stdout = std::io::stdout();
+    let mut is_read = true;
+    let mut left = usize::MAX;
+    while left > 0 {
+        match ready(master, stop, left == usize::MAX) {
+            Ok(Ready::Output) => {}
+            Ok(Ready::Stop) => {
+                left = MOST_IN_A_TERMINAL;
+                continue;
+            }
+            Ok(Ready::Nothing) | Err(_) => return,
+        }
+        let Ok(length @ 1..) = streams::read(master, &mut buffer) else {
+            return;
+        };
+        if left != usize::MAX {
+            left = left.saturating_sub(length);
+        }
         let text = buffer.get(..length).unwrap_or_default();
-        // If no process reads it any more, the container is not to wait for that.
-        drop(stdout.write_all(text).and_then(|()| stdout.flush()));
+        // If no process reads it any more, the container must not wait for that.
+        is_read = is_read && streams::write_all(&stdout, text).is_ok();
     }
 }
 
-fn read_again(from: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
-    loop {
-        match from.read(buffer) {
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::INTR) => {}
-            read => return read,
-        }
-    }
+/// What a terminal holds at most that was printed and not read, in bytes: a little more than the buffers of
+/// tty(4) on Linux. What comes after that, other processes go on printing.
+const MOST_IN_A_TERMINAL: usize = 256 << 10;
+
+/// What there is to do for the thread that prints.
+enum Ready {
+    Output,
+    Stop,
+    Nothing,
+}
+
+/// Looks what there is to do; waits for it, if `waits`.
+fn ready(master: &OwnedFd, stop: &OwnedFd, waits: bool) -> rustix::io::Result<Ready> {
+    let mut both = [
+        PollFd::new(master, PollFlags::IN),
+        PollFd::new(stop, PollFlags::IN),
+    ];
+    let at_once = Timespec::default();
+    let time = (!waits).then_some(&at_once);
+    rustix::io::retry_on_intr(|| poll(&mut both, time))?;
+    let [output, stop] = both.map(|fd| !fd.revents().is_empty());
+    Ok(match (output, stop && waits) {
+        (_, true) => Ready::Stop,
+        (true, false) => Ready::Output,
+        (false, false) => Ready::Nothing,
+    })
 }

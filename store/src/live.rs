@@ -110,6 +110,10 @@ pub struct LiveRequest {
     /// configuration that a further process is started with. The store does not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<serde_json::Value>,
+    /// For a running container: the namespaces that its first process was started in, as links in
+    /// /proc/PID/ns say them. That process may make others for itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
 }
 
 /// A live mount or container, as its record says.
@@ -243,6 +247,7 @@ impl LiveRequest {
             command: Vec::new(),
             stop_signal: None,
             configuration: None,
+            namespaces: Vec::new(),
         }
     }
 }

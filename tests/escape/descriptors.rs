@@ -285,3 +285,68 @@ fn cve_2026_57231_the_environment_of_the_caller_stays_outside() {
         running.stop();
     });
 }
+
+/// A container opens what is at its standard input once more, by /proc/self/fd.
+#[test]
+fn a_file_that_the_caller_opened_for_reading_stays_as_it_is() {
+    each_plain(
+        "a_file_that_the_caller_opened_for_reading_stays_as_it_is",
+        |cell| {
+            let running = cell.idle(&[]);
+            let canary = cell.outside().join("canary");
+            let words = ["probe", "change", "/proc/self/fd/0"];
+            let mut exec = cell.world.plyfs(["exec", "c"]);
+            exec.args(words);
+            for mut command in [
+                cell.command("box", &[], &words),
+                cell.command("box", &["--init"], &words),
+                exec,
+            ] {
+                command.stdin(std::fs::File::open(&canary).unwrap());
+                let said = finish(&mut command).ok();
+                let failed = |what: &str| {
+                    let mut lines = said.lines().filter(|line| line.starts_with(what));
+                    lines.any(|line| !line.ends_with(" ok"))
+                };
+                assert!(said.starts_with("opened "), "{said}");
+                assert!(failed("wrote ") && failed("made set-uid "), "{said}");
+                // The test looks at all of the file when it ends.
+            }
+            // Everything of it is read, from where the caller was, and the caller goes on from there.
+            let script = "read -n 3 a <&0; \"$@\"; read b; echo \"caller:$a:$b\"";
+            let inner = "read -N 2 c; echo \"inside:$c\"";
+            let run = cell.command("box", &[], &["bash", "-c", inner]);
+            let mut bash = Command::new("bash");
+            bash.args(["-c", script, "bash"]).arg(run.get_program());
+            bash.args(run.get_args());
+            bash.stdin(std::fs::File::open(&canary).unwrap());
+            assert_eq!(finish(&mut bash).ok(), "inside:ou\ncaller:unt:ched\n");
+            running.stop();
+        },
+    );
+}
+
+/// What is only a path leads to the machine's tree, and a block device can be written to.
+#[test]
+fn what_leads_outside_is_refused_as_standard_input() {
+    each_plain("what_leads_outside_is_refused_as_standard_input", |cell| {
+        let path = cell.outside().join("canary");
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        let path = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).unwrap();
+        let mut command = cell.command("box", &[], &["probe", "readlink", "/"]);
+        let line = finish(command.stdin(path)).refused();
+        assert!(line.contains("a path only"), "{line}");
+        let devices = std::fs::read_dir("/sys/class/block").unwrap().flatten();
+        let paths = devices.map(|entry| std::path::Path::new("/dev").join(entry.file_name()));
+        let Some(device) = paths.map(std::fs::File::open).find_map(Result::ok) else {
+            skip(
+                "what_leads_outside_is_refused_as_standard_input (block device)",
+                "this user can open no block device",
+            );
+            return;
+        };
+        let mut command = cell.command("box", &[], &["probe", "readlink", "/"]);
+        let line = finish(command.stdin(device)).refused();
+        assert!(line.contains("a block device"), "{line}");
+    });
+}

@@ -5,7 +5,7 @@ use plyfs_store::build::{Config, Entry, Layer};
 use super::cell::*;
 use crate::support::*;
 
-/// Point 5 of issue 11, CVE-2024-9676: lists of users that have no end, or no beginning. As little memory is
+/// CVE-2024-9676: lists of users that have no end, or no beginning. As little memory is
 /// used as a small limit allows.
 #[test]
 fn lists_of_users_that_are_no_files_are_refused() {
@@ -161,7 +161,7 @@ fn cve_2024_40635_no_number_becomes_root() {
     });
 }
 
-/// Point 7 of issue 11: names can be resolved, and what a container writes there is its own.
+/// Names can be resolved, and what a container writes there is its own.
 #[test]
 fn network_files_are_provided_and_are_copies() {
     each_plain("network_files_are_provided_and_are_copies", |cell| {
@@ -189,7 +189,7 @@ fn network_files_are_provided_and_are_copies() {
     });
 }
 
-/// Point 7, and CVE-2025-24965 and CVE-2024-9341 of other programs: links of the image where plyfs provides
+/// CVE-2025-24965 and CVE-2024-9341 of other programs: links of the image where plyfs provides
 /// files.
 #[test]
 fn links_in_place_of_network_files_lead_nowhere_outside() {

@@ -82,6 +82,106 @@ fn cve_2019_16884_nothing_is_mounted_inside_proc() {
     );
 }
 
+/// A link of the image to its root, as the place of a mount: the whole container would be what is mounted.
+#[test]
+fn nothing_is_mounted_over_the_root() {
+    const TEST: &str = "nothing_is_mounted_over_the_root";
+    let links = [
+        ("absolute", "/"),
+        ("here", "."),
+        ("up", "../.."),
+        ("round", "etc/.."),
+        ("deep", "/dir/up"),
+    ];
+    let images = |_: &_| {
+        let linked = links.map(|(name, to)| Entry::symlink(name, to));
+        let more = [Entry::dir("dir"), Entry::symlink("dir/up", "..")];
+        vec![(
+            "box",
+            Layer::new(linked.into_iter().chain(more)),
+            Config::default(),
+        )]
+    };
+    each(TEST, images, |cell| {
+        let shared = cell.outside();
+        for (name, _) in links {
+            let place = format!("/{name}");
+            let bind = volume(&shared, &place);
+            let tmpfs = format!("{place}:{MARKED_SIZE}");
+            let mount = format!("type=bind,src={},dst={place}", shared.display());
+            for options in [["-v", &bind], ["--tmpfs", &tmpfs], ["--mount", &mount]] {
+                let line = cell.run(&options, &["bash", "-c", "echo in"]).refused();
+                assert!(line.contains("root of the container"), "{line}");
+            }
+            // Below the root a link is followed.
+            let bind = volume(&shared, &format!("{place}/new"));
+            cell.script(&["-v", &bind], "[[ -e /new/canary ]]").ok();
+        }
+    });
+}
+
+/// A link of the image that leads into /dev, /sys or /proc, as the place of a mount: a device that programs
+/// rely on would be a file, or be covered.
+#[test]
+fn links_do_not_lead_mounts_to_system_directories() {
+    const TEST: &str = "links_do_not_lead_mounts_to_system_directories";
+    let links = [
+        ("null", "/dev/null"),
+        ("new", "/dev/new"),
+        ("devices", "dev"),
+        ("shm", "dev/shm"),
+        ("up", "../../dev/../dev/zero"),
+        ("cgroups", "/sys/fs"),
+        ("chain", "null"),
+    ];
+    let images = |_: &_| {
+        let linked = links.map(|(name, to)| Entry::symlink(name, to));
+        let files = ["hosts", "hostname", "resolv.conf"];
+        let layer = |to: [&str; 3]| {
+            let files = files.iter().zip(to);
+            Layer::new(files.map(|(name, to)| Entry::symlink(format!("etc/{name}"), to)))
+        };
+        vec![
+            ("box", Layer::new(linked), Config::default()),
+            (
+                "null",
+                layer(["/dev/null", "../dev/null", "/dev/zero"]),
+                Config::default(),
+            ),
+            (
+                "new",
+                layer(["/dev/new", "/dev/shm/x", "/sys/x"]),
+                Config::default(),
+            ),
+        ]
+    };
+    let devices = "for d in null zero full random urandom tty; do [[ -c /dev/$d ]] || echo $d; done; \
+                   echo text >/dev/null; [[ -z $(</dev/null) && ! -e /dev/new && ! -e /dev/shm/x ]] || echo new";
+    each(TEST, images, |cell| {
+        // What plyfs provides by itself is left out, with a warning.
+        for image in ["null", "new"] {
+            let said = finish(&mut cell.command(image, &[], &["bash", "-c", devices]));
+            assert_eq!((said.status, said.out.as_str()), (0, ""), "{said:?}");
+            assert_eq!(said.err.lines().count(), 3, "{said:?}");
+        }
+        let given = cell.world.path(&format!("given-{}", cell.backend));
+        fs::create_dir_all(given.join("dir")).unwrap();
+        fs::write(given.join("file"), "text").unwrap();
+        for (name, _) in links {
+            for source in ["file", "dir"] {
+                let volume = volume(&given.join(source), &format!("/{name}"));
+                let said = cell.run(&["-v", &volume], &["bash", "-c", devices]);
+                said.refused();
+            }
+        }
+        // By its own name it is what the caller asked for.
+        let volume = volume(&given.join("file"), "/dev/given");
+        let said = cell.script(&["-v", &volume], "echo $(</dev/given)");
+        assert_eq!(said.ok(), "text\n");
+        assert_eq!(fs::read(given.join("file")).unwrap(), b"text");
+    });
+}
+
 /// CVE-2021-30465, CVE-2024-45310: a container that shares a directory exchanges the place of a mount for a
 /// link while another one starts. Bounded: the exchange takes place some hundred thousand times a second.
 #[test]
@@ -266,7 +366,7 @@ fn cve_2023_25809_control_groups_are_read_only() {
     });
 }
 
-/// Point 8 of issue 11: device nodes of a layer, of a volume, and those that a container makes.
+/// Device nodes of a layer, of a volume, and those that a container makes.
 #[test]
 fn devices_of_an_image_or_volume_cannot_be_opened() {
     const TEST: &str = "devices_of_an_image_or_volume_cannot_be_opened";
@@ -321,7 +421,7 @@ fn devices_of_an_image_or_volume_cannot_be_opened() {
     });
 }
 
-/// Point 8 of issue 11: modes and owners of the container's devices are its own.
+/// Modes and owners of the container's devices are its own.
 #[test]
 fn changing_devices_inside_does_not_change_the_machine_s() {
     const TEST: &str = "changing_devices_inside_does_not_change_the_machine_s";

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,7 +31,7 @@
 #define SEARCH 10
 #define SESSION_KEYRING (-3)
 
-static void told(const char *what, int failed)
+static void result(const char *what, int failed)
 {
     if (failed)
         printf("%s %d\n", what, errno);
@@ -52,15 +53,15 @@ static void change(const char *path)
     /* The way of CVE-2019-5736: held open for reading, opened again for writing. */
     int held = open(path, O_RDONLY | O_CLOEXEC);
     snprintf(line, sizeof line, "opened %s", link);
-    told(line, held < 0);
+    result(line, held < 0);
     if (held < 0)
         return;
     snprintf(again, sizeof again, "/proc/self/fd/%d", held);
     int writable = open(again, O_WRONLY | O_CLOEXEC);
     snprintf(line, sizeof line, "wrote %s", link);
-    told(line, writable < 0 || pwrite(writable, "\177", 1, 0) != 1);
+    result(line, writable < 0 || pwrite(writable, "\177", 1, 0) != 1);
     snprintf(line, sizeof line, "made set-uid %s", link);
-    told(line, fchmod(held, 04755) != 0);
+    result(line, fchmod(held, 04755) != 0);
     close(held);
     if (writable >= 0)
         close(writable);
@@ -88,7 +89,7 @@ static void descriptors(void)
     }
 }
 
-/* Goes over all processes for `seconds`, and tells what can be seen of those that are not of the image. */
+/* Goes over all processes for `seconds`, and prints what can be seen of those that are not of the image. */
 static void spy(int seconds)
 {
     time_t end = time(NULL) + seconds;
@@ -150,32 +151,55 @@ static void calls(void)
 {
     char attributes[128] = {0};
     struct { unsigned size; int type; char handle[16]; } handle = {8, 1, {0}};
-    told("userfaultfd", syscall(SYS_userfaultfd, 0) < 0);
-    told("io_uring_setup", syscall(SYS_io_uring_setup, 1, attributes) < 0);
-    told("keyctl", syscall(SYS_keyctl, 0, SESSION_KEYRING, 0) < 0);
-    told("add_key", syscall(SYS_add_key, "user", "probe", "x", 1, SESSION_KEYRING) < 0);
-    told("request_key", syscall(SYS_request_key, "user", "probe", NULL, 0) < 0);
-    told("bpf", syscall(SYS_bpf, 0, attributes, sizeof attributes) < 0);
-    told("perf_event_open", syscall(SYS_perf_event_open, attributes, 0, -1, -1, 0) < 0);
-    told("open_by_handle_at", syscall(SYS_open_by_handle_at, AT_FDCWD, &handle, 0) < 0);
-    told("AF_ALG", socket(38, SOCK_SEQPACKET, 0) < 0);
-    told("AF_VSOCK", socket(40, SOCK_STREAM, 0) < 0);
-    told("init_module", syscall(SYS_init_module, attributes, 1, "") < 0);
-    told("kexec_load", syscall(SYS_kexec_load, 0, 0, NULL, 0) < 0);
-    told("swapon", syscall(SYS_swapon, "/dev/null", 0) < 0);
+    result("userfaultfd", syscall(SYS_userfaultfd, 0) < 0);
+    result("io_uring_setup", syscall(SYS_io_uring_setup, 1, attributes) < 0);
+    result("keyctl", syscall(SYS_keyctl, 0, SESSION_KEYRING, 0) < 0);
+    result("add_key", syscall(SYS_add_key, "user", "probe", "x", 1, SESSION_KEYRING) < 0);
+    result("request_key", syscall(SYS_request_key, "user", "probe", NULL, 0) < 0);
+    result("bpf", syscall(SYS_bpf, 0, attributes, sizeof attributes) < 0);
+    result("perf_event_open", syscall(SYS_perf_event_open, attributes, 0, -1, -1, 0) < 0);
+    result("open_by_handle_at", syscall(SYS_open_by_handle_at, AT_FDCWD, &handle, 0) < 0);
+    result("AF_ALG", socket(38, SOCK_SEQPACKET, 0) < 0);
+    result("AF_VSOCK", socket(40, SOCK_STREAM, 0) < 0);
+    result("init_module", syscall(SYS_init_module, attributes, 1, "") < 0);
+    result("kexec_load", syscall(SYS_kexec_load, 0, 0, NULL, 0) < 0);
+    result("swapon", syscall(SYS_swapon, "/dev/null", 0) < 0);
+}
+
+/* The kernel takes 32 bits of the arguments of socket(2) and personality(2), whatever the other 32 are. */
+static void wide(void)
+{
+    const long high = 1L << 32;
+    result("audit", syscall(SYS_socket, 16, SOCK_RAW, 9L) < 0);
+    result("audit with a wide protocol", syscall(SYS_socket, 16, SOCK_RAW, high | 9) < 0);
+    result("audit with a wide family", syscall(SYS_socket, high | 16, SOCK_RAW, 9L) < 0);
+    result("audit with both", syscall(SYS_socket, high | 16, SOCK_RAW, high | 9) < 0);
+    result("AF_ALG with a wide family", syscall(SYS_socket, high | 38, SOCK_SEQPACKET, 0L) < 0);
+    result("AF_VSOCK with a wide family", syscall(SYS_socket, high | 40, SOCK_STREAM, 0L) < 0);
+    result("personality with a wide argument", syscall(SYS_personality, high | 0x0400000) < 0);
+}
+
+/* What a container may have, with the sign extended as some C libraries do. */
+static void usual(void)
+{
+    result("route", syscall(SYS_socket, 16, SOCK_RAW, 0L) < 0);
+    result("uevent", syscall(SYS_socket, 16, SOCK_RAW, 15L) < 0);
+    result("unix", syscall(SYS_socket, 1, SOCK_STREAM, 0L) < 0);
+    result("internet", syscall(SYS_socket, 2, SOCK_STREAM, 0L) < 0);
+    result("personality", syscall(SYS_personality, -1L) < 0);
 }
 
 static void type_in(void)
 {
     const char *text = "echo TYPED\n";
     int terminal = open("/dev/tty", O_RDWR | O_NOCTTY);
-    told("open /dev/tty", terminal < 0);
+    result("open /dev/tty", terminal < 0);
     for (int fd = 0; fd < 3; fd++) {
-        told("TIOCSTI", ioctl(fd, TIOCSTI, text) != 0);
-        told("TIOCSCTTY", ioctl(fd, TIOCSCTTY, 1) != 0);
+        result("TIOCSTI", ioctl(fd, TIOCSTI, text) != 0);
+        result("TIOCSCTTY", ioctl(fd, TIOCSCTTY, 1) != 0);
         /* TIOCLINUX, paste the selection of a virtual console. */
         char paste[] = {3};
-        told("TIOCLINUX", ioctl(fd, 0x541c, paste) != 0);
+        result("TIOCLINUX", ioctl(fd, 0x541c, paste) != 0);
     }
 }
 
@@ -192,7 +216,7 @@ static void put(const char *path, const char *text)
 static void leave(void)
 {
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
-        told("unshare", 1);
+        result("unshare", 1);
         return;
     }
     put("/proc/self/setgroups", "deny");
@@ -200,13 +224,40 @@ static void leave(void)
     put("/proc/self/gid_map", "0 0 1");
     if (mount("tmpfs", "/proc", "tmpfs", 0, NULL) != 0 || mkdir("/proc/self", 0755) != 0 ||
         mkdir("/proc/self/fd", 0755) != 0)
-        told("mount", 1);
+        result("mount", 1);
     for (int fd = 0; fd < 32; fd++) {
         char path[64];
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         mkfifo(path, 0666);
     }
     symlink("/bin/probe", "/proc/self/exe");
+}
+
+/* Opens every terminal of the container again and again. */
+static void hold_terminals(void)
+{
+    signal(SIGHUP, SIG_IGN);
+    printf("ready\n");
+    fflush(stdout);
+    for (;;) {
+        for (int i = 0; i < 8; i++) {
+            char path[32];
+            snprintf(path, sizeof path, "/dev/pts/%d", i);
+            open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        }
+        usleep(100);
+    }
+}
+
+/* Stops every other process, also one that is about to come, until its standard input ends. */
+static void stop_others(void)
+{
+    struct pollfd input = {0, POLLIN, 0};
+    while (poll(&input, 1, 0) == 0) {
+        kill(-1, SIGSTOP);
+        usleep(200);
+    }
+    kill(-1, SIGCONT);
 }
 
 /* Every process whose environment can be read and has the word. */
@@ -238,30 +289,30 @@ int main(int count, char **words)
     const char *task = count > 1 ? words[1] : "";
     if (strcmp(task, "open") == 0) {
         int fd = open(words[2], flags_of(words[3]), 0644);
-        told(words[2], fd < 0);
+        result(words[2], fd < 0);
     } else if (strcmp(task, "write") == 0) {
         int fd = open(words[2], O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, 0644);
-        told(words[2], fd < 0 || write(fd, "written inside\n", 15) < 0);
+        result(words[2], fd < 0 || write(fd, "written inside\n", 15) < 0);
     } else if (strcmp(task, "chmod") == 0) {
-        told(words[2], chmod(words[2], strtol(words[3], NULL, 8)) != 0);
+        result(words[2], chmod(words[2], strtol(words[3], NULL, 8)) != 0);
     } else if (strcmp(task, "chown") == 0) {
-        told(words[2], chown(words[2], atoi(words[3]), -1) != 0);
+        result(words[2], chown(words[2], atoi(words[3]), -1) != 0);
     } else if (strcmp(task, "mkdir") == 0) {
-        told(words[2], mkdir(words[2], 0755) != 0);
+        result(words[2], mkdir(words[2], 0755) != 0);
     } else if (strcmp(task, "unlink") == 0) {
-        told(words[2], unlink(words[2]) != 0 && rmdir(words[2]) != 0);
+        result(words[2], unlink(words[2]) != 0 && rmdir(words[2]) != 0);
     } else if (strcmp(task, "symlink") == 0) {
-        told(words[3], symlink(words[2], words[3]) != 0);
+        result(words[3], symlink(words[2], words[3]) != 0);
     } else if (strcmp(task, "readlink") == 0) {
         char link[4096];
         ssize_t length = readlink(words[2], link, sizeof link - 1);
         printf("%.*s\n", length < 0 ? 0 : (int)length, link);
     } else if (strcmp(task, "mknod") == 0) {
-        told(words[2], mknod(words[2], S_IFCHR | 0666, makedev(atoi(words[3]), atoi(words[4]))) != 0);
+        result(words[2], mknod(words[2], S_IFCHR | 0666, makedev(atoi(words[3]), atoi(words[4]))) != 0);
     } else if (strcmp(task, "truncate") == 0) {
-        told(words[2], truncate(words[2], atoll(words[3])) != 0);
+        result(words[2], truncate(words[2], atoll(words[3])) != 0);
     } else if (strcmp(task, "rename") == 0) {
-        told(words[2], rename(words[2], words[3]) != 0);
+        result(words[2], rename(words[2], words[3]) != 0);
     } else if (strcmp(task, "list") == 0) {
         DIR *dir = opendir(words[2]);
         struct dirent *entry;
@@ -272,6 +323,10 @@ int main(int count, char **words)
         descriptors();
     } else if (strcmp(task, "calls") == 0) {
         calls();
+    } else if (strcmp(task, "wide") == 0) {
+        wide();
+    } else if (strcmp(task, "usual") == 0) {
+        usual();
     } else if (strcmp(task, "change") == 0) {
         for (int i = 2; i < count; i++)
             change(words[i]);
@@ -283,6 +338,14 @@ int main(int count, char **words)
         puts(ttyname(0) ? ttyname(0) : "not a tty");
     } else if (strcmp(task, "environments") == 0) {
         environments(words[2]);
+    } else if (strcmp(task, "hold-terminals") == 0) {
+        hold_terminals();
+    } else if (strcmp(task, "stop-others") == 0) {
+        stop_others();
+    } else if (strcmp(task, "linger") == 0) {
+        result("clear", prctl(PR_SET_PDEATHSIG, 0) != 0);
+        for (;;)
+            pause();
     } else if (strcmp(task, "pause") == 0 || strcmp(task, "leave") == 0) {
         if (strcmp(task, "leave") == 0)
             leave();
@@ -299,7 +362,7 @@ int main(int count, char **words)
             for (int i = 0; i < 1000; i++)
                 renameat2(AT_FDCWD, words[2], AT_FDCWD, words[3], RENAME_EXCHANGE);
     } else if (strcmp(task, "key") == 0) {
-        told("key", syscall(SYS_keyctl, SEARCH, SESSION_KEYRING, "user", words[2], 0) < 0);
+        result("key", syscall(SYS_keyctl, SEARCH, SESSION_KEYRING, "user", words[2], 0) < 0);
     } else if (strcmp(task, "with-key") == 0) {
         if (syscall(SYS_keyctl, JOIN_SESSION, NULL) < 0 ||
             syscall(SYS_add_key, "user", words[2], "secret", 6, SESSION_KEYRING) < 0)

@@ -1,19 +1,16 @@
 //! Signals, sessions and terminals.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::Signal;
-use rustix::pty::OpenptFlags;
 use serde_json::Value;
 
 use super::cell::*;
+use super::terminal::Terminal;
 use crate::support::*;
 
-/// Point 3 of issue 11.
 #[test]
 fn a_signal_to_all_does_not_reach_the_caller() {
     each_plain("a_signal_to_all_does_not_reach_the_caller", |cell| {
@@ -39,50 +36,7 @@ fn a_signal_to_all_does_not_reach_the_caller() {
     });
 }
 
-/// A terminal whose session is that of a program, as a shell's, and what was typed and printed there.
-struct Terminal {
-    master: File,
-    slave: OwnedFd,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = rustix::pty::openpt(flags).unwrap();
-        rustix::pty::grantpt(&master).unwrap();
-        rustix::pty::unlockpt(&master).unwrap();
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
-        Self {
-            master: File::from(master),
-            slave,
-        }
-    }
-
-    /// A command whose standard input and output are the terminal, in a session of which it is the terminal.
-    fn command(&self, cell: &Cell, command: &Command) -> Command {
-        let mut caller = cell.probe();
-        caller.arg("with-terminal").arg(command.get_program());
-        caller.args(command.get_args());
-        let end = || Stdio::from(self.slave.try_clone().unwrap());
-        caller.stdin(end()).stdout(end()).stderr(end());
-        caller
-    }
-
-    /// What is printed until a text comes.
-    fn printed_until(&mut self, wanted: &str) -> String {
-        let mut all = String::new();
-        let start = Instant::now();
-        while !all.contains(wanted) {
-            assert!(start.elapsed() < LONG, "{all}");
-            let mut buffer = [0; 4096];
-            let length = self.master.read(&mut buffer).unwrap();
-            all.push_str(&text(&buffer[..length]));
-        }
-        all
-    }
-}
-
-/// Point 4 of issue 11, CVE-2017-5226 and CVE-2023-28100 of other programs: TIOCSTI and TIOCLINUX type into
+/// CVE-2017-5226 and CVE-2023-28100 of other programs: TIOCSTI and TIOCLINUX type into
 /// the shell that called plyfs.
 #[test]
 fn nothing_is_typed_into_the_caller_s_terminal() {
@@ -115,7 +69,7 @@ fn nothing_is_typed_into_the_caller_s_terminal() {
     });
 }
 
-/// Point 10 of issue 11: a terminal of its own.
+/// A terminal of its own.
 #[test]
 fn a_container_has_a_terminal_of_its_own() {
     each_plain("a_container_has_a_terminal_of_its_own", |cell| {
@@ -138,7 +92,7 @@ fn a_container_has_a_terminal_of_its_own() {
     });
 }
 
-/// Point 10 of issue 11: a program that is process 1, and has no handler.
+/// A program that is process 1, and has no handler.
 #[test]
 fn a_program_without_handlers_is_ended_by_signals() {
     each_plain("a_program_without_handlers_is_ended_by_signals", |cell| {
@@ -157,7 +111,7 @@ fn a_program_without_handlers_is_ended_by_signals() {
     });
 }
 
-/// Point 10 of issue 11, as it is typed.
+/// The same by a key at the terminal.
 #[test]
 fn a_program_without_handlers_is_ended_by_ctrl_c() {
     each_plain("a_program_without_handlers_is_ended_by_ctrl_c", |cell| {
@@ -180,7 +134,6 @@ fn a_program_without_handlers_is_ended_by_ctrl_c() {
     });
 }
 
-/// Point 10 of issue 11.
 #[test]
 fn ps_shows_a_running_container_without_a_name() {
     each_plain("ps_shows_a_running_container_without_a_name", |cell| {

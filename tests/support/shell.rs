@@ -16,32 +16,35 @@ pub fn world(test: &str) -> Option<World> {
 
 /// As [`world`], with a configuration of the image.
 pub fn world_with(test: &str, config: Config) -> Option<World> {
-    let Some(busybox) = ["/usr/bin/busybox", "/bin/busybox"]
-        .map(Path::new)
-        .into_iter()
-        .find(|path| path.exists())
-    else {
-        skip(test, "there is no busybox to put into an image");
-        return None;
+    let busybox = match busybox() {
+        Ok(layer) => layer,
+        Err(why) => {
+            skip(test, why);
+            return None;
+        }
     };
-    let linked = Command::new("ldd").arg(busybox).output();
-    if linked.is_ok_and(|output| output.status.success()) {
-        skip(
-            test,
-            "busybox is not linked statically (package busybox-static)",
-        );
-        return None;
-    }
     if let Some(why) = cannot_mount() {
         skip(test, &why);
         return None;
     }
     let world = World::new();
     let image = ImageBuilder::new()
-        .layer(layer(busybox), Compression::None)
+        .layer(busybox, Compression::None)
         .config(config);
     world.with_image("box", &image);
     Some(world)
+}
+
+/// A layer with busybox, users and directories. An error says why there is none.
+pub fn busybox() -> Result<Layer, &'static str> {
+    let paths = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new);
+    let busybox = paths.into_iter().find(|path| path.exists());
+    let busybox = busybox.ok_or("there is no busybox to put into an image")?;
+    let linked = Command::new("ldd").arg(busybox).output();
+    if linked.is_ok_and(|output| output.status.success()) {
+        return Err("busybox is not linked statically (package busybox-static)");
+    }
+    Ok(layer(busybox))
 }
 
 fn layer(busybox: &Path) -> Layer {

@@ -7,6 +7,7 @@
 //! - [`attributes`]: what chattr(1) and xfs_io(8) show of a file.
 //! - [`handle`]: file handles, and the UUIDs of file systems.
 //! - [`handover`]: ending a process whose work goes on in another one.
+//! - [`inherited`]: descriptors that this process was started with.
 //! - [`keyring`]: session keyrings.
 //! - [`mapping`]: shared mappings of files.
 //! - [`memory`]: how memory is allocated.
@@ -23,6 +24,7 @@
 pub mod attributes;
 pub mod handle;
 pub mod handover;
+pub mod inherited;
 pub mod keyring;
 pub mod mapping;
 pub mod memory;

@@ -2,14 +2,17 @@
 
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use crate::Result;
+pub use crate::inherited::{close_inherited, take_inherited};
 
 /// Which side of a [`fork`] one is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,48 +21,6 @@ pub enum Fork {
     Parent(Pid),
     /// The new process.
     Child,
-}
-
-/// Closes the descriptors this process was started with, but for standard input, output and error and
-/// the one to `keep`.
-///
-/// They are told by not being marked close-on-exec: one that is cannot have come through execve(2),
-/// and whatever this program opens itself is marked so.
-///
-/// # Errors
-/// Those of reading `/proc/self/fd`.
-pub fn close_inherited(keep: Option<RawFd>) -> Result<()> {
-    let entries = std::fs::read_dir("/proc/self/fd").map_err(|_| Errno::NOENT)?;
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let numbers: Vec<RawFd> = numbers.collect();
-    for fd in numbers {
-        // SAFETY: asks for the flags of a number, whatever it stands for.
-        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-        if fd > 2 && Some(fd) != keep && flags != -1 && flags & libc::FD_CLOEXEC == 0 {
-            // SAFETY: nothing in this program owns a descriptor without that mark.
-            unsafe { libc::close(fd) };
-        }
-    }
-    Ok(())
-}
-
-/// Takes a descriptor that this process was started with, and marks it close-on-exec.
-///
-/// # Errors
-/// `BADF` if there is none of this number, or if something in this program has it already: what came
-/// through execve(2) is not marked close-on-exec, and whatever this program opens is.
-pub fn take_inherited(number: RawFd) -> Result<OwnedFd> {
-    // SAFETY: asks for the flags of a number, whatever it stands for.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if number < 3 || flags == -1 || flags & libc::FD_CLOEXEC != 0 {
-        return Err(Errno::BADF);
-    }
-    // SAFETY: the descriptor is open, and nothing owns one without that mark. With the mark, this
-    // function does not give it out again.
-    unsafe {
-        libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC);
-        Ok(OwnedFd::from_raw_fd(number))
-    }
 }
 
 /// Makes a copy of this process (fork(2)).
@@ -77,15 +38,6 @@ pub fn fork() -> Result<Fork> {
     }
 }
 
-/// Whose child a process is that [`fork_into`] makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildOf {
-    /// The process that calls.
-    Caller,
-    /// The parent of the process that calls, which waits for it.
-    Parent,
-}
-
 /// Makes a copy of this process in new namespaces (clone3(2) without a stack of its own). Unlike
 /// unshare(2) with a pid namespace, this leaves the caller free to start threads and other children.
 ///
@@ -94,7 +46,7 @@ pub enum ChildOf {
 ///
 /// # Errors
 /// As [`fork`] and [`unshare`].
-pub fn fork_into(namespaces: UnshareFlags, child_of: ChildOf) -> Result<Fork> {
+pub fn fork_into(namespaces: UnshareFlags) -> Result<Fork> {
     require_one_thread()?;
     if !namespaces_only(namespaces) {
         return Err(Errno::INVAL);
@@ -102,11 +54,7 @@ pub fn fork_into(namespaces: UnshareFlags, child_of: ChildOf) -> Result<Fork> {
     // SAFETY: any bytes are a valid clone_args, and zeros ask for nothing.
     let mut arguments: libc::clone_args = unsafe { MaybeUninit::zeroed().assume_init() };
     arguments.flags = u64::from(namespaces.bits());
-    match child_of {
-        ChildOf::Caller => arguments.exit_signal = libc::SIGCHLD as u64,
-        // The kernel takes the caller's own, and refuses to be given one.
-        ChildOf::Parent => arguments.flags |= libc::CLONE_PARENT as u64,
-    }
+    arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of this memory, as with fork(2), and this process has
     // one thread. The structure is passed with its size.
     let result = unsafe {
@@ -246,6 +194,21 @@ impl SignalQueue {
         }
     }
 
+    /// A descriptor that is readable while one of the signals waits to be taken (signalfd(2)).
+    ///
+    /// # Errors
+    /// Those of signalfd(2): `MFILE` or `NFILE` if there are too many open files.
+    pub fn descriptor(&self) -> Result<OwnedFd> {
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the set is initialised, and -1 asks for a new descriptor.
+        let fd = unsafe { libc::signalfd(-1, &self.set, flags) };
+        match fd {
+            -1 => Err(last_error()),
+            // SAFETY: the descriptor is new, and nothing else owns it.
+            fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        }
+    }
+
     /// Lets the signals through again in the calling thread, as a program that is executed expects.
     ///
     /// # Errors
@@ -307,6 +270,18 @@ pub fn unblock_signals() {
         // SAFETY: the set is initialised; the old mask is not asked for. Setting a mask does not fail.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) };
     }
+}
+
+/// Has a program start with no signal blocked, whatever this process holds back: what it executes inherits
+/// its mask (signal(7)), and `Command` leaves that as it is.
+pub fn without_blocked_signals(command: &mut Command) -> &mut Command {
+    let unblock = || {
+        unblock_signals();
+        Ok(())
+    };
+    // SAFETY: what runs between fork(2) and execve(2) sets a mask (async-signal-safe, signal-safety(7)),
+    // allocates nothing and takes no lock.
+    unsafe { command.pre_exec(unblock) }
 }
 
 /// Lets every signal do what it does by default (signal(7)), for a program that is to be executed. One

@@ -7,36 +7,39 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Doing, Outcome};
 use crate::oci::options::{ContainerOptions, Network};
 use crate::oci::words::{AddedHost, Dns};
+use crate::runtime::root::Root;
 
-/// Writes the files into a directory; each with its place in the container.
+/// Writes the files into a directory; each with its place in the container. One whose place is a link of the
+/// image to the root or into a system directory is left out, with a warning.
 pub(crate) fn write(
     dir: &Path,
+    root: &Root,
     options: &ContainerOptions,
     hostname: &str,
 ) -> Outcome<Vec<(PathBuf, &'static str)>> {
-    let machine = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    // Those of the machine are about a network that the container does not have.
     let has_network = options.network == Network::Host;
-    let mut files = vec![("/etc/hostname", "hostname", format!("{hostname}\n"))];
-    let base = if has_network {
-        machine("/etc/hosts")
-    } else {
-        String::new()
+    let machine = |path: &str| {
+        let text = has_network.then(|| std::fs::read_to_string(path));
+        text.and_then(Result::ok).unwrap_or_default()
     };
+    let mut files = vec![("/etc/hostname", "hostname", format!("{hostname}\n"))];
+    let base = machine("/etc/hosts");
     files.push((
         "/etc/hosts",
         "hosts",
         hosts(&base, &options.add_host, hostname),
     ));
-    let base = if has_network {
-        machine("/etc/resolv.conf")
-    } else {
-        String::new()
-    };
+    let base = machine("/etc/resolv.conf");
     if let Some(text) = resolv_conf(&base, &options.dns) {
         files.push(("/etc/resolv.conf", "resolv.conf", text));
     }
     let mut written = Vec::new();
     for (place, name, text) in files {
+        if let Err(error) = root.check_place(Path::new(place)) {
+            log::warn!("the container gets no {place} from plyfs: {error}");
+            continue;
+        }
         let path = dir.join(name);
         let doing = format!("write {}", path.display());
         std::fs::write(&path, text).doing(&doing)?;

@@ -1,15 +1,14 @@
 //! Waiting for a container: signals and the terminal go to it, and its exit status comes back.
 
-use std::os::fd::AsFd;
-
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use plyfs_sys::process::SignalQueue;
 
-use super::Relay;
 use crate::failure::{Doing, Failure, Outcome};
 use crate::live::PASSED_ON;
 use crate::runtime::launch::Started;
+use crate::runtime::streams::{self, Input};
+use crate::runtime::terminal::Relay;
 use crate::runtime::{NOT_STARTED, exit_status};
 
 /// The exit status of what SIGKILL ended.
@@ -26,30 +25,12 @@ fn is_foreground() -> bool {
 }
 
 /// Keeps what the caller has open from a container: descriptors, directories, and a terminal that is not for
-/// this process. `tty` is whether a terminal was asked for.
-pub(crate) fn shut_off_caller(tty: Option<bool>) -> Outcome {
+/// this process. `tty` is whether a terminal was asked for. What is returned is to be kept until the container
+/// has ended.
+pub(crate) fn shut_off_caller(tty: Option<bool>) -> Outcome<Option<Input>> {
     plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
-    refuse_directories()?;
-    leave_terminal_of_others(tty)
-}
-
-/// Refuses a directory as standard input, output or error: the container would come to the machine's tree from
-/// there (openat(2)).
-fn refuse_directories() -> Outcome {
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for (name, fd) in [
-        ("input", stdin.as_fd()),
-        ("output", stdout.as_fd()),
-        ("error", stderr.as_fd()),
-    ] {
-        let stat = rustix::fs::fstat(fd);
-        if stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()) {
-            return Err(Failure::new(format_args!(
-                "standard {name} is a directory, by which a container could leave; redirect it"
-            )));
-        }
-    }
-    Ok(())
+    leave_terminal_of_others(tty)?;
+    streams::protect()
 }
 
 /// Takes a terminal that is another job's from standard input: in a session of its own, a container would
@@ -73,10 +54,66 @@ pub(crate) fn end_as(program: Outcome<u8>) -> Outcome {
     }
 }
 
+/// What is waited for.
+trait Attended {
+    /// Its exit status, if it has ended.
+    fn ended(&mut self) -> Outcome<Option<u8>>;
+    /// Passes a signal on.
+    fn signal(&self, signal: Signal) -> rustix::io::Result<()>;
+    /// The process of the container that the signals are for in the end, if it is known.
+    fn process(&self) -> Option<Pid>;
+    /// Kills that process.
+    fn kill(&self) -> rustix::io::Result<()>;
+}
+
+impl Attended for Started {
+    fn ended(&mut self) -> Outcome<Option<u8>> {
+        Started::ended(self)
+    }
+
+    fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        Started::signal(self, signal)
+    }
+
+    fn process(&self) -> Option<Pid> {
+        Some(self.pid)
+    }
+
+    fn kill(&self) -> rustix::io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+}
+
+/// Another runtime, which passes signals on by itself to the first process of its container.
+struct External {
+    /// A child of this process, which ends with the runtime.
+    child: Pid,
+    runtime: Pid,
+    first: Option<Pid>,
+}
+
+impl Attended for External {
+    fn ended(&mut self) -> Outcome<Option<u8>> {
+        let ended = waitpid(Some(self.child), WaitOptions::NOHANG).doing("wait for the runtime")?;
+        Ok(ended.map(|(_, status)| exit_status(status)))
+    }
+
+    fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        kill_process(self.runtime, signal)
+    }
+
+    fn process(&self) -> Option<Pid> {
+        self.first
+    }
+
+    fn kill(&self) -> rustix::io::Result<()> {
+        self.first
+            .map_or(Ok(()), |first| kill_process(first, Signal::KILL))
+    }
+}
+
 /// Waits for a container, with its terminal connected to the caller's, if it has one.
-pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
-    // Before there are threads, which would get them.
-    let queue = block()?;
+pub(crate) fn with_terminal(mut started: Started, signals: &SignalQueue) -> Outcome<u8> {
     let first = started.pid;
     // The kernel does not end the first process of a container by a key, as it does others.
     let on_key = move |group: Pid, signal: Signal| {
@@ -91,7 +128,7 @@ pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
     let relay = relay
         .map(|master| Relay::start(master, on_key))
         .transpose()?;
-    let status = wait(first, first, &queue, relay.as_ref(), Some(first));
+    let status = wait(&mut started, signals, relay.as_ref());
     // What it printed last comes before the prompt of the caller's shell.
     if let (Some(relay), Ok(_)) = (relay, &status) {
         relay.finish();
@@ -99,45 +136,43 @@ pub(crate) fn with_terminal(mut started: Started) -> Outcome<u8> {
     status
 }
 
-/// Waits for a child that ends with another runtime, which passes signals on by itself to the first process
-/// of a container.
-pub(crate) fn attend(child: Pid, runtime: Pid, first: Option<Pid>) -> Outcome<u8> {
-    wait(child, runtime, &block()?, None, first)
+/// Waits for a child that ends with another runtime, `runtime`. `first` is the first process of the container.
+pub(crate) fn attend(
+    child: Pid,
+    runtime: Pid,
+    first: Option<Pid>,
+    signals: &SignalQueue,
+) -> Outcome<u8> {
+    let mut external = External {
+        child,
+        runtime,
+        first,
+    };
+    wait(&mut external, signals, None)
 }
 
 /// Holds signals back until this process waits for the container, since one may come as soon as its program
-/// runs.
-pub(crate) fn hold_signals() -> Outcome {
-    block().map(drop)
-}
-
-fn block() -> Outcome<SignalQueue> {
+/// runs. It must have no other threads yet, which would get them.
+pub(crate) fn hold_signals() -> Outcome<SignalQueue> {
     let mut signals = PASSED_ON.to_vec();
     signals.push(Signal::CHILD);
     SignalQueue::block(&signals).doing("wait for signals")
 }
 
-/// Waits for a child, and passes signals on to `receiver`. One that would end a process, and for which the first
-/// process of the container has no handler, is not delivered there by the kernel (pid_namespaces(7)): that
-/// process is killed, and the exit status is that of the signal.
-fn wait(
-    child: Pid,
-    receiver: Pid,
-    queue: &SignalQueue,
-    relay: Option<&Relay>,
-    first: Option<Pid>,
-) -> Outcome<u8> {
+/// Waits for the end, and passes signals on. One that would end a process, and for which the first process of
+/// the container has no handler, is not delivered there by the kernel (pid_namespaces(7)): that process is
+/// killed, and the exit status is that of the signal.
+fn wait(attended: &mut impl Attended, signals: &SignalQueue, relay: Option<&Relay>) -> Outcome<u8> {
     let mut ended_by = None;
     loop {
         // Before waiting: it may have ended before its signal was blocked.
-        let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
-        if let Some((_, status)) = ended {
-            return Ok(match (exit_status(status), ended_by) {
+        if let Some(status) = attended.ended()? {
+            return Ok(match (status, ended_by) {
                 (KILLED, Some(signal)) => 128 + signal,
                 (status, _) => status,
             });
         }
-        let received = queue.wait().doing("wait for signals")?.signal;
+        let received = signals.wait().doing("wait for signals")?.signal;
         match (received, relay) {
             (Signal::CHILD, _) => continue,
             (Signal::WINCH, Some(relay)) => {
@@ -146,14 +181,14 @@ fn wait(
             }
             _ => {}
         }
-        let unhandled =
-            first.filter(|first| ends_by_default(received) && does_nothing_about(*first, received));
-        let sent = match unhandled {
-            Some(first) => {
-                ended_by = u8::try_from(received.as_raw()).ok();
-                kill_process(first, Signal::KILL)
-            }
-            None => kill_process(receiver, received),
+        let process = attended.process();
+        let unhandled = ends_by_default(received)
+            && process.is_some_and(|process| does_nothing_about(process, received));
+        let sent = if unhandled {
+            ended_by = u8::try_from(received.as_raw()).ok();
+            attended.kill()
+        } else {
+            attended.signal(received)
         };
         match sent {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}

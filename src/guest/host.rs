@@ -58,7 +58,7 @@ pub(crate) fn examine() -> Host {
     }
 }
 
-/// What tells how busy each processor is, by its heat.
+/// Files that show how busy each processor is, by its heat.
 fn thermal_files() -> Vec<String> {
     let processors = std::fs::read_dir("/sys/devices/system/cpu")
         .into_iter()

@@ -1,22 +1,24 @@
 //! `plyfs bundle`: a directory that any OCI runtime takes (runtime specification, bundle.md).
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+mod draft;
+
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command as Program;
 
 use clap::Args;
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use plyfs_store::{Container, Image, Store};
+use plyfs_sys::process::without_blocked_signals;
 
 use crate::failure::{Doing, Failure, Outcome};
+use crate::guest::{files, host};
 use crate::mount::backend::Wish;
 use crate::oci::options::ContainerOptions;
 use crate::oci::{self, Command};
-use crate::run::{files, host};
 use crate::runtime::root::Root;
 use crate::runtime::{accounts, adapt};
 use crate::{namespace, output, stack, storage};
+use draft::{Draft, this_program};
 
 /// The directory of a bundle in which the image is mounted.
 const ROOTFS: &str = "rootfs";
@@ -54,93 +56,34 @@ pub(crate) struct BundleArgs {
 
 /// Makes a bundle and prints the name of its container, if it was made.
 pub(crate) fn bundle(args: &BundleArgs, store: Option<&Path>) -> Outcome {
-    let opened = storage::open_existing(store)?;
+    let store = storage::open_existing(store)?;
     let dir = std::path::absolute(&args.dir).doing("resolve a path")?;
-    let was_there = prepare(&dir)?;
-    let made = make(args, &opened, &dir);
-    match &made {
-        Ok(Some(name)) => output::write(&format!("{name}\n"))?,
-        Ok(None) => {}
-        Err(_) => discard(&dir, was_there),
-    }
-    made.map(drop)
-}
-
-/// Makes the directory; whether it was there.
-fn prepare(dir: &Path) -> Outcome<bool> {
-    let shown = dir.display();
-    // Set-uid programs of the image work below it, and are not for other users of this machine.
-    let created = std::fs::DirBuilder::new().mode(0o700).create(dir);
-    let was_there = match created {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let mut entries = std::fs::read_dir(dir).doing(format_args!("list {shown}"))?;
-            if entries.next().is_some() {
-                return Err(Failure::new(format_args!(
-                    "{shown} is not empty; give a new directory for the bundle"
-                )));
-            }
-            refuse_open(dir)?;
-            true
-        }
-        made => {
-            made.doing(format_args!("make {shown}"))?;
-            false
-        }
-    };
-    let root = dir.join(ROOTFS);
-    std::fs::create_dir(&root).doing(format_args!("make {}", root.display()))?;
-    Ok(was_there)
-}
-
-/// Refuses a directory of the superuser that others may enter: they could run set-uid programs of the image.
-fn refuse_open(dir: &Path) -> Outcome {
-    let shown = dir.display();
-    let mode = dir
-        .metadata()
-        .doing(format_args!("examine {shown}"))?
-        .mode();
-    match namespace::is_real_root() && mode & 0o011 != 0 {
-        true => Err(Failure::new(format_args!(
-            "others may enter {shown}, and run set-uid programs of the image there; give a new directory, or \
-             chmod 0700 it"
-        ))),
-        false => Ok(()),
-    }
-}
-
-/// Leaves nothing of a bundle that could not be made.
-fn discard(dir: &Path, was_there: bool) {
-    for name in [CONFIG, "hosts", "hostname", "resolv.conf"] {
-        drop(std::fs::remove_file(dir.join(name)));
-    }
-    drop(std::fs::remove_dir(dir.join(ROOTFS)));
-    if !was_there {
-        drop(std::fs::remove_dir(dir));
-    }
-}
-
-/// The name of the container, if one was made.
-fn make(args: &BundleArgs, store: &Store, dir: &Path) -> Outcome<Option<String>> {
     let options = &args.container_options;
+    // Before signals are held back: it may be a pipe.
     let environment = host::environment(&options.env_file, &options.env)?;
-    let (container, image, made) = subject(store, &args.name)?;
-    let name = container.record.name.to_string();
-    let written = Command::new(&args.command, options, &image.config, image.name.as_str())
-        .and_then(|command| {
-            mount(args, store, &name, &dir.join(ROOTFS))?;
-            write(args, dir, &image, &command, &name, &environment)
-                .inspect_err(|_| unmount(store, &dir.join(ROOTFS)))
-        });
-    if written.is_err()
-        && made
-        && let Err(error) = store.remove_container(&container.record.name)
-    {
-        log::warn!("{error}");
+    let mut draft = Draft::begin(&store, &dir)?;
+    let (container, image, is_new) = subject(&store, &args.name)?;
+    let name = &container.record.name;
+    if is_new {
+        draft.owns(name);
     }
-    written.map(|()| made.then_some(name))
+    let command = Command::new(&args.command, options, &image.config, image.name.as_str())?;
+    draft.go_on()?;
+    let mounted = mount(args, &store, name.as_str(), &draft.root());
+    // Before its failure: a key at the terminal ends that process too.
+    draft.go_on()?;
+    mounted?;
+    write(args, &dir, &image, &command, name.as_str(), &environment)?;
+    draft.go_on()?;
+    // The caller does not know of a bundle whose name was not printed.
+    if is_new {
+        output::write(&format!("{name}\n"))?;
+    }
+    draft.keep();
+    Ok(())
 }
 
-/// A container that is called so, or a new one of an image that is; whether it is new.
+/// The container of a name, or a new one of the image of that name; returns whether it is new.
 fn subject(store: &Store, name: &str) -> Outcome<(Container, Image, bool)> {
     if let Ok(known) = name.parse()
         && let Ok(container) = store.container(&known)
@@ -161,26 +104,16 @@ fn mount(args: &BundleArgs, store: &Store, container: &str, root: &Path) -> Outc
     if let Some(backend) = args.backend {
         program.args(["--backend", &backend.to_string()]);
     }
-    let output = program.arg(root).output().doing("mount the container")?;
+    program.arg(root);
+    // It goes on serving, and has to end on a signal.
+    let output = without_blocked_signals(&mut program).output();
+    let output = output.doing("mount the container")?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().last().unwrap_or("it did not say why");
     Err(Failure::new(line.strip_prefix("plyfs: ").unwrap_or(line)))
-}
-
-fn unmount(store: &Store, root: &Path) {
-    let unmounted = this_program(store).arg("umount").arg(root).status();
-    if let Err(error) = unmounted {
-        log::warn!("{} stays mounted: {error}", root.display());
-    }
-}
-
-fn this_program(store: &Store) -> Program {
-    let mut program = Program::new("/proc/self/exe");
-    program.args([OsStr::new("--store"), store.path().as_os_str()]);
-    program
 }
 
 fn write(
@@ -195,7 +128,7 @@ fn write(
     let root = Root::open(&dir.join(ROOTFS))?;
     let identity = accounts::identity(&root, &command.user)?;
     let hostname = options.hostname.as_deref().unwrap_or(container);
-    let files = files::write(dir, options, hostname)?;
+    let files = files::write(dir, &root, options, hostname)?;
     let mut host = host::examine();
     if !namespace::can_mount() {
         // An ordinary user's runtime has to make a user namespace.
@@ -224,6 +157,7 @@ fn write(
         host: &host,
     })?;
     adapt::for_libseccomp(&mut spec);
+    adapt::require_places(&root, &spec)?;
     let path = dir.join(CONFIG);
     spec.save(&path)
         .doing(format_args!("write {}", path.display()))

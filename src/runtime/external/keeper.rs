@@ -1,0 +1,164 @@
+//! The process between plyfs and another runtime.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+
+use plyfs_sys::process::{Fork, fork};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Gid, Pid, PidfdFlags, Signal, Uid, WaitOptions, waitpid};
+
+use super::bundle::Bundle;
+use crate::failure::{Doing, Failure, Outcome};
+use crate::runtime::report::{self, Listener, Report};
+use crate::runtime::{NOT_STARTED, exit_status};
+
+/// A process between this one and the runtime, which ends with the runtime's exit status. If this process is
+/// killed it ends the runtime and the container: a runtime that is killed leaves the container behind, and
+/// may not have written down yet that there is one.
+pub(super) struct Keeper {
+    pub(super) pid: Pid,
+    /// Its child.
+    pub(super) runtime: Pid,
+    /// Closed when this process ends.
+    _bond: OwnedFd,
+}
+
+impl Keeper {
+    /// Starts the keeper, and waits until that has executed the runtime.
+    pub(super) fn start(bundle: &Bundle) -> Outcome<Self> {
+        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing("make a pipe");
+        let (bond, end_of_bond) = pipe()?;
+        let (listener, report) = report::pair()?;
+        match fork().doing("start a process")? {
+            Fork::Parent(pid) => {
+                drop((report, bond));
+                match runtime_of(listener) {
+                    Ok(runtime) => Ok(Self {
+                        pid,
+                        runtime,
+                        _bond: end_of_bond,
+                    }),
+                    Err(failure) => {
+                        // It ends what it may have started.
+                        drop(end_of_bond);
+                        waitpid(Some(pid), WaitOptions::empty()).doing("wait for a process")?;
+                        Err(failure)
+                    }
+                }
+            }
+            Fork::Child => {
+                drop((listener, end_of_bond));
+                let status = keep(bundle, &bond, Report::new(report));
+                std::process::exit(status.into());
+            }
+        }
+    }
+}
+
+fn runtime_of(listener: Listener) -> Outcome<Pid> {
+    let (pid, _) = listener
+        .listen()?
+        .process
+        .ok_or_else(|| Failure::new("cannot start the runtime"))?;
+    Ok(pid)
+}
+
+/// Starts the runtime, reports its process, and waits for it; the exit status of the runtime.
+fn keep(bundle: &Bundle, bond: &OwnedFd, report: Report) -> u8 {
+    let (runtime, pidfd) = match start_runtime(bundle, &report) {
+        Ok(runtime) => runtime,
+        Err(failure) => {
+            report.failure(&failure);
+            return NOT_STARTED;
+        }
+    };
+    // The caller waits until no process has it any more.
+    drop(report);
+    wait(bundle, runtime, &pidfd, bond).unwrap_or_else(|failure| {
+        log::error!("{failure}");
+        NOT_STARTED
+    })
+}
+
+fn start_runtime(bundle: &Bundle, report: &Report) -> Outcome<(Pid, OwnedFd)> {
+    const DOING: &str = "start the runtime";
+    // A process between here and the container that loses its parent becomes a child of this process.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing(DOING)?;
+    let parent = rustix::process::getpid();
+    match fork().doing(DOING)? {
+        Fork::Parent(pid) => {
+            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).doing(DOING)?;
+            report.process(pid, &pidfd)?;
+            Ok((pid, pidfd))
+        }
+        Fork::Child => {
+            if let Err(failure) = execute(bundle, parent) {
+                report.failure(&failure);
+            }
+            std::process::exit(NOT_STARTED.into());
+        }
+    }
+}
+
+/// Waits for the runtime, or ends it and the container when the bond ends.
+fn wait(bundle: &Bundle, runtime: Pid, ended: &OwnedFd, bond: &OwnedFd) -> Outcome<u8> {
+    const DOING: &str = "wait for the runtime";
+    // What a terminal sends to the caller's process group is not for this process.
+    rustix::process::setsid().doing(DOING)?;
+    let mut either = [
+        PollFd::new(ended, PollFlags::IN),
+        PollFd::new(bond, PollFlags::IN),
+    ];
+    rustix::io::retry_on_intr(|| poll(&mut either, None)).doing(DOING)?;
+    let [ended, _] = &either;
+    if ended.revents().is_empty() {
+        rustix::process::kill_process(runtime, Signal::KILL).doing("end the runtime")?;
+        end_children(DOING)?;
+        bundle.delete();
+        return Ok(NOT_STARTED);
+    }
+    let status = waitpid(Some(runtime), WaitOptions::empty()).doing(DOING)?;
+    Ok(status.map_or(NOT_STARTED, |(_, status)| exit_status(status)))
+}
+
+/// Kills all children, with those that become children by that.
+fn end_children(doing: &str) -> Outcome {
+    loop {
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        for child in children.doing(doing)?.split_whitespace() {
+            if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
+                // One that has ended is still to be waited for.
+                if let Err(errno) = rustix::process::kill_process(child, Signal::KILL) {
+                    log::debug!("cannot end a process of the runtime: {errno}");
+                }
+            }
+        }
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(errno).doing(doing),
+        }
+    }
+}
+
+/// Becomes the runtime, which ends with the process that attends to it.
+fn execute(bundle: &Bundle, parent: Pid) -> Outcome {
+    if !rustix::process::geteuid().is_root() {
+        const DOING: &str = "become root of the namespace to start another runtime";
+        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).doing(DOING)?;
+        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).doing(DOING)?;
+    }
+    // A change of ids would undo it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .doing("bind the runtime to its parent")?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(Failure::new("the process that started the runtime is gone"));
+    }
+    let mut command = bundle.command();
+    command.arg("--log").arg(bundle.log());
+    command.args(["--log-format=json", "run"]).arg("--bundle");
+    Err(command.arg(&bundle.dir).arg(&bundle.id).exec()).doing("execute the runtime")
+}
