@@ -9,6 +9,8 @@
 #   BIN=FILE    a program that is built already
 #   LINKS=      the names in bin it gets besides its own; empty leaves fuse-overlayfs alone
 #   MOUNTDIR=   where mount(8) looks for helpers: /sbin, whatever PREFIX is
+#   APPARMORDIR= where AppArmor has its profiles; empty installs none. The default is /etc/apparmor.d where AppArmor
+#               4.0 is, which is the first that restricts user namespaces
 #   GENERATE=   a plyfs that runs on this machine, if BIN is for another
 
 PREFIX ?= /usr/local
@@ -26,6 +28,8 @@ DOCDIR ?= $(PREFIX)/share/doc/plyfs
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+
+APPARMORDIR ?= $(if $(wildcard /etc/apparmor.d/abi/4.0),/etc/apparmor.d)
 
 INSTALL ?= install
 DOCS = README.md SECURITY.md SEMANTICS.md CHANGELOG.md $(wildcard docs/*.md)
@@ -58,6 +62,10 @@ install: $(BIN)
 	$(INSTALL) -m 0644 docs/man/mount.plyfs.8 $(DESTDIR)$(MANDIR)/man8
 	echo '.so man8/mount.plyfs.8' >$(DESTDIR)$(MANDIR)/man8/mount.fuse.plyfs.8
 	$(INSTALL) -m 0644 $(DOCS) $(DESTDIR)$(DOCDIR)
+	if [ -n "$(APPARMORDIR)" ]; then \
+		$(INSTALL) -d $(DESTDIR)$(APPARMORDIR) && \
+		sed 's|@BINDIR@|$(BINDIR)|' docs/apparmor/plyfs >$(DESTDIR)$(APPARMORDIR)/plyfs && \
+		chmod 0644 $(DESTDIR)$(APPARMORDIR)/plyfs; fi
 
 # A link of ours leads to plyfs; the same name of another package does not.
 uninstall:
@@ -68,4 +76,5 @@ uninstall:
 	rm -f $(DESTDIR)$(MANDIR)/man1/plyfs.1 $(DESTDIR)$(MANDIR)/man1/plyfs-*.1
 	rm -f $(DESTDIR)$(MANDIR)/man8/mount.plyfs.8 $(DESTDIR)$(MANDIR)/man8/mount.fuse.plyfs.8
 	rm -f $(DESTDIR)$(BASHDIR)/plyfs $(DESTDIR)$(ZSHDIR)/_plyfs $(DESTDIR)$(FISHDIR)/plyfs.fish
+	if [ -n "$(APPARMORDIR)" ]; then rm -f $(DESTDIR)$(APPARMORDIR)/plyfs; fi
 	rm -rf $(DESTDIR)$(DOCDIR)

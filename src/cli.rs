@@ -75,7 +75,8 @@ pub(crate) enum Command {
 /// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE, or alone,
+    /// is standard input
     pub(crate) source: String,
     /// The name of the image in the store, if not the one it brings along
     #[arg(long, value_name = "NAME[:TAG]")]
@@ -179,7 +180,8 @@ pub(crate) enum CompressionArg {
 pub(crate) struct SaveArgs {
     /// The image
     pub(crate) image: String,
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE is standard
+    /// output
     pub(crate) target: String,
 }
 
@@ -319,15 +321,39 @@ fn subcommand() -> Option<String> {
     matches.subcommand_name().map(str::to_owned)
 }
 
+/// What does what a word of other tools says, if the parser complains of that word as a command.
+fn meant_by(said: &str) -> Option<&'static str> {
+    let (_, word) = said.split_once("unrecognized subcommand '")?;
+    let (word, _) = word.split_once('\'')?;
+    Some(match word {
+        "delete" | "del" | "remove" => "\"plyfs rm\" removes containers, and \"plyfs rmi\" images",
+        "list" | "ls" => "\"plyfs images\" lists images, and \"plyfs ps\" containers",
+        "load" | "pull" | "add" => "\"plyfs import\" brings an image in",
+        "push" => "\"plyfs save\" writes an image for other tools",
+        "prune" | "clean" | "gc" => {
+            "\"plyfs rm\" and \"plyfs rmi\" remove what they are given, with all that nothing else needs"
+        }
+        "start" | "create" => "\"plyfs run\" starts a container",
+        "info" | "check" => "\"plyfs doctor\" says what this machine can do",
+        "show" => "\"plyfs inspect\" says what is known of an image or a container",
+        _ => return None,
+    })
+}
+
 /// What is wrong with the arguments, from the paragraphs that the parser has for it, on one line.
 fn not_understood(said: &str, subcommand: Option<&str>) -> Failure {
     let (what, rest) = said.split_once("\n\n").unwrap_or((said, ""));
     let what = what.trim_start_matches("error: ");
     let what: Vec<&str> = what.split_whitespace().collect();
     let mut line = what.join(" ");
-    for tip in rest.lines().filter_map(|line| line.split_once("tip: ")) {
-        line.push_str("; ");
-        line.push_str(tip.1.trim());
+    // The parser goes by letters, and finds "generate" for "delete".
+    if let Some(meant) = meant_by(said) {
+        line = format!("{line}; {meant}");
+    } else {
+        for tip in rest.lines().filter_map(|line| line.split_once("tip: ")) {
+            line.push_str("; ");
+            line.push_str(tip.1.trim());
+        }
     }
     let command = subcommand.map_or(String::new(), |name| format!(" {name}"));
     Failure::new(format_args!("{line}; see plyfs{command} --help")).with_status(match subcommand {
@@ -384,6 +410,11 @@ mod tests {
             said(&["plyfs", "images", "--jsn"]),
             "unexpected argument '--jsn' found; a similar argument exists: '--json'; see plyfs \
              images --help"
+        );
+        assert_eq!(
+            said(&["plyfs", "delete"]),
+            "unrecognized subcommand 'delete'; \"plyfs rm\" removes containers, and \"plyfs rmi\" \
+             images; see plyfs delete --help"
         );
         assert_eq!(
             said(&["plyfs", "import"]),

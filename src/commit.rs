@@ -21,6 +21,7 @@ use plyfs_store::{
 use crate::changes::{self, Change, Comparison, Names, cannot};
 use crate::cli::{CommitArgs, CompressionArg};
 use crate::failure::{Failure, Outcome};
+use crate::progress::Line;
 use crate::{output, stack, storage};
 
 /// Attributes that say something about this machine, and nothing to another.
@@ -60,8 +61,11 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
         CompressionArg::Zstd => Compression::Zstd,
         CompressionArg::None => Compression::None,
     };
-    let layer = layer(&store, &container, compression)?;
+    let line = Line::new("committing");
+    let layer = layer(&store, &container, compression, &line)?;
+    line.step("making the image");
     let committed = store.commit(&container.record, layer, &request, &Silent)?;
+    drop(line);
     output::write(&format!("{}\n", committed.name))
 }
 
@@ -87,12 +91,18 @@ fn now() -> Outcome<Timestamp> {
 }
 
 /// Writes the layer of a container.
-fn layer(store: &Store, container: &Container, compression: Compression) -> Outcome<LayerWriter> {
+fn layer(
+    store: &Store,
+    container: &Container,
+    compression: Compression,
+    line: &Line,
+) -> Outcome<LayerWriter> {
     let (merged, mut changes) = Comparison::open(container, true)?.changes()?;
     changes::add_links(&merged, &mut changes)?;
     let mut layer = Layer {
         writer: store.layer_writer(compression)?,
         merged: &merged,
+        line,
         links: HashMap::new(),
     };
     layer.present(&Names::new(), merged.root(), false)?;
@@ -104,6 +114,7 @@ fn layer(store: &Store, container: &Container, compression: Compression) -> Outc
 struct Layer<'o> {
     writer: LayerWriter,
     merged: &'o Overlay,
+    line: &'o Line,
     /// By inode number, the first path of each file with several names.
     links: HashMap<u64, Vec<u8>>,
 }
@@ -165,6 +176,7 @@ impl Layer<'_> {
         };
         let mut data = Data {
             merged: self.merged,
+            line: self.line,
             id,
             offset: 0,
             fault: None,
@@ -233,6 +245,7 @@ impl Layer<'_> {
 /// The data of a file, as the container shows it.
 struct Data<'o> {
     merged: &'o Overlay,
+    line: &'o Line,
     id: u64,
     offset: u64,
     /// Why it cannot be read, to be told from why the layer cannot be written.
@@ -244,6 +257,7 @@ impl Read for Data<'_> {
         match self.merged.read(self.id, self.offset, buffer) {
             Ok(count) => {
                 self.offset += count as u64;
+                self.line.add(count as u64);
                 Ok(count)
             }
             Err(errno) => {

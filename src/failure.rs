@@ -51,18 +51,7 @@ impl fmt::Display for Failure {
 
 impl From<plyfs_fs::MountError> for Failure {
     fn from(error: plyfs_fs::MountError) -> Self {
-        use plyfs_fs::MountError;
-        let said = reason(&error);
-        match error {
-            // The kind of file system says it, and not the call.
-            MountError::Work { action, .. } if action.contains("RENAME_WHITEOUT") => {
-                Self::new(format_args!(
-                    "{said}; its file system cannot take the changes of an overlay, as ext4, xfs, \
-                     btrfs and tmpfs can"
-                ))
-            }
-            _ => Self::new(said),
-        }
+        Self::new(reason(&error))
     }
 }
 

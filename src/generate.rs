@@ -2,6 +2,8 @@
 //!
 //! It is for the Makefile and for packagers, and not shown in the help.
 
+mod names;
+
 use std::fs::File;
 use std::path::Path;
 
@@ -54,7 +56,9 @@ fn man(command: clap::Command) -> Man {
 
 fn completions(dir: &Path) -> std::io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), NAME, dir)?;
+        let path = clap_complete::generate_to(shell, &mut Cli::command(), NAME, dir)?;
+        let script = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, names::add(shell, &script))?;
     }
     Ok(())
 }

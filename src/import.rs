@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plyfs_store::{
-    BlobError, Event, ImportRequest, Ownership, PlannedLayer, Progress, Source, SourceError,
+    BlobError, Event, Form, ImportRequest, Ownership, PlannedLayer, Progress, Source, SourceError,
 };
 use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
@@ -22,20 +22,37 @@ const INTERRUPTED: u8 = 130;
 
 /// Imports an image and prints its name.
 pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
-    let source = Source::parse(&args.source).map_err(|error| no_source(&args.source, &error))?;
+    let spooled = Spooled::of(&args.source)?;
+    let mut sources = match &spooled {
+        Some(spooled) => spooled.sources(),
+        None => {
+            let source = Source::parse(&args.source);
+            vec![source.map_err(|error| no_source(&args.source, &error))?]
+        }
+    };
+    let source = sources.remove(0);
     let name = args.name.as_deref().map(str::parse).transpose();
     let platform = args.platform.as_deref().map(str::parse).transpose();
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
     let ownership = choose_ownership(args.ownership)?;
-    let request = ImportRequest {
+    let mut request = ImportRequest {
         name: name.map_err(Failure::new)?,
         platform: platform.map_err(Failure::new)?,
         ..ImportRequest::new(source, ownership)
     };
     let watch = Watch::start()?;
-    let imported =
-        plyfs_store::Store::open(location).and_then(|store| store.import(&request, &watch));
+    let imported = plyfs_store::Store::open(location).and_then(|store| {
+        let mut imported = store.import(&request, &watch);
+        for source in sources {
+            // It is an archive of another form.
+            if matches!(imported, Err(plyfs_store::Error::Source(_))) {
+                request.source = source;
+                imported = store.import(&request, &watch);
+            }
+        }
+        imported
+    });
     watch.finish();
     match imported {
         Ok(imported) => output::write(&format!("{}\n", imported.name)),
@@ -43,7 +60,56 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
             "interrupted; the next import goes on from here",
         )
         .with_status(INTERRUPTED)),
-        Err(error) => Err(not_imported(error, &request.source)),
+        Err(error) if spooled.is_some() => Err(not_imported(error, Path::new("-"))),
+        Err(error) => Err(not_imported(error, &request.source.path)),
+    }
+}
+
+/// An archive that came through standard input, in a temporary file: it may have to be read twice.
+struct Spooled {
+    file: tempfile::NamedTempFile,
+    /// Its form, if that was said.
+    form: Option<Form>,
+    tag: Option<String>,
+}
+
+impl Spooled {
+    /// Reads standard input if this source names it: as `-`, or as `-` in the place of a path.
+    fn of(source: &str) -> Outcome<Option<Self>> {
+        let parsed = Source::parse(source).ok();
+        let parsed = parsed.filter(|parsed| parsed.path == Path::new("-"));
+        if parsed.is_none() && source != "-" {
+            return Ok(None);
+        }
+        let (form, tag) = parsed.map_or((None, None), |parsed| (Some(parsed.form), parsed.tag));
+        if form == Some(Form::Oci) {
+            return Err(Failure::new(
+                "a directory cannot be read from standard input; give oci-archive:- or docker-archive:-",
+            ));
+        }
+        let mut stdin = std::io::stdin().lock();
+        if stdin.is_terminal() {
+            return Err(Failure::new(
+                "an archive is not read from a terminal: redirect standard input",
+            ));
+        }
+        let mut file = tempfile::NamedTempFile::new().doing("make a temporary file")?;
+        std::io::copy(&mut stdin, &mut file).doing("copy standard input to a temporary file")?;
+        Ok(Some(Self { file, form, tag }))
+    }
+
+    /// What it may be.
+    fn sources(&self) -> Vec<Source> {
+        let forms = match self.form {
+            Some(form) => vec![form],
+            None => vec![Form::OciArchive, Form::DockerArchive],
+        };
+        let source = |form| Source {
+            form,
+            path: self.file.path().to_owned(),
+            tag: self.tag.clone(),
+        };
+        forms.into_iter().map(source).collect()
     }
 }
 
@@ -59,9 +125,9 @@ fn no_source(text: &str, error: &SourceError) -> Failure {
 }
 
 /// Why an image was not imported, and what can be done about it where the message does not say so.
-fn not_imported(error: plyfs_store::Error, source: &Source) -> Failure {
+fn not_imported(error: plyfs_store::Error, path: &Path) -> Failure {
     use plyfs_store::Error;
-    let path = source.path.as_os_str().as_bytes();
+    let path = path.as_os_str().as_bytes();
     let path = plyfs_store::escaped(path);
     match error {
         Error::Blob(
@@ -137,7 +203,7 @@ impl Watch {
 
     fn plan(&self, layers: &[PlannedLayer]) {
         let style = ProgressStyle::with_template(
-            "{prefix:12} {bar:30} {bytes:>10} of {total_bytes:10} {msg}",
+            "{prefix:12} {bar:30} {decimal_bytes:>10} of {decimal_total_bytes:10} {msg}",
         );
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let bars = layers.iter().map(|layer| {

@@ -29,6 +29,7 @@ mod namespace;
 mod oci;
 mod output;
 mod personality;
+mod progress;
 mod remove;
 mod run;
 mod runtime;

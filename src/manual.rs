@@ -1,6 +1,8 @@
 //! The sections of manual pages that the command line does not have: exit status, environment, files, examples
 //! and other pages (man-pages(7)).
 
+mod store;
+
 use std::io::{self, Write};
 
 /// A term, and what it means.
@@ -61,8 +63,13 @@ const SIGNALLED: Entry = (
 );
 const USAGE: Entry = ("2", "The arguments are wrong.");
 
-/// The pages that have these sections.
-pub(crate) const PAGES: [Page; 7] = [
+/// All pages.
+fn pages() -> impl Iterator<Item = &'static Page> {
+    PAGES.iter().chain(&store::PAGES)
+}
+
+/// The pages of the commands that mount, and start and end programs.
+const PAGES: [Page; 7] = [
     Page {
         command: "run",
         exit_status: &[
@@ -329,7 +336,7 @@ pub(crate) const PAGES: [Page; 7] = [
 
 /// The page of a command, if it has these sections.
 pub(crate) fn page(command: &str) -> Option<&'static Page> {
-    PAGES.iter().find(|page| page.command == command)
+    pages().find(|page| page.command == command)
 }
 
 /// The examples of a command for its help; empty if it has none.
@@ -387,7 +394,7 @@ mod tests {
 
     #[test]
     fn sections_are_in_the_usual_order() {
-        for page in &PAGES {
+        for page in pages() {
             let mut written = Vec::new();
             page.write(&mut written).unwrap();
             let written = String::from_utf8(written).unwrap();
@@ -415,8 +422,7 @@ mod tests {
     #[test]
     fn every_example_can_be_parsed() {
         let mut parsed = 0;
-        for line in PAGES
-            .iter()
+        for line in pages()
             .flat_map(|page| page.examples)
             .flat_map(|(_, lines)| lines.lines())
             .filter(|line| line.starts_with("plyfs "))

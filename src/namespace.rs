@@ -141,9 +141,9 @@ fn enter_as(inside_uid: u32, inside_gid: u32) -> Outcome {
     let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
     plyfs_sys::process::unshare(flags).map_err(|error| {
         Failure::new(format_args!(
-            "cannot make a user namespace: {}; see user.max_user_namespaces in sysctl(8), and \
-             whether a security module restricts user namespaces",
-            reason(&error)
+            "cannot make a user namespace: {}; {}",
+            reason(&error),
+            remedy_for_refusal()
         ))
     })?;
     match mapper.map(Mapper::finish) {
@@ -165,13 +165,58 @@ pub(crate) fn has_subordinate_ids() -> bool {
 
 /// The subordinate user and group ids of this user, if there are both.
 fn subordinate_ids() -> Option<(Ranges, Ranges)> {
+    let (_, uids, gids) = subordinate_ids_of_user();
+    (!uids.is_empty() && !gids.is_empty()).then_some((uids, gids))
+}
+
+/// The name of this user, or the number, and the subordinate user and group ids.
+pub(crate) fn subordinate_ids_of_user() -> (String, Ranges, Ranges) {
     let uid = rustix::process::geteuid().as_raw();
     let user = user_name(uid);
     let read = |file| {
         let content = fs::read_to_string(file).unwrap_or_default();
-        Some(parse_ranges(&content, user.as_deref(), uid)).filter(|ranges| !ranges.is_empty())
+        parse_ranges(&content, user.as_deref(), uid)
     };
-    Some((read("/etc/subuid")?, read("/etc/subgid")?))
+    let (uids, gids) = (read("/etc/subuid"), read("/etc/subgid"));
+    (user.unwrap_or_else(|| uid.to_string()), uids, gids)
+}
+
+/// How a machine that refuses user namespaces is made to allow them: by what refuses them, if that can be seen.
+pub(crate) fn remedy_for_refusal() -> String {
+    remedy_by(|file| fs::read_to_string(file).ok())
+}
+
+fn remedy_by(read: impl Fn(&str) -> Option<String>) -> String {
+    let refuses = |file: &str, value: &str| read(file).is_some_and(|text| text.trim() == value);
+    let all = [
+        (
+            refuses("/proc/sys/user/max_user_namespaces", "0"),
+            "sysctl user.max_user_namespaces=10000, as root",
+        ),
+        (
+            refuses("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+            "sysctl kernel.unprivileged_userns_clone=1, as root",
+        ),
+        (
+            refuses(
+                "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+                "1",
+            ),
+            "load the AppArmor profile that \"make install\" installs (apparmor_parser -r \
+             /etc/apparmor.d/plyfs, as root), or sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ];
+    let seen: Vec<&str> = all
+        .iter()
+        .filter(|(seen, _)| *seen)
+        .map(|(_, remedy)| *remedy)
+        .collect();
+    match seen.is_empty() {
+        true => "see user.max_user_namespaces in sysctl(8), and whether a security module or a container's \
+                 seccomp profile restricts user namespaces"
+            .to_owned(),
+        false => seen.join("; "),
+    }
 }
 
 /// Lines of a map for newuidmap(1): the first id inside, the first outside, and how many. The caller's own
@@ -339,6 +384,25 @@ mod tests {
             segments(1000, 1000, &ranges),
             [(0, 100_000, 10), (10, 200_000, 5), (1000, 1000, 1)]
         );
+    }
+
+    #[test]
+    fn what_refuses_user_namespaces_is_named() {
+        let with = |file: &'static str, value: &'static str| {
+            remedy_by(move |asked| (asked == file).then(|| format!("{value}\n")))
+        };
+        let apparmor = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+        assert!(with(apparmor, "1").contains("apparmor_parser -r"));
+        let clone = "/proc/sys/kernel/unprivileged_userns_clone";
+        assert_eq!(
+            with(clone, "0"),
+            "sysctl kernel.unprivileged_userns_clone=1, as root"
+        );
+        let most = "/proc/sys/user/max_user_namespaces";
+        assert!(with(most, "0").starts_with("sysctl user.max_user_namespaces="));
+        for (file, value) in [(apparmor, "0"), (clone, "1"), (most, "1000")] {
+            assert!(with(file, value).contains("security module"));
+        }
     }
 
     #[test]

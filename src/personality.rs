@@ -235,7 +235,9 @@ fn mount_helper(arguments: &Arguments) -> Outcome {
         }
     }
     let names_layers = options.iter().any(|option| option.starts_with("lowerdir"));
-    if !names_layers && image.is_none() && container.is_none() {
+    // A container that is there needs no image, and lines for one may have a word for it.
+    let is_word = container.is_some() && (source == "none" || source == "plyfs");
+    if !names_layers && image.is_none() && !is_word {
         image = Some(source.clone());
     }
     let what_and_where = image.into_iter().chain([mountpoint.clone()]).collect();

@@ -45,7 +45,12 @@ fn change(root: &Path) {
     fs::remove_file(at("d/gone")).unwrap();
     fs::remove_dir_all(at("removed")).unwrap();
     fs::create_dir(at("removed")).unwrap();
-    fs::rename(at("moved"), at("d/moved")).unwrap();
+    // Without attributes it is copied.
+    succeed(
+        Command::new("mv")
+            .args(["-T"])
+            .args([at("moved"), at("d/moved")]),
+    );
     fs::hard_link(at("d/f"), at("d/linked")).unwrap();
     symlink("x", at("new link")).unwrap();
     fs::set_permissions(at("exec"), PermissionsExt::from_mode(0o700)).unwrap();
@@ -160,21 +165,266 @@ fn a_lower_layer_on_squashfs_is_changed_like_any() {
     });
 }
 
+/// Mounts something for upper layers on a directory, with another beside it for what it needs. An error says why
+/// that cannot be.
+type Lacking = fn(&Path, &Path) -> Result<(), String>;
+
+fn ramfs(at: &Path, _: &Path) -> Result<(), String> {
+    let mounted = rustix::mount::mount("ramfs", at, "ramfs", MountFlags::empty(), None);
+    mounted.map_err(|errno| format!("no ramfs can be mounted: {errno}"))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?}: {}", text(&output.stderr))),
+    }
+}
+
+fn bindfs(at: &Path, beside: &Path) -> Result<(), String> {
+    run(Command::new("bindfs").arg(beside).arg(at))
+}
+
+fn bindfs_without_attributes(at: &Path, beside: &Path) -> Result<(), String> {
+    run(Command::new("bindfs")
+        .arg("--xattr-none")
+        .arg(beside)
+        .arg(at))
+}
+
+fn fuse2fs(at: &Path, beside: &Path) -> Result<(), String> {
+    let image = beside.join("image");
+    File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    run(Command::new("mkfs.ext4").arg("-q").arg(&image))?;
+    run(Command::new("fuse2fs")
+        .args(["-o", "rw,fakeroot"])
+        .arg(image)
+        .arg(at))
+}
+
+/// It makes no whiteouts: they would be its own.
+fn overlay(at: &Path, beside: &Path) -> Result<(), String> {
+    for name in ["lower", "upper", "work"] {
+        fs::create_dir(beside.join(name)).unwrap();
+    }
+    let beside = beside.display();
+    let userxattr = if is_initial_namespace() {
+        ""
+    } else {
+        ",userxattr"
+    };
+    let options =
+        format!("lowerdir={beside}/lower,upperdir={beside}/upper,workdir={beside}/work{userxattr}");
+    let mut mount = Command::new("mount");
+    run(mount
+        .args(["-t", "overlay", "overlay", "-o", &options])
+        .arg(at))
+}
+
+/// The session on such an upper layer shows what it shows on any, also after another mount.
+fn serves_as_any(name: &str, lacking: Lacking, drop_in: bool) {
+    inside(name, || {
+        let mut any = Stack::new(1);
+        make_lower(&any);
+        any.mount();
+        change(&any.merged(""));
+        change_more(&any.merged(""));
+        let expected = facts(&any.merged(""));
+
+        let mut stack = Stack::new(1);
+        let (at, beside) = (stack.path("small"), stack.path("beside"));
+        fs::create_dir(&at).unwrap();
+        fs::create_dir(&beside).unwrap();
+        if let Err(why) = lacking(&at, &beside) {
+            return skip(name, &why);
+        }
+        make_lower(&stack);
+        stack.upper_in(&at);
+        let mount = |stack: &mut Stack| {
+            let mut mount = plyfs([] as [&str; 0]);
+            match drop_in {
+                true => succeed(
+                    std::os::unix::process::CommandExt::arg0(&mut mount, "fuse-overlayfs")
+                        .args(["-o", &stack.options()])
+                        .arg(stack.merged("")),
+                ),
+                false => succeed(
+                    mount
+                        .args(["mount", "-o", &stack.options()])
+                        .arg(stack.merged("")),
+                ),
+            };
+            stack.mounted_by_other();
+        };
+        mount(&mut stack);
+        change(&stack.merged(""));
+        change_more(&stack.merged(""));
+        assert_alike(&expected, &facts(&stack.merged("")));
+        stack.unmount();
+        mount(&mut stack);
+        assert_alike(&expected, &facts(&stack.merged("")));
+        stack.unmount();
+        stack.drop_tmpfs();
+    });
+}
+
+/// What takes renames with flags: names of lower layers are moved, hidden and made again.
+fn change_more(root: &Path) {
+    let at = |path: &str| root.join(path);
+    // Over a file of the lower layer, over a whiteout, and of a name that was made over a whiteout.
+    fs::rename(at("hard"), at("large")).unwrap();
+    fs::rename(at("large"), at("d/gone")).unwrap();
+    fs::write(at("hard"), "hard").unwrap();
+    fs::remove_file(at("hard")).unwrap();
+    // A directory in the place of another, and one where a directory and a file were.
+    fs::remove_dir(at("removed")).unwrap();
+    fs::create_dir(at("removed")).unwrap();
+    fs::write(at("removed/new"), "new").unwrap();
+    fs::create_dir(at("empty")).unwrap();
+    fs::remove_dir_all(at("d/sub")).unwrap();
+    succeed(
+        Command::new("mv")
+            .arg("-T")
+            .args([at("empty"), at("d/sub")]),
+    );
+    fs::remove_file(at("d/sub2")).unwrap_err();
+    fs::create_dir(at("d/sub2")).unwrap();
+    fs::remove_file(at("sparse")).unwrap();
+    fs::create_dir(at("sparse")).unwrap();
+    succeed(
+        Command::new("mv")
+            .arg("-T")
+            .args([at("removed"), at("sparse")]),
+    );
+    fs::create_dir(at("removed")).unwrap();
+    fs::remove_dir(at("removed")).unwrap();
+}
+
+/// The same but for what depends on when and where: times, numbers and blocks.
+fn assert_alike(
+    one: &std::collections::BTreeMap<Vec<u8>, support::tree::Facts>,
+    other: &std::collections::BTreeMap<Vec<u8>, support::tree::Facts>,
+) {
+    let alike = |all: &std::collections::BTreeMap<Vec<u8>, support::tree::Facts>| {
+        let mut all = all.clone();
+        for facts in all.values_mut() {
+            facts.mtime = (0, 0);
+        }
+        all
+    };
+    assert_same(&alike(one), &alike(other));
+}
+
+#[test]
+fn an_upper_layer_on_ramfs_is_changed_like_any() {
+    serves_as_any("an_upper_layer_on_ramfs_is_changed_like_any", ramfs, false);
+}
+
+#[test]
+fn an_upper_layer_on_ramfs_is_changed_like_any_by_the_drop_in() {
+    let name = "an_upper_layer_on_ramfs_is_changed_like_any_by_the_drop_in";
+    serves_as_any(name, ramfs, true);
+}
+
+#[test]
+fn an_upper_layer_on_bindfs_is_changed_like_any() {
+    let name = "an_upper_layer_on_bindfs_is_changed_like_any";
+    serves_as_any(name, bindfs, false);
+}
+
+#[test]
+fn an_upper_layer_on_bindfs_is_changed_like_any_by_the_drop_in() {
+    let name = "an_upper_layer_on_bindfs_is_changed_like_any_by_the_drop_in";
+    serves_as_any(name, bindfs, true);
+}
+
+#[test]
+fn an_upper_layer_on_bindfs_without_attributes_is_changed_like_any() {
+    let name = "an_upper_layer_on_bindfs_without_attributes_is_changed_like_any";
+    serves_as_any(name, bindfs_without_attributes, false);
+}
+
+#[test]
+fn an_upper_layer_on_fuse2fs_is_changed_like_any() {
+    let name = "an_upper_layer_on_fuse2fs_is_changed_like_any";
+    serves_as_any(name, fuse2fs, false);
+}
+
+#[test]
+fn an_upper_layer_on_fuse2fs_is_changed_like_any_by_the_drop_in() {
+    let name = "an_upper_layer_on_fuse2fs_is_changed_like_any_by_the_drop_in";
+    serves_as_any(name, fuse2fs, true);
+}
+
 #[test]
 fn an_upper_layer_that_cannot_hold_whiteouts_is_refused_in_one_line() {
     let name = "an_upper_layer_that_cannot_hold_whiteouts_is_refused_in_one_line";
     inside(name, || {
-        let stack = Stack::new(2);
-        if let Err(error) = over_lower(&stack, "ramfs") {
-            return skip(name, &format!("no ramfs can be mounted: {error}"));
+        let stack = Stack::new(1);
+        let (at, beside) = (stack.path("small"), stack.path("beside"));
+        fs::create_dir(&at).unwrap();
+        fs::create_dir(&beside).unwrap();
+        if let Err(why) = overlay(&at, &beside) {
+            return skip(name, &why);
         }
-        stack.upper_in(&stack.lower(0, ""));
-        let options = stack
-            .options()
-            .replace(&format!("{}:", stack.lower(0, "").display()), "");
-        let (_, line) = fail(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
-        assert!(line.contains("RENAME_WHITEOUT"), "{line}");
+        stack.upper_in(&at);
+        let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(stack.merged("")));
+        assert!(line.contains("make whiteouts, which ext4"), "{line}");
         assert!(!is_mounted(&stack.merged("")));
-        rustix::mount::unmount(stack.lower(0, ""), UnmountFlags::DETACH).unwrap();
+        stack.drop_tmpfs();
     });
+}
+
+/// What was removed below a directory that was made again stays removed after the next mount.
+#[test]
+fn a_directory_made_again_on_ramfs_hides_what_was_there() {
+    let name = "a_directory_made_again_on_ramfs_hides_what_was_there";
+    inside(name, || {
+        let mut stack = Stack::new(2);
+        let at = stack.path("small");
+        fs::create_dir(&at).unwrap();
+        if let Err(why) = ramfs(&at, &at) {
+            return skip(name, &why);
+        }
+        stack.upper_in(&at);
+        for path in ["d/a", "d/sub/x"] {
+            put(&stack.lower(0, path), "top");
+        }
+        put(&stack.lower(1, "d/b"), "bottom");
+        stack.mount();
+        let names = |stack: &Stack| {
+            let entries = fs::read_dir(stack.merged("d")).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let open = File::open(stack.merged("d")).unwrap();
+        fs::remove_dir_all(stack.merged("d")).unwrap();
+        fs::create_dir(stack.merged("d")).unwrap();
+        assert!(names(&stack).is_empty());
+        drop(open);
+        fs::write(stack.merged("d/a"), "new").unwrap();
+        fs::create_dir(stack.merged("d/sub")).unwrap();
+        fs::remove_file(stack.merged("d/a")).unwrap();
+        assert_eq!(names(&stack), ["sub"]);
+        // It can only be copied: nothing says that it is not what lies below its new name.
+        let moved = fs::rename(stack.merged("d"), stack.merged("e")).unwrap_err();
+        assert_eq!(moved.kind(), std::io::ErrorKind::CrossesDevices);
+        fs::remove_file(stack.merged("d/sub/x")).unwrap_err();
+        stack.unmount();
+        stack.mount();
+        assert_eq!(names(&stack), ["sub"]);
+        assert_eq!(fs::read_dir(stack.merged("d/sub")).unwrap().count(), 0);
+        stack.unmount();
+        stack.drop_tmpfs();
+    });
+}
+
+#[test]
+fn an_upper_layer_on_an_overlay_is_changed_like_any_by_the_drop_in() {
+    let name = "an_upper_layer_on_an_overlay_is_changed_like_any_by_the_drop_in";
+    serves_as_any(name, overlay, true);
 }

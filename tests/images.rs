@@ -176,7 +176,7 @@ fn images_are_listed_in_a_table() {
         digest["sha256:".len()..][..12].to_owned()
     };
     let host = Platform::host().to_string();
-    let created = "1970-01-01T00:00:00";
+    let created = "1970-01-01 00:00";
     assert_eq!(
         rows,
         [

@@ -114,7 +114,7 @@ fn the_history_has_a_step_for_each_layer() {
         }
         let rows = rows(&world, &["history", "new:1"]);
         assert!(
-            rows[0].starts_with("2023-11-14T22:13:20 plyfs commit "),
+            rows[0].starts_with("2023-11-14 22:13 (") && rows[0].contains(") plyfs commit "),
             "{rows:?}"
         );
         assert!(rows[0].ends_with(" say\\u{1b}[2J why"), "{rows:?}");

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use plyfs_store::Compression;
+use plyfs_store::build::{Entry, ImageBuilder, Layer};
 use rustix::process::{Pid, Signal, kill_process};
+use support::world::World;
 use support::*;
 
 /// A link to plyfs under another name.
@@ -102,6 +105,35 @@ fn mount_calls_its_helper() {
         stack.mounted_by_other();
         assert_eq!(fs::read_to_string(stack.merged("f")).unwrap(), "text");
         stack.unmount();
+    });
+}
+
+/// As the lines for /etc/fstab in mount.plyfs(8) have it: the container is made of the image at first, and mounted
+/// again later.
+#[test]
+fn a_line_of_fstab_names_an_image_and_a_container() {
+    inside("a_line_of_fstab_names_an_image_and_a_container", || {
+        let world = World::new();
+        let layer = Layer::new([Entry::dir("."), Entry::file("f", "text")]);
+        let image = ImageBuilder::new().layer(layer, Compression::None);
+        world.with_image("debian", &image);
+        let at = world.path("srv");
+        fs::create_dir(&at).unwrap();
+        let program = world.path("mount.plyfs");
+        std::os::unix::fs::symlink(PLYFS, &program).unwrap();
+        let store = world.store("");
+        let options = format!("container=web,backend=fuse,store={}", store.display());
+        for (source, content) in [
+            ("debian:test", "text"),
+            ("debian:test", "new"),
+            ("none", "new"),
+        ] {
+            let mut mount = Command::new(&program);
+            succeed(mount.arg(source).arg(&at).args(["-o", &options]));
+            assert_eq!(fs::read_to_string(at.join("f")).unwrap(), content);
+            fs::write(at.join("f"), "new").unwrap();
+            succeed(plyfs(["umount"]).arg(&at));
+        }
     });
 }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Timestamp};
@@ -320,5 +320,97 @@ fn a_full_disk_leaves_nothing() {
             assert_eq!(names(&at), [""; 0]);
         }
         unmount(&at, UnmountFlags::DETACH).unwrap();
+    });
+}
+
+/// What is written to standard output is what is written to a file, and standard input is read like one.
+#[test]
+fn archives_go_through_pipes() {
+    let world = world(Compression::Zstd);
+    for (form, alone) in [
+        ("oci-archive", true),
+        ("docker-archive", true),
+        ("oci-archive", false),
+    ] {
+        let path = world.path(&format!("{form}-{alone}.tar"));
+        succeed(&mut world.plyfs(["save", "box:test", &format!("{form}:{}", path.display())]));
+        let mut save = world.plyfs(["save", "box:test", &format!("{form}:-")]);
+        let written = save.output().unwrap();
+        assert!(written.status.success(), "{}", text(&written.stderr));
+        assert_eq!(fs::read(&path).unwrap(), written.stdout);
+        let other = World::new();
+        let source = if alone {
+            "-".to_owned()
+        } else {
+            format!("{form}:-")
+        };
+        let mut import = other.import(&source);
+        import.args(["--name", "piped:test"]);
+        let mut cat = Command::new("cat")
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = succeed(import.stdin(cat.stdout.take().unwrap()));
+        assert!(cat.wait().unwrap().success());
+        assert_eq!(said, "piped:test\n");
+    }
+    for (source, word) in [("oci:-", "directory"), ("-", "archive")] {
+        let mut import = world.import(source);
+        let (_, line) = fail(import.stdin(Stdio::null()));
+        assert!(line.contains(word), "{line}");
+    }
+    let (_, line) = fail(&mut world.plyfs(["save", "box:test", "oci:-"]));
+    assert!(line.contains("oci-archive:-"), "{line}");
+    assert!(!std::path::Path::new("-").exists());
+}
+
+#[test]
+fn saving_and_committing_show_how_far_they_are_on_a_terminal_only() {
+    let name = "saving_and_committing_show_how_far_they_are_on_a_terminal_only";
+    let world = world(Compression::Gzip);
+    let store = world.store("");
+    let path = world.path("image.tar");
+    let at_terminal = |arguments: &str| {
+        let inner = format!("{PLYFS} --store {} {arguments}", store.display());
+        let mut script = Command::new("script");
+        script.args(["-qec", &inner, "/dev/null"]);
+        script.stdin(Stdio::null()).output()
+    };
+    let save = format!("save box:test oci-archive:{}", path.display());
+    match at_terminal(&save) {
+        Err(error) => return skip(name, &format!("script(1) cannot be run: {error}")),
+        Ok(output) => {
+            let said = text(&output.stdout);
+            assert!(output.status.success() && said.contains("saving"), "{said}");
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    let output = world.plyfs(save.split(' ')).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    inside(name, || {
+        let world = self::world(Compression::Gzip);
+        let at = world.path("at");
+        fs::create_dir(&at).unwrap();
+        succeed(
+            world
+                .plyfs(["mount", "--container", "c", "box:test"])
+                .arg(&at),
+        );
+        fs::write(at.join("new"), "new").unwrap();
+        succeed(plyfs(["umount"]).arg(&at));
+        let inner = format!(
+            "{PLYFS} --store {} commit c new:test",
+            world.store("").display()
+        );
+        let output = Command::new("script")
+            .args(["-qec", &inner, "/dev/null"])
+            .output();
+        let output = output.unwrap();
+        let said = text(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("committing"),
+            "{said}"
+        );
     });
 }

@@ -6,17 +6,23 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
+use plyfs_sys::writeback::{Writeback, write_range};
 use rustix::fs::{SeekFrom, Statx};
 
 use crate::Overlay;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
+use crate::interrupt;
 use crate::object::{device_of, read_in_memory, stat_fd};
 use crate::overlay::Upper;
 
 /// How much is read and written at a time where the kernel cannot copy by itself, in bytes.
 const CHUNK: usize = 1 << 20;
+
+/// How much the kernel is to copy or write back at a time, after which is looked whether the caller still waits,
+/// in bytes.
+const STEP: u64 = 8 << 20;
 
 /// The largest file whose data is copied by whoever serves lookups meanwhile, in bytes.
 const SMALL: u64 = 64 << 10;
@@ -49,6 +55,7 @@ impl Upper {
             Copied::Shared | Copied::Bytes => {
                 // Nor need it be so for the next.
                 self.shares_at_once.store(false, Ordering::Relaxed);
+                write_back_in_steps(copy)?;
                 rustix::fs::fsync(copy)
             }
         }
@@ -142,10 +149,34 @@ fn copy_segments(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<
     Ok(())
 }
 
+/// Writes the data of a large file back, so that fsync(2), which cannot be interrupted, finds little to do. The disk
+/// is kept busy: a step begins before the one before it is waited for.
+fn write_back_in_steps(file: BorrowedFd<'_>) -> Result<()> {
+    if !interrupt::is_served() {
+        return Ok(());
+    }
+    let size = stat_fd(file)?.stx_size;
+    let mut offset = 0;
+    while size > STEP && offset < size {
+        let next = offset + STEP;
+        let written = write_range(file, next, STEP, Writeback::Start)
+            .and_then(|()| write_range(file, offset, STEP, Writeback::Finish));
+        match written {
+            // Where it cannot be done, fsync(2) does it all.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(()),
+            other => other?,
+        }
+        interrupt::check()?;
+        offset = next;
+    }
+    Ok(())
+}
+
 fn copy_segment(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
     let (mut read_at, mut write_at) = (start, start);
     while read_at < end {
-        let length = usize::try_from(end - read_at).unwrap_or(usize::MAX);
+        interrupt::check()?;
+        let length = usize::try_from((end - read_at).min(STEP)).unwrap_or(usize::MAX);
         // Both offsets are advanced by the call.
         let (input, output) = (Some(&mut read_at), Some(&mut write_at));
         match rustix::fs::copy_file_range(from, input, to, output, length) {
@@ -166,6 +197,7 @@ fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) 
     let mut buffer = vec![0; length];
     let mut offset = start;
     while offset < end {
+        interrupt::check()?;
         let most = usize::try_from(end - offset).unwrap_or(CHUNK).min(length);
         let read = rustix::io::pread(from, &mut buffer[..most], offset)?;
         if read == 0 {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use plyfs_format::handle::index_name;
 use plyfs_format::names::Record;
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{OFlags, RenameFlags, Statx, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{OFlags, Statx, Timespec, Timestamps, XattrFlags};
 
 use crate::Overlay;
 use crate::attr::{Attr, FileKind, Timestamp};
@@ -31,7 +31,9 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
 use crate::index::Index;
 use crate::inode::{Node, Real};
+use crate::interrupt;
 use crate::layer::{LowerFile, Name};
+use crate::lend::with_permission;
 use crate::listing::Known;
 use crate::number::ObjectId;
 use crate::object::{self, stat_fd};
@@ -75,6 +77,15 @@ struct Source {
     attr: Attr,
     /// How the attributes of its layer are named.
     naming: Naming,
+}
+
+/// A copy that has all but a name.
+struct Filled {
+    fd: OwnedFd,
+    /// What it was before it was given its owner and mode.
+    disk: Statx,
+    /// The handle of its source, if it keeps that.
+    origin: Option<Vec<u8>>,
 }
 
 /// A copy in the work directory.
@@ -148,7 +159,13 @@ impl Overlay {
     }
 
     fn copy_up_one(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
-        let _copying = node.copy_up.lock();
+        let _copying = loop {
+            // Others may be copying it, which takes as long.
+            match node.copy_up.try_lock_for(interrupt::INTERVAL) {
+                Some(copying) => break copying,
+                None => interrupt::check()?,
+            }
+        };
         if node.is_copied(extent) {
             return Ok(());
         }
@@ -218,7 +235,8 @@ impl Overlay {
         if !self.volatile {
             upper.sync_copy(file.as_fd(), copied)?;
         }
-        xattr::remove(at, upper.namespace.name(Record::Metacopy))?;
+        let mark = upper.namespace.name(Record::Metacopy);
+        with_permission(at, || xattr::remove(at, mark))?;
         let mut place = node.place.write();
         place.below.set_data(None);
         self.fds.remove(Key::File(node.id));
@@ -247,16 +265,20 @@ impl Overlay {
             rdev: source.attr.rdev,
             target: target.as_deref().map(OsStr::from_bytes),
         };
+        // Attributes are written to it before it has its own mode, which may keep its owner out.
+        let staged = Wanted {
+            mode: wanted.mode | if kind.is_dir() { 0o700 } else { 0o600 },
+            ..wanted
+        };
         let name = upper.work.temp_name();
         let made = self
             .fds
-            .open(|| wanted.make(upper.work.dir(), &name, upper.layer.records))?;
+            .open(|| staged.make(upper.work.dir(), &name, upper.layer.records))?;
         let filled = self.fill(upper, &name, made, &wanted, &source, extent);
         if filled.is_err() {
             upper.work.discard(&name);
         }
-        let (fd, disk) = filled?;
-        let origin = self.record_origin(upper, At::Fd(fd.as_fd()), &source);
+        let Filled { fd, disk, origin } = filled?;
         let links = source.stat.stx_nlink;
         let entry = |record: &Vec<u8>| Name::from(OsStr::new(&index_name(record)));
         let may_be_indexed = !kind.is_dir() && links > 1;
@@ -291,7 +313,7 @@ impl Overlay {
         wanted: &Wanted<'_>,
         source: &Source,
         extent: Extent,
-    ) -> Result<(OwnedFd, Statx)> {
+    ) -> Result<Filled> {
         let fd = match made {
             Some(fd) => fd,
             None => {
@@ -338,6 +360,7 @@ impl Overlay {
             namespace: upper.namespace,
         };
         let has_xattrs = copy_xattrs(source, at, naming)?;
+        let origin = self.record_origin(upper, at, source);
         let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
             let now = match is_others || has_xattrs {
@@ -355,7 +378,7 @@ impl Overlay {
         if !self.volatile {
             upper.sync_copy(fd.as_fd(), copied)?;
         }
-        Ok((fd, disk))
+        Ok(Filled { fd, disk, origin })
     }
 
     /// Gives the copy its name, and the node its new place.
@@ -380,13 +403,11 @@ impl Overlay {
                 self.make_impure(upper, &parent, dir.as_fd());
             }
             let indexed = self.enter_index(upper, copy)?;
-            let renamed = rustix::fs::renameat_with(
-                upper.work.dir(),
-                &copy.name,
-                &dir,
-                &*place.name,
-                RenameFlags::NOREPLACE,
-            );
+            let renamed = upper.work.publish(&copy.name, (dir.as_fd(), &place.name));
+            if u32::from(dir_stat.stx_mode) & 0o300 != 0o300 {
+                // A caller may have seen the mode that the directory had meanwhile.
+                self.changed_unasked(parent.id);
+            }
             if let Some((index, entry, links)) = indexed {
                 if renamed.is_err() {
                     index.remove(entry)?;

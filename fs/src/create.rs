@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Statx, XattrFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, XattrFlags};
 
 use crate::Overlay;
 use crate::attr::{Caller, Device, FileKind};
@@ -22,6 +22,7 @@ use crate::inode::{Names, Node};
 use crate::layer::Name;
 use crate::listing::{Known, Listing, Source};
 use crate::lookup::{Entry, check_name};
+use crate::number::ObjectId;
 use crate::object;
 use crate::overlay::Upper;
 use crate::redirect::RedirectDir;
@@ -52,6 +53,8 @@ struct Made {
     stat: Option<Statx>,
     /// Where its name will be found first.
     source: Source,
+    /// It is a directory that hides those below by whiteouts.
+    merged: bool,
 }
 
 /// A directory in which something is being made.
@@ -187,11 +190,9 @@ impl Overlay {
         match self.ground(site, names, name)? {
             Ground::Taken => Err(Errno::EXIST),
             Ground::Bare => self.make_in_place(site, name, wanted),
-            ground @ (Ground::Whiteout | Ground::ArchiveWhiteout) => Ok(Made {
-                fd: self.make_over_whiteout(site, name, wanted, ground)?,
-                stat: None,
-                source: Source::Unknown,
-            }),
+            ground @ (Ground::Whiteout | Ground::ArchiveWhiteout) => {
+                self.make_over_whiteout(site, names, name, wanted, ground)
+            }
         }
     }
 
@@ -334,6 +335,7 @@ impl Overlay {
                 fd: made,
                 stat,
                 source: Source::Upper,
+                merged: false,
             }),
             Err(error) => {
                 stage::undo(dir, name, wanted.kind);
@@ -358,21 +360,34 @@ impl Overlay {
     fn make_over_whiteout(
         &self,
         site: &Site<'_>,
+        names: &Names,
         name: &OsStr,
         wanted: &Wanted<'_>,
         ground: Ground,
-    ) -> Result<Option<OwnedFd>> {
+    ) -> Result<Made> {
         let work = &site.upper.work;
         let nursery = Nursery::open(site)?;
         let staged = work.temp_name();
-        let made = self.fds.open(|| nursery.make(&staged, wanted, site));
+        let made = self
+            .fds
+            .open(|| nursery.make(&staged, wanted, site))
+            .and_then(|fd| {
+                let at = At::Name(work.dir(), staged.as_bytes());
+                let merged = wanted.kind.is_dir() && self.hide_lower(site, at, names, name)?;
+                Ok((fd, merged))
+            });
         if made.is_err() {
             work.discard(&staged);
         }
         nursery.close();
-        let made = made?;
+        let (fd, merged) = made?;
         publish_over(site, &staged, name, wanted.kind, ground)?;
-        Ok(made)
+        Ok(Made {
+            fd,
+            stat: None,
+            source: Source::Unknown,
+            merged,
+        })
     }
 
     /// Settles the mode and group of a new file where no file system does it for us.
@@ -395,6 +410,17 @@ impl Overlay {
         Ok(())
     }
 
+    /// Takes its number from a removed directory that is still known, for one that is made over the same lower
+    /// directories. The caller holds the namespace lock of their parent.
+    fn part_from_removed(&self, number: ObjectId) {
+        if let Some(node) = self.nodes.find(number)
+            && !node.is_root()
+            && node.place.read().parent.is_none()
+        {
+            self.nodes.rebind(&node, self.numbering.nameless(), false);
+        }
+    }
+
     /// The node for a name just made in the upper directory, with its attributes if they are known.
     fn enter(&self, site: &Site<'_>, names: &mut Names, name: &Name, made: &Made) -> Result<Entry> {
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
@@ -402,13 +428,22 @@ impl Overlay {
             Some(stat) => stat,
             None => object::stat(at)?,
         };
-        let found = self.found_upper(at, &stat)?;
+        let found = match made.merged {
+            true => self
+                .search(site.parent, names, name, Source::Unknown)?
+                .ok_or(Errno::IO)?,
+            false => self.found_upper(at, &stat)?,
+        };
         let number = found.number;
+        if made.merged {
+            self.part_from_removed(number);
+        }
         let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
         node.told_mtime(attr.mtime);
         node.capability.set(false);
         // Nobody else knows the directory yet.
-        if let Some(dir) = &node.dir
+        if !made.merged
+            && let Some(dir) = &node.dir
             && let Some(mut names) = dir.names.try_write()
         {
             names.listing = Some(Listing::new());
@@ -463,25 +498,16 @@ fn publish_over(
     ground: Ground,
 ) -> Result<()> {
     let work = &site.upper.work;
-    if ground == Ground::ArchiveWhiteout {
-        let flags = RenameFlags::NOREPLACE;
-        let moved = rustix::fs::renameat_with(work.dir(), staged, &site.dir, name, flags);
-        match moved {
-            Ok(()) => remove_archive_whiteout(site, name),
-            Err(_) => work.discard(staged),
-        }
-        return moved;
-    }
-    // A directory cannot be renamed over a file, but the two can change places.
-    let flags = if kind.is_dir() {
-        RenameFlags::EXCHANGE
-    } else {
-        RenameFlags::empty()
+    let to = (site.dir.as_fd(), name);
+    let moved = match ground {
+        Ground::ArchiveWhiteout => work.publish(staged, to),
+        _ if kind.is_dir() => work.replace_whiteout(staged, to),
+        _ => work.replace(staged, to),
     };
-    let moved = rustix::fs::renameat_with(work.dir(), staged, &site.dir, name, flags);
-    if moved.is_err() || kind.is_dir() {
-        // The object, or the whiteout it took the place of.
-        work.discard(staged);
+    match moved {
+        Ok(()) if ground == Ground::ArchiveWhiteout => remove_archive_whiteout(site, name),
+        Ok(()) => {}
+        Err(_) => work.discard(staged),
     }
     moved
 }
@@ -543,9 +569,6 @@ impl<'s> Nursery<'s> {
             stage::write_record_of_new(at, wanted.record(&stat, records), records)?;
         } else {
             adopt(at, &stat, wanted, site.dir.as_fd())?;
-        }
-        if wanted.kind.is_dir() {
-            self.upper.hide_below(at)?;
         }
         Ok(made)
     }

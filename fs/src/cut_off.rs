@@ -120,7 +120,11 @@ impl Overlay {
         let fd = self.upper_dir(node)?;
         let at = At::Fd(fd.as_fd());
         let object = self.object_of(&object::stat(at)?);
-        upper.hide_below(at)?;
+        match upper.hide_below(at) {
+            // Without the mark it can only be copied, name by name.
+            Err(Errno::OPNOTSUPP) => return Err(Errno::XDEV),
+            other => other?,
+        }
         if let Err(errno) = remove_whiteouts(at) {
             log::debug!("whiteouts of nothing stay: {errno}");
         }

@@ -18,6 +18,7 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::Node;
 use crate::layer::LowerFile;
+use crate::lend::with_permission;
 use crate::object::{self, Located, stat_fd};
 use crate::stage;
 
@@ -385,14 +386,8 @@ impl Overlay {
                 other => other,
             }
         };
-        let opened = match open() {
-            // The file's mode does not let its own owner in, and we have no privileges. Whether the
-            // caller may write to it was decided before.
-            Err(Errno::ACCESS) => with_permission(at, open),
-            other => other,
-        };
         Ok(Handle {
-            fd: Arc::new(opened?),
+            fd: Arc::new(with_permission(at, open)?),
             writable: true,
         })
     }
@@ -469,14 +464,4 @@ fn write_at(file: BorrowedFd<'_>, offset: u64, data: &[u8], whole: bool) -> Resu
         }
     }
     Ok(written)
-}
-
-/// Runs an open with owner permissions added to the file for as long as it takes.
-fn with_permission(at: At<'_>, open: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
-    let mode = u32::from(object::stat(at)?.stx_mode) & 0o7777;
-    // Not our own file: this fails as the open did.
-    object::chmod(at, mode | 0o600).map_err(|_| Errno::ACCESS)?;
-    let opened = open();
-    object::chmod(at, mode)?;
-    opened
 }

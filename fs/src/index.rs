@@ -27,6 +27,7 @@ use crate::create::Site;
 use crate::error::{Errno, Result};
 use crate::inode::{Node, Real};
 use crate::layer::Name;
+use crate::lend::with_permission;
 use crate::object::{stat_fd, stat_name, stat_of_absent};
 use crate::origin;
 use crate::overlay::Upper;
@@ -165,7 +166,9 @@ impl Index {
     fn set_links(&self, at: At<'_>, disk: u32, links: u32) -> Result<()> {
         let record = format!("U{:+}", i64::from(links) - i64::from(disk));
         let name = self.namespace.name(Record::Nlink);
-        xattr::set(at, name, record.as_bytes(), XattrFlags::empty())
+        with_permission(at, || {
+            xattr::set(at, name, record.as_bytes(), XattrFlags::empty())
+        })
     }
 
     /// Puts a copy in the index before it gets its name in the upper layer: `links` is how many the

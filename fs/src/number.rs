@@ -7,6 +7,7 @@
 //! before. As with `xino=on` of the kernel, the file system is kept in the high bits.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -31,6 +32,8 @@ pub(crate) struct Numbering {
     devices: RwLock<Vec<Device>>,
     /// Objects whose numbers do not fit.
     large: Mutex<HashMap<(u16, u64), u64>>,
+    /// How many identities were given that no object has.
+    nameless: AtomicU64,
 }
 
 impl Numbering {
@@ -43,6 +46,15 @@ impl Numbering {
         let mut large = self.large.lock();
         let next = large.len() as u64;
         ObjectId(dynamic(*large.entry((fs, ino)).or_insert(next)))
+    }
+
+    /// An identity that no object has, for a node whose object gets another one.
+    pub(crate) fn nameless(&self) -> ObjectId {
+        // Far above what `large` counts.
+        const FIRST: u64 = 1 << (INO_BITS - 1);
+        ObjectId(dynamic(
+            FIRST + self.nameless.fetch_add(1, Ordering::Relaxed),
+        ))
     }
 
     /// The number of a file system, which it has from now on.

@@ -20,6 +20,7 @@ use crate::attr::Device;
 use crate::error::{Errno, Result};
 use crate::inode::{Node, Real};
 use crate::layer::Layer;
+use crate::lend::with_permission;
 use crate::listing::Listing;
 use crate::number::{Numbering, ObjectId};
 use crate::object::{device_of, stat_fd};
@@ -212,7 +213,18 @@ impl Overlay {
             return;
         }
         let name = upper.namespace.name(Record::Impure);
-        match xattr::set(At::Fd(dir), name, b"y", XattrFlags::empty()) {
+        let at = At::Fd(dir);
+        let mark = || xattr::set(at, name, b"y", XattrFlags::empty());
+        let marked = match mark() {
+            Err(Errno::ACCESS) => {
+                let marked = with_permission(at, mark);
+                // A caller may have seen the mode that it had meanwhile.
+                self.changed_unasked(node.id);
+                marked
+            }
+            other => other,
+        };
+        match marked {
             Ok(()) => {}
             Err(Errno::NOSPC | Errno::OPNOTSUPP | Errno::PERM) => {}
             Err(errno) => log::warn!("a directory is not marked impure: {errno}"),

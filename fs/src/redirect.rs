@@ -17,6 +17,7 @@ use crate::Overlay;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
 use crate::layer::Name;
+use crate::lend::with_permission;
 
 /// The longest redirect that is written, in bytes (`redirect_max` of the kernel).
 const LONGEST: usize = 256;
@@ -93,7 +94,7 @@ impl Redirect {
             return Err(Errno::NAMETOOLONG);
         }
         let name = namespace.name(Record::Redirect);
-        xattr::set(at, name, &record, XattrFlags::empty())
+        with_permission(at, || xattr::set(at, name, &record, XattrFlags::empty()))
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLockWriteGuard;
 use plyfs_sys::xattr::At;
-use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, OFlags};
 
 use crate::Overlay;
 use crate::attr::FileKind;
@@ -216,7 +216,7 @@ impl Overlay {
             other => return other,
         }
         let whiteout = work.stage_whiteout()?;
-        let moved = rustix::fs::renameat(work.dir(), &whiteout, dir, name);
+        let moved = work.replace(&whiteout, (dir, name));
         if moved.is_err() {
             work.discard(&whiteout);
         }
@@ -253,17 +253,9 @@ impl Overlay {
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
                 other => return other,
             }
-            let aside = work.temp_name();
-            rustix::fs::renameat(dir, name, work.dir(), &aside)?;
-            work.discard(&aside);
-            return Ok(());
+            return work.take_away((dir, name));
         }
-        let staged = work.stage_whiteout()?;
-        let moved =
-            rustix::fs::renameat_with(work.dir(), &staged, dir, name, RenameFlags::EXCHANGE);
-        // The directory, or the whiteout that did not get there.
-        work.discard(&staged);
-        moved
+        work.replace_by_whiteout((dir, name))
     }
 }
 

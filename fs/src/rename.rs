@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use plyfs_sys::xattr::At;
-use rustix::fs::{AtFlags, Mode, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
 use crate::Overlay;
 use crate::copy_up::{Change, Extent};
@@ -21,6 +21,7 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
 use crate::inode::{NameLocks, Names, Node, Real, lock_names, lock_places};
 use crate::layer::Name;
+use crate::lend;
 use crate::listing::Known;
 use crate::lookup::check_name;
 use crate::object;
@@ -333,7 +334,11 @@ impl Overlay {
         match site.upper.hide_below(at) {
             // As the kernel does, so that what is put in a lower layer some day does not show. It is not
             // needed now if there is nothing.
-            Err(error) if self.lower_positive(new_names, new_name)? => Err(error),
+            Err(error) if self.lower_positive(new_names, new_name)? => Err(match error {
+                // Without the mark it can only be copied, name by name.
+                Errno::OPNOTSUPP => Errno::XDEV,
+                error => error,
+            }),
             _ => Ok(()),
         }
     }
@@ -380,12 +385,18 @@ impl Overlay {
             return Ok(());
         }
         let work = &site.upper.work;
+        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        if !work.moves().exchange {
+            // It shows no more without them: it is opaque then.
+            set_opaque_if_possible(at, site.upper)?;
+            return empty(at);
+        }
         let staged = work.temp_name();
         rustix::fs::mkdirat(work.dir(), &staged, Mode::RWXU)?;
         let at = At::Name(work.dir(), staged.as_bytes());
         let exchanged = self.imitate(at, site, name).and_then(|()| {
-            let flags = RenameFlags::EXCHANGE;
-            rustix::fs::renameat_with(work.dir(), &staged, &site.dir, name, flags)
+            let (from, to) = ((work.dir(), &*staged), (site.dir.as_fd(), name));
+            lend::rename(from, to, RenameFlags::EXCHANGE)
         });
         work.discard(&staged);
         exchanged
@@ -397,7 +408,7 @@ impl Overlay {
         object::chown(at, Some(stat.stx_uid), Some(stat.stx_gid))?;
         object::chmod(at, u32::from(stat.stx_mode) & 0o7777)?;
         // By the record alone: what is renamed over it must find it empty.
-        set_opaque(at, site.upper.namespace)
+        set_opaque_if_possible(at, site.upper)
     }
 
     /// Tells the listing of a directory that a node has come to it.
@@ -480,19 +491,18 @@ fn move_name(
         // It says nothing as long as the name is there.
         work.make_whiteout(here.dir.as_fd(), name)?;
     }
-    let flags = match how {
-        _ if by_file => RenameFlags::empty(),
-        Move {
-            over_whiteout: true,
-            ..
-        } => RenameFlags::EXCHANGE,
-        Move {
-            leaves_whiteout: true,
-            ..
-        } => RenameFlags::WHITEOUT,
-        _ => RenameFlags::empty(),
+    let (from, to) = ((here.dir.as_fd(), name), (there.dir.as_fd(), new_name));
+    if how.over_whiteout && !work.moves().exchange {
+        return work.move_over_whiteout(from, to, how.leaves_whiteout);
+    }
+    if how.leaves_whiteout && !how.over_whiteout && !by_file {
+        return work.leave_whiteout(from, to);
+    }
+    let flags = match how.over_whiteout {
+        true => RenameFlags::EXCHANGE,
+        false => RenameFlags::empty(),
     };
-    rustix::fs::renameat_with(&here.dir, name, &there.dir, new_name, flags)?;
+    lend::rename(from, to, flags)?;
     if how.over_whiteout && !how.leaves_whiteout {
         // The whiteout has come here in exchange; with nothing below, it hides nothing. The move is
         // done, whatever becomes of it.
@@ -503,9 +513,22 @@ fn move_name(
     Ok(())
 }
 
+/// Marks a directory that is about to be replaced. Without attributes a crash before that can show what it hid.
+fn set_opaque_if_possible(at: At<'_>, upper: &Upper) -> Result<()> {
+    match set_opaque(at, upper.namespace) {
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes all that is in a directory.
+fn empty(at: At<'_>) -> Result<()> {
+    let dir = object::open(at, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    crate::tree::remove_below(dir.as_fd())
+}
+
 /// Whether a directory on disk holds nothing at all.
 fn is_bare(site: &Site<'_>, name: &OsStr) -> Result<bool> {
-    use rustix::fs::OFlags;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let dir = object::open(At::Name(site.dir.as_fd(), name.as_bytes()), flags)?;
     let mut bare = true;

@@ -11,12 +11,15 @@ use rustix::fs::{Mode, OFlags, Statx, XattrFlags};
 
 use crate::Overlay;
 use crate::copy_up::set_times_of;
+use crate::create::Site;
 use crate::error::{Errno, Result};
 use crate::inode::Names;
-use crate::layer::Layer;
+use crate::layer::{Layer, Name};
+use crate::lend::with_permission;
 use crate::listing::Source;
-use crate::object::{stat, stat_name, stat_of_absent};
+use crate::object::{self, stat, stat_name, stat_of_absent};
 use crate::overlay::Upper;
+use crate::tree::for_each_entry;
 
 /// Whether an object is a whiteout.
 pub(crate) fn is_whiteout(stat: &Statx) -> bool {
@@ -32,12 +35,8 @@ pub(crate) fn is_whiteout(stat: &Statx) -> bool {
 /// # Errors
 /// Those of setxattr(2).
 pub(crate) fn set_opaque(at: At<'_>, namespace: Namespace) -> Result<()> {
-    xattr::set(
-        at,
-        namespace.name(Record::Opaque),
-        b"y",
-        XattrFlags::empty(),
-    )
+    let name = namespace.name(Record::Opaque);
+    with_permission(at, || xattr::set(at, name, b"y", XattrFlags::empty()))
 }
 
 impl Upper {
@@ -47,7 +46,11 @@ impl Upper {
     /// # Errors
     /// Those of setxattr(2) and openat(2).
     pub(crate) fn hide_below(&self, at: At<'_>) -> Result<()> {
-        set_opaque(at, self.namespace)?;
+        match set_opaque(at, self.namespace) {
+            // The file says it, too.
+            Err(Errno::OPNOTSUPP) if self.layer.archive_names => {}
+            other => other?,
+        }
         if !self.layer.archive_names {
             return Ok(());
         }
@@ -94,6 +97,45 @@ impl Layer {
 }
 
 impl Overlay {
+    /// Makes a directory that is to have this name hide what the layers below show there. Where the file system has
+    /// no attributes, every name there gets a whiteout in the directory.
+    ///
+    /// Returns whether it did so: the directory is merged with those below then.
+    ///
+    /// # Errors
+    /// Those of setxattr(2), and of listing and making whiteouts.
+    pub(crate) fn hide_lower(
+        &self,
+        site: &Site<'_>,
+        at: At<'_>,
+        names: &Names,
+        name: &OsStr,
+    ) -> Result<bool> {
+        match site.upper.hide_below(at) {
+            Err(Errno::OPNOTSUPP) => {}
+            other => return other.map(|()| false),
+        }
+        let below = self.search(site.parent, names, &Name::from(name), Source::Lower(0))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let dir = self.fds.open(|| object::open(at, flags))?;
+        let mut merged = false;
+        for lower in below.iter().flat_map(|found| &found.lowers) {
+            merged = true;
+            let lower = lower.open(&self.lowers, &self.fds)?;
+            let lower = self
+                .fds
+                .open(|| object::open(At::Fd(lower.as_fd()), flags))?;
+            for_each_entry(lower.as_fd(), |name, _, _| {
+                let name = OsStr::from_bytes(name.to_bytes());
+                match site.upper.work.make_whiteout(dir.as_fd(), name) {
+                    Err(Errno::EXIST) => Ok(()),
+                    made => made,
+                }
+            })?;
+        }
+        Ok(merged)
+    }
+
     /// Whether the lower directories of a directory, whose names the caller has locked, show something
     /// under a name, which a whiteout then has to hide.
     ///

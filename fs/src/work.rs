@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use plyfs_format::whiteout;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
 use crate::error::{Errno, MountError, Result};
+use crate::moves::{self, Moves};
 use crate::overlay::Volatile;
 use crate::tree::{for_each_entry, remove_below};
 
@@ -40,6 +41,9 @@ pub(crate) struct Work {
     whiteout: RwLock<Option<OsString>>,
     /// Whether whiteouts are files called `.wh.NAME`, beside the name, since devices are refused.
     files: bool,
+    /// Whether such files are read.
+    reads_files: bool,
+    moves: Moves,
 }
 
 impl Work {
@@ -96,10 +100,21 @@ impl Work {
             next: AtomicU64::new(0),
             whiteout: RwLock::new(None),
             files: false,
+            reads_files: archive_names,
+            moves: Moves::default(),
         };
-        work.files = archive_names && work.refuses_devices();
-        work.probe_rename()
-            .map_err(failed("rename with RENAME_WHITEOUT and RENAME_EXCHANGE"))?;
+        if archive_names && let Err(errno) = work.probe_whiteout() {
+            log::info!("whiteouts are files here, since devices are refused: {errno}");
+            work.files = true;
+        }
+        work.probe_moves().map_err(failed("move files"))?;
+        // A rename that leaves a whiteout has made one.
+        if !work.files && !work.moves.whiteout {
+            work.probe_whiteout().map_err(failed(
+                "make whiteouts, which ext4, xfs, btrfs and tmpfs can hold,",
+            ))?;
+        }
+        work.warn_of_missing_moves();
         Ok(work)
     }
 
@@ -139,7 +154,7 @@ impl Work {
     ///
     /// # Errors
     /// Those of openat(2).
-    fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    pub(crate) fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         let whiteout = [whiteout::PREFIX, name.as_bytes()].concat();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::openat(dir, &*whiteout, flags, Mode::RUSR | Mode::WUSR) {
@@ -191,35 +206,52 @@ impl Work {
         }
     }
 
-    /// Whether the file system, or what filters system calls, refuses whiteouts that are devices.
-    fn refuses_devices(&self) -> bool {
+    /// Tries to make a whiteout that is a device. A file system, or what filters system calls, may refuse it.
+    fn probe_whiteout(&self) -> Result<()> {
         let name = self.temp_name();
-        let refused = mknod_whiteout(self.dir.as_fd(), &name).err();
-        match refused {
-            None => self.discard(&name),
-            Some(errno) => {
-                log::info!("whiteouts are files here, since devices are refused: {errno}")
-            }
-        }
-        refused.is_some()
+        mknod_whiteout(self.dir.as_fd(), &name)?;
+        self.discard(&name);
+        Ok(())
     }
 
-    /// Tries the two kinds of rename that changes are published with, so that a file system without
-    /// them is refused at once and not at the first change.
-    fn probe_rename(&self) -> Result<()> {
+    /// Learns in which steps changes are published here.
+    fn probe_moves(&mut self) -> Result<()> {
         let (one, other) = (self.temp_name(), self.temp_name());
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        drop(rustix::fs::openat(&self.dir, &one, flags, Mode::RUSR)?);
-        let rename = |flags| rustix::fs::renameat_with(&self.dir, &one, &self.dir, &other, flags);
-        let result = match self.files {
-            // The other name is there for the second step, without it.
-            true => rustix::fs::mkdirat(&self.dir, &other, Mode::RWXU),
-            false => rename(RenameFlags::WHITEOUT),
-        };
-        let result = result.and_then(|()| rename(RenameFlags::EXCHANGE));
+        let found = moves::probe(self.dir.as_fd(), (&one, &other), !self.files);
         self.discard(&one);
         self.discard(&other);
-        result
+        self.moves = found?;
+        Ok(())
+    }
+
+    /// Says what may go wrong where not all is done in one step, as the kernel's overlay does.
+    fn warn_of_missing_moves(&self) {
+        let mut missing = self.moves.missing();
+        // Files beside the name need none.
+        missing.retain(|flag| !(self.files && *flag == "RENAME_WHITEOUT"));
+        if !missing.is_empty() {
+            log::warn!(
+                "the file system of the upper directory has no {}: some changes take several steps, and a crash \
+                 in between can show names of lower layers that were removed or moved",
+                missing.join(", ")
+            );
+        }
+    }
+
+    /// What moves in one step.
+    pub(crate) fn moves(&self) -> Moves {
+        self.moves
+    }
+
+    /// Whether whiteouts that are files count in the upper layer.
+    pub(crate) fn reads_files(&self) -> bool {
+        self.reads_files
+    }
+
+    /// Goes on as on a file system that moves like this.
+    #[cfg(test)]
+    pub(crate) fn pretend(&mut self, moves: Moves) {
+        self.moves = moves;
     }
 }
 

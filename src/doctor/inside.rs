@@ -13,7 +13,7 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::Probe;
+use super::{Probe, ids};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::namespace;
 
@@ -74,6 +74,7 @@ fn probe_inside(which: Where, place: &Path) -> Vec<Probe> {
         Where::UserNamespace => ("userns_", " in a user namespace"),
     };
     let is_root = namespace::can_mount();
+    let owner = ids::Owner::current();
     let entered = match which {
         Where::Here => namespace::enter_mounts_only(),
         Where::UserNamespace => namespace::enter(),
@@ -84,21 +85,11 @@ fn probe_inside(which: Where, place: &Path) -> Vec<Probe> {
             ("user_namespaces", "user namespaces"),
             entered,
             "images run and are mounted without root",
-            "sysctl user.max_user_namespaces=10000, kernel.unprivileged_userns_clone=1 (Debian), \
-             kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)",
+            &namespace::remedy_for_refusal(),
         ));
         // The superuser needs none.
         if inside && !is_root {
-            let many = namespace::mapped_ids("/proc/self/uid_map");
-            let many = many.is_none_or(|ranges| ranges.iter().any(|range| range.len() > 1));
-            probes.push(Probe::new(
-                ("subordinate_ids", "subordinate ids"),
-                many.then_some(())
-                    .ok_or("there is a single id in a user namespace"),
-                "files in images have their real owners",
-                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, as root, \
-                 and newuidmap",
-            ));
+            probes.push(ids::probe(super::mappers().is_ok(), &owner));
         }
     }
     if !inside {

@@ -5,6 +5,7 @@
 
 mod files;
 mod idle;
+mod ids;
 mod inside;
 
 use std::fmt::Display;
@@ -149,13 +150,24 @@ fn place(store: Option<&Path>) -> PathBuf {
 
 /// Programs of others that ordinary users need for some things.
 fn helpers() -> Vec<Probe> {
+    // It opens the device as the user who runs it.
+    let (outside, remedy) = match (set_uid("fusermount3"), connection::open_device()) {
+        (Ok(()), Err(errno)) => {
+            let why = format!(
+                "it needs /dev/fuse, which cannot be opened: {}",
+                reason(&errno)
+            );
+            (Err(why), "see /dev/fuse")
+        }
+        (outside, _) => (outside, "install the package fuse3"),
+    };
     let mut probes = vec![Probe::new(
         ("fusermount3", "fusermount3"),
-        set_uid("fusermount3"),
+        outside,
         "ordinary users mount outside of a namespace, too",
-        "install the package fuse3",
+        remedy,
     )];
-    let mappers = set_uid("newuidmap").and_then(|()| set_uid("newgidmap"));
+    let mappers = mappers();
     probes.push(Probe::new(
         ("newuidmap", "newuidmap, newgidmap"),
         mappers,
@@ -163,6 +175,11 @@ fn helpers() -> Vec<Probe> {
         "install the package uidmap (shadow-utils)",
     ));
     probes
+}
+
+/// Whether the programs that map subordinate ids can do so.
+fn mappers() -> Result<(), String> {
+    set_uid("newuidmap").and_then(|()| set_uid("newgidmap"))
 }
 
 /// Whether a program is in the path, and may do what its caller may not.

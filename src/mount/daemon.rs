@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use plyfs_fs::{Config, MountError, Overlay, fuse};
 use plyfs_store::LiveEntry;
 use plyfs_sys::handover::go_on_in_child;
-use plyfs_sys::process::{Fork, SignalQueue, fork};
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use plyfs_sys::process::{Fork, SignalQueue, fork, is_ignored};
+use rustix::process::{Pid, Signal};
 use rustix::thread::CapabilitySet;
 
 use super::backend::{self, Backend, Wanted};
 use super::connection::{self, Request};
+use super::inherited;
 use super::keeper;
 use super::kernel::{self, Mounted};
 use crate::failure::{Doing, Failure, Outcome};
@@ -186,7 +187,7 @@ fn leave_terminal(null: &File) -> Outcome {
 }
 
 fn serve(plan: Plan, caller: &mut Caller<'_>) -> Outcome {
-    raise_descriptor_limit();
+    inherited::reset();
     plyfs_sys::memory::use_one_heap();
     // A directory somebody may want to unmount is not to be held by the daemon.
     rustix::process::chdir("/").doing("change to /")?;
@@ -293,6 +294,10 @@ fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>) {
     let wait = move || {
         loop {
             match (signals.wait(), &target) {
+                // nohup(1) ignores SIGHUP for what it starts, and a shell SIGINT for what it runs in the
+                // background.
+                (Ok(received), _)
+                    if received.signal != Signal::TERM && is_ignored(received.signal) => {}
                 (Ok(_), Some(target)) => unmount_after_failure(target),
                 (Ok(_), None) => log::warn!("a mount of somebody else's is not unmounted here"),
                 (Err(error), _) => return log::error!("cannot wait for signals: {error}"),
@@ -335,16 +340,4 @@ fn obey_limits() -> Outcome {
         rustix::thread::set_capabilities(None, sets).doing("set capabilities")?;
     }
     Ok(())
-}
-
-/// As many descriptors as may be had: the cache keeps half of them at most.
-fn raise_descriptor_limit() {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
-        log::debug!("cannot raise the limit of open files: {error}");
-    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod connection;
 pub(crate) mod daemon;
 pub(crate) mod hindrance;
+mod inherited;
 pub(crate) mod keeper;
 pub(crate) mod kernel;
 pub(crate) mod options;

@@ -1,4 +1,4 @@
-//! What an import tells while it works.
+//! What an import, or saving an image, tells while it works.
 
 use crate::Digest;
 
@@ -42,6 +42,13 @@ pub enum Event<'a> {
     Unpacked {
         /// Which layer.
         layer: usize,
+    },
+    /// More of the layers of an image that is saved was read.
+    Saved {
+        /// How much of their blobs has been read so far, in bytes.
+        bytes: u64,
+        /// How much there is.
+        total: u64,
     },
     /// A layer is in the store.
     Published {

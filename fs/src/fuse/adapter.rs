@@ -33,6 +33,7 @@ use super::saved::Saved;
 use crate::attr::{Device, DropSetId, SetAttr};
 use crate::error::{Errno, Result};
 use crate::file::{Seek, WriteMode};
+use crate::interrupt;
 use crate::rename::Patience;
 use crate::{Change, Entry, Overlay, Room};
 
@@ -124,13 +125,14 @@ impl Adapter {
     /// what the kernel forgets.
     fn change<T>(
         &self,
+        request: &Request,
         slow: bool,
         change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
         match self.change_here(slow, || change(&self.overlay)) {
             Some(result) => answer(result),
-            None => self.change_in_pool(change, answer),
+            None => self.change_in_pool(request, change, answer),
         }
     }
 
@@ -143,24 +145,30 @@ impl Adapter {
         (!again).then_some(result)
     }
 
+    /// Makes a change in the pool, which is given up if the caller is killed before it is made.
     fn change_in_pool<T>(
         &self,
+        request: &Request,
         change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
-        let overlay = self.overlay.clone();
-        self.copying.run(move || answer(overlay.with_room(change)));
+        let (overlay, caller) = (self.overlay.clone(), request.pid());
+        self.copying
+            .run(move || answer(interrupt::serving(caller, || overlay.with_room(change))));
     }
 
     /// Makes a change that is answered with what was made.
     fn make(
         &self,
+        request: &Request,
         slow: bool,
         reply: ReplyEntry,
         change: impl Fn(&Overlay) -> Result<Entry> + Send + 'static,
     ) {
         let timeout = self.options.timeout;
-        self.change(slow, change, move |made| answer_entry(reply, timeout, made));
+        self.change(request, slow, change, move |made| {
+            answer_entry(reply, timeout, made)
+        });
     }
 
     fn sends(&self, request: Saved) -> bool {
@@ -307,6 +315,7 @@ impl Filesystem for Adapter {
             return answer_attr(reply, ino.0, timeout, Ok(now));
         }
         self.change(
+            request,
             slow,
             move |overlay| overlay.setattr(&caller, ino.0, &set),
             move |now| answer_attr(reply, ino.0, timeout, now),
@@ -333,7 +342,7 @@ impl Filesystem for Adapter {
     ) {
         self.asked(request);
         let (caller, name) = (caller(request, umask), name.to_owned());
-        self.make(false, reply, move |overlay| {
+        self.make(request, false, reply, move |overlay| {
             overlay.mknod(&caller, parent.0, &name, mode, decode(rdev))
         });
     }
@@ -349,7 +358,7 @@ impl Filesystem for Adapter {
     ) {
         self.asked(request);
         let (caller, name) = (caller(request, umask), name.to_owned());
-        self.make(false, reply, move |overlay| {
+        self.make(request, false, reply, move |overlay| {
             overlay.mkdir(&caller, parent.0, &name, mode)
         });
     }
@@ -365,7 +374,7 @@ impl Filesystem for Adapter {
         self.asked(request);
         let caller = caller(request, 0);
         let (name, target) = (link_name.to_owned(), target.as_os_str().to_owned());
-        self.make(false, reply, move |overlay| {
+        self.make(request, false, reply, move |overlay| {
             overlay.symlink(&caller, parent.0, &name, &target)
         });
     }
@@ -375,14 +384,14 @@ impl Filesystem for Adapter {
         // A whiteout takes room.
         let name = name.to_owned();
         let change = move |overlay: &Overlay| overlay.unlink(parent.0, &name);
-        self.change(false, change, move |result| answer(reply, result));
+        self.change(request, false, change, move |result| answer(reply, result));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.asked(request);
         let name = name.to_owned();
         let change = move |overlay: &Overlay| overlay.rmdir(parent.0, &name);
-        self.change(false, change, move |result| answer(reply, result));
+        self.change(request, false, change, move |result| answer(reply, result));
     }
 
     fn rename(
@@ -409,7 +418,7 @@ impl Filesystem for Adapter {
             let (from, to) = ((parent.0, &*name), (newparent.0, &*newname));
             overlay.rename(from, to, flags, Patience::Much)
         };
-        self.change_in_pool(change, move |result| answer(reply, result));
+        self.change_in_pool(request, change, move |result| answer(reply, result));
     }
 
     fn link(
@@ -423,12 +432,12 @@ impl Filesystem for Adapter {
         self.asked(request);
         let newname = newname.to_owned();
         let slow = self.is_slow(ino, Change::Attributes);
-        self.make(slow, reply, move |overlay| {
+        self.make(request, slow, reply, move |overlay| {
             overlay.link(ino.0, newparent.0, &newname)
         });
     }
 
-    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if let Some(passthrough) = &self.passthrough {
             if may_change(flags) {
                 // The kernel would open the file in the layer as it was asked to.
@@ -448,6 +457,7 @@ impl Filesystem for Adapter {
         }
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
         self.change(
+            request,
             writes && self.is_slow(ino, Change::Data),
             move |overlay| match writes {
                 true => overlay.prepare_to_write(ino.0),
@@ -500,6 +510,7 @@ impl Filesystem for Adapter {
         let (caller, name) = (caller(request, umask), name.to_owned());
         let timeout = self.options.timeout;
         self.change(
+            request,
             false,
             move |overlay| overlay.mknod(&caller, parent.0, &name, mode, Device::default()),
             move |made| answer_created(reply, timeout, made),
@@ -581,7 +592,9 @@ impl Filesystem for Adapter {
         }
         let data = data.to_vec();
         let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
-        self.change_in_pool(change, move |written| answer_written(reply, written));
+        self.change_in_pool(request, change, move |written| {
+            answer_written(reply, written)
+        });
     }
 
     fn fsync(
@@ -709,6 +722,7 @@ impl Filesystem for Adapter {
         let flags = XattrFlags::from_bits_retain(flags.unsigned_abs());
         let (name, value) = (name.to_owned(), value.to_vec());
         self.change(
+            request,
             self.is_slow(ino, Change::Attributes),
             move |overlay| overlay.setxattr(&caller, ino.0, &name, &value, flags),
             move |set| answer(reply, set),
@@ -751,6 +765,7 @@ impl Filesystem for Adapter {
         let caller = caller(request, 0);
         let name = name.to_owned();
         self.change(
+            request,
             self.is_slow(ino, Change::Attributes),
             move |overlay| overlay.removexattr(&caller, ino.0, &name),
             move |removed| answer(reply, removed),
@@ -773,6 +788,7 @@ impl Filesystem for Adapter {
             return reply.error(fuser::Errno::ENOTTY);
         };
         self.change_in_pool(
+            request,
             move |overlay| command.run(overlay, ino.0),
             move |result| answer_ioctl(reply, result),
         );
@@ -790,6 +806,7 @@ impl Filesystem for Adapter {
     ) {
         let (caller, mode) = (caller(request, 0), mode.unsigned_abs());
         self.change_in_pool(
+            request,
             move |overlay| overlay.fallocate(&caller, ino.0, mode, offset, length),
             move |result| answer(reply, result),
         );
@@ -856,6 +873,7 @@ impl Filesystem for Adapter {
             return answer_written(reply, copied);
         }
         self.change_in_pool(
+            request,
             move |overlay| overlay.copy_range(&caller, from, to, length),
             move |copied| answer_written(reply, copied),
         );

@@ -17,6 +17,7 @@
 //! - [`seccomp`]: filters of system calls.
 //! - [`thread`]: file creation mask of one thread.
 //! - [`uring`]: whether there is an io_uring.
+//! - [`writeback`]: writing a part of a file back to its disk.
 //! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
 //!   descriptor.
 
@@ -34,6 +35,7 @@ pub mod process;
 pub mod seccomp;
 pub mod thread;
 pub mod uring;
+pub mod writeback;
 pub mod xattr;
 mod xattrat;
 

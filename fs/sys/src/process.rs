@@ -302,8 +302,14 @@ pub fn report_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
+/// Makes writing beyond the limit of file sizes fail with `FBIG` instead of ending this process (setrlimit(2)).
+pub fn ignore_file_size_signal() {
+    // SAFETY: ignoring is no code of this program.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Whether a signal is ignored. One that is blocked besides waits all the same (sigaction(2)).
-fn is_ignored(signal: Signal) -> bool {
+pub fn is_ignored(signal: Signal) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: asks what is done, and there is room for the answer.
     let asked = unsafe { libc::sigaction(signal.as_raw(), std::ptr::null(), action.as_mut_ptr()) };

@@ -6,7 +6,7 @@ use rustix::fs::Mode;
 use rustix::thread::UnshareFlags;
 
 use crate::Result;
-use crate::process::last_error;
+use crate::process::{last_error, returned};
 
 thread_local! {
     /// The file creation mask of this thread, once it is its own.
@@ -42,12 +42,31 @@ pub fn set_umask(mask: u32) -> Result<()> {
 /// `PERM` if it is to stay what it is, and gives way already (SCHED_IDLE).
 pub fn give_way() -> Result<()> {
     const LOWEST: i32 = 19;
+    set_ordinary_policy()?;
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST)
+}
+
+/// Makes the calling thread one of the ordinary policy and of the input and output class that follows from its
+/// nice value (sched_setscheduler(2), ioprio_set(2)). Threads that it starts are like it.
+///
+/// # Errors
+/// `PERM` if it has to keep the policy it has.
+pub fn be_ordinary() -> Result<()> {
+    const PROCESS: libc::c_long = 1;
+    const NO_CLASS: libc::c_long = 0;
+    // SAFETY: all three are numbers; 0 is the calling thread.
+    let class = unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, 0_i64, NO_CLASS) };
+    set_ordinary_policy()?;
+    returned(class).map(drop)
+}
+
+fn set_ordinary_policy() -> Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread, and the parameters are those of that policy.
-    if unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters) } != 0 {
-        return Err(last_error());
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters) } {
+        0 => Ok(()),
+        _ => Err(last_error()),
     }
-    rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST)
 }
 
 fn own_fs_state() -> Result<()> {

@@ -1,7 +1,7 @@
 //! Saving to archives: an OCI image layout in one, and what `docker save` writes.
 
 use std::fs::File;
-use std::io::{BufWriter, Read};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -18,12 +18,12 @@ use crate::{Digest, Result};
 type Archive<'a> = Writer<&'a mut BufWriter<File>>;
 
 /// Writes an image layout as an archive.
-pub(super) fn save_oci(parts: &Parts<'_>, target: &Source) -> Result<()> {
+pub(super) fn save_oci(parts: &Parts<'_>, target: &Source, out: Option<File>) -> Result<()> {
     let index = Index {
         manifests: vec![layout::named(parts, target)],
         ..Index::empty()
     };
-    archive(&target.path, |out| {
+    archive(&target.path, out, |out| {
         // skopeo, as an ordinary user, cannot make directories that have no entry.
         for name in ["blobs/", "blobs/sha256/"] {
             let dir = Entry {
@@ -48,7 +48,7 @@ pub(super) fn save_oci(parts: &Parts<'_>, target: &Source) -> Result<()> {
 }
 
 /// Writes what `docker save` writes: layers uncompressed, a configuration, and a list of both.
-pub(super) fn save_docker(parts: &Parts<'_>, target: &Source) -> Result<()> {
+pub(super) fn save_docker(parts: &Parts<'_>, target: &Source, out: Option<File>) -> Result<()> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Item {
@@ -64,7 +64,7 @@ pub(super) fn save_docker(parts: &Parts<'_>, target: &Source) -> Result<()> {
         repo_tags: repository(parts, target).map(|name| vec![name]),
         layers: diff_ids.iter().map(name).collect(),
     };
-    archive(&target.path, |out| {
+    archive(&target.path, out, |out| {
         for (at, (layer, diff_id)) in parts.manifest.layers.iter().zip(&diff_ids).enumerate() {
             // The same layer twice is one member.
             if diff_ids.iter().take(at).any(|earlier| earlier == diff_id) {
@@ -100,8 +100,19 @@ fn repository(parts: &Parts<'_>, target: &Source) -> Option<String> {
     fits.then(|| format!("{repository}:{tag}"))
 }
 
-/// Makes an archive file, which is there when it is complete.
-fn archive(place: &Path, fill: impl FnOnce(&mut Archive<'_>) -> Result<()>) -> Result<()> {
+/// Makes an archive file, which is there when it is complete, or writes the archive to what is open.
+fn archive(
+    place: &Path,
+    open: Option<File>,
+    fill: impl FnOnce(&mut Archive<'_>) -> Result<()>,
+) -> Result<()> {
+    if let Some(open) = open {
+        let mut out = BufWriter::with_capacity(super::BUFFER, open);
+        let mut archive = Writer::new(&mut out);
+        fill(&mut archive)?;
+        archive.finish().map(drop).context("write", place)?;
+        return out.flush().context("write", place);
+    }
     let mut file = Unnamed::create(place)?;
     file.write(|out| {
         let mut archive = Writer::new(out);

@@ -5,15 +5,17 @@
 //! - What is written has been compared with its digest on the way: a damaged store makes no damaged
 //!   copies.
 //! - A layout names an image after all of it is there, and an archive gets its name when it is
-//!   complete. No file that exists is replaced, but for the index of a layout.
+//!   complete, or ends when the call returns if it goes to a pipe. No file that exists is replaced, but for the index of a layout.
 //! - The same image makes the same bytes.
 
 mod archive;
 mod layout;
 mod target;
 
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
@@ -23,6 +25,7 @@ use crate::digest::Hashed;
 use crate::error::Context;
 use crate::escape::escaped_path;
 use crate::oci::{Descriptor, Manifest, layer_type};
+use crate::progress::{Event, Progress, Silent};
 use crate::source::{Form, Source};
 use crate::{Digest, Error, ImageName, Result, Store, limits};
 
@@ -59,6 +62,7 @@ pub struct Saved {
 /// An image that is to be saved: its documents, verified.
 struct Parts<'s> {
     store: &'s Store,
+    told: Told<'s>,
     name: ImageName,
     descriptor: Descriptor,
     manifest: Manifest,
@@ -73,13 +77,28 @@ impl Store {
     /// [`SaveError`] if there is something in the way, [`BlobError`] if the image in the store is
     /// damaged.
     pub fn save(&self, name: &str, target: &Source) -> Result<Saved> {
+        self.save_to(name, target, None, &Silent)
+    }
+
+    /// As [`save`](Self::save), telling how far it is, and to a file or pipe that is open where an archive is asked
+    /// for. A reader must not take it for complete before this has returned.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_to(
+        &self,
+        name: &str,
+        target: &Source,
+        out: Option<File>,
+        progress: &dyn Progress,
+    ) -> Result<Saved> {
         // Nothing of the image goes meanwhile.
         let _shared = self.share()?;
-        let parts = self.parts(name)?;
+        let parts = self.parts(name, progress)?;
         match target.form {
             Form::Oci => layout::save(&parts, target)?,
-            Form::OciArchive => archive::save_oci(&parts, target)?,
-            Form::DockerArchive => archive::save_docker(&parts, target)?,
+            Form::OciArchive => archive::save_oci(&parts, target, out)?,
+            Form::DockerArchive => archive::save_docker(&parts, target, out)?,
         }
         Ok(Saved {
             name: parts.name,
@@ -87,19 +106,43 @@ impl Store {
         })
     }
 
-    fn parts(&self, name: &str) -> Result<Parts<'_>> {
+    fn parts<'s>(&'s self, name: &str, progress: &'s dyn Progress) -> Result<Parts<'s>> {
         let (name, descriptor) = self.find_image(name)?;
         let manifest_bytes = self.document(&descriptor, limits::DOCUMENT_BYTES)?;
         let (manifest, _) = self.documents(&descriptor)?;
         let config_bytes = self.document(&manifest.config, limits::CONFIG_BYTES)?;
         Ok(Parts {
             store: self,
+            told: Told::new(progress, &manifest),
             name,
             descriptor,
             manifest,
             manifest_bytes,
             config_bytes,
         })
+    }
+}
+
+/// How far saving is, for who listens.
+struct Told<'p> {
+    progress: &'p dyn Progress,
+    bytes: AtomicU64,
+    total: u64,
+}
+
+impl<'p> Told<'p> {
+    fn new(progress: &'p dyn Progress, manifest: &Manifest) -> Self {
+        Self {
+            progress,
+            bytes: AtomicU64::new(0),
+            total: manifest.layers.iter().map(|layer| layer.size).sum(),
+        }
+    }
+
+    fn read(&self, count: u64) {
+        let bytes = self.bytes.fetch_add(count, Ordering::Relaxed) + count;
+        let total = self.total;
+        self.progress.event(&Event::Saved { bytes, total });
     }
 }
 
@@ -145,23 +188,25 @@ impl Parts<'_> {
 }
 
 /// A blob, or what it decompresses to, as a stream that knows what went through it.
-struct Stream {
-    reader: ContentReader,
+struct Stream<'p> {
+    reader: ContentReader<'p>,
     sum: Hashed<io::Sink>,
 }
 
-struct ContentReader {
+struct ContentReader<'p> {
+    told: &'p Told<'p>,
     content: Content,
     position: u64,
     fault: Option<Error>,
     label: String,
 }
 
-impl Read for ContentReader {
+impl Read for ContentReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.content.read_at(self.position, buffer) {
             Ok(count) => {
                 self.position += count as u64;
+                self.told.read(count as u64);
                 Ok(count)
             }
             Err(errno) => {
@@ -172,7 +217,7 @@ impl Read for ContentReader {
     }
 }
 
-impl Read for Stream {
+impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
         self.sum
@@ -181,17 +226,19 @@ impl Read for Stream {
     }
 }
 
-impl Stream {
-    fn new(content: Content, digest: &Digest) -> Self {
-        Self {
+impl<'p> Stream<'p> {
+    fn new(parts: &'p Parts<'_>, layer: &Descriptor) -> Result<Self> {
+        let (content, digest) = (parts.open(layer)?, &layer.digest);
+        Ok(Self {
             reader: ContentReader {
+                told: &parts.told,
                 content,
                 position: 0,
                 fault: None,
                 label: blob_label(digest),
             },
             sum: Hashed::new(io::sink()),
-        }
+        })
     }
 
     /// Reads what is left, and compares all of it with its digest.
@@ -223,7 +270,7 @@ fn copy_blob(
     layer: &Descriptor,
     write: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
-    let mut stream = Stream::new(parts.open(layer)?, &layer.digest);
+    let mut stream = Stream::new(parts, layer)?;
     let written = write(&mut stream);
     match stream.reader.fault.take() {
         Some(fault) => Err(fault),
@@ -244,7 +291,7 @@ fn copy_archive(
 ) -> Result<()> {
     let label = blob_label(&layer.digest);
     let compression = layer_type(&layer.media_type).unwrap_or_default();
-    let stream = Stream::new(parts.open(layer)?, &layer.digest);
+    let stream = Stream::new(parts, layer)?;
     let input = BufReader::with_capacity(BUFFER, stream);
     let decoder = Decoder::new(input, compression);
     let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
@@ -270,12 +317,12 @@ fn copy_archive(
     compare(&label, diff_id, actual)
 }
 
-struct Archive {
-    decoder: Decoder<BufReader<Stream>>,
+struct Archive<'p> {
+    decoder: Decoder<BufReader<Stream<'p>>>,
     sum: Hashed<io::Sink>,
 }
 
-impl Read for Archive {
+impl Read for Archive<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.decoder.read(buffer)?;
         self.sum
