@@ -27,7 +27,7 @@ use crate::layer::{LowerFile, Marks, Name, open_dir};
 use crate::records::Records;
 
 /// What of statx(2) an attribute needs.
-const STATX: StatxFlags = StatxFlags::BASIC_STATS;
+const STATX: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
 
 /// The object of a node, while its place stays as it is.
 pub(crate) struct Located<'n> {
@@ -41,6 +41,8 @@ pub(crate) struct Located<'n> {
     pub(crate) records: Records,
     /// Which records of overlays count in its layer.
     pub(crate) marks: Marks,
+    /// The mount that its layer is of. See [`Layer::mount`].
+    pub(crate) mount: u64,
 }
 
 impl Located<'_> {
@@ -251,6 +253,7 @@ impl Overlay {
             name,
             records: layer.records,
             marks: layer.marks,
+            mount: layer.mount,
         })
     }
 

@@ -367,6 +367,7 @@ impl Upper {
         spots.extend([spot, work_spot]);
         apart::check(&spots)?;
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
+        let mount = stat_fd(root.as_fd()).map_or(0, |stat| stat.stx_mnt_id);
         let lock = lock_upper(&upper.path, root.as_fd())?;
         let work = Work::open(&upper.work, config.volatile, upper.archive_names)?;
         if upper.records.are_believed() {
@@ -383,6 +384,7 @@ impl Upper {
                 root: Arc::new(root),
                 path: upper.path.clone(),
                 device: Some(device),
+                mount,
                 records: upper.records,
                 marks: upper.marks,
                 archive_names: upper.archive_names,

@@ -38,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) number: ObjectId,
     /// How many names the topmost object has on disk.
     pub(crate) links: u32,
+    /// Whether it lies on a file system that is mounted inside a lower layer.
+    pub(crate) is_mounted_inside: bool,
     pub(crate) lowers: Vec<Arc<LowerDir>>,
     /// Where an upper directory or metacopy goes on below, if not under its name.
     pub(crate) redirect: Option<Redirect>,
@@ -106,6 +108,7 @@ impl Overlay {
             object,
             number: object,
             links: stat.stx_nlink,
+            is_mounted_inside: false,
             lowers: Vec::new(),
             redirect: None,
             data: None,
@@ -371,7 +374,9 @@ impl Search<'_> {
         if self.found.is_none() {
             let real = Real::Lower(dir.clone());
             let mut found = overlay.found_alone(real, at, stat, layer.records)?;
-            if stat.stx_nlink > 1 {
+            found.is_mounted_inside = layer.is_mounted_inside(stat);
+            // The index knows one file for all paths to an inode. The kernel's overlay sees no such path twice.
+            if stat.stx_nlink > 1 && !found.is_mounted_inside {
                 self.wants_data = overlay.replace_by_indexed(&mut found, at, stat)?;
             }
             self.found = Some(found);
