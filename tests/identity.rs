@@ -5,9 +5,11 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Command;
 
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use support::tree::{assert_same, facts};
 use support::*;
 
@@ -95,5 +97,52 @@ is "a remount" "$(cat "$M.before")" "$(cat "$M.after")"
         nested.env("PLYFS", PLYFS).env("OPTIONS", stack.options());
         succeed(nested.env("M", stack.path("merged")));
         take_mounts_away(&stack);
+    });
+}
+
+fn tmpfs(at: &Path) {
+    fs::create_dir_all(at).unwrap();
+    mount("tmpfs", at, "tmpfs", MountFlags::empty(), None).unwrap();
+}
+
+#[test]
+fn upper_files_have_their_own_numbers_where_the_lower_layer_lies_elsewhere() {
+    let name = "upper_files_have_their_own_numbers_where_the_lower_layer_lies_elsewhere";
+    inside(name, || {
+        let mut stack = Stack::new(1);
+        tmpfs(&stack.lower(0, ""));
+        put(&stack.lower(0, "d/lower"), "lower");
+        stack.mount();
+        fs::write(stack.merged("new"), "new").unwrap();
+        fs::create_dir(stack.merged("dir")).unwrap();
+        let number = |path: std::path::PathBuf| fs::symlink_metadata(path).unwrap().ino();
+        let shown = ["new", "dir"].map(|name| number(stack.merged(name)));
+        let lower = number(stack.merged("d/lower"));
+        assert_eq!(shown, ["new", "dir"].map(|name| number(stack.upper(name))));
+        stack.unmount();
+        // The upper layer becomes the topmost lower one, below another or none.
+        let lowers = format!(
+            "lowerdir={}:{}",
+            stack.upper("").display(),
+            stack.lower(0, "").display()
+        );
+        let upper = stack.path("upper2");
+        let work = stack.path("work2");
+        for dir in [&upper, &work] {
+            fs::create_dir(dir).unwrap();
+        }
+        let with_upper = format!(
+            "{lowers},upperdir={},workdir={}",
+            upper.display(),
+            work.display()
+        );
+        for options in [with_upper, lowers] {
+            succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
+            let now = ["new", "dir"].map(|name| number(stack.merged(name)));
+            assert_eq!(now, shown, "{options}");
+            assert_eq!(number(stack.merged("d/lower")), lower, "{options}");
+            stack.unmount();
+        }
+        unmount(stack.lower(0, ""), UnmountFlags::DETACH).unwrap();
     });
 }

@@ -217,10 +217,12 @@ impl Overlay {
     }
 
     /// Gives the layers' file systems their places in inode numbers, in an order that does not depend
-    /// on what is looked up first.
+    /// on what is looked up first: the upper layer comes first and its files have the numbers that they have on
+    /// disk, as in the kernel's overlay, so that 32-bit programs can read them (stat(2), `EOVERFLOW`). The
+    /// lower layers follow from the top, so that an upper layer that becomes the topmost lower one keeps its place.
     fn number_systems(&self) {
         let upper = self.upper.as_ref().map(|upper| &upper.layer);
-        for layer in self.lowers.iter().chain(upper) {
+        for layer in upper.into_iter().chain(&self.lowers) {
             if let Some(device) = layer.device {
                 self.numbering.index(device);
             }
