@@ -132,11 +132,11 @@ impl Overlay {
             let ino = number.derived().unwrap_or(id);
             Node::new(id, ino, attr.kind, place(), found.lowers.clone())
         };
-        let mut node = self.nodes.obtain(identity, &at, object, &make);
+        let mut node = self.nodes.obtain(identity, &at, object, make);
         if is_another(&node, parent, &name, &found) {
             let known = std::mem::replace(
                 &mut node,
-                self.nodes.obtain_at_path(number, at, object, &make),
+                self.nodes.obtain_at_path(number, at, object, make),
             );
             // Only now: as long as that node is known, no other lookup takes its place in the table.
             self.forget(known.id, 1);
