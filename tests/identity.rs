@@ -146,3 +146,33 @@ fn upper_files_have_their_own_numbers_where_the_lower_layer_lies_elsewhere() {
         unmount(stack.lower(0, ""), UnmountFlags::DETACH).unwrap();
     });
 }
+
+/// As the kernel's overlay refuses them, where it keeps an index.
+#[test]
+fn layers_that_the_kernels_overlay_changes_are_refused_where_an_index_is_kept() {
+    let name = "layers_that_the_kernels_overlay_changes_are_refused_where_an_index_is_kept";
+    inside(name, || {
+        let mut kernel = Stack::new(1);
+        kernel.mount_kernel();
+        fs::create_dir(kernel.merged("inside")).unwrap();
+        let stack = Stack::new(1);
+        let options = |lower: &Path, index: &str| {
+            let lower = format!("lowerdir={},", lower.display());
+            let own = format!("lowerdir={},", stack.lower(0, "").display());
+            stack.options().replace(&own, &lower) + ",index=" + index
+        };
+        for lower in [kernel.upper(""), kernel.upper("inside")] {
+            let refused = options(&lower, "on");
+            let (_, line) = fail(plyfs(["mount", "-o", &refused]).arg(stack.merged("")));
+            assert!(
+                line.contains("which another mount changes")
+                    || line.contains("changed by another mount"),
+                "{line}"
+            );
+            assert!(!is_mounted(&stack.merged("")));
+            succeed(plyfs(["mount", "-o", &options(&lower, "off")]).arg(stack.merged("")));
+            succeed(plyfs(["umount"]).arg(stack.merged("")));
+        }
+        unmount(kernel.merged(""), UnmountFlags::empty()).unwrap();
+    });
+}

@@ -59,6 +59,19 @@ pub enum MountError {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory lies in one that another mount changes, where an index is kept.
+    #[error(
+        "{role} directory {}; unmount that first, or mount with index=off",
+        changed(path, used)
+    )]
+    InUseAbove {
+        /// What it was to be: `lower`, `upper` or `work`.
+        role: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// The upper or work directory of the other mount.
+        used: PathBuf,
+    },
     /// An upper directory with an index of other lower layers.
     #[error(
         "upper directory {} was made on top of other lower directories, so that hard links could not be \
@@ -122,6 +135,17 @@ pub enum MountError {
     },
 }
 
+fn changed(path: &Path, used: &Path) -> String {
+    match path == used {
+        true => format!("{} is changed by another mount", path.display()),
+        false => format!(
+            "{} lies in {}, which another mount changes",
+            path.display(),
+            used.display()
+        ),
+    }
+}
+
 fn overlap(one: &Path, other: &Path) -> String {
     let (one_shown, other_shown) = (one.display(), other.display());
     match one == other {
@@ -141,7 +165,7 @@ impl MountError {
             Self::Forgeable { .. } => Errno::PERM,
             Self::WorkElsewhere { .. } => Errno::XDEV,
             Self::Overlap { .. } => Errno::LOOP,
-            Self::InUse { .. } => Errno::BUSY,
+            Self::InUse { .. } | Self::InUseAbove { .. } => Errno::BUSY,
             Self::OtherLayers { .. } => Errno::STALE,
             Self::Open { errno, .. } | Self::Work { errno, .. } | Self::Clean { errno, .. } => {
                 *errno

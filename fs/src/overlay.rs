@@ -15,6 +15,7 @@ use crate::attr::Device;
 use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{self, FdCache, Key};
 use crate::ids::{Owners, ShownIds};
+use crate::in_use;
 use crate::index::{Index, IndexUse, NoIndex};
 use crate::inode::{Below, Node, Place, Real};
 use crate::kernel_mark::{self, MarkedUpper};
@@ -27,6 +28,7 @@ use crate::origin::Origins;
 use crate::records::Records;
 use crate::redirect::RedirectDir;
 use crate::room::Removed;
+use crate::trap::Traps;
 use crate::work::Work;
 
 /// The layer that takes the changes.
@@ -133,6 +135,7 @@ pub struct Overlay {
     pub(crate) static_nlink: bool,
     pub(crate) origins: Origins,
     pub(crate) numbering: Numbering,
+    pub(crate) traps: Traps,
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
     pub(crate) removed: Arc<Removed>,
@@ -190,7 +193,7 @@ impl Overlay {
             (None, None) => readable_namespace(),
         };
         let (roots, data_roots) = open_roots(&lowers, config.lowers.len(), namespace)?;
-        let overlay = Self {
+        let mut overlay = Self {
             roots,
             data_roots,
             namespace,
@@ -201,6 +204,7 @@ impl Overlay {
             lowers,
             upper,
             numbering: Numbering::default(),
+            traps: Traps::default(),
             nodes: NodeTable::default(),
             fds: FdCache::new(fd_cache::capacity()),
             removed: Arc::default(),
@@ -212,6 +216,7 @@ impl Overlay {
             notify: OnceLock::new(),
         };
         overlay.number_systems();
+        overlay.traps = overlay.set_traps();
         overlay.make_root()?;
         Ok(overlay)
     }
@@ -227,6 +232,18 @@ impl Overlay {
                 self.numbering.index(device);
             }
         }
+    }
+
+    /// The directories that are not to be met at a lookup.
+    fn set_traps(&self) -> Traps {
+        let lowers = self.lowers.iter().map(|layer| layer.root.as_fd());
+        let upper = self.upper.iter().flat_map(|upper| {
+            let index = upper.index.as_ref().map(|index| index.dir().as_fd());
+            [upper.layer.root.as_fd(), upper.work.outer()]
+                .into_iter()
+                .chain(index)
+        });
+        Traps::new(lowers.chain(upper), &self.numbering)
     }
 
     /// Calls `f` with the id of every node whose attributes change otherwise than by what a caller
@@ -368,6 +385,9 @@ impl Upper {
         let (work_root, work_spot) = Spot::open("work", &upper.work)?;
         spots.extend([spot, work_spot]);
         apart::check(&spots)?;
+        if config.index == IndexUse::On {
+            in_use::refuse(&spots)?;
+        }
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
         let mount = stat_fd(root.as_fd()).map_or(0, |stat| stat.stx_mnt_id);
         let lock = lock_upper(&upper.path, root.as_fd())?;

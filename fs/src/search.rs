@@ -163,6 +163,9 @@ impl Search<'_> {
         let at = At::Name(dir.as_fd(), name.as_bytes());
         let mut found = overlay.found_upper(at, &stat)?;
         let is_dir = found.attr.kind.is_dir();
+        if is_dir && overlay.is_layer(at, &stat) {
+            return Err(Errno::LOOP);
+        }
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
             let mut marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
             marks.opaque |= upper.layer.is_archive_opaque(dir.as_fd(), name)?;
@@ -317,6 +320,14 @@ impl Search<'_> {
         if !kind.is_dir() {
             let redirect = self.take_file(dir, name, at, &stat, layer)?;
             return Ok((None, redirect));
+        }
+        // What is mounted inside a layer would not be met without the mount.
+        if !layer.is_mounted_inside(&stat) && overlay.is_layer(at, &stat) {
+            log::debug!(
+                "{} is the root of a layer: overlapping layers",
+                name.display()
+            );
+            return Err(Errno::LOOP);
         }
         let mut marks = match overlay.reads_marks(dir.layer) {
             true => DirMarks::read(at, overlay.namespace, layer.marks)?,
