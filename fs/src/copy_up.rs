@@ -185,6 +185,10 @@ impl Overlay {
         };
         let stat = stat_fd(fd.as_fd())?;
         let attr = object::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
+        if attr.kind != node.kind {
+            // Its layer was changed since it was looked up.
+            return Err(Errno::STALE);
+        }
         let is_mounted_inside = stat.stx_mnt_id != object.mount;
         Ok(Source {
             fd,
