@@ -562,3 +562,24 @@ fn redirect_dir_is_honoured_under_the_name_fuse_overlayfs() {
         },
     );
 }
+
+/// Every removal failed then, with EINVAL.
+#[test]
+fn an_upper_directory_on_a_mount_that_takes_no_whiteouts_is_refused() {
+    inside(
+        "an_upper_directory_on_a_mount_that_takes_no_whiteouts_is_refused",
+        || {
+            let mut below = Stack::new(1);
+            let program = link(&below, "fuse-overlayfs");
+            mount_by(&program, &mut below, "");
+            let stack = Stack::new(1);
+            put(&stack.lower(0, "f"), "text");
+            stack.upper_in(&below.merged(""));
+            let mut command = Command::new(program);
+            let (_, line) = fail(command.args(["-o", &stack.options()]).arg(stack.merged("")));
+            assert!(line.contains("cannot make whiteouts"), "{line}");
+            assert!(!is_mounted(&stack.merged("")));
+            below.unmount();
+        },
+    );
+}

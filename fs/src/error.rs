@@ -123,6 +123,18 @@ pub enum MountError {
         /// What a system call said.
         errno: Errno,
     },
+    /// No whiteout can be made, be it a device or a file.
+    #[error(
+        "cannot make whiteouts in work directory {}: {errno}; its file system takes neither devices nor files called \
+         .wh.NAME, as that of fuse-overlayfs does; put upper and work directory on another one, a volume or tmpfs",
+        path.display()
+    )]
+    NoWhiteouts {
+        /// The work directory.
+        path: PathBuf,
+        /// What openat(2) said.
+        errno: Errno,
+    },
     /// The work directory cannot be prepared.
     #[error("cannot {action} in work directory {}: {errno}", path.display())]
     Work {
@@ -167,9 +179,10 @@ impl MountError {
             Self::Overlap { .. } => Errno::LOOP,
             Self::InUse { .. } | Self::InUseAbove { .. } => Errno::BUSY,
             Self::OtherLayers { .. } => Errno::STALE,
-            Self::Open { errno, .. } | Self::Work { errno, .. } | Self::Clean { errno, .. } => {
-                *errno
-            }
+            Self::Open { errno, .. }
+            | Self::NoWhiteouts { errno, .. }
+            | Self::Work { errno, .. }
+            | Self::Clean { errno, .. } => *errno,
         }
     }
 }

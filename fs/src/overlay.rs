@@ -392,6 +392,7 @@ impl Upper {
         let mount = stat_fd(root.as_fd()).map_or(0, |stat| stat.stx_mnt_id);
         let lock = lock_upper(&upper.path, root.as_fd())?;
         let work = Work::open(&upper.work, config.volatile, upper.archive_names)?;
+        work.prove_files(&upper.work)?;
         if upper.records.are_believed() {
             let (upper_dir, work_dir) = (root.as_fd(), work_root.as_fd());
             let (upper, work) = ((&*upper.path, upper_dir), (&*upper.work, work_dir));
