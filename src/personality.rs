@@ -248,6 +248,7 @@ fn mount_helper(arguments: &Arguments) -> Outcome {
         ro: false,
         container,
         foreground: arguments.foreground,
+        replace: false,
         quiet: true,
         what_and_where,
     };
