@@ -123,7 +123,13 @@ fn without_inner_mounts(dir: OwnedFd) -> OwnedFd {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     match rustix::mount::open_tree(&dir, c"", flags) {
-        Ok(clone) => clone,
+        Ok(clone) => {
+            // A clone of a shared mount would share what is mounted there later.
+            if let Err(errno) = plyfs_sys::mount::make_private(clone.as_fd()) {
+                log::debug!("the mount of a lower directory is not private: {errno}");
+            }
+            clone
+        }
         Err(errno) => {
             log::debug!("mounts inside a lower directory stay visible: open_tree(2): {errno}");
             dir
