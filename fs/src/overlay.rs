@@ -94,6 +94,9 @@ pub struct Config {
     pub metacopy: bool,
     /// What is done with an upper layer that has records, but that the kernel's overlay has served.
     pub marked_upper: MarkedUpper,
+    /// Whether the layers are in a store, which itself locks the directories that hold them: these locks do not say
+    /// that another mount changes a layer.
+    pub in_store: bool,
 }
 
 /// The opened upper layer.
@@ -385,7 +388,7 @@ impl Upper {
         let (work_root, work_spot) = Spot::open("work", &upper.work)?;
         spots.extend([spot, work_spot]);
         apart::check(&spots)?;
-        if config.index == IndexUse::On {
+        if config.index == IndexUse::On && !config.in_store {
             in_use::refuse(&spots)?;
         }
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
