@@ -119,6 +119,9 @@ pub(crate) struct MountArgs {
     /// Stay in the foreground and serve the mount until it is unmounted
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Take the place of a mount whose daemon has ended
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// What serves the mount: the kernel's overlay, FUSE, or what can give all that is asked for
     /// [default: $PLYFS_BACKEND,
     /// else auto]

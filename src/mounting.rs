@@ -11,6 +11,7 @@ use plyfs_fs::{
 };
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::event::Timespec;
+use rustix::fs::FileType;
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -35,7 +36,7 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
         [what, mountpoint, ..] => (Some(what.to_string_lossy()), mountpoint),
         [] => return Err(Failure::new("no directory to mount on was given")),
     };
-    let target = absolute_directory(Path::new(mountpoint))?;
+    let target = mount_point(Path::new(mountpoint), args.replace)?;
     let container = args.container.as_deref();
     if options.remount {
         return connection::remount(&target, &options);
@@ -76,7 +77,7 @@ pub(crate) fn mount_directories(
         .to_str()
         .and_then(|path| path.strip_prefix("/dev/fd/"));
     let mut plan = match number.and_then(|number| number.parse().ok()) {
-        None => plan_directories(options, absolute_directory(Path::new(mountpoint))?)?,
+        None => plan_directories(options, mount_point(Path::new(mountpoint), false)?)?,
         Some(number) => {
             let mut plan = plan_directories(options, PathBuf::from(mountpoint))?;
             plan.connection.device = Some(number);
@@ -161,17 +162,45 @@ fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
     }
 }
 
-fn absolute_directory(path: &Path) -> Outcome<PathBuf> {
-    let real = path
-        .canonicalize()
-        .doing(format_args!("mount on {}", path.display()))?;
-    if real.is_dir() {
+/// The directory to mount on, without links. With `replace`, mounts there whose daemons have ended are taken away.
+fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
+    let doing = format!("mount on {}", path.display());
+    let real = path.canonicalize().doing(&doing)?;
+    while is_dead(&real) {
+        if !replace {
+            return Err(Failure::new(format_args!(
+                "cannot mount on {}: the daemon of the file system that is mounted there has ended; take that \
+                 away with \"plyfs umount {}\", or with \"plyfs mount --replace\"",
+                path.display(),
+                path.display()
+            )));
+        }
+        // A program that still uses it keeps it from nothing else.
+        connection::unmount(&real, true)?;
+    }
+    let found = rustix::fs::stat(&real).doing(&doing)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         return Ok(real);
     }
     Err(Failure::new(format_args!(
         "cannot mount on {}: it is no directory",
         path.display()
     )))
+}
+
+/// Whether a FUSE file system is mounted on a path whose daemon has ended. The kernel may still know what stat(2)
+/// shows; statfs(2) asks the daemon.
+fn is_dead(path: &Path) -> bool {
+    rustix::fs::statfs(path).err() == Some(rustix::io::Errno::NOTCONN)
+}
+
+/// Where a link leads: something may be mounted there, as it is through the link by [`mount`]. Not asked of a
+/// mount point itself, whose daemon may have ended.
+fn followed(path: PathBuf) -> PathBuf {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_symlink() => path.canonicalize().unwrap_or(path),
+        _ => path,
+    }
 }
 
 /// The mount of plain directories.
@@ -224,6 +253,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         static_nlink: options.static_nlink,
         // Some records may be from before the kernel's overlay served the directory.
         marked_upper: MarkedUpper::Refuse,
+        in_store: false,
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }
@@ -241,7 +271,7 @@ fn records_on(path: &Path) -> Option<Records> {
 ///
 /// What is not mounted in this mount namespace is looked for among the live records of the store.
 pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
-    let target = std::path::absolute(&args.mountpoint).doing("resolve a path")?;
+    let target = followed(std::path::absolute(&args.mountpoint).doing("resolve a path")?);
     let target = match bundle::mounted_below(&target) {
         Some(root) if !table::is_mount_point(&target) => root,
         _ => target,

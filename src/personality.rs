@@ -143,11 +143,10 @@ fn split_quoted(text: &str) -> Vec<String> {
 
 /// Options that fuse-overlayfs takes and that change nothing here: what they choose is always so, or
 /// there is nothing to choose.
-const WITHOUT_EFFECT: [&str; 24] = [
+const WITHOUT_EFFECT: [&str; 23] = [
     "threaded",
     "fast_ino",
     "xino",
-    "redirect_dir",
     "context",
     "plugins",
     "max_write",
@@ -251,6 +250,7 @@ fn mount_helper(arguments: &Arguments) -> Outcome {
         ro: false,
         container,
         foreground: arguments.foreground,
+        replace: false,
         quiet: true,
         what_and_where,
     };

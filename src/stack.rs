@@ -273,6 +273,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
             false => IndexUse::Off,
         },
         marked_upper,
+        in_store: true,
         ..Config::default()
     }
 }

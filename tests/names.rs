@@ -564,3 +564,54 @@ fn noxattrs_shows_no_attributes() {
         stack.unmount();
     });
 }
+
+/// It was taken and changed nothing.
+#[test]
+fn redirect_dir_is_honoured_under_the_name_fuse_overlayfs() {
+    inside(
+        "redirect_dir_is_honoured_under_the_name_fuse_overlayfs",
+        || {
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "d/f"), "text");
+            let program = link(&stack, "fuse-overlayfs");
+            for (option, is_copied) in [("redirect_dir=off", true), ("redirect_dir=on", false)] {
+                mount_by(&program, &mut stack, &format!(",{option}"));
+                fs::rename(stack.merged("d"), stack.merged("e")).unwrap();
+                assert_eq!(fs::read(stack.merged("e/f")).unwrap(), b"text");
+                stack.unmount();
+                assert_eq!(stack.upper("e/f").exists(), is_copied, "{option}");
+                for name in ["d", "e"] {
+                    let path = stack.upper(name);
+                    fs::remove_dir_all(&path)
+                        .or_else(|_| fs::remove_file(&path))
+                        .unwrap();
+                }
+            }
+            let mut wrong = Command::new(program);
+            wrong.args(["-o", &format!("{},redirect_dir=maybe", stack.options())]);
+            let (_, line) = fail(wrong.arg(stack.merged("")));
+            assert!(line.contains("redirect_dir="), "{line}");
+        },
+    );
+}
+
+/// Every removal failed then, with EINVAL.
+#[test]
+fn an_upper_directory_on_a_mount_that_takes_no_whiteouts_is_refused() {
+    inside(
+        "an_upper_directory_on_a_mount_that_takes_no_whiteouts_is_refused",
+        || {
+            let mut below = Stack::new(1);
+            let program = link(&below, "fuse-overlayfs");
+            mount_by(&program, &mut below, "");
+            let stack = Stack::new(1);
+            put(&stack.lower(0, "f"), "text");
+            stack.upper_in(&below.merged(""));
+            let mut command = Command::new(program);
+            let (_, line) = fail(command.args(["-o", &stack.options()]).arg(stack.merged("")));
+            assert!(line.contains("cannot make whiteouts"), "{line}");
+            assert!(!is_mounted(&stack.merged("")));
+            below.unmount();
+        },
+    );
+}

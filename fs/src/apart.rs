@@ -12,9 +12,11 @@ use crate::object::proc_path;
 
 /// A directory that was given.
 pub(crate) struct Spot {
+    /// What it is to be: `lower`, `upper` or `work`.
+    pub(crate) role: &'static str,
     given: PathBuf,
     /// Where it is in this mount namespace, as far as that can be told.
-    real: PathBuf,
+    pub(crate) real: PathBuf,
 }
 
 impl Spot {
@@ -31,7 +33,7 @@ impl Spot {
         if let Some(Ok(fd)) = opened {
             let real = given.components().collect();
             let given = given.to_owned();
-            return Ok((fd, Self { given, real }));
+            return Ok((fd, Self { role, given, real }));
         }
         // A layer may be given through a link (`l/XXXX` in containers-storage).
         let fd = rustix::fs::open(given, flags, Mode::empty());
@@ -42,7 +44,7 @@ impl Spot {
         })?;
         let given = given.to_owned();
         let real = std::fs::read_link(proc_path(fd.as_fd())).unwrap_or_else(|_| given.clone());
-        Ok((fd, Self { given, real }))
+        Ok((fd, Self { role, given, real }))
     }
 
     /// Where it is, without a slash at the end: that of the root is empty.

@@ -73,6 +73,8 @@ struct Source {
     /// Whether that is another file.
     is_metacopy: bool,
     stat: Statx,
+    /// Whether it has other names that are to stay one file with it, which the index sees to.
+    is_linked: bool,
     /// What it shows, owners as they are recorded.
     attr: Attr,
     /// How the attributes of its layer are named.
@@ -200,8 +202,14 @@ impl Overlay {
         };
         let stat = stat_fd(fd.as_fd())?;
         let attr = object::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
+        if attr.kind != node.kind {
+            // Its layer was changed since it was looked up.
+            return Err(Errno::STALE);
+        }
+        let is_mounted_inside = stat.stx_mnt_id != object.mount;
         Ok(Source {
             fd,
+            is_linked: !node.kind.is_dir() && stat.stx_nlink > 1 && !is_mounted_inside,
             is_metacopy: elsewhere.is_some(),
             data: elsewhere.or(object.lower_file()),
             stat,
@@ -279,10 +287,9 @@ impl Overlay {
             upper.work.discard(&name);
         }
         let Filled { fd, disk, origin } = filled?;
-        let links = source.stat.stx_nlink;
+        let (links, is_linked) = (source.stat.stx_nlink, source.is_linked);
         let entry = |record: &Vec<u8>| Name::from(OsStr::new(&index_name(record)));
-        let may_be_indexed = !kind.is_dir() && links > 1;
-        let indexed = origin.as_ref().filter(|_| may_be_indexed).map(entry);
+        let indexed = origin.as_ref().filter(|_| is_linked).map(entry);
         Ok(Copy {
             name,
             fd: Arc::new(fd),
@@ -296,8 +303,8 @@ impl Overlay {
     /// Lets a copy keep the handle of its source, and returns it. Without an index one of several names
     /// of a file gets none: the copy is not what the other names show.
     fn record_origin(&self, upper: &Upper, copy: At<'_>, source: &Source) -> Option<Vec<u8>> {
-        let is_dir = source.attr.kind.is_dir();
-        if !is_dir && source.stat.stx_nlink > 1 && upper.index.is_none() {
+        let has_links = !source.attr.kind.is_dir() && source.stat.stx_nlink > 1;
+        if has_links && !(source.is_linked && upper.index.is_some()) {
             return None;
         }
         let from = At::Fd(source.fd.as_fd());

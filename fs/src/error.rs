@@ -59,6 +59,19 @@ pub enum MountError {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory lies in one that another mount changes, where an index is kept.
+    #[error(
+        "{role} directory {}; unmount that first, or mount with index=off",
+        changed(path, used)
+    )]
+    InUseAbove {
+        /// What it was to be: `lower`, `upper` or `work`.
+        role: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// The upper or work directory of the other mount.
+        used: PathBuf,
+    },
     /// An upper directory with an index of other lower layers.
     #[error(
         "upper directory {} was made on top of other lower directories, so that hard links could not be \
@@ -110,6 +123,18 @@ pub enum MountError {
         /// What a system call said.
         errno: Errno,
     },
+    /// No whiteout can be made, be it a device or a file.
+    #[error(
+        "cannot make whiteouts in work directory {}: {errno}; its file system takes neither devices nor files called \
+         .wh.NAME, as that of fuse-overlayfs does; put upper and work directory on another one, a volume or tmpfs",
+        path.display()
+    )]
+    NoWhiteouts {
+        /// The work directory.
+        path: PathBuf,
+        /// What openat(2) said.
+        errno: Errno,
+    },
     /// The work directory cannot be prepared.
     #[error("cannot {action} in work directory {}: {errno}", path.display())]
     Work {
@@ -120,6 +145,17 @@ pub enum MountError {
         /// What the system call said.
         errno: Errno,
     },
+}
+
+fn changed(path: &Path, used: &Path) -> String {
+    match path == used {
+        true => format!("{} is changed by another mount", path.display()),
+        false => format!(
+            "{} lies in {}, which another mount changes",
+            path.display(),
+            used.display()
+        ),
+    }
 }
 
 fn overlap(one: &Path, other: &Path) -> String {
@@ -141,11 +177,12 @@ impl MountError {
             Self::Forgeable { .. } => Errno::PERM,
             Self::WorkElsewhere { .. } => Errno::XDEV,
             Self::Overlap { .. } => Errno::LOOP,
-            Self::InUse { .. } => Errno::BUSY,
+            Self::InUse { .. } | Self::InUseAbove { .. } => Errno::BUSY,
             Self::OtherLayers { .. } => Errno::STALE,
-            Self::Open { errno, .. } | Self::Work { errno, .. } | Self::Clean { errno, .. } => {
-                *errno
-            }
+            Self::Open { errno, .. }
+            | Self::NoWhiteouts { errno, .. }
+            | Self::Work { errno, .. }
+            | Self::Clean { errno, .. } => *errno,
         }
     }
 }

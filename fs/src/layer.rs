@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Statx};
+use rustix::mount::OpenTreeFlags;
 
 use crate::apart::Spot;
 use crate::attr::Device;
@@ -75,6 +76,8 @@ pub(crate) struct Layer {
     pub(crate) path: PathBuf,
     /// Its file system, if that can be told.
     pub(crate) device: Option<Device>,
+    /// The id of the mount that `root` is of (statx(2)); 0 if the kernel does not tell.
+    pub(crate) mount: u64,
     /// Which of its files may carry `override_stat` records.
     pub(crate) records: Records,
     /// Which records of overlays count in it.
@@ -87,8 +90,11 @@ impl Layer {
     /// Opens a lower layer. Besides, where it is.
     pub(crate) fn open_lower(layer: &LowerLayer) -> std::result::Result<(Self, Spot), MountError> {
         let (root, spot) = Spot::open("lower", &layer.path)?;
+        let root = without_inner_mounts(root);
+        let stat = stat_fd(root.as_fd()).ok();
         let layer = Self {
-            device: stat_fd(root.as_fd()).ok().map(|stat| device_of(&stat)),
+            device: stat.as_ref().map(device_of),
+            mount: stat.map_or(0, |stat| stat.stx_mnt_id),
             root: Arc::new(root),
             path: layer.path.clone(),
             records: layer.records,
@@ -96,6 +102,38 @@ impl Layer {
             archive_names: layer.archive_names,
         };
         Ok((layer, spot))
+    }
+}
+
+impl Layer {
+    /// Whether an object in this layer lies on a file system that is mounted inside the layer. Such mounts show
+    /// only where [`without_inner_mounts`] is not allowed.
+    pub(crate) fn is_mounted_inside(&self, stat: &Statx) -> bool {
+        stat.stx_mnt_id != self.mount
+    }
+}
+
+/// The same directory in a mount of its own, without what is mounted inside it (open_tree(2)). The kernel's
+/// overlay clones the mounts of its layers in this way, and shows what lies below.
+///
+/// It takes `CAP_SYS_ADMIN` over the mount namespace. In a user namespace the kernel also refuses to uncover
+/// what a mount of an outer namespace hides. The directory is then used as it is.
+fn without_inner_mounts(dir: OwnedFd) -> OwnedFd {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    match rustix::mount::open_tree(&dir, c"", flags) {
+        Ok(clone) => {
+            // A clone of a shared mount would share what is mounted there later.
+            if let Err(errno) = plyfs_sys::mount::make_private(clone.as_fd()) {
+                log::debug!("the mount of a lower directory is not private: {errno}");
+            }
+            clone
+        }
+        Err(errno) => {
+            log::debug!("mounts inside a lower directory stay visible: open_tree(2): {errno}");
+            dir
+        }
     }
 }
 

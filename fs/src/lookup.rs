@@ -15,7 +15,7 @@ use crate::error::{Errno, Result};
 use crate::inode::{Below, Names, Node, Place, Real};
 use crate::layer::Name;
 use crate::listing::Source;
-use crate::nodes::Identity;
+use crate::nodes::{Identity, NameIn};
 use crate::number::ObjectId;
 use crate::object::device_of;
 use crate::search::Found;
@@ -109,14 +109,12 @@ impl Overlay {
     ) -> Result<(Arc<Node>, Attr)> {
         let (mut attr, number) = (found.attr, found.number);
         let in_upper = !matches!(found.real, Real::Lower(_));
+        let has_links = !attr.kind.is_dir() && found.links > 1;
         // Whether a copy-up may part this name from others of the same file.
-        let may_part = !in_upper
-            && self.upper.is_some()
-            && self.index().is_none()
-            && !attr.kind.is_dir()
-            && found.links > 1;
-        let identity = match may_part {
-            true => Identity::Link(Box::new((number, parent.id, name.clone()))),
+        let may_part = self.upper.is_some() && self.index().is_none();
+        let at = NameIn::new(parent, &name);
+        let identity = match !in_upper && has_links && (may_part || found.is_mounted_inside) {
+            true => Identity::Link(Box::new((number, at.clone()))),
             false => Identity::Object(number),
         };
         // A directory is what its number comes from: it has one place.
@@ -130,10 +128,19 @@ impl Overlay {
             real: found.real.clone(),
             below: Below::new(found.redirect.clone(), found.data.clone()),
         };
-        let node = self.nodes.obtain(identity, object, |id| {
+        let make = |id| {
             let ino = number.derived().unwrap_or(id);
             Node::new(id, ino, attr.kind, place(), found.lowers.clone())
-        });
+        };
+        let mut node = self.nodes.obtain(identity, &at, object, make);
+        if is_another(&node, parent, &name, &found) {
+            let known = std::mem::replace(
+                &mut node,
+                self.nodes.obtain_at_path(number, at, object, make),
+            );
+            // Only now: as long as that node is known, no other lookup takes its place in the table.
+            self.forget(known.id, 1);
+        }
         if let Err(error) = self.settle(&node, parent, &name, &found) {
             self.forget(node.id, 1);
             return Err(error);
@@ -146,7 +153,7 @@ impl Overlay {
     /// Makes sure that a node, which may have been known before, fits where its object was found.
     ///
     /// # Errors
-    /// `STALE` if the layers were changed so that it does not: a directory has one place.
+    /// `STALE` if the layers were changed so that it does not.
     fn settle(
         &self,
         node: &Arc<Node>,
@@ -180,4 +187,26 @@ impl Overlay {
         }
         Ok(())
     }
+}
+
+/// Whether a known node with the number of what was found is another file: it has another path, and neither is one
+/// of several names of a file. File systems that put several others together may show one number twice (bindfs,
+/// virtiofs), and a mount inside a lower layer may show one object twice.
+///
+/// The caller holds the namespace lock of `parent`. Who takes a name from a file holds its place until the node
+/// has lost it, too, so that a count of one link is not read together with a name that is gone.
+fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bool {
+    let place = node.place.read();
+    if place.is_at(parent, name) {
+        return false;
+    }
+    if found.attr.kind.is_dir() || node.kind != found.attr.kind {
+        return true;
+    }
+    if found.links > 1 || matches!(found.real, Real::Index(_)) {
+        return false;
+    }
+    // The last name of an upper file whose others were removed leads to the same object; a lower file that was
+    // removed had no other.
+    place.parent.is_some() || matches!(place.real, Real::Lower(_))
 }

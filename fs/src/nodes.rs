@@ -25,6 +25,23 @@ use crate::number::{ObjectId, ROOT_ID, dynamic};
 
 const SHARDS: usize = 16;
 
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct NameIn {
+    /// The node id of the directory.
+    dir: u64,
+    name: Name,
+}
+
+impl NameIn {
+    pub(crate) fn new(dir: &Node, name: &Name) -> Self {
+        Self {
+            dir: dir.id,
+            name: name.clone(),
+        }
+    }
+}
+
 /// What makes a node this one and no other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
@@ -33,7 +50,10 @@ pub(crate) enum Identity {
     /// The object, and one of its names in a directory (by node id). So it is with a file that has
     /// several names in a lower layer: a copy-up under one of them leaves the others as they are, so
     /// that each is a file of its own that only looks like one with the others.
-    Link(Box<(ObjectId, u64, Name)>),
+    Link(Box<(ObjectId, NameIn)>),
+    /// The object, and the only path to it. So it is with what has the number of another file at another path,
+    /// of which neither has a second name.
+    Path(Box<(ObjectId, NameIn)>),
     /// An object whose number is another node's.
     Own(ObjectId),
 }
@@ -42,7 +62,7 @@ impl Identity {
     fn object(&self) -> ObjectId {
         match self {
             Self::Object(object) | Self::Own(object) => *object,
-            Self::Link(link) => link.0,
+            Self::Link(known) | Self::Path(known) => known.0,
         }
     }
 
@@ -50,7 +70,7 @@ impl Identity {
     fn id(&self) -> Option<u64> {
         match self {
             Self::Object(object) => object.derived(),
-            Self::Link(..) | Self::Own(_) => None,
+            Self::Link(_) | Self::Path(_) | Self::Own(_) => None,
         }
     }
 }
@@ -164,36 +184,63 @@ impl NodeTable {
     }
 
     /// The node with this identity that shows this object, counted as looked up once more. It is made
-    /// with `make`, which is given its id, if it is not known yet.
+    /// with `make`, which is given its id, if it is not known yet. A node that is known by its path, `at`, comes
+    /// before all others.
     pub(crate) fn obtain(
         &self,
         identity: Identity,
+        at: &NameIn,
         object: ObjectId,
-        make: impl FnOnce(u64) -> Arc<Node>,
+        make: impl Fn(u64) -> Arc<Node>,
     ) -> Arc<Node> {
-        if let Some(id) = identity.id()
-            && self.alias_count.load(Ordering::Acquire) == 0
+        let has_aliases = || self.alias_count.load(Ordering::Acquire) > 0;
+        let mut aliases = match identity.id() {
+            Some(id) if !has_aliases() => {
+                match self.obtain_with_id(id, &identity, object, has_aliases, &make) {
+                    Some(node) => return node,
+                    None => self.aliases.lock(),
+                }
+            }
+            _ => self.aliases.lock(),
+        };
+        let by_path = Identity::Path(Box::new((identity.object(), at.clone())));
+        if let Some(id) = aliases.get(&by_path)
+            && let Some(node) = self.get_if(*id, &by_path, object)
         {
-            return match self.obtain_at(id, &identity, object, make) {
-                Ok(node) => node,
-                Err(make) => self.obtain_slowly(identity, object, make),
-            };
+            return node;
         }
-        self.obtain_slowly(identity, object, make)
+        self.obtain_slowly(&mut aliases, identity, object, make)
     }
 
-    /// The node with this id, if it is free or the node's own; else `make` is given back.
-    fn obtain_at<F: FnOnce(u64) -> Arc<Node>>(
+    /// The node that is known by its path, because another node is known by its number, counted as looked up once
+    /// more. It is made with `make` if it is not known yet.
+    pub(crate) fn obtain_at_path(
+        &self,
+        number: ObjectId,
+        at: NameIn,
+        object: ObjectId,
+        make: impl Fn(u64) -> Arc<Node>,
+    ) -> Arc<Node> {
+        let identity = Identity::Path(Box::new((number, at)));
+        self.obtain_slowly(&mut self.aliases.lock(), identity, object, make)
+    }
+
+    /// The node with this id, if it is free or the node's own. `None` also if it is free and `is_late`, which is
+    /// asked when no other can come to this id any more.
+    fn obtain_with_id(
         &self,
         id: u64,
         identity: &Identity,
         object: ObjectId,
-        make: F,
-    ) -> std::result::Result<Arc<Node>, F> {
+        is_late: impl FnOnce() -> bool,
+        make: impl Fn(u64) -> Arc<Node>,
+    ) -> Option<Arc<Node>> {
         let mut shard = self.shard(id).lock();
         match shard.get(id) {
-            Some(slot) if slot.is(identity, object) => Ok(count(&slot.node)),
-            Some(_) => Err(make),
+            Some(slot) if slot.is(identity, object) => Some(count(&slot.node)),
+            Some(_) => None,
+            // It may have been known, and another have been told from it by its path, in the meantime.
+            None if is_late() => None,
             None => {
                 let node = make(id);
                 let slot = Slot {
@@ -202,7 +249,7 @@ impl NodeTable {
                     object,
                 };
                 shard.insert(slot);
-                Ok(count(&node))
+                Some(count(&node))
             }
         }
     }
@@ -210,15 +257,20 @@ impl NodeTable {
     /// As [`obtain`](Self::obtain), when there are aliases or the id that would follow is taken.
     fn obtain_slowly(
         &self,
+        aliases: &mut HashMap<Identity, u64>,
         identity: Identity,
         object: ObjectId,
-        make: impl FnOnce(u64) -> Arc<Node>,
+        make: impl Fn(u64) -> Arc<Node>,
     ) -> Arc<Node> {
-        let mut aliases = self.aliases.lock();
         let own = Identity::Own(object);
         // A copy without an origin is known by itself, whatever number it has.
         let itself = Identity::Object(object);
-        for identity in [&identity, &itself, &own] {
+        let mut candidates = [Some(&identity), Some(&itself), Some(&own)];
+        if matches!(identity, Identity::Link(_) | Identity::Path(_)) {
+            // What is known by the object alone is another path's.
+            candidates[1..].fill(None);
+        }
+        for identity in candidates.into_iter().flatten() {
             let known = aliases.get(identity).copied().into_iter();
             for id in known.chain(identity.id()) {
                 if let Some(node) = self.get_if(id, identity, object) {
@@ -226,14 +278,11 @@ impl NodeTable {
                 }
             }
         }
-        let make = match identity.id() {
-            None => make,
-            // Whoever found no aliases may have just put it in.
-            Some(id) => match self.obtain_at(id, &identity, object, make) {
-                Ok(node) => return node,
-                Err(make) => make,
-            },
-        };
+        // A lookup that found no aliases may have just put it in.
+        let with_id = |id| self.obtain_with_id(id, &identity, object, || false, &make);
+        if let Some(node) = identity.id().and_then(with_id) {
+            return node;
+        }
         let id = dynamic(self.next_dynamic.fetch_add(1, Ordering::Relaxed));
         // The number may be in use, which is no reason to confuse the two.
         let taken = aliases.contains_key(&identity) || self.has(&identity);
@@ -299,7 +348,7 @@ impl NodeTable {
                 return;
             };
             slot.object = object;
-            if has_origin && matches!(slot.identity, Identity::Object(_)) {
+            if has_origin && matches!(slot.identity, Identity::Object(_) | Identity::Path(_)) {
                 return;
             }
             std::mem::replace(&mut slot.identity, identity.clone())
@@ -313,6 +362,26 @@ impl NodeTable {
             aliases.insert(identity, node.id);
         }
         self.alias_count.store(aliases.len(), Ordering::Release);
+    }
+
+    /// Says that a node has another name now.
+    ///
+    /// The caller excludes lookups of both names.
+    pub(crate) fn moved(&self, id: u64, to: NameIn) {
+        if self.alias_count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut aliases = self.aliases.lock();
+        let mut shard = self.shard(id).lock();
+        let Some(slot) = shard.get_mut(id) else {
+            return;
+        };
+        if let Identity::Path(known) = &slot.identity {
+            let identity = Identity::Path(Box::new((known.0, to)));
+            aliases.remove(&slot.identity);
+            aliases.insert(identity.clone(), id);
+            slot.identity = identity;
+        }
     }
 
     /// Takes back `count` lookups of a node. Returns the nodes that are unknown now: that one, and
@@ -385,6 +454,14 @@ mod tests {
         Identity::Object(object(ino))
     }
 
+    /// A name in the root.
+    fn at(name: &str) -> NameIn {
+        NameIn {
+            dir: ROOT_ID,
+            name: Name::from(OsStr::new(name)),
+        }
+    }
+
     fn node(id: u64, parent: Option<Arc<Node>>) -> Arc<Node> {
         let place = Place {
             parent,
@@ -398,8 +475,8 @@ mod tests {
     #[test]
     fn one_object_has_one_node_until_it_is_forgotten() {
         let table = NodeTable::default();
-        let first = table.obtain(one(10), object(10), |id| node(id, None));
-        let second = table.obtain(one(10), object(10), |id| node(id, None));
+        let first = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
+        let second = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!(first.id, 10);
         assert!(table.forget(10, 1).is_empty());
@@ -411,16 +488,16 @@ mod tests {
     #[test]
     fn a_copied_up_node_keeps_its_id_and_is_found_by_its_new_object() {
         let table = NodeTable::default();
-        let lower = table.obtain(one(10), object(10), |id| node(id, None));
+        let lower = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
         table.rebind(&lower, object(20), false);
-        let upper = table.obtain(one(20), object(20), |id| node(id, None));
+        let upper = table.obtain(one(20), &at("n"), object(20), |id| node(id, None));
         assert!(Arc::ptr_eq(&lower, &upper));
         assert!(table.find(object(10)).is_none());
 
         // Another name of the lower file is another file now, and needs another number.
-        let other = table.obtain(one(10), object(10), |id| node(id, None));
+        let other = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
         assert_ne!(other.id, 10);
-        let again = table.obtain(one(10), object(10), |id| node(id, None));
+        let again = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&other, &again));
 
         table.forget(other.id, 2);
@@ -428,7 +505,9 @@ mod tests {
         assert_eq!(table.len(), 0);
         assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
         assert_eq!(
-            table.obtain(one(20), object(20), |id| node(id, None)).id,
+            table
+                .obtain(one(20), &at("n"), object(20), |id| node(id, None))
+                .id,
             20
         );
     }
@@ -436,9 +515,9 @@ mod tests {
     #[test]
     fn a_copy_with_an_origin_keeps_its_identity() {
         let table = NodeTable::default();
-        let lower = table.obtain(one(10), object(10), |id| node(id, None));
+        let lower = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
         table.rebind(&lower, object(20), true);
-        let upper = table.obtain(one(10), object(20), |id| node(id, None));
+        let upper = table.obtain(one(10), &at("n"), object(20), |id| node(id, None));
         assert!(Arc::ptr_eq(&lower, &upper));
         assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
     }
@@ -446,23 +525,27 @@ mod tests {
     #[test]
     fn a_false_origin_confuses_no_files() {
         let table = NodeTable::default();
-        let first = table.obtain(one(10), object(20), |id| node(id, None));
-        let other = table.obtain(one(10), object(21), |id| node(id, None));
+        let first = table.obtain(one(10), &at("n"), object(20), |id| node(id, None));
+        let other = table.obtain(one(10), &at("n"), object(21), |id| node(id, None));
         assert_ne!(first.id, other.id);
-        let again = table.obtain(one(10), object(21), |id| node(id, None));
+        let again = table.obtain(one(10), &at("n"), object(21), |id| node(id, None));
         assert!(Arc::ptr_eq(&other, &again));
-        let lower = table.obtain(one(10), object(10), |id| node(id, None));
+        let lower = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
         assert!(lower.id != first.id && lower.id != other.id);
-        let first_again = table.obtain(one(10), object(20), |id| node(id, None));
+        let first_again = table.obtain(one(10), &at("n"), object(20), |id| node(id, None));
         assert!(Arc::ptr_eq(&first, &first_again));
     }
 
     #[test]
     fn a_directory_is_known_as_long_as_something_below_it_is() {
         let table = NodeTable::default();
-        let top = table.obtain(one(10), object(10), |id| node(id, None));
-        let middle = table.obtain(one(11), object(11), |id| node(id, Some(top.clone())));
-        table.obtain(one(12), object(12), |id| node(id, Some(middle.clone())));
+        let top = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
+        let middle = table.obtain(one(11), &at("n"), object(11), |id| {
+            node(id, Some(top.clone()))
+        });
+        table.obtain(one(12), &at("n"), object(12), |id| {
+            node(id, Some(middle.clone()))
+        });
         assert!(table.forget(10, 1).is_empty());
         assert!(table.forget(11, 1).is_empty());
         assert_eq!(table.forget(12, 1).len(), 3);
@@ -472,13 +555,10 @@ mod tests {
     #[test]
     fn names_of_a_lower_hard_link_are_nodes_of_their_own() {
         let table = NodeTable::default();
-        let link = |name: &str| {
-            let name = Name::from(OsStr::new(name));
-            Identity::Link(Box::new((object(10), ROOT_ID, name)))
-        };
-        let a = table.obtain(link("a"), object(10), |id| node(id, None));
-        let b = table.obtain(link("b"), object(10), |id| node(id, None));
-        let a_again = table.obtain(link("a"), object(10), |id| node(id, None));
+        let link = |name: &str| Identity::Link(Box::new((object(10), at(name))));
+        let a = table.obtain(link("a"), &at("a"), object(10), |id| node(id, None));
+        let b = table.obtain(link("b"), &at("b"), object(10), |id| node(id, None));
+        let a_again = table.obtain(link("a"), &at("a"), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&a, &a_again));
         assert_ne!(a.id, b.id);
         table.rebind(&a, object(20), true);
@@ -490,11 +570,44 @@ mod tests {
     #[test]
     fn objects_without_a_number_of_their_own_get_one() {
         let table = NodeTable::default();
-        let first = table.obtain(one(1), object(1), |id| node(id, None));
-        let same = table.obtain(one(1), object(1), |id| node(id, None));
-        let large = table.obtain(one(u64::MAX), object(u64::MAX), |id| node(id, None));
+        let first = table.obtain(one(1), &at("n"), object(1), |id| node(id, None));
+        let same = table.obtain(one(1), &at("n"), object(1), |id| node(id, None));
+        let large = table.obtain(one(u64::MAX), &at("n"), object(u64::MAX), |id| {
+            node(id, None)
+        });
         assert!(Arc::ptr_eq(&first, &same));
         assert_ne!(first.id, ROOT_ID);
         assert_ne!(first.id, large.id);
+    }
+
+    #[test]
+    fn two_paths_with_one_number_are_two_nodes() {
+        let table = NodeTable::default();
+        let make = |id| node(id, None);
+        let a = table.obtain(one(10), &at("a"), object(10), make);
+        let b = table.obtain_at_path(object(10), at("b"), object(10), make);
+        assert_ne!(a.id, b.id);
+        let link = Identity::Link(Box::new((object(10), at("l"))));
+        let linked = table.obtain(link, &at("l"), object(10), make);
+        assert!(linked.id != a.id && linked.id != b.id);
+        table.forget(linked.id, 1);
+        let again = table.obtain(one(10), &at("b"), object(10), make);
+        assert!(Arc::ptr_eq(&b, &again));
+        let again = table.obtain(one(10), &at("a"), object(10), make);
+        assert!(Arc::ptr_eq(&a, &again));
+
+        // Whatever becomes of the other, and of its own name.
+        table.forget(a.id, 2);
+        table.moved(b.id, at("c"));
+        table.rebind(&b, object(20), true);
+        let again = table.obtain(one(10), &at("c"), object(20), make);
+        assert!(Arc::ptr_eq(&b, &again));
+        let other = table.obtain(one(10), &at("b"), object(10), make);
+        assert_eq!(other.id, 10);
+
+        table.forget(other.id, 1);
+        table.forget(b.id, 3);
+        assert_eq!(table.len(), 0);
+        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
     }
 }

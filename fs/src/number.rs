@@ -4,7 +4,7 @@
 //! node while it is known; `st_ino` is what stat(2) shows. The FUSE library answers a lookup with one
 //! number for both, so ids are chosen to serve as `st_ino` too: derived from the object's own inode
 //! number and its file system, they are the same after a remount, whatever else was looked up
-//! before. As with `xino=on` of the kernel, the file system is kept in the high bits.
+//! before. As with `xino=on` of the kernel, the file system is kept in the high bits, and that of the upper layer is 0.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

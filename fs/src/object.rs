@@ -19,7 +19,7 @@ use rustix::fs::{
 use rustix::io::ReadWriteFlags;
 
 use crate::Overlay;
-use crate::attr::{Attr, Device, Timestamp};
+use crate::attr::{Attr, Device, FileKind, Timestamp};
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::{Node, Place, Real};
@@ -27,7 +27,7 @@ use crate::layer::{LowerFile, Marks, Name, open_dir};
 use crate::records::Records;
 
 /// What of statx(2) an attribute needs.
-const STATX: StatxFlags = StatxFlags::BASIC_STATS;
+const STATX: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
 
 /// The object of a node, while its place stays as it is.
 pub(crate) struct Located<'n> {
@@ -41,6 +41,8 @@ pub(crate) struct Located<'n> {
     pub(crate) records: Records,
     /// Which records of overlays count in its layer.
     pub(crate) marks: Marks,
+    /// The mount that its layer is of. See [`Layer::mount`].
+    pub(crate) mount: u64,
 }
 
 impl Located<'_> {
@@ -137,9 +139,31 @@ pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Re
     Ok(attr)
 }
 
-/// Opens an object. A symbolic link is not followed.
+/// Opens an object: a regular file, a directory, or whatever it is with `O_PATH`. A symbolic link is not followed.
+///
+/// # Errors
+/// `STALE` for anything else, which the owner of a layer may have put in the place of a file that is known. Opening
+/// a fifo would wait for a writer, and with it everybody who uses the mount.
 pub(crate) fn open(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC;
+    if flags.intersects(OFlags::PATH | OFlags::DIRECTORY) {
+        return open_any(at, flags);
+    }
+    let opened = match open_any(at, flags | OFlags::NONBLOCK) {
+        // Somebody has a lease on it, which only a regular file has (fcntl(2)), and is given time to end that.
+        Err(Errno::WOULDBLOCK) => open_any(at, flags),
+        // A socket, or a device without a driver.
+        Err(Errno::NXIO | Errno::NODEV) => Err(Errno::STALE),
+        opened => opened,
+    }?;
+    let mode = rustix::fs::fstat(&opened)?.st_mode;
+    match FileKind::from_mode(mode) {
+        Some(FileKind::Regular | FileKind::Directory) => Ok(opened),
+        _ => Err(Errno::STALE),
+    }
+}
+
+fn open_any(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
     match at {
         At::Fd(fd) => rustix::fs::open(proc_path(fd), flags, Mode::empty()),
         At::Name(dir, name) => {
@@ -251,6 +275,7 @@ impl Overlay {
             name,
             records: layer.records,
             marks: layer.marks,
+            mount: layer.mount,
         })
     }
 

@@ -106,7 +106,8 @@ impl Origins {
         self.systems.iter().find(|system| system.device == device)
     }
 
-    /// The record of a lower file; `None` if its file system has no handles that would help.
+    /// The record of a lower file; `None` if its file system has no handles that would help, or has the UUID of
+    /// another one.
     pub(crate) fn record(&self, at: At<'_>, stat: &Statx) -> Option<Vec<u8>> {
         let system = self.on(device_of(stat))?;
         let handle = handle::of(at).ok()?;
@@ -116,12 +117,21 @@ impl Origins {
             uuid: system.uuid,
             bytes: handle.bytes,
         };
+        // FUSE has ids in its handles that only look like inode numbers, and others when it is mounted again.
+        if self.read(&handle) != Some((system.device, stat.stx_ino)) {
+            return None;
+        }
         handle.encode()
     }
 
     /// The object a record names; `None` if it is of no file system here, or of several.
     pub(crate) fn object(&self, record: &[u8], numbering: &Numbering) -> Option<ObjectId> {
-        let handle = FileHandle::parse(record)?;
+        let (device, ino) = self.read(&FileHandle::parse(record)?)?;
+        Some(numbering.object(device, ino))
+    }
+
+    /// The file system and inode number in a handle; `None` if it is of no file system here, or of several.
+    fn read(&self, handle: &FileHandle) -> Option<(Device, u64)> {
         let fits = |system: &&System| {
             let layout = system.layout;
             system.uuid == handle.uuid
@@ -132,8 +142,7 @@ impl Origins {
         let (system, None) = (systems.next()?, systems.next()) else {
             return None;
         };
-        let ino = system.layout.read(&handle.bytes)?;
-        Some(numbering.object(system.device, ino))
+        Some((system.device, system.layout.read(&handle.bytes)?))
     }
 }
 
@@ -255,6 +264,39 @@ mod tests {
             assert_eq!(layout.read(&made.bytes), Some(10_043_440), "{made:?}");
         }
         assert_eq!(Layout::find(&handle(1, &[3, 4]), 10_043_440), None);
+    }
+
+    #[test]
+    fn a_handle_that_does_not_lead_back_to_the_file_is_no_record() {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::write(tmp.path().join("f"), "").unwrap();
+        let layer = Layer::open_lower(&crate::LowerLayer::new(tmp.path()));
+        let root = layer.unwrap().0.root;
+        let Some(system) = System::probe(root.as_fd()) else {
+            eprintln!("SKIPPED origin: {} has no handles", tmp.path().display());
+            return;
+        };
+        let at = At::Name(root.as_fd(), b"f");
+        let stat = crate::object::stat(at).unwrap();
+        let origins = |systems| Origins { systems };
+        let again = || System {
+            device: system.device,
+            uuid: system.uuid,
+            layout: system.layout,
+        };
+        let record = origins(vec![again()]).record(at, &stat).unwrap();
+        let object = Numbering::default().object(system.device, stat.stx_ino);
+        let numbering = Numbering::default();
+        let found = origins(vec![again()]).object(&record, &numbering);
+        assert_eq!(found, Some(object));
+        // As where only the root's handle looked as if it had the number in it.
+        let mut elsewhere = again();
+        elsewhere.layout.offset = 3;
+        assert_eq!(origins(vec![elsewhere]).record(at, &stat), None);
+        // As of two images of one file system.
+        let mut other = again();
+        other.device.minor ^= 1;
+        assert_eq!(origins(vec![again(), other]).record(at, &stat), None);
     }
 
     /// The root of an ext4 file system has a generation of 0, its files have not.

@@ -15,6 +15,7 @@ use crate::attr::Device;
 use crate::error::{Errno, MountError, Result};
 use crate::fd_cache::{self, FdCache, Key};
 use crate::ids::{Owners, ShownIds};
+use crate::in_use;
 use crate::index::{Index, IndexUse, NoIndex};
 use crate::inode::{Below, Node, Place, Real};
 use crate::kernel_mark::{self, MarkedUpper};
@@ -27,6 +28,7 @@ use crate::origin::Origins;
 use crate::records::Records;
 use crate::redirect::RedirectDir;
 use crate::room::Removed;
+use crate::trap::Traps;
 use crate::work::Work;
 
 /// The layer that takes the changes.
@@ -92,6 +94,9 @@ pub struct Config {
     pub metacopy: bool,
     /// What is done with an upper layer that has records, but that the kernel's overlay has served.
     pub marked_upper: MarkedUpper,
+    /// Whether the layers are in a store, which itself locks the directories that hold them: these locks do not say
+    /// that another mount changes a layer.
+    pub in_store: bool,
 }
 
 /// The opened upper layer.
@@ -133,6 +138,7 @@ pub struct Overlay {
     pub(crate) static_nlink: bool,
     pub(crate) origins: Origins,
     pub(crate) numbering: Numbering,
+    pub(crate) traps: Traps,
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
     pub(crate) removed: Arc<Removed>,
@@ -190,7 +196,7 @@ impl Overlay {
             (None, None) => readable_namespace(),
         };
         let (roots, data_roots) = open_roots(&lowers, config.lowers.len(), namespace)?;
-        let overlay = Self {
+        let mut overlay = Self {
             roots,
             data_roots,
             namespace,
@@ -201,6 +207,7 @@ impl Overlay {
             lowers,
             upper,
             numbering: Numbering::default(),
+            traps: Traps::default(),
             nodes: NodeTable::default(),
             fds: FdCache::new(fd_cache::capacity()),
             removed: Arc::default(),
@@ -212,19 +219,34 @@ impl Overlay {
             notify: OnceLock::new(),
         };
         overlay.number_systems();
+        overlay.traps = overlay.set_traps();
         overlay.make_root()?;
         Ok(overlay)
     }
 
     /// Gives the layers' file systems their places in inode numbers, in an order that does not depend
-    /// on what is looked up first.
+    /// on what is looked up first: the upper layer comes first and its files have the numbers that they have on
+    /// disk, as in the kernel's overlay, so that 32-bit programs can read them (stat(2), `EOVERFLOW`). The
+    /// lower layers follow from the top, so that an upper layer that becomes the topmost lower one keeps its place.
     fn number_systems(&self) {
         let upper = self.upper.as_ref().map(|upper| &upper.layer);
-        for layer in self.lowers.iter().chain(upper) {
+        for layer in upper.into_iter().chain(&self.lowers) {
             if let Some(device) = layer.device {
                 self.numbering.index(device);
             }
         }
+    }
+
+    /// The directories that are not to be met at a lookup.
+    fn set_traps(&self) -> Traps {
+        let lowers = self.lowers.iter().map(|layer| layer.root.as_fd());
+        let upper = self.upper.iter().flat_map(|upper| {
+            let index = upper.index.as_ref().map(|index| index.dir().as_fd());
+            [upper.layer.root.as_fd(), upper.work.outer()]
+                .into_iter()
+                .chain(index)
+        });
+        Traps::new(lowers.chain(upper), &self.numbering)
     }
 
     /// Calls `f` with the id of every node whose attributes change otherwise than by what a caller
@@ -366,9 +388,14 @@ impl Upper {
         let (work_root, work_spot) = Spot::open("work", &upper.work)?;
         spots.extend([spot, work_spot]);
         apart::check(&spots)?;
+        if config.index == IndexUse::On && !config.in_store {
+            in_use::refuse(&spots)?;
+        }
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
+        let mount = stat_fd(root.as_fd()).map_or(0, |stat| stat.stx_mnt_id);
         let lock = lock_upper(&upper.path, root.as_fd())?;
         let work = Work::open(&upper.work, config.volatile, upper.archive_names)?;
+        work.prove_files(&upper.work)?;
         if upper.records.are_believed() {
             let (upper_dir, work_dir) = (root.as_fd(), work_root.as_fd());
             let (upper, work) = ((&*upper.path, upper_dir), (&*upper.work, work_dir));
@@ -383,6 +410,7 @@ impl Upper {
                 root: Arc::new(root),
                 path: upper.path.clone(),
                 device: Some(device),
+                mount,
                 records: upper.records,
                 marks: upper.marks,
                 archive_names: upper.archive_names,

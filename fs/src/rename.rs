@@ -24,6 +24,7 @@ use crate::layer::Name;
 use crate::lend;
 use crate::listing::Known;
 use crate::lookup::check_name;
+use crate::nodes::NameIn;
 use crate::object;
 use crate::overlay::Upper;
 use crate::redirect::RedirectDir;
@@ -269,6 +270,8 @@ impl Overlay {
         if place.is_at(from.parent, from.name) {
             drop(place.set_parent(Some(to.parent.clone())));
             place.name = Name::from(to.name);
+            self.nodes
+                .moved(node.id, NameIn::new(to.parent, &place.name));
         }
         drop(place);
         if let Some(leaving) = leaving {
@@ -302,13 +305,18 @@ impl Overlay {
         let (place, target_place) = lock_places(node, Some(target));
         let flags = RenameFlags::EXCHANGE;
         rustix::fs::renameat_with(&here.dir, from.name, &there.dir, to.name, flags)?;
-        let mut places = [(Some(place), from, to), (target_place, to, from)];
-        for (place, old, new) in &mut places {
+        let mut places = [
+            (Some(place), node, from, to),
+            (target_place, target, to, from),
+        ];
+        for (place, node, old, new) in &mut places {
             if let Some(place) = place
                 && place.is_at(old.parent, old.name)
             {
                 drop(place.set_parent(Some(new.parent.clone())));
                 place.name = Name::from(new.name);
+                self.nodes
+                    .moved(node.id, NameIn::new(new.parent, &place.name));
             }
         }
         drop(places);

@@ -38,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) number: ObjectId,
     /// How many names the topmost object has on disk.
     pub(crate) links: u32,
+    /// Whether it lies on a file system that is mounted inside a lower layer.
+    pub(crate) is_mounted_inside: bool,
     pub(crate) lowers: Vec<Arc<LowerDir>>,
     /// Where an upper directory or metacopy goes on below, if not under its name.
     pub(crate) redirect: Option<Redirect>,
@@ -106,6 +108,7 @@ impl Overlay {
             object,
             number: object,
             links: stat.stx_nlink,
+            is_mounted_inside: false,
             lowers: Vec::new(),
             redirect: None,
             data: None,
@@ -160,6 +163,9 @@ impl Search<'_> {
         let at = At::Name(dir.as_fd(), name.as_bytes());
         let mut found = overlay.found_upper(at, &stat)?;
         let is_dir = found.attr.kind.is_dir();
+        if is_dir && overlay.is_layer(at, &stat) {
+            return Err(Errno::LOOP);
+        }
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
             let mut marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
             marks.opaque |= upper.layer.is_archive_opaque(dir.as_fd(), name)?;
@@ -315,6 +321,14 @@ impl Search<'_> {
             let redirect = self.take_file(dir, name, at, &stat, layer)?;
             return Ok((None, redirect));
         }
+        // What is mounted inside a layer would not be met without the mount.
+        if !layer.is_mounted_inside(&stat) && overlay.is_layer(at, &stat) {
+            log::debug!(
+                "{} is the root of a layer: overlapping layers",
+                name.display()
+            );
+            return Err(Errno::LOOP);
+        }
         let mut marks = match overlay.reads_marks(dir.layer) {
             true => DirMarks::read(at, overlay.namespace, layer.marks)?,
             false => DirMarks::default(),
@@ -371,7 +385,9 @@ impl Search<'_> {
         if self.found.is_none() {
             let real = Real::Lower(dir.clone());
             let mut found = overlay.found_alone(real, at, stat, layer.records)?;
-            if stat.stx_nlink > 1 {
+            found.is_mounted_inside = layer.is_mounted_inside(stat);
+            // The index knows one file for all paths to an inode. The kernel's overlay sees no such path twice.
+            if stat.stx_nlink > 1 && !found.is_mounted_inside {
                 self.wants_data = overlay.replace_by_indexed(&mut found, at, stat)?;
             }
             self.found = Some(found);

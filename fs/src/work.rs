@@ -255,6 +255,29 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Makes sure that whiteouts can be files where they cannot be devices. On a mount of fuse-overlayfs, and of
+    /// plyfs under that name, they can be neither, and nothing that a lower layer has could be removed.
+    ///
+    /// # Errors
+    /// `NoWhiteouts`.
+    pub(crate) fn prove_files(&self, path: &Path) -> std::result::Result<(), MountError> {
+        if !self.files {
+            return Ok(());
+        }
+        let name = self.temp_name();
+        let made = self.make_file(self.dir.as_fd(), &name);
+        made.map_err(|errno| MountError::NoWhiteouts {
+            path: path.to_owned(),
+            errno,
+        })?;
+        self.discard(OsStr::from_bytes(
+            &[whiteout::PREFIX, name.as_bytes()].concat(),
+        ));
+        Ok(())
+    }
+}
+
 fn mknod_whiteout(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
 }

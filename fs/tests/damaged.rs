@@ -153,3 +153,61 @@ fn a_listing_makes_no_damaged_directory_sound() {
     list_node(stack.fs(), root);
     assert_eq!(stack.attr("alone").unwrap_err(), Errno::ACCESS);
 }
+
+/// What `f` returns, which must not wait for anything.
+fn at_once<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        scope.spawn(move || tell.send(f()));
+        let late = std::time::Duration::from_secs(10);
+        told.recv_timeout(late).unwrap_or_else(|_| {
+            // A thread that waits in open(2) would keep the test from ending.
+            skip("at_once", "it waits");
+            std::process::abort()
+        })
+    })
+}
+
+/// The one thread that reads requests would wait for a writer, and everybody for it.
+#[test]
+fn a_known_file_that_is_replaced_by_a_fifo_is_an_error_at_once() {
+    use std::os::unix::net::UnixListener;
+    let fifo = |path: &std::path::Path| {
+        let mode = rustix::fs::Mode::RUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+    };
+    let socket = |path: &std::path::Path| drop(UnixListener::bind(path).unwrap());
+    let kinds: [&dyn Fn(&std::path::Path); 2] = [&fifo, &socket];
+    for make in kinds {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "lower"), "lower");
+        std::os::unix::fs::symlink("x", stack.lower(0, "link")).unwrap();
+        stack.open();
+        stack.changes_below();
+        stack.create("upper", "").unwrap();
+        let known = ["lower", "upper", "link"].map(|name| stack.hold(name));
+        for path in [
+            stack.lower(0, "lower"),
+            stack.upper("upper"),
+            stack.lower(0, "link"),
+        ] {
+            fs::remove_file(&path).unwrap();
+            make(&path);
+        }
+        let fs = stack.fs();
+        for id in &known[..2] {
+            let read = at_once(|| fs.read(*id, 0, &mut [0; 8]));
+            assert_eq!(read, Err(Errno::STALE));
+            let written = at_once(|| fs.write(*id, 0, b"x", Default::default()));
+            assert_eq!(written, Err(Errno::STALE));
+            let flags = at_once(|| fs.file_flags(*id));
+            assert_eq!(flags, Err(Errno::STALE));
+        }
+        let target = at_once(|| fs.readlink(known[2]));
+        assert!(target.is_err(), "{target:?}");
+        for id in known {
+            fs.forget(id, 1);
+        }
+    }
+}

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use common::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
 use plyfs_fs::{
-    Config, Errno, IdRange, Ids, LowerLayer, Marks, MountError, Overlay, Owners, Records, Room,
-    UpperLayer,
+    Config, Errno, IdRange, Ids, IndexUse, LowerLayer, Marks, MountError, Overlay, Owners, Records,
+    Room, UpperLayer,
 };
 
 #[test]
@@ -507,4 +507,81 @@ fn an_opaque_directory_has_a_file_that_says_so_where_whiteouts_may_be_files() {
     stack.rename("d", "e").unwrap();
     stack.rmdir("e").unwrap();
     assert!(stack.list("").is_empty());
+}
+
+/// Layers that overlap only after the mount, or whose paths do not show it.
+#[test]
+fn a_layer_that_is_met_inside_another_is_an_error() {
+    let mut stack = Stack::new(2);
+    put(&stack.lower(0, "d/own"), "own");
+    put(&stack.lower(1, "below"), "below");
+    stack.changes_below();
+    stack.open();
+    let root = |path: std::path::PathBuf| path.components().as_path().to_owned();
+    let (other, work) = (root(stack.lower(1, "")), stack.work());
+    let work = work.parent().unwrap();
+    for (from, to, met) in [
+        (&*other, stack.lower(0, "d/other"), "d/other"),
+        (&*other, stack.upper("other"), "other"),
+        (&*root(stack.upper("")), stack.lower(0, "upper"), "upper"),
+        (work, stack.lower(1, "work"), "work"),
+    ] {
+        std::fs::rename(from, &to).unwrap();
+        let found = stack.attr(met);
+        let shown = stack.read("d/own");
+        std::fs::rename(&to, from).unwrap();
+        assert_eq!(found.unwrap_err(), Errno::LOOP, "{met}");
+        assert_eq!(shown, "own", "{met}");
+        stack.remount();
+        stack.changes_below();
+    }
+}
+
+#[test]
+fn layers_inside_a_living_upper_layer_are_refused_where_an_index_is_kept() {
+    let mut stack = Stack::new(1);
+    stack.open();
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = |name: &str| {
+        let path = tmp.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let open = |lower: std::path::PathBuf, upper: std::path::PathBuf, index| {
+        let mut config = stack.config();
+        config.lowers = vec![LowerLayer::new(lower)];
+        config.index = index;
+        config.upper = config.upper.map(|known| UpperLayer {
+            work: upper.with_extension("work"),
+            path: upper,
+            ..known
+        });
+        Overlay::open(&config).map(drop)
+    };
+    let inside = stack.upper("inside");
+    std::fs::create_dir(&inside).unwrap();
+    for name in ["upper.work", "other.work"] {
+        dir(name);
+    }
+    let (lower, upper) = (dir("lower"), dir("upper"));
+    let other = inside.join("other");
+    for path in [&other, &other.with_extension("work")] {
+        std::fs::create_dir(path).unwrap();
+    }
+    for (lower, upper) in [
+        (inside, upper.clone()),
+        (stack.upper(""), upper.clone()),
+        (lower.clone(), other),
+    ] {
+        let refused = open(lower.clone(), upper.clone(), IndexUse::On);
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, MountError::InUseAbove { .. }),
+            "{refused}"
+        );
+        assert_eq!(refused.errno(), Errno::BUSY);
+        // The kernel's overlay takes what is undefined then.
+        open(lower, upper, IndexUse::Off).unwrap();
+    }
+    open(lower, upper, IndexUse::On).unwrap();
 }

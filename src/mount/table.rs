@@ -6,7 +6,7 @@
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use plyfs_fs::{Config, MountError};
+use plyfs_fs::{Config, IndexUse, MountError, UpperLayer};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use crate::failure::{Failure, Outcome};
@@ -96,21 +96,26 @@ fn parse(table: &str) -> Vec<Line<'_>> {
 }
 
 fn is_changed_by_overlay(lines: &[Line<'_>], dir: &Path) -> bool {
-    let Ok(wanted) = rustix::fs::stat(dir) else {
-        return false;
-    };
-    let mut dirs = lines
+    identity(dir).is_some_and(|wanted| changed_by_overlays(lines).contains(&wanted))
+}
+
+/// The upper and work directories of the kernel's overlays.
+fn changed_by_overlays(lines: &[Line<'_>]) -> Vec<(u64, u64)> {
+    lines
         .iter()
         .filter(|line| line.kind == "overlay")
         .flat_map(|line| line.options.split(','))
         .filter_map(|option| match option.split_once('=') {
-            Some(("upperdir" | "workdir", path)) => Some(unescape(path)),
+            Some(("upperdir" | "workdir", path)) => identity(&unescape(path)),
             _ => None,
-        });
-    dirs.any(|path| {
-        let found = rustix::fs::stat(&path);
-        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino))
-    })
+        })
+        .collect()
+}
+
+/// Device and inode number of a directory.
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    let found = rustix::fs::stat(dir).ok()?;
+    Some((found.st_dev, found.st_ino))
 }
 
 /// Refuses directories for changes that an overlay of the kernel has already; and a place, if one is to be free,
@@ -137,6 +142,35 @@ fn refuse_used(lines: &[Line<'_>], overlay: &Config) -> Outcome {
         if is_changed_by_overlay(lines, path) {
             let path = path.clone();
             return Err(MountError::InUse { role, path }.into());
+        }
+    }
+    match overlay.index {
+        IndexUse::On => refuse_changed(lines, overlay, upper),
+        IndexUse::Auto | IndexUse::Off => Ok(()),
+    }
+}
+
+/// Refuses layers that an overlay of the kernel changes, or that lie in a directory which it changes, as the kernel
+/// does where it keeps an index.
+fn refuse_changed(lines: &[Line<'_>], overlay: &Config, upper: &UpperLayer) -> Outcome {
+    let changed = changed_by_overlays(lines);
+    let lowers = overlay.lowers.iter().chain(&overlay.data);
+    let layers = lowers.map(|lower| ("lower", &lower.path));
+    let layers = layers.chain([("upper", &upper.path), ("work", &upper.work)]);
+    for (role, path) in layers {
+        // The kernel looks no further than the root of the file system.
+        let own = identity(path).map(|(device, _)| device);
+        let above = path.ancestors().map(|dir| (dir, identity(dir)));
+        let mut above = above.take_while(|(_, found)| found.map(|(device, _)| device) == own);
+        if let Some((used, _)) =
+            above.find(|(_, found)| found.is_some_and(|found| changed.contains(&found)))
+        {
+            return Err(MountError::InUseAbove {
+                role,
+                path: path.clone(),
+                used: used.to_owned(),
+            }
+            .into());
         }
     }
     Ok(())

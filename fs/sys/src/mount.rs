@@ -59,6 +59,29 @@ pub fn change(mount: BorrowedFd<'_>, change: Change, recursive: bool) -> Result<
         propagation: 0,
         userns_fd: 0,
     };
+    set_attributes(mount, &attributes, recursive)
+}
+
+/// Takes a mount out of its peer group, so that what is mounted elsewhere does not show in it
+/// (mount_namespaces(7), mount_setattr(2), kernel 5.12).
+///
+/// # Errors
+/// As [`change`].
+pub fn make_private(mount: BorrowedFd<'_>) -> Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: 0,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    set_attributes(mount, &attributes, false)
+}
+
+fn set_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: &libc::mount_attr,
+    recursive: bool,
+) -> Result<()> {
     let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated string, and the structure is passed with its size.
     let result = unsafe {
@@ -67,7 +90,7 @@ pub fn change(mount: BorrowedFd<'_>, change: Change, recursive: bool) -> Result<
             mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursive,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };
@@ -85,6 +108,7 @@ mod tests {
     fn what_is_no_mount_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let dir = File::open(dir.path()).unwrap();
+        assert!(make_private(dir.as_fd()).is_err());
         assert!(change(dir.as_fd(), Change::RESTRICT, true).is_err());
     }
 
