@@ -161,7 +161,14 @@ impl Overlay {
         if published.is_err() {
             upper.work.discard(&copy.name);
         }
-        published
+        let parent = published?;
+        // The copy has another ctime, and perhaps another number, link count and size on disk. A new
+        // name changes the ctime of the directory. The kernel asked for a change of neither.
+        self.changed_unasked(node.id);
+        if let Some(parent) = parent {
+            self.changed_unasked(parent.id);
+        }
+        Ok(())
     }
 
     fn open_source(&self, node: &Node) -> Result<Source> {
@@ -219,9 +226,13 @@ impl Overlay {
             upper.sync_copy(file.as_fd(), copied)?;
         }
         xattr::remove(at, upper.namespace.name(Record::Metacopy))?;
-        let mut place = node.place.write();
-        place.below.set_data(None);
-        self.fds.remove(Key::File(node.id));
+        {
+            let mut place = node.place.write();
+            place.below.set_data(None);
+            self.fds.remove(Key::File(node.id));
+        }
+        // Its ctime and its blocks.
+        self.changed_unasked(node.id);
         Ok(())
     }
 
@@ -358,12 +369,13 @@ impl Overlay {
         Ok((fd, disk))
     }
 
-    /// Gives the copy its name, and the node its new place.
-    fn publish(&self, upper: &Upper, node: &Arc<Node>, copy: &Copy) -> Result<()> {
+    /// Gives the copy its name, and the node its new place. Returns the directory that has the name;
+    /// `None` for a file that was removed.
+    fn publish(&self, upper: &Upper, node: &Arc<Node>, copy: &Copy) -> Result<Option<Arc<Node>>> {
         loop {
             let Some(parent) = node.place.read().parent.clone() else {
                 if self.adopt_nameless(upper, node, copy) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 continue;
             };
@@ -413,7 +425,9 @@ impl Overlay {
             };
             place.below.set_data(copy.data.clone());
             self.fds.remove(Key::File(node.id));
-            return Ok(());
+            drop(place);
+            drop(names);
+            return Ok(Some(parent));
         }
     }
 

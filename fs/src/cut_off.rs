@@ -141,6 +141,8 @@ impl Overlay {
                 Err(error) => log::debug!("an opaque directory keeps a redirect: {error}"),
             }
         }
+        // Its ctime, and its link count, which was 1 as long as it was merged.
+        self.changed_unasked(node.id);
         Ok(left)
     }
 

@@ -175,7 +175,10 @@ impl Overlay {
         }
         let node = self.node(id)?;
         self.copy_up(&node, Extent::None)?;
-        rustix::fs::ioctl_setflags(&self.open_for_flags(&node)?, flags)
+        rustix::fs::ioctl_setflags(&self.open_for_flags(&node)?, flags)?;
+        // The kernel does not expect an ioctl(2) to change the ctime.
+        self.changed_unasked(node.id);
+        Ok(())
     }
 
     fn open_for_flags(&self, node: &Node) -> Result<OwnedFd> {

@@ -238,6 +238,8 @@ impl Overlay {
         rustix::fs::linkat(&index.dir, &**entry, &site.dir, name, AtFlags::empty())?;
         // The directory does not change by showing the same file from another layer.
         crate::copy_up::restore_times(site.dir.as_fd(), &times);
+        // A copy-up that was asked for elsewhere may bring a name here.
+        self.changed_unasked(site.parent.id);
         let counted = index.count_down(&entry, links);
         if counted.is_err() {
             stage::undo(site.dir.as_fd(), name, node.kind);
