@@ -53,6 +53,15 @@ impl Identity {
             Self::Link(..) | Self::Own(_) => None,
         }
     }
+
+    /// The id that a node gets if it is free. One of several names of a lower file gets the number of
+    /// the file: a lookup has one number for both, and the kernel asks for nothing more.
+    fn wanted_id(&self) -> Option<u64> {
+        match self {
+            Self::Link(link) => link.0.derived(),
+            _ => self.id(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -226,11 +235,17 @@ impl NodeTable {
                 }
             }
         }
-        let make = match identity.id() {
+        let make = match identity.wanted_id() {
             None => make,
             // Whoever found no aliases may have just put it in.
             Some(id) => match self.obtain_at(id, &identity, object, make) {
-                Ok(node) => return node,
+                Ok(node) => {
+                    if identity.id() != Some(id) {
+                        aliases.insert(identity, id);
+                        self.alias_count.store(aliases.len(), Ordering::Release);
+                    }
+                    return node;
+                }
                 Err(make) => make,
             },
         };
@@ -498,3 +513,6 @@ mod tests {
         assert_ne!(first.id, large.id);
     }
 }
+        assert_eq!(a.id, 10, "a lookup of the first name says all of it");
+        let b_again = table.obtain(link("b"), object(10), |id| node(id, None));
+        assert!(Arc::ptr_eq(&b, &b_again));

@@ -259,7 +259,7 @@ impl Filesystem for Adapter {
     fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         self.asked(request);
         let found = self.overlay.getattr(ino.0);
-        answer_attr(reply, ino.0, self.options.timeout, found);
+        answer_attr(reply, self.options.timeout, found);
     }
 
     fn setattr(
@@ -304,12 +304,12 @@ impl Filesystem for Adapter {
         let timeout = self.options.timeout;
         let slow = self.is_slow(ino, size.map_or(Change::Attributes, Change::Size));
         if slow && let Ok(Some(now)) = self.overlay.setattr_of_nothing(ino.0, &set) {
-            return answer_attr(reply, ino.0, timeout, Ok(now));
+            return answer_attr(reply, timeout, Ok(now));
         }
         self.change(
             slow,
             move |overlay| overlay.setattr(&caller, ino.0, &set),
-            move |now| answer_attr(reply, ino.0, timeout, now),
+            move |now| answer_attr(reply, timeout, now),
         );
     }
 
