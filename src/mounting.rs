@@ -224,6 +224,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         static_nlink: options.static_nlink,
         // Some records may be from before the kernel's overlay served the directory.
         marked_upper: MarkedUpper::Refuse,
+        ..Config::default()
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }

@@ -375,6 +375,11 @@ pub(crate) fn with_transport(
         polling: options.polling.unwrap_or(default.polling),
         sent: options.sent,
     };
+    let overlay = Config {
+        gathers: transport.writeback,
+        lowers_change: transport.allow_for_changes(),
+        ..overlay
+    };
     Plan {
         overlay,
         transport,

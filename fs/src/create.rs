@@ -289,7 +289,7 @@ impl Overlay {
 
     /// Whether a directory shows a name that the upper directory does not have.
     fn shows(&self, names: &Names, name: &OsStr) -> Result<bool> {
-        match &names.listing {
+        match self.listing_of(names) {
             Some(listing) => Ok(listing.contains(name)),
             None => self.lower_positive(names, name),
         }

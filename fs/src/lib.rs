@@ -24,6 +24,7 @@
 
 mod apart;
 pub mod attr;
+mod changing;
 mod copy_data;
 mod copy_up;
 mod create;

@@ -64,10 +64,10 @@ impl Overlay {
     pub(crate) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
         let dir = parent.dir()?;
         let names = dir.names.read();
-        let searches = names.listing.is_none();
+        let searches = self.listing_of(&names).is_none();
         let found = self.lookup_locked(parent, &names, name);
         drop(names);
-        if searches && dir.count_search() {
+        if searches && !self.lowers_change && dir.count_search() {
             self.list_if_small(parent);
         }
         found
@@ -83,7 +83,7 @@ impl Overlay {
         if names.removed {
             return Err(Errno::NOENT);
         }
-        let (name, first) = match &names.listing {
+        let (name, first) = match self.listing_of(names) {
             None => (Name::from(name), Source::Unknown),
             // All names are known, and this may be none of them.
             Some(listing) => listing.get(name).ok_or(Errno::NOENT)?,
@@ -130,10 +130,16 @@ impl Overlay {
             real: found.real.clone(),
             below: Below::new(found.redirect.clone(), found.data.clone()),
         };
-        let node = self.nodes.obtain(identity, object, |id| {
+        let make = |id| {
             let ino = number.derived().unwrap_or(id);
             Node::new(id, ino, attr.kind, place(), found.lowers.clone())
-        });
+        };
+        let mut node = self.nodes.obtain(identity.clone(), object, make);
+        if self.lowers_change && !self.still_fits(&node, parent, &name, &found) {
+            self.nodes.part_with(node.id);
+            self.forget(node.id, 1);
+            node = self.nodes.obtain(identity, object, make);
+        }
         if let Err(error) = self.settle(&node, parent, &name, &found) {
             self.forget(node.id, 1);
             return Err(error);

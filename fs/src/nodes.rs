@@ -330,6 +330,23 @@ impl NodeTable {
         self.alias_count.store(aliases.len(), Ordering::Release);
     }
 
+    /// Makes a node be found by its id alone: the layers have something else where it was.
+    pub(crate) fn part_with(&self, id: u64) {
+        let mut aliases = self.aliases.lock();
+        let former = {
+            let mut shard = self.shard(id).lock();
+            let Some(slot) = shard.get_mut(id) else {
+                return;
+            };
+            slot.object = ObjectId::default();
+            std::mem::replace(&mut slot.identity, Identity::Own(ObjectId::default()))
+        };
+        if aliases.get(&former) == Some(&id) {
+            aliases.remove(&former);
+        }
+        self.alias_count.store(aliases.len(), Ordering::Release);
+    }
+
     /// Takes back `count` lookups of a node. Returns the nodes that are unknown now: that one, and
     /// ancestors that were known only because of it.
     pub(crate) fn forget(&self, id: u64, count: u64) -> Vec<Arc<Node>> {
@@ -503,6 +520,28 @@ mod tests {
     }
 
     #[test]
+        // The number is free for others when the node is forgotten.
+        table.forget(a.id, 2);
+        table.forget(b.id, 2);
+        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
+        let other = table.obtain(link("c"), object(10), |id| node(id, None));
+        assert_eq!(other.id, 10);
+    }
+
+    #[test]
+    fn a_node_that_was_parted_with_is_found_by_its_id_alone() {
+        let table = NodeTable::default();
+        let former = table.obtain(one(10), object(10), |id| node(id, None));
+        table.part_with(former.id);
+        let now = table.obtain(one(10), object(10), |id| node(id, None));
+        assert_ne!(former.id, now.id);
+        let again = table.obtain(one(10), object(10), |id| node(id, None));
+        assert!(Arc::ptr_eq(&now, &again));
+        assert!(Arc::ptr_eq(&former, &table.get(10).unwrap()));
+        table.forget(10, 1);
+        table.forget(now.id, 2);
+        assert_eq!(table.len(), 0);
+        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
     fn objects_without_a_number_of_their_own_get_one() {
         let table = NodeTable::default();
         let first = table.obtain(one(1), object(1), |id| node(id, None));

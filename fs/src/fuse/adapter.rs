@@ -78,6 +78,12 @@ impl Adapter {
         if options.copy_up_at_open {
             sent.add(Saved::Open);
         }
+        if options.allow_for_changes() {
+            // The kernel drops a file's pages when it is opened, and reads each listing and link from us.
+            for request in [Saved::Open, Saved::Opendir, Saved::Readlink] {
+                sent.add(request);
+            }
+        }
         let options = Options {
             // The kernel does one or the other.
             writeback: options.writeback && !options.passthrough,
@@ -163,6 +169,14 @@ impl Adapter {
         self.change(slow, change, move |made| answer_entry(reply, timeout, made));
     }
 
+    /// How a file is opened: whether the kernel may show what it has read before.
+    fn keep_cache(&self) -> FopenFlags {
+        match self.options.allow_for_changes() {
+            true => FopenFlags::empty(),
+            false => FopenFlags::FOPEN_KEEP_CACHE,
+        }
+    }
+
     fn sends(&self, request: Saved) -> bool {
         self.options.sent.has(request)
     }
@@ -181,8 +195,11 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_PARALLEL_DIROPS,
             // File handles of a mount (name_to_handle_at(2)) would be numbers that it forgets.
             InitFlags::FUSE_NO_EXPORT_SUPPORT,
-            // Data changes only through this mount, so there is nothing to guess from times.
-            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            match self.options.allow_for_changes() {
+                true => InitFlags::FUSE_AUTO_INVAL_DATA,
+                // Data changes only through this mount, so there is nothing to guess from times.
+                false => InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            },
         ];
         for (request, flags) in [
             (Saved::Readlink, InitFlags::FUSE_CACHE_SYMLINKS),
@@ -443,8 +460,9 @@ impl Filesystem for Adapter {
             // Asked once: the kernel opens by itself from now on.
             return reply.error(fuser::Errno::ENOSYS);
         }
+        let keep = self.keep_cache();
         if !self.options.copy_up_at_open {
-            return reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+            return reply.opened(FileHandle(0), keep);
         }
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
         self.change(
@@ -454,7 +472,7 @@ impl Filesystem for Adapter {
                 false => overlay.prepare_to_read(ino.0),
             },
             move |opened| match opened {
-                Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+                Ok(()) => reply.opened(FileHandle(0), keep),
                 Err(error) => reply.error(errno(error)),
             },
         );
@@ -579,7 +597,8 @@ impl Filesystem for Adapter {
         if let Some(written) = self.change_here(slow, write) {
             return answer_written(reply, written);
         }
-        let data = data.to_vec();
+        let (data, notifier) = (data.to_vec(), self.notifier.clone());
+        let length = data.len();
         let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
         self.change_in_pool(change, move |written| answer_written(reply, written));
     }

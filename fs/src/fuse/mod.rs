@@ -81,6 +81,14 @@ impl Default for Options {
         }
     }
 }
+impl Options {
+    /// Whether what the kernel was told holds for a time only: the layers may change underneath. Then
+    /// neither the kernel nor the overlay keeps content, listings or targets of links without asking.
+    pub fn allow_for_changes(&self) -> bool {
+        self.timeout < Self::default().timeout
+    }
+}
+
 
 /// A FUSE connection on which the file system is ready to be used.
 #[derive(Debug)]
