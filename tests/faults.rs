@@ -205,7 +205,7 @@ fn a_write_without_room_leaves_capabilities() {
     inside("a_write_without_room_leaves_capabilities", || {
         let mut stack = Stack::new(1);
         stack.upper_on_tmpfs("64k");
-        stack.mount();
+        stack.mount_with(",writeback=1");
         let (capable, name) = (stack.merged("capable"), c"security.capability");
         let mut value = [0; 20];
         // VFS_CAP_REVISION_2, and a capability that is permitted.

@@ -405,7 +405,7 @@ impl Overlay {
         let found = self.found_upper(at, &stat)?;
         let number = found.number;
         let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
-        node.told_mtime(attr.mtime);
+        self.told_mtime(&node, attr.mtime);
         node.capability.set(false);
         // Nobody else knows the directory yet.
         if let Some(dir) = &node.dir

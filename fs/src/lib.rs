@@ -33,6 +33,7 @@ mod error;
 mod fd_cache;
 pub mod file;
 pub mod fuse;
+mod gathered;
 mod hash;
 mod ids;
 mod index;

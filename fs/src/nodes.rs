@@ -513,13 +513,13 @@ mod tests {
         let a_again = table.obtain(link("a"), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&a, &a_again));
         assert_ne!(a.id, b.id);
+        assert_eq!(a.id, 10, "a lookup of the first name says all of it");
+        let b_again = table.obtain(link("b"), object(10), |id| node(id, None));
+        assert!(Arc::ptr_eq(&b, &b_again));
         table.rebind(&a, object(20), true);
         assert_eq!(a.ino.load(Ordering::Relaxed), 20);
         assert!(Arc::ptr_eq(&a, &table.find(object(20)).unwrap()));
         assert!(table.find(object(10)).is_none());
-    }
-
-    #[test]
         // The number is free for others when the node is forgotten.
         table.forget(a.id, 2);
         table.forget(b.id, 2);
@@ -542,6 +542,9 @@ mod tests {
         table.forget(now.id, 2);
         assert_eq!(table.len(), 0);
         assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn objects_without_a_number_of_their_own_get_one() {
         let table = NodeTable::default();
         let first = table.obtain(one(1), object(1), |id| node(id, None));
@@ -552,6 +555,3 @@ mod tests {
         assert_ne!(first.id, large.id);
     }
 }
-        assert_eq!(a.id, 10, "a lookup of the first name says all of it");
-        let b_again = table.obtain(link("b"), object(10), |id| node(id, None));
-        assert!(Arc::ptr_eq(&b, &b_again));

@@ -595,12 +595,26 @@ impl Filesystem for Adapter {
         let slow = self.is_slow(ino, Change::Data);
         let write = || self.overlay.write(ino.0, offset, data, mode);
         if let Some(written) = self.change_here(slow, write) {
-            return answer_written(reply, written);
+            let refused = mode.gathered && written.is_err();
+            answer_written(reply, written);
+            if refused {
+                let (notifier, length) = (self.notifier.clone(), data.len());
+                // Waits for pages, whose requests this thread may have to read.
+                self.syncing
+                    .run(move || notifier.forget_data(ino.0, offset, length));
+            }
+            return;
         }
         let (data, notifier) = (data.to_vec(), self.notifier.clone());
         let length = data.len();
         let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
-        self.change_in_pool(change, move |written| answer_written(reply, written));
+        self.change_in_pool(change, move |written| {
+            let refused = mode.gathered && written.is_err();
+            answer_written(reply, written);
+            if refused {
+                notifier.forget_data(ino.0, offset, length);
+            }
+        });
     }
 
     fn fsync(
