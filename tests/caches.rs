@@ -101,8 +101,11 @@ fn a_copy_up_shows_at_once_in_the_directories_above() {
                 let (shown, stored) = (changed(&stack.merged(dir)), changed(&stack.upper(dir)));
                 assert_eq!(shown, stored, "{dir:?} {options}");
             }
-            let file = changed(&stack.merged("e/f"));
-            assert_eq!(file, changed(&stack.upper("e/f")), "{options}");
+            // With a writeback cache the kernel keeps the times of files itself.
+            if options != ",writeback=1" {
+                let file = changed(&stack.merged("e/f"));
+                assert_eq!(file, changed(&stack.upper("e/f")), "{options}");
+            }
         }
     });
 }
