@@ -1,6 +1,10 @@
 //! What the kernel keeps of a mount: how long, and that it agrees with what is on disk.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
@@ -64,7 +68,8 @@ fn attributes_of_lower_hard_links_are_cached() {
 
 /// The attributes that a copy-up changes by itself.
 fn changed(path: &Path) -> (i64, i64, u64, u64) {
-    let stat = fs::symlink_metadata(path).unwrap();
+    let stat =
+        fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     (stat.ctime(), stat.ctime_nsec(), stat.blocks(), stat.size())
 }
 
@@ -130,6 +135,41 @@ fn tar_of_a_tree_with_the_archive_in_it_sees_no_change() {
             assert!(output.status.success() && said.is_empty(), "{said}");
         },
     );
+}
+
+/// A mark on a new directory, and a name that a move gives to a file in the index, change their ctime.
+#[test]
+fn what_is_made_and_moved_is_shown_as_it_is_on_disk() {
+    let name = "what_is_made_and_moved_is_shown_as_it_is_on_disk";
+    inside(name, || {
+        for options in ["", ",index=on", ",xattr_permissions=2"] {
+            if options == ",index=on" && !is_initial_namespace() {
+                skip(name, "the index is for the superuser of the machine");
+                continue;
+            }
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "d/f"), "content");
+            fs::hard_link(stack.lower(0, "d/f"), stack.lower(0, "d/h")).unwrap();
+            stack.mount_with(options);
+            fs::create_dir(stack.merged("d/new")).unwrap();
+            fs::write(stack.merged("d/own"), "own").unwrap();
+            let agree = |paths: &[&str]| {
+                for path in paths {
+                    let shown = changed(&stack.merged(path));
+                    assert_eq!(shown, changed(&stack.upper(path)), "{path} {options}");
+                }
+            };
+            agree(&["", "d", "d/new", "d/own"]);
+            let mut file = File::options()
+                .append(true)
+                .open(stack.merged("d/h"))
+                .unwrap();
+            file.write_all(b"more").unwrap();
+            agree(&["d/h"]);
+            fs::rename(stack.merged("d"), stack.merged("e")).unwrap();
+            agree(&["", "e", "e/f", "e/h", "e/new"]);
+        }
+    });
 }
 
 #[test]
