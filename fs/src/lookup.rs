@@ -164,6 +164,10 @@ impl Overlay {
         if node.kind != kind {
             return Err(Errno::STALE);
         }
+        // Where layers change, the name that a lower file was found by last is the one that is there.
+        let moves = |place: &Place| {
+            place.parent.is_none() || (self.lowers_change && matches!(place.real, Real::Lower(_)))
+        };
         {
             let place = node.place.read();
             if place.is_at(parent, name) {
@@ -172,17 +176,23 @@ impl Overlay {
             if kind.is_dir() {
                 return Err(Errno::STALE);
             }
-            if place.parent.is_some() {
+            if !moves(&place) {
                 return Ok(());
             }
         }
         // The name we knew a hard link by was removed; this is another of its names.
         let mut place = node.place.write();
-        if place.parent.is_none() {
-            place.set_parent(Some(parent.clone()));
+        let mut former = None;
+        if moves(&place) {
+            former = place.set_parent(Some(parent.clone()));
             place.name = name.clone();
             place.real = found.real.clone();
             place.below = Below::new(found.redirect.clone(), found.data.clone());
+        }
+        drop(place);
+        if let Some(former) = former {
+            // It may have been known because of this node alone.
+            self.forget(former.id, 0);
         }
         Ok(())
     }
