@@ -58,7 +58,7 @@ pub const SETS: &[OptionSet] = &[
     OptionSet {
         name: "no_timeout_all",
         kernel: "redirect_dir=on,index=on,metacopy=on,xino=on",
-        plyfs: "redirect_dir=on,index=on,metacopy=on,xino=on,copy_up=open,timeout=0,writeback=1",
+        plyfs: "redirect_dir=on,index=on,metacopy=on,xino=on,copy_up=open,timeout=0",
         ready: true,
     },
     OptionSet {
