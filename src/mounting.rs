@@ -254,6 +254,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         // Some records may be from before the kernel's overlay served the directory.
         marked_upper: MarkedUpper::Refuse,
         in_store: false,
+        ..Config::default()
     };
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }

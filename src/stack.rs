@@ -376,6 +376,21 @@ pub(crate) fn with_transport(
         polling: options.polling.unwrap_or(default.polling),
         sent: options.sent,
     };
+    let lowers_change = transport.allow_for_changes();
+    if transport.writeback && lowers_change {
+        log::warn!(
+            "writeback=1 has no effect with timeout=: the kernel would keep sizes of files that change"
+        );
+    }
+    let transport = fuse::Options {
+        writeback: transport.writeback && !lowers_change,
+        ..transport
+    };
+    let overlay = Config {
+        gathers: transport.writeback,
+        lowers_change,
+        ..overlay
+    };
     Plan {
         overlay,
         transport,

@@ -67,21 +67,23 @@ fn a_copy_up_that_does_not_fit_is_told_and_changes_nothing() {
 #[test]
 fn what_does_not_fit_is_told_when_the_file_is_closed() {
     inside("what_does_not_fit_is_told_when_the_file_is_closed", || {
-        let mut stack = Stack::new(1);
-        put(&stack.lower(0, "lower"), "");
-        stack.upper_on_tmpfs("1200k");
-        stack.mount();
-        // dd(1) looks at what close(2) says.
-        for name in ["new", "lower"] {
-            let script = format!("dd if=/dev/zero of={name} bs=100k count=30 2>&1");
-            let output = within(20, &script, &stack.merged(""));
-            assert!(!output.status.success(), "{name}: {}", text(&output.stdout));
-            fs::remove_file(stack.merged(name)).unwrap();
+        for options in ["", ",writeback=1"] {
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "lower"), "");
+            stack.upper_on_tmpfs("1200k");
+            stack.mount_with(options);
+            // dd(1) looks at what close(2) says.
+            for name in ["new", "lower"] {
+                let script = format!("dd if=/dev/zero of={name} bs=100k count=30 2>&1");
+                let output = within(20, &script, &stack.merged(""));
+                assert!(!output.status.success(), "{name}: {}", text(&output.stdout));
+                fs::remove_file(stack.merged(name)).unwrap();
+            }
+            fs::write(stack.merged("fits"), "fits").unwrap();
+            stack.unmount();
+            assert_eq!(fs::read(stack.upper("fits")).unwrap(), b"fits");
+            stack.drop_tmpfs();
         }
-        fs::write(stack.merged("fits"), "fits").unwrap();
-        stack.unmount();
-        assert_eq!(fs::read(stack.upper("fits")).unwrap(), b"fits");
-        stack.drop_tmpfs();
     });
 }
 
@@ -95,10 +97,10 @@ fn what_is_synced_where_nothing_lasts_is_in_the_upper_layer() {
             let mut stack = Stack::new(1);
             put(&stack.lower(0, "lower"), "lower");
             if volatile {
-                stack.mount_with(",volatile");
+                stack.mount_with(",volatile,writeback=1");
             } else {
                 stack.upper_on_tmpfs("1m");
-                stack.mount();
+                stack.mount_with(",writeback=1");
             }
             for (file, round) in ["new", "lower"].into_iter().zip(0..) {
                 let open = File::options()
@@ -205,7 +207,7 @@ fn a_write_without_room_leaves_capabilities() {
     inside("a_write_without_room_leaves_capabilities", || {
         let mut stack = Stack::new(1);
         stack.upper_on_tmpfs("64k");
-        stack.mount();
+        stack.mount_with(",writeback=1");
         let (capable, name) = (stack.merged("capable"), c"security.capability");
         let mut value = [0; 20];
         // VFS_CAP_REVISION_2, and a capability that is permitted.

@@ -162,15 +162,17 @@ fn writes_arrive_in_the_upper_layer_when_the_file_is_closed() {
     inside(
         "writes_arrive_in_the_upper_layer_when_the_file_is_closed",
         || {
-            let mut stack = Stack::new(1);
-            stack.mount();
-            let mut file = fs::File::create(stack.merged("f")).unwrap();
-            for i in 0..10_000 {
-                writeln!(file, "line {i}").unwrap();
+            for options in ["", ",writeback=1"] {
+                let mut stack = Stack::new(1);
+                stack.mount_with(options);
+                let mut file = fs::File::create(stack.merged("f")).unwrap();
+                for i in 0..10_000 {
+                    writeln!(file, "line {i}").unwrap();
+                }
+                drop(file);
+                let there = fs::read_to_string(stack.upper("f")).unwrap();
+                assert_eq!(there.lines().count(), 10_000, "{options}");
             }
-            drop(file);
-            let there = fs::read_to_string(stack.upper("f")).unwrap();
-            assert_eq!(there.lines().count(), 10_000);
         },
     );
 }
@@ -446,22 +448,24 @@ fn a_full_disk_is_told_to_the_writer() {
 #[test]
 fn what_was_just_written_is_no_hole() {
     inside("what_was_just_written_is_no_hole", || {
-        let mut stack = Stack::new(1);
-        put(&stack.lower(0, "lower"), "");
-        stack.mount();
-        for name in ["new", "lower"] {
-            let file = fs::File::options()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(stack.merged(name))
-                .unwrap();
-            file.write_all_at(&[7; 300_000], 0).unwrap();
-            let reader = fs::File::open(stack.merged(name)).unwrap();
-            let data = rustix::fs::seek(&reader, rustix::fs::SeekFrom::Data(0));
-            assert_eq!(data, Ok(0), "{name}");
-            let hole = rustix::fs::seek(&reader, rustix::fs::SeekFrom::Hole(0));
-            assert_eq!(hole, Ok(300_000), "{name}");
+        for options in ["", ",writeback=1"] {
+            let mut stack = Stack::new(1);
+            put(&stack.lower(0, "lower"), "");
+            stack.mount_with(options);
+            for name in ["new", "lower"] {
+                let file = fs::File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(stack.merged(name))
+                    .unwrap();
+                file.write_all_at(&[7; 300_000], 0).unwrap();
+                let reader = fs::File::open(stack.merged(name)).unwrap();
+                let data = rustix::fs::seek(&reader, rustix::fs::SeekFrom::Data(0));
+                assert_eq!(data, Ok(0), "{name} {options}");
+                let hole = rustix::fs::seek(&reader, rustix::fs::SeekFrom::Hole(0));
+                assert_eq!(hole, Ok(300_000), "{name} {options}");
+            }
         }
     });
 }

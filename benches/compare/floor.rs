@@ -199,7 +199,6 @@ impl Filesystem for Floor {
             InitFlags::FUSE_NO_OPENDIR_SUPPORT,
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-            InitFlags::FUSE_WRITEBACK_CACHE,
         ] {
             // What a kernel does not have costs what it costs.
             config.add_capabilities(flag).ok();

@@ -180,7 +180,14 @@ impl Overlay {
         if published.is_err() {
             upper.work.discard(&copy.name);
         }
-        published
+        let parent = published?;
+        // The copy has another ctime, and perhaps another number, link count and size on disk. A new
+        // name changes the ctime of the directory. The kernel asked for a change of neither.
+        self.changed_unasked(node.id);
+        if let Some(parent) = parent {
+            self.changed_unasked(parent.id);
+        }
+        Ok(())
     }
 
     fn open_source(&self, node: &Node) -> Result<Source> {
@@ -245,9 +252,13 @@ impl Overlay {
         }
         let mark = upper.namespace.name(Record::Metacopy);
         with_permission(at, || xattr::remove(at, mark))?;
-        let mut place = node.place.write();
-        place.below.set_data(None);
-        self.fds.remove(Key::File(node.id));
+        {
+            let mut place = node.place.write();
+            place.below.set_data(None);
+            self.fds.remove(Key::File(node.id));
+        }
+        // Its ctime and its blocks.
+        self.changed_unasked(node.id);
         Ok(())
     }
 
@@ -388,12 +399,13 @@ impl Overlay {
         Ok(Filled { fd, disk, origin })
     }
 
-    /// Gives the copy its name, and the node its new place.
-    fn publish(&self, upper: &Upper, node: &Arc<Node>, copy: &Copy) -> Result<()> {
+    /// Gives the copy its name, and the node its new place. Returns the directory that has the name;
+    /// `None` for a file that was removed.
+    fn publish(&self, upper: &Upper, node: &Arc<Node>, copy: &Copy) -> Result<Option<Arc<Node>>> {
         loop {
             let Some(parent) = node.place.read().parent.clone() else {
                 if self.adopt_nameless(upper, node, copy) {
-                    return Ok(());
+                    return Ok(None);
                 }
                 continue;
             };
@@ -441,7 +453,9 @@ impl Overlay {
             };
             place.below.set_data(copy.data.clone());
             self.fds.remove(Key::File(node.id));
-            return Ok(());
+            drop(place);
+            drop(names);
+            return Ok(Some(parent));
         }
     }
 

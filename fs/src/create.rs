@@ -154,9 +154,10 @@ impl Overlay {
         } else {
             plyfs_sys::thread::set_umask(caller.umask)?;
         }
-        let made = self.make(&site, &names, name, &wanted)?;
-        if kind.is_dir() && !names.lowers.is_empty() {
-            self.hide_what_comes_below(&site, name);
+        let mut made = self.make(&site, &names, name, &wanted)?;
+        if kind.is_dir() && !names.lowers.is_empty() && self.hide_what_comes_below(&site, name) {
+            // The mark gave it another ctime.
+            made.stat = None;
         }
         let name = Name::from(name);
         let entry = self.enter(&site, &mut names, &name, &made)?;
@@ -290,7 +291,7 @@ impl Overlay {
 
     /// Whether a directory shows a name that the upper directory does not have.
     fn shows(&self, names: &Names, name: &OsStr) -> Result<bool> {
-        match &names.listing {
+        match self.listing_of(names) {
             Some(listing) => Ok(listing.contains(name)),
             None => self.lower_positive(names, name),
         }
@@ -323,7 +324,8 @@ impl Overlay {
         let owned = object::stat(at).and_then(|stat| {
             if records.rule(wanted.kind) {
                 stage::write_record_of_new(at, wanted.record(&stat, records), records)?;
-                return Ok(Some(stat));
+                // The record gave it another ctime.
+                return Ok(None);
             }
             let keep_group = stat.stx_gid != wanted.gid && has_set_gid(dir)?;
             let changed = own(at, &stat, wanted, keep_group)?;
@@ -345,16 +347,17 @@ impl Overlay {
     }
 
     /// Makes a new directory opaque, with which nobody looks for lower ones any more, where the kernel
-    /// does: with records that tie it to lower layers, these do not change.
-    fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) {
+    /// does: with records that tie it to lower layers, these do not change. Returns whether it did.
+    fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) -> bool {
         let tied = self.index().is_some() || self.metacopy || self.redirect_dir == RedirectDir::On;
         if !tied {
-            return;
+            return false;
         }
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
         if let Err(errno) = site.upper.hide_below(at) {
             log::debug!("a new directory is not opaque: {errno}");
         }
+        true
     }
 
     fn make_over_whiteout(
@@ -439,7 +442,7 @@ impl Overlay {
             self.part_from_removed(number);
         }
         let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
-        node.told_mtime(attr.mtime);
+        self.told_mtime(&node, attr.mtime);
         node.capability.set(false);
         // Nobody else knows the directory yet.
         if !made.merged

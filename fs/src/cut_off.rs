@@ -70,13 +70,13 @@ impl Overlay {
         if !matches!(node.place.read().real, Real::Index(_)) {
             return Ok(());
         }
-        let names = parent.dir()?.names.write();
+        let mut names = parent.dir()?.names.write();
         let site = self.site(self.upper()?, parent, &names)?;
         match self.lookup_locked(parent, &names, name) {
             Ok((found, _)) => {
                 let held = Held::new(self, found);
                 match Arc::ptr_eq(&held.node, node) {
-                    true => self.link_up(&site, name, node),
+                    true => self.link_up(&site, &mut names, name, node),
                     false => Ok(()),
                 }
             }
@@ -145,6 +145,8 @@ impl Overlay {
                 Err(error) => log::debug!("an opaque directory keeps a redirect: {error}"),
             }
         }
+        // Its ctime, and its link count, which was 1 as long as it was merged.
+        self.changed_unasked(node.id);
         Ok(left)
     }
 

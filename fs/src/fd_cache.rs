@@ -74,6 +74,8 @@ pub(crate) struct Handle {
 #[derive(Debug)]
 pub(crate) struct FdCache {
     shards: Box<[Mutex<Shard>]>,
+    /// Whether a directory of a lower layer stays what its path leads to.
+    keeps_lower_dirs: bool,
 }
 
 impl FdCache {
@@ -88,6 +90,16 @@ impl FdCache {
         };
         Self {
             shards: (0..SHARDS).map(shard).collect(),
+            keeps_lower_dirs: true,
+        }
+    }
+
+    /// The same cache for layers that change underneath: a lower directory is looked for by its path
+    /// each time.
+    pub(crate) fn without_lower_dirs(self) -> Self {
+        Self {
+            keeps_lower_dirs: false,
+            ..self
         }
     }
 
@@ -103,6 +115,9 @@ impl FdCache {
 
     /// Keeps a descriptor; one that was there under the same key is dropped.
     pub(crate) fn insert(&self, key: Key, handle: Handle) {
+        if matches!(key, Key::LowerDir(_)) && !self.keeps_lower_dirs {
+            return;
+        }
         let evicted = self.shard(key).lock().push(key, handle);
         // Closed here, after the lock is released: close(2) may write.
         drop(evicted);

@@ -8,18 +8,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use plyfs_sys::attributes;
-use plyfs_sys::xattr::{self, At};
-use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom, XattrFlags};
+use plyfs_sys::xattr::At;
+use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom};
 
 use crate::Overlay;
 use crate::attr::{Caller, FileKind};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
+use crate::gathered::write_gathered;
 use crate::inode::Node;
 use crate::layer::LowerFile;
 use crate::lend::with_permission;
-use crate::object::{self, Located, stat_fd};
+use crate::object::{self, Located};
 use crate::stage;
 
 /// What an lseek(2) that a file system must answer looks for.
@@ -30,9 +31,6 @@ pub enum Seek {
     /// The next hole at or after the offset (`SEEK_HOLE`).
     Hole,
 }
-
-/// The capabilities of an executable.
-const CAPABILITY: &std::ffi::CStr = c"security.capability";
 
 /// The least a disk reads or fails to read, in bytes.
 const SECTOR: usize = 512;
@@ -176,7 +174,10 @@ impl Overlay {
         }
         let node = self.node(id)?;
         self.copy_up(&node, Extent::None)?;
-        rustix::fs::ioctl_setflags(&self.open_for_flags(&node)?, flags)
+        rustix::fs::ioctl_setflags(&self.open_for_flags(&node)?, flags)?;
+        // The kernel does not expect an ioctl(2) to change the ctime.
+        self.changed_unasked(node.id);
+        Ok(())
     }
 
     fn open_for_flags(&self, node: &Node) -> Result<OwnedFd> {
@@ -356,9 +357,7 @@ impl Overlay {
         // Under the place lock still, so that a copy-up that follows finds it there to remove.
         self.fds.insert(key, handle.clone());
         drop(object);
-        if handle.writable && node.times.lock().is_none() {
-            node.may_have_told_mtime(stat_fd(handle.fd.as_fd())?.stx_mtime.into());
-        }
+        self.may_have_told_mtime(node, &handle)?;
         Ok(handle.fd)
     }
 
@@ -414,46 +413,14 @@ impl Overlay {
     }
 }
 
-/// Writes what the kernel has gathered, and leaves the time of the last change as the kernel was just
-/// told it.
-fn write_gathered(node: &Node, file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-    let mut times = node.times.lock();
-    let capability = capability_of(node, file);
-    // A write that fails takes them too, and may be made again.
-    let written = write_at(file, offset, data, true);
-    if let Some(capability) = capability {
-        let at = At::Fd(file);
-        if let Err(errno) = xattr::set(at, CAPABILITY, &capability, XattrFlags::empty()) {
-            log::warn!("a file lost its capabilities: {errno}");
-        }
-    }
-    if let Some(told) = *times {
-        if told.is_old() {
-            *times = None;
-        } else if let Err(errno) = object::set_mtime(file, told.mtime()) {
-            // The data is there, and that counts.
-            log::debug!("a file keeps the time its data came: {errno}");
-        }
-    }
-    written
-}
-
-/// The capabilities that a file has, which the file system below takes at any write: they may have been
-/// set after the program wrote what comes now.
-fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
-    if node.capability.get() == Some(false) {
-        return None;
-    }
-    let found = xattr::get_long(At::Fd(file), CAPABILITY);
-    if found == Err(Errno::NODATA) {
-        node.capability.set(false);
-    }
-    found.ok()
-}
-
 /// Writes as much as possible. An error counts if nothing was written before, or if it must be
 /// `whole`.
-fn write_at(file: BorrowedFd<'_>, offset: u64, data: &[u8], whole: bool) -> Result<usize> {
+pub(crate) fn write_at(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    data: &[u8],
+    whole: bool,
+) -> Result<usize> {
     let mut written = 0;
     while written < data.len() {
         match rustix::io::pwrite(file, &data[written..], offset + written as u64) {

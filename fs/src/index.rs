@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, Statx, XattrFlags};
 use crate::Overlay;
 use crate::create::Site;
 use crate::error::{Errno, Result};
-use crate::inode::{Node, Real};
+use crate::inode::{Names, Node, Real};
 use crate::layer::Name;
 use crate::lend::with_permission;
 use crate::object::{stat_fd, stat_name, stat_of_absent};
@@ -225,8 +225,14 @@ impl Overlay {
 
     /// Gives a file in the index, of which this is a lower name, the name in the upper layer.
     ///
-    /// The caller holds the namespace lock.
-    pub(crate) fn link_up(&self, site: &Site<'_>, name: &OsStr, node: &Node) -> Result<()> {
+    /// `names` are those of the directory, locked.
+    pub(crate) fn link_up(
+        &self,
+        site: &Site<'_>,
+        names: &mut Names,
+        name: &OsStr,
+        node: &Node,
+    ) -> Result<()> {
         let (Some(index), Real::Index(entry)) = (self.index(), node.place.read().real.clone())
         else {
             return Ok(());
@@ -242,9 +248,17 @@ impl Overlay {
         // The directory does not change by showing the same file from another layer.
         crate::copy_up::restore_times(site.dir.as_fd(), &times);
         let counted = index.count_down(&entry, links);
-        if counted.is_err() {
-            stage::undo(site.dir.as_fd(), name, node.kind);
+        match counted {
+            Ok(()) => {
+                if let Some(listing) = &mut names.listing {
+                    listing.raise(name);
+                }
+            }
+            Err(_) => stage::undo(site.dir.as_fd(), name, node.kind),
         }
+        // A move that was asked for elsewhere may bring the name here, and both get another ctime.
+        self.changed_unasked(site.parent.id);
+        self.changed_unasked(node.id);
         counted
     }
 }

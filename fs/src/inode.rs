@@ -27,15 +27,15 @@
 //! system calls of that change. Copying data and fsync happen under `copy_up` alone.
 
 use std::ffi::OsStr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
-use crate::attr::{FileKind, Timestamp};
+use crate::attr::FileKind;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
+use crate::gathered::ToldMtime;
 use crate::layer::{LowerDir, LowerFile, Name};
 use crate::listing::Listing;
 use crate::number::ROOT_ID;
@@ -63,56 +63,6 @@ pub(crate) struct Node {
     pub(crate) capability: Maybe,
     /// What a directory has besides.
     pub(crate) dir: Option<Box<Dir>>,
-}
-
-/// The time of last change that whoever made or changed a file was told.
-///
-/// A kernel that gathers writes keeps this time itself: the file was changed when a program wrote, not
-/// when the data arrives. It sends the time before the data or after it, or not at all if its clock
-/// has not moved on from what it was told.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ToldMtime {
-    secs: i64,
-    /// One more than the nanoseconds: nodes are many, and this leaves room for "none".
-    nanos: NonZeroU32,
-    /// When it was told, in milliseconds on a clock that wraps.
-    when: u32,
-}
-
-impl ToldMtime {
-    fn now(mtime: Timestamp) -> Option<Self> {
-        Some(Self {
-            secs: mtime.secs,
-            nanos: NonZeroU32::new(mtime.nanos.wrapping_add(1))?,
-            when: milliseconds(),
-        })
-    }
-
-    pub(crate) fn mtime(&self) -> Timestamp {
-        Timestamp {
-            secs: self.secs,
-            nanos: self.nanos.get() - 1,
-        }
-    }
-
-    /// Whether it was told so long ago that data which comes now is another change's.
-    pub(crate) fn is_old(&self) -> bool {
-        milliseconds().wrapping_sub(self.when) > LATE
-    }
-}
-
-/// How long after a time was told data may come that was written then, in milliseconds.
-const LATE: u32 = 5_000;
-/// How old a time of last change may be that a lookup told right before a program wrote, in seconds. The
-/// kernel's clock has ticks of milliseconds, and looking up and writing take their time.
-const RECENT: i64 = 5;
-
-/// Of a clock that only runs forward.
-fn milliseconds() -> u32 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    (now.tv_sec
-        .wrapping_mul(1000)
-        .wrapping_add(now.tv_nsec / 1_000_000)) as u32
 }
 
 /// Where a node is.
@@ -307,22 +257,6 @@ impl Node {
     /// `NOTDIR` if it is no directory.
     pub(crate) fn dir(&self) -> Result<&Dir> {
         self.dir.as_deref().ok_or(Errno::NOTDIR)
-    }
-
-    /// Remembers the time of last change that the answer to a change tells.
-    pub(crate) fn told_mtime(&self, mtime: Timestamp) {
-        *self.times.lock() = ToldMtime::now(mtime);
-    }
-
-    /// Remembers the time of last change that a file has before its first write, unless a change told
-    /// another: a lookup told it, and the kernel's clock need not have moved on since.
-    pub(crate) fn may_have_told_mtime(&self, mtime: Timestamp) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        let age = now.tv_sec.saturating_sub(mtime.secs);
-        if (0..=RECENT).contains(&age) {
-            let mut times = self.times.lock();
-            *times = times.or_else(|| ToldMtime::now(mtime));
-        }
     }
 
     /// Whether its object is in the upper layer.

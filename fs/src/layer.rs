@@ -186,6 +186,21 @@ impl LowerDir {
         })
     }
 
+    /// Whether this is the same place: the same path in the same layer.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (mut one, mut other) = (self, other);
+        loop {
+            match (&one.place, &other.place) {
+                _ if std::ptr::eq(one, other) => return true,
+                (None, None) => return one.layer == other.layer,
+                (Some((above, name)), Some((others, others_name))) if name == others_name => {
+                    (one, other) = (above, others);
+                }
+                _ => return false,
+            }
+        }
+    }
+
     /// The key of its descriptor.
     pub(crate) fn key(&self) -> Key {
         Key::LowerDir(self.serial)

@@ -24,6 +24,7 @@
 
 mod apart;
 pub mod attr;
+mod changing;
 mod copy_data;
 mod copy_up;
 mod create;
@@ -32,6 +33,7 @@ mod error;
 mod fd_cache;
 pub mod file;
 pub mod fuse;
+mod gathered;
 mod hash;
 mod ids;
 mod in_use;

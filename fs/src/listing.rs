@@ -185,6 +185,24 @@ impl Listing {
         }
     }
 
+    /// Takes over what another listing of the same directory says. What was in both keeps its place.
+    pub(crate) fn renew(&mut self, now: Self) {
+        if self.next == DOT_DOT + 1 {
+            *self = now;
+            return;
+        }
+        for name in self.names() {
+            if !now.contains(&name) {
+                self.remove(&name);
+            }
+        }
+        for item in &now.items {
+            if let Some(name) = &item.name {
+                self.insert_from(name, item.known(), item.source);
+            }
+        }
+    }
+
     pub(crate) fn remove(&mut self, name: &OsStr) {
         let Some(at) = self.leave(name) else { return };
         self.items[at].name = None;
@@ -340,6 +358,25 @@ mod tests {
         listing.rename(OsStr::new("z"), &name("c"));
         assert_eq!(names(&listing.after(0)), ["c", "b"]);
         assert!(!listing.contains(OsStr::new("z")));
+    }
+
+    #[test]
+    fn what_is_renewed_keeps_its_place() {
+        let listing = |texts: &[&str]| {
+            let mut listing = Listing::new();
+            for (i, text) in texts.iter().enumerate() {
+                listing.insert(&name(text), known(i as u64));
+            }
+            listing
+        };
+        let mut kept = listing(&["a", "b", "c"]);
+        let second = kept.after(0)[1].cookie;
+        kept.renew(listing(&["d", "c", "a"]));
+        assert_eq!(names(&kept.after(0)), ["a", "c", "d"]);
+        assert_eq!(names(&kept.after(second)), ["c", "d"]);
+        assert_eq!(kept.known(OsStr::new("c")), Some(known(1)));
+        kept.renew(Listing::new());
+        assert!(kept.is_empty());
     }
 
     #[test]

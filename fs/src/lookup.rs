@@ -64,10 +64,10 @@ impl Overlay {
     pub(crate) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
         let dir = parent.dir()?;
         let names = dir.names.read();
-        let searches = names.listing.is_none();
+        let searches = self.listing_of(&names).is_none();
         let found = self.lookup_locked(parent, &names, name);
         drop(names);
-        if searches && dir.count_search() {
+        if searches && !self.lowers_change && dir.count_search() {
             self.list_if_small(parent);
         }
         found
@@ -83,7 +83,7 @@ impl Overlay {
         if names.removed {
             return Err(Errno::NOENT);
         }
-        let (name, first) = match &names.listing {
+        let (name, first) = match self.listing_of(names) {
             None => (Name::from(name), Source::Unknown),
             // All names are known, and this may be none of them.
             Some(listing) => listing.get(name).ok_or(Errno::NOENT)?,
@@ -132,7 +132,12 @@ impl Overlay {
             let ino = number.derived().unwrap_or(id);
             Node::new(id, ino, attr.kind, place(), found.lowers.clone())
         };
-        let mut node = self.nodes.obtain(identity, &at, object, make);
+        let mut node = self.nodes.obtain(identity.clone(), &at, object, make);
+        if self.lowers_change && !self.still_fits(&node, parent, &name, &found) {
+            self.nodes.part_with(node.id);
+            self.forget(node.id, 1);
+            node = self.nodes.obtain(identity, &at, object, make);
+        }
         if is_another(&node, parent, &name, &found) {
             let known = std::mem::replace(
                 &mut node,
@@ -165,6 +170,10 @@ impl Overlay {
         if node.kind != kind {
             return Err(Errno::STALE);
         }
+        // Where layers change, the name that a lower file was found by last is the one that is there.
+        let moves = |place: &Place| {
+            place.parent.is_none() || (self.lowers_change && matches!(place.real, Real::Lower(_)))
+        };
         {
             let place = node.place.read();
             if place.is_at(parent, name) {
@@ -173,17 +182,23 @@ impl Overlay {
             if kind.is_dir() {
                 return Err(Errno::STALE);
             }
-            if place.parent.is_some() {
+            if !moves(&place) {
                 return Ok(());
             }
         }
         // The name we knew a hard link by was removed; this is another of its names.
         let mut place = node.place.write();
-        if place.parent.is_none() {
-            place.set_parent(Some(parent.clone()));
+        let mut former = None;
+        if moves(&place) {
+            former = place.set_parent(Some(parent.clone()));
             place.name = name.clone();
             place.real = found.real.clone();
             place.below = Below::new(found.redirect.clone(), found.data.clone());
+        }
+        drop(place);
+        if let Some(former) = former {
+            // It may have been known because of this node alone.
+            self.forget(former.id, 0);
         }
         Ok(())
     }

@@ -73,6 +73,15 @@ impl Identity {
             Self::Link(_) | Self::Path(_) | Self::Own(_) => None,
         }
     }
+
+    /// The id that a node gets if it is free. One of several names of a lower file gets the number of
+    /// the file: a lookup has one number for both, and the kernel asks for nothing more.
+    fn wanted_id(&self) -> Option<u64> {
+        match self {
+            Self::Link(link) => link.0.derived(),
+            _ => self.id(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -280,7 +289,13 @@ impl NodeTable {
         }
         // A lookup that found no aliases may have just put it in.
         let with_id = |id| self.obtain_with_id(id, &identity, object, || false, &make);
-        if let Some(node) = identity.id().and_then(with_id) {
+        if let Some(id) = identity.wanted_id()
+            && let Some(node) = with_id(id)
+        {
+            if identity.id() != Some(id) {
+                aliases.insert(identity, id);
+                self.alias_count.store(aliases.len(), Ordering::Release);
+            }
             return node;
         }
         let id = dynamic(self.next_dynamic.fetch_add(1, Ordering::Relaxed));
@@ -382,6 +397,23 @@ impl NodeTable {
             aliases.insert(identity.clone(), id);
             slot.identity = identity;
         }
+    }
+
+    /// Makes a node be found by its id alone: the layers have something else where it was.
+    pub(crate) fn part_with(&self, id: u64) {
+        let mut aliases = self.aliases.lock();
+        let former = {
+            let mut shard = self.shard(id).lock();
+            let Some(slot) = shard.get_mut(id) else {
+                return;
+            };
+            slot.object = ObjectId::default();
+            std::mem::replace(&mut slot.identity, Identity::Own(ObjectId::default()))
+        };
+        if aliases.get(&former) == Some(&id) {
+            aliases.remove(&former);
+        }
+        self.alias_count.store(aliases.len(), Ordering::Release);
     }
 
     /// Takes back `count` lookups of a node. Returns the nodes that are unknown now: that one, and
@@ -561,10 +593,35 @@ mod tests {
         let a_again = table.obtain(link("a"), &at("a"), object(10), |id| node(id, None));
         assert!(Arc::ptr_eq(&a, &a_again));
         assert_ne!(a.id, b.id);
+        assert_eq!(a.id, 10, "a lookup of the first name says all of it");
+        let b_again = table.obtain(link("b"), &at("b"), object(10), |id| node(id, None));
+        assert!(Arc::ptr_eq(&b, &b_again));
         table.rebind(&a, object(20), true);
         assert_eq!(a.ino.load(Ordering::Relaxed), 20);
         assert!(Arc::ptr_eq(&a, &table.find(object(20)).unwrap()));
         assert!(table.find(object(10)).is_none());
+        // The number is free for others when the node is forgotten.
+        table.forget(a.id, 2);
+        table.forget(b.id, 2);
+        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
+        let other = table.obtain(link("c"), &at("c"), object(10), |id| node(id, None));
+        assert_eq!(other.id, 10);
+    }
+
+    #[test]
+    fn a_node_that_was_parted_with_is_found_by_its_id_alone() {
+        let table = NodeTable::default();
+        let former = table.obtain(one(10), &at("a"), object(10), |id| node(id, None));
+        table.part_with(former.id);
+        let now = table.obtain(one(10), &at("a"), object(10), |id| node(id, None));
+        assert_ne!(former.id, now.id);
+        let again = table.obtain(one(10), &at("a"), object(10), |id| node(id, None));
+        assert!(Arc::ptr_eq(&now, &again));
+        assert!(Arc::ptr_eq(&former, &table.get(10).unwrap()));
+        table.forget(10, 1);
+        table.forget(now.id, 2);
+        assert_eq!(table.len(), 0);
+        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -92,6 +92,11 @@ pub struct Config {
     /// Whether changes of attributes alone copy no data up, and metacopy files are looked for in all
     /// of the lower layers and not only where a directory is marked impure.
     pub metacopy: bool,
+    /// Whether the transport gathers writes, and keeps the times of files meanwhile.
+    pub gathers: bool,
+    /// Whether somebody may change the lower layers while they are shown. Nothing is remembered of them
+    /// then.
+    pub lowers_change: bool,
     /// What is done with an upper layer that has records, but that the kernel's overlay has served.
     pub marked_upper: MarkedUpper,
     /// Whether the layers are in a store, which itself locks the directories that hold them: these locks do not say
@@ -136,6 +141,8 @@ pub struct Overlay {
     pub(crate) redirect_dir: RedirectDir,
     pub(crate) metacopy: bool,
     pub(crate) static_nlink: bool,
+    pub(crate) gathers: bool,
+    pub(crate) lowers_change: bool,
     pub(crate) origins: Origins,
     pub(crate) numbering: Numbering,
     pub(crate) traps: Traps,
@@ -196,6 +203,11 @@ impl Overlay {
             (None, None) => readable_namespace(),
         };
         let (roots, data_roots) = open_roots(&lowers, config.lowers.len(), namespace)?;
+        let fds = FdCache::new(fd_cache::capacity());
+        let fds = match config.lowers_change {
+            true => fds.without_lower_dirs(),
+            false => fds,
+        };
         let mut overlay = Self {
             roots,
             data_roots,
@@ -203,13 +215,15 @@ impl Overlay {
             redirect_dir: config.redirect_dir,
             metacopy: config.metacopy,
             static_nlink: config.static_nlink,
+            gathers: config.gathers,
+            lowers_change: config.lowers_change,
             origins,
             lowers,
             upper,
             numbering: Numbering::default(),
             traps: Traps::default(),
             nodes: NodeTable::default(),
-            fds: FdCache::new(fd_cache::capacity()),
+            fds,
             removed: Arc::default(),
             shown_ids: config.shown_ids.clone(),
             owners: config.owners.clone(),

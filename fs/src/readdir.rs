@@ -247,10 +247,11 @@ impl Overlay {
         mut cookie: u64,
         mut f: impl FnMut(&mut DirEntry, Option<Known>) -> Result<Room>,
     ) -> Result<()> {
-        if cookie == 0
-            && let Err(errno) = self.note_access(node)
-        {
-            log::debug!("a directory keeps its time of last access: {errno}");
+        if cookie == 0 {
+            if let Err(errno) = self.note_access(node) {
+                log::debug!("a directory keeps its time of last access: {errno}");
+            }
+            self.renew_listing(node)?;
         }
         for (dot, name) in [(DOT, "."), (DOT_DOT, "..")] {
             if cookie >= dot {
@@ -401,27 +402,35 @@ impl Overlay {
 
     /// The names a directory shows.
     pub(crate) fn names_of(&self, node: &Arc<Node>) -> Result<Vec<Name>> {
+        self.renew_listing(node)?;
         self.with_listing(node, Listing::names)
     }
 
     /// As [`names_of`](Self::names_of), for who holds the namespace lock.
     pub(crate) fn names_of_locked(&self, node: &Arc<Node>, names: &mut Names) -> Result<Vec<Name>> {
-        if names.listing.is_none() {
-            names.listing = Some(self.merge(node, names)?);
-        }
-        Ok(names
-            .listing
-            .as_ref()
-            .map(Listing::names)
-            .unwrap_or_default())
+        Ok(self.list_locked(node, names)?.names())
     }
 
     /// Whether a directory shows no name. The caller holds its namespace lock.
     pub(crate) fn is_empty(&self, node: &Arc<Node>, names: &mut Names) -> Result<bool> {
-        if names.listing.is_none() {
-            names.listing = Some(self.merge(node, names)?);
+        Ok(self.list_locked(node, names)?.is_empty())
+    }
+
+    /// The listing of a directory, for who holds its namespace lock.
+    pub(crate) fn list_locked<'n>(
+        &self,
+        node: &Arc<Node>,
+        names: &'n mut Names,
+    ) -> Result<&'n Listing> {
+        let fresh = match names.listing.is_none() || self.lowers_change {
+            true => Some(self.merge(node, names)?),
+            false => None,
+        };
+        let listing = names.listing.get_or_insert_with(Listing::new);
+        if let Some(fresh) = fresh {
+            listing.renew(fresh);
         }
-        Ok(names.listing.as_ref().is_some_and(Listing::is_empty))
+        Ok(listing)
     }
 
     /// Reads a directory in all its layers.

@@ -76,7 +76,7 @@ impl Overlay {
     /// The node under a name, if the listing leads to it. No system call is made: what is known of a name
     /// under its lock is so.
     fn known_here(&self, parent: &Arc<Node>, names: &Names, name: &OsStr) -> Option<Held<'_>> {
-        let known = names.listing.as_ref()?.known(name)?;
+        let known = self.listing_of(names)?.known(name)?;
         let Known::Object(number, _) = known else {
             return None;
         };

@@ -183,14 +183,14 @@ impl Overlay {
         let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
         let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
         let at = At::Name(here.dir.as_fd(), from.name.as_bytes());
-        self.link_up(&here, from.name, node)?;
+        self.link_up(&here, locks.of(from.parent)?, from.name, node)?;
         if !self.tie(upper, at, node, absolute(node))? {
             return Ok(Step::CutOff(held));
         }
         let at = At::Name(there.dir.as_fd(), to.name.as_bytes());
         let target_tied = match &target {
             Some(target) if exchange => {
-                self.link_up(&there, to.name, &target.node)?;
+                self.link_up(&there, locks.of(to.parent)?, to.name, &target.node)?;
                 self.tie(upper, at, &target.node, absolute(&target.node))?
             }
             _ => true,

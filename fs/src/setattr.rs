@@ -86,32 +86,8 @@ impl Overlay {
             *times = None;
         }
         let attr = self.attr(&node)?;
-        node.told_mtime(attr.mtime);
+        self.told_mtime(&node, attr.mtime);
         Ok(attr)
-    }
-
-    /// The attributes of a node, if all that is to be set is the time of last change, to what it is.
-    ///
-    /// So a kernel that gathers writes asks whenever a name of a file changes. Nothing is to be copied
-    /// up for that, least of all a file that was just removed.
-    fn has_already(&self, node: &Node, set: &SetAttr) -> Result<Option<Attr>> {
-        let only_mtime = SetAttr {
-            mtime: set.mtime,
-            ..SetAttr::default()
-        };
-        let Some(SetTime::At(mtime)) = set.mtime.filter(|_| *set == only_mtime) else {
-            return Ok(None);
-        };
-        let told = node.times.lock().map(|told| told.mtime());
-        if told.is_some_and(|told| told != mtime) && node.in_upper() {
-            // What was told is what it is.
-            return Ok(None);
-        }
-        let attr = self.attr(node)?;
-        Ok((attr.mtime == mtime).then(|| {
-            node.told_mtime(mtime);
-            attr
-        }))
     }
 
     /// As [`setattr`](Self::setattr), if nothing is to be done for it. `None` if something is.

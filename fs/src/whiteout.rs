@@ -142,7 +142,7 @@ impl Overlay {
     /// # Errors
     /// Those of statx(2).
     pub(crate) fn lower_positive(&self, names: &Names, name: &OsStr) -> Result<bool> {
-        match names.listing.as_ref().map(|listing| listing.source(name)) {
+        match self.listing_of(names).map(|listing| listing.source(name)) {
             Some(Source::Upper) => return Ok(false),
             Some(Source::Lower(_)) => return Ok(true),
             Some(Source::Unknown) | None => {}

@@ -170,7 +170,7 @@ impl Overlay {
             node.capability.set(true);
         }
         xattr::set(object.at(), &stored, value, flags)?;
-        drop_set_gid(caller, object.at(), name)
+        self.mode_follows_acl(caller, id, &object, name)
     }
 
     /// Removes an extended attribute (removexattr(2)), copying the file up if need be.
@@ -185,7 +185,24 @@ impl Overlay {
         let _writing = (name == CAPABILITY).then(|| node.times.lock());
         let object = self.locate(&node)?;
         xattr::remove(object.at(), &stored)?;
-        drop_set_gid(caller, object.at(), name)
+        self.mode_follows_acl(caller, id, &object, name)
+    }
+
+    /// After an ACL was changed: the file system below has changed the mode with it, and set-gid may
+    /// have to go. A kernel that takes ACLs for plain attributes expects neither.
+    fn mode_follows_acl(
+        &self,
+        caller: &Caller,
+        id: u64,
+        object: &Located<'_>,
+        name: &OsStr,
+    ) -> Result<()> {
+        if name != "system.posix_acl_access" {
+            return Ok(());
+        }
+        let dropped = drop_set_gid(caller, object.at());
+        self.changed_unasked(id);
+        dropped
     }
 
     /// A name that ends where the records of overlays begin is none.
@@ -227,11 +244,8 @@ impl Overlay {
 
 /// Takes the set-gid bit from what had its ACL changed by somebody who is neither in its group
 /// nor privileged, as the kernel does (`posix_acl_update_mode`).
-fn drop_set_gid(caller: &Caller, at: At<'_>, name: &OsStr) -> Result<()> {
+fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
     const S_ISGID: u32 = 0o2000;
-    if name != "system.posix_acl_access" {
-        return Ok(());
-    }
     let stat = object::stat(at)?;
     let mode = u32::from(stat.stx_mode);
     if mode & S_ISGID != 0 && !may_keep_set_gid(caller, stat.stx_gid) {

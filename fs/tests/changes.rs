@@ -695,6 +695,7 @@ fn remove_chain(parent: &Path, name: &str) {
 #[test]
 fn gathered_writes_leave_the_time_of_change_alone() {
     let mut stack = Stack::new(1);
+    stack.gathers = true;
     stack.open();
     stack.create("f", "text").unwrap();
     let old = SetAttr {
@@ -716,11 +717,39 @@ fn gathered_writes_leave_the_time_of_change_alone() {
     assert!(stack.attr("f").unwrap().mtime > before.mtime);
 }
 
+/// Where nothing gathers writes but shared mappings, nobody keeps times: data that comes late is a change
+/// when it comes, and so is a time that is set to what it is.
+#[test]
+fn without_a_writeback_cache_times_are_those_on_disk() {
+    let mut stack = Stack::new(1);
+    stack.open();
+    stack.create("f", "text").unwrap();
+    let id = stack.hold("f");
+    let before = stack.fs().getattr(id).unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    let gathered = WriteMode {
+        gathered: true,
+        ..WriteMode::default()
+    };
+    stack.fs().write(id, 0, b"T", gathered).unwrap();
+    let written = stack.fs().getattr(id).unwrap();
+    assert!(written.mtime > before.mtime);
+    std::thread::sleep(Duration::from_millis(30));
+    let set = SetAttr {
+        mtime: Some(SetTime::At(written.mtime)),
+        ..SetAttr::default()
+    };
+    let now = stack.fs().setattr(&me(), id, &set).unwrap();
+    assert_eq!(now.mtime, written.mtime);
+    assert!(now.ctime > written.ctime);
+}
+
 /// The kernel's clock is a coarse one, and it says nothing if that has not moved on from the time of last
 /// change that a lookup told: here of a file which was written right before the mount.
 #[test]
 fn gathered_writes_leave_the_time_that_a_lookup_told_alone() {
     let mut stack = Stack::new(1);
+    stack.gathers = true;
     put(&stack.lower(0, "f"), "text");
     put(&stack.lower(0, "old"), "text");
     let old = fs::File::options()
@@ -799,6 +828,7 @@ fn records_of_an_overlay_above_are_kept_apart() {
 #[test]
 fn a_removed_lower_file_is_not_copied_up_for_its_time() {
     let mut stack = Stack::new(1);
+    stack.gathers = true;
     put(&stack.lower(0, "f"), "text");
     stack.open();
     let id = stack.hold("f");

@@ -51,6 +51,22 @@ fn assert_stays_one(stack: &mut Stack, names: &[&str], content: &str) {
     assert_one(stack, names, content);
 }
 
+/// The move gives all names of the directory to the upper layer, and detaches it from the lower one.
+#[test]
+fn names_of_an_indexed_file_are_found_after_their_directory_moved() {
+    let name = "names_of_an_indexed_file_are_found_after_their_directory_moved";
+    let Some(mut stack) = links(name) else {
+        return;
+    };
+    // Held, so that what is known of it stays.
+    stack.hold("d");
+    stack.create("d/own", "own").unwrap();
+    stack.write("d/b", 0, "TE").unwrap();
+    assert_eq!(stack.list("d"), ["a", "b", "own"]);
+    stack.rename("d", "moved").unwrap();
+    assert_stays_one(&mut stack, &["moved/a", "moved/b", "e/c"], "TExt");
+}
+
 fn in_index(stack: &Stack) -> usize {
     let entries = fs::read_dir(stack.work().parent().unwrap().join("index")).unwrap();
     // Besides what is being made, or shared, there.

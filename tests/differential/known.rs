@@ -92,6 +92,39 @@ pub fn without_file_times(answer: &str) -> String {
     })
 }
 
+/// Takes set-user-ID and set-group-ID from the modes of files in an answer. Without writeback the kernel
+/// asks in the same words for what a chown(2) that changes nothing drops and for what a write to a file
+/// with capabilities does. plyfs drops all of it for both, which only the superuser's write can tell.
+pub fn without_file_set_id(answer: &str) -> String {
+    let lines = answer.split(SEPARATOR).map(|line| {
+        let words = line
+            .split(' ')
+            .map(|word| match word.strip_prefix("mode=") {
+                Some(mode) if line.contains("file mode=") => {
+                    let mode = u32::from_str_radix(mode, 8).map(|mode| mode & 0o1777);
+                    mode.map_or_else(|_| word.to_owned(), |mode| format!("mode={mode:o}"))
+                }
+                _ => word.to_owned(),
+            });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join(&SEPARATOR.to_string())
+}
+
+/// Whether an operation is a chown(2) that changes nothing, by a stranger to a file with set-id bits. The
+/// kernel's overlay refuses it; without writeback plyfs cannot tell it from a write, and changes nothing.
+pub fn is_taken_for_a_write(op: &Op, kernel: &str, plyfs: &str) -> bool {
+    let is_of_nothing = matches!(
+        op,
+        Op::Chown {
+            uid: -1,
+            gid: -1,
+            ..
+        }
+    );
+    is_of_nothing && [kernel, plyfs] == ["EPERM", "ok"]
+}
+
 /// What a difference between two answers means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

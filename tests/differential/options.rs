@@ -35,10 +35,30 @@ pub const SETS: &[OptionSet] = &[
         plyfs: "send=open:opendir:create:flush:lookup:killpriv:readlink:fsync",
         ready: true,
     },
+    // The kernel gathers writes and keeps times.
     OptionSet {
-        name: "write_through",
+        name: "gathered",
         kernel: "redirect_dir=off,index=off,metacopy=off,xino=off",
-        plyfs: "writeback=0,timeout=0",
+        plyfs: "writeback=1",
+        ready: true,
+    },
+    OptionSet {
+        name: "gathered_open",
+        kernel: "redirect_dir=off,index=off,metacopy=off,xino=off",
+        plyfs: "writeback=1,copy_up=open",
+        ready: true,
+    },
+    // Nothing is kept, as for layers that change underneath.
+    OptionSet {
+        name: "no_timeout",
+        kernel: "redirect_dir=off,index=off,metacopy=off,xino=off",
+        plyfs: "timeout=0",
+        ready: true,
+    },
+    OptionSet {
+        name: "no_timeout_all",
+        kernel: "redirect_dir=on,index=on,metacopy=on,xino=on",
+        plyfs: "redirect_dir=on,index=on,metacopy=on,xino=on,copy_up=open,timeout=0",
         ready: true,
     },
     OptionSet {
@@ -110,11 +130,21 @@ impl OptionSet {
     /// What of an answer is compared.
     pub fn comparable(&self, answer: String, program: &Program) -> String {
         let stores = |step: &Step| matches!(step.op, Op::MapStore { .. });
-        let tells_late = self.plyfs.contains("writeback=0") && program.steps.iter().any(stores);
-        match tells_late || self.kernel.contains("metacopy=on") {
+        let tells_late = !self.gathers() && program.steps.iter().any(stores);
+        let answer = match tells_late || self.kernel.contains("metacopy=on") {
             true => known::without_file_times(&answer),
             false => answer,
+        };
+        let sets = |step: &Step| matches!(&step.op, Op::Setxattr { name, .. } if name.0 == b"security.capability");
+        match !self.gathers() && program.steps.iter().any(sets) {
+            true => known::without_file_set_id(&answer),
+            false => answer,
         }
+    }
+
+    /// Whether the kernel gathers writes for plyfs, and says why it takes set-id bits away.
+    pub fn gathers(&self) -> bool {
+        self.plyfs.contains("writeback=1")
     }
 
     /// Whether plyfs leaves records where the kernel does. Without redirects it moves what it copied up.

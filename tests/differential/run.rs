@@ -359,6 +359,12 @@ impl Running<'_> {
         };
         let verdict = match sides[0] == sides[1] {
             true => Verdict::Fine,
+            false
+                if !self.set.gathers()
+                    && known::is_taken_for_a_write(&step.op, &sides[0], &sides[1]) =>
+            {
+                Verdict::Fine
+            }
             false => known::judge(&step.op, &sides[0], &sides[1]),
         };
         match verdict {

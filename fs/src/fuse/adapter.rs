@@ -79,6 +79,12 @@ impl Adapter {
         if options.copy_up_at_open {
             sent.add(Saved::Open);
         }
+        if options.allow_for_changes() {
+            // The kernel drops a file's pages when it is opened, and reads each listing and link from us.
+            for request in [Saved::Open, Saved::Opendir, Saved::Readlink] {
+                sent.add(request);
+            }
+        }
         let options = Options {
             // The kernel does one or the other.
             writeback: options.writeback && !options.passthrough,
@@ -171,6 +177,14 @@ impl Adapter {
         });
     }
 
+    /// How a file is opened: whether the kernel may show what it has read before.
+    fn keep_cache(&self) -> FopenFlags {
+        match self.options.allow_for_changes() {
+            true => FopenFlags::empty(),
+            false => FopenFlags::FOPEN_KEEP_CACHE,
+        }
+    }
+
     fn sends(&self, request: Saved) -> bool {
         self.options.sent.has(request)
     }
@@ -189,8 +203,11 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_PARALLEL_DIROPS,
             // File handles of a mount (name_to_handle_at(2)) would be numbers that it forgets.
             InitFlags::FUSE_NO_EXPORT_SUPPORT,
-            // Data changes only through this mount, so there is nothing to guess from times.
-            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            match self.options.allow_for_changes() {
+                true => InitFlags::FUSE_AUTO_INVAL_DATA,
+                // Data changes only through this mount, so there is nothing to guess from times.
+                false => InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            },
         ];
         for (request, flags) in [
             (Saved::Readlink, InitFlags::FUSE_CACHE_SYMLINKS),
@@ -267,7 +284,7 @@ impl Filesystem for Adapter {
     fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         self.asked(request);
         let found = self.overlay.getattr(ino.0);
-        answer_attr(reply, ino.0, self.options.timeout, found);
+        answer_attr(reply, self.options.timeout, found);
     }
 
     fn setattr(
@@ -312,13 +329,13 @@ impl Filesystem for Adapter {
         let timeout = self.options.timeout;
         let slow = self.is_slow(ino, size.map_or(Change::Attributes, Change::Size));
         if slow && let Ok(Some(now)) = self.overlay.setattr_of_nothing(ino.0, &set) {
-            return answer_attr(reply, ino.0, timeout, Ok(now));
+            return answer_attr(reply, timeout, Ok(now));
         }
         self.change(
             request,
             slow,
             move |overlay| overlay.setattr(&caller, ino.0, &set),
-            move |now| answer_attr(reply, ino.0, timeout, now),
+            move |now| answer_attr(reply, timeout, now),
         );
     }
 
@@ -452,8 +469,9 @@ impl Filesystem for Adapter {
             // Asked once: the kernel opens by itself from now on.
             return reply.error(fuser::Errno::ENOSYS);
         }
+        let keep = self.keep_cache();
         if !self.options.copy_up_at_open {
-            return reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+            return reply.opened(FileHandle(0), keep);
         }
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
         self.change(
@@ -464,7 +482,7 @@ impl Filesystem for Adapter {
                 false => overlay.prepare_to_read(ino.0),
             },
             move |opened| match opened {
-                Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+                Ok(()) => reply.opened(FileHandle(0), keep),
                 Err(error) => reply.error(errno(error)),
             },
         );
@@ -588,12 +606,25 @@ impl Filesystem for Adapter {
         let slow = self.is_slow(ino, Change::Data);
         let write = || self.overlay.write(ino.0, offset, data, mode);
         if let Some(written) = self.change_here(slow, write) {
-            return answer_written(reply, written);
+            let refused = mode.gathered && written.is_err();
+            answer_written(reply, written);
+            if refused {
+                let (notifier, length) = (self.notifier.clone(), data.len());
+                // Waits for pages, whose requests this thread may have to read.
+                self.syncing
+                    .run(move || notifier.forget_data(ino.0, offset, length));
+            }
+            return;
         }
-        let data = data.to_vec();
+        let (data, notifier) = (data.to_vec(), self.notifier.clone());
+        let length = data.len();
         let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
         self.change_in_pool(request, change, move |written| {
-            answer_written(reply, written)
+            let refused = mode.gathered && written.is_err();
+            answer_written(reply, written);
+            if refused {
+                notifier.forget_data(ino.0, offset, length);
+            }
         });
     }
 

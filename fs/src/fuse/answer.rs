@@ -13,9 +13,9 @@ use crate::attr::Attr;
 use crate::error::Result;
 use crate::number::ROOT_ID;
 
-/// How long the attributes of a node hold. The library answers a lookup with one number for the node
-/// and for `st_ino`; where the two differ, the kernel is to ask for the attributes. So it is with
-/// names of a lower file that only look like one until they are parted by a copy-up.
+/// How long the attributes hold that a lookup returns. The library answers a lookup with one number for
+/// the node and for `st_ino`; where the two differ, the kernel has to ask for the attributes once. So
+/// it is with names of a lower file that only look like one until a copy-up makes them separate files.
 pub(crate) fn attr_timeout(attr: &Attr, id: u64, timeout: Duration) -> Duration {
     match attr.ino == id || id == ROOT_ID {
         true => timeout,
@@ -48,10 +48,11 @@ pub(crate) fn answer_created(reply: ReplyCreate, timeout: Duration, result: Resu
     }
 }
 
-/// Of the node with this id.
-pub(crate) fn answer_attr(reply: ReplyAttr, id: u64, timeout: Duration, result: Result<Attr>) {
+/// Answers with attributes alone, which have a `st_ino` of their own. The overlay announces every change
+/// of it.
+pub(crate) fn answer_attr(reply: ReplyAttr, timeout: Duration, result: Result<Attr>) {
     match result {
-        Ok(now) => reply.attr(&attr_timeout(&now, id, timeout), &attr(&now, now.ino)),
+        Ok(now) => reply.attr(&timeout, &attr(&now, now.ino)),
         Err(error) => reply.error(errno(error)),
     }
 }

@@ -1,15 +1,14 @@
 //! The FUSE transport: a thin adapter between the protocol and the [`Overlay`].
 //!
 //! It opens no device and mounts nothing: it is given the descriptor of a FUSE connection and serves
-//! it until it is unmounted. Four ideas make it fast, all of them requests that are never sent
+//! it until it is unmounted. Three ideas make it fast, all of them requests that are never sent
 //! ([`Saved`] names each, for who wants it):
 //!
 //! - **No open.** Opening and closing are answered with `ENOSYS` once, and never asked again; reads
 //!   and writes name the node (`FUSE_NO_OPEN_SUPPORT`). Creation is `MKNOD`.
 //! - **Long lives.** All changes come through this mount, so names, their absence and attributes
-//!   may be cached by the kernel until it makes a change itself.
-//! - **Write-back.** The kernel gathers small writes. Its `close(2)` still waits for them, so that
-//!   errors reach the writer.
+//!   may be cached by the kernel until it makes a change itself. What the overlay changes besides (a
+//!   copy-up gives directories above another ctime) it announces before it answers the request.
 //! - **No sync of what does not last.** On a volatile overlay, and in memory, fsync(2) sends what was
 //!   gathered, and nothing else.
 //!
@@ -70,7 +69,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(1_000_000_000),
-            writeback: true,
+            writeback: false,
             acl: true,
             copy_up_at_open: false,
             passthrough: false,
@@ -79,6 +78,14 @@ impl Default for Options {
             polling: true,
             sent: Sent::default(),
         }
+    }
+}
+
+impl Options {
+    /// Whether what the kernel was told holds for a time only: the layers may change underneath. Then
+    /// neither the kernel nor the overlay keeps content, listings or targets of links without asking.
+    pub fn allow_for_changes(&self) -> bool {
+        self.timeout < Self::default().timeout
     }
 }
 

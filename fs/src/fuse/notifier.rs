@@ -17,18 +17,27 @@ impl SharedNotifier {
 
     /// Makes the kernel ask for attributes anew.
     pub(crate) fn forget_attributes(&self, id: u64) {
-        self.invalidate(id, -1);
+        self.invalidate(id, -1, 0);
+    }
+
+    /// Makes the kernel drop what it has of a part of a file: it gathered a write that failed, and would
+    /// show readers what is stored nowhere. Not to be called by a thread that reads requests.
+    pub(crate) fn forget_data(&self, id: u64, offset: u64, length: usize) {
+        // The protocol's numbers are signed.
+        if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
+            self.invalidate(id, offset, length);
+        }
     }
 
     /// Makes the kernel send what it has gathered to be written to a file. Not to be called by a
     /// thread that reads requests: the data comes as some.
     pub(crate) fn flush(&self, id: u64) {
-        self.invalidate(id, 0);
+        self.invalidate(id, 0, 0);
     }
 
-    fn invalidate(&self, id: u64, offset: i64) {
+    fn invalidate(&self, id: u64, offset: i64, length: i64) {
         if let Some(notifier) = self.0.get()
-            && let Err(error) = notifier.inval_inode(INodeNo(id), offset, 0)
+            && let Err(error) = notifier.inval_inode(INodeNo(id), offset, length)
         {
             // The kernel does not know it any more.
             log::debug!("cannot invalidate {id}: {error}");

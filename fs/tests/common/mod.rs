@@ -54,6 +54,8 @@ pub struct Stack {
     count: usize,
     before: Option<BTreeMap<PathBuf, Facts>>,
     overlay: Option<Overlay>,
+    /// Whether the kernel would gather writes.
+    pub gathers: bool,
     pub volatile: bool,
     pub records: Records,
     pub lower_records: Records,
@@ -84,6 +86,7 @@ impl Stack {
             before: None,
             overlay: None,
             volatile: false,
+            gathers: false,
             records: Records::None,
             lower_records: Records::None,
             lower_marks: Marks::Own,
@@ -136,6 +139,7 @@ impl Stack {
                 true => Volatile::Unmarked,
                 false => Volatile::No,
             },
+            gathers: self.gathers,
             ..Config::default()
         }
     }
