@@ -53,7 +53,7 @@ fn add(parts: &Parts<'_>, target: &Source, path: &Path) -> Result<()> {
         }
         false => Index::empty(),
     };
-    let descriptor = named(parts, target);
+    let descriptor = named(parts, target)?;
     index
         .manifests
         .retain(|one| one.ref_name() != descriptor.ref_name());
@@ -65,16 +65,16 @@ fn add(parts: &Parts<'_>, target: &Source, path: &Path) -> Result<()> {
 }
 
 /// The descriptor of the manifest under its name in the layout.
-pub(super) fn named(parts: &Parts<'_>, target: &Source) -> Descriptor {
+pub(super) fn named(parts: &Parts<'_>, target: &Source) -> Result<Descriptor> {
     let own = &parts.descriptor;
     let mut descriptor = Descriptor::new(&own.media_type, own.digest, own.size);
     if descriptor.media_type.is_empty() {
         descriptor.media_type = MANIFEST.to_owned();
     }
-    let name = (REF_NAME.to_owned(), parts.ref_name(target));
+    let name = (REF_NAME.to_owned(), parts.ref_name(target)?);
     descriptor.annotations = Some(BTreeMap::from([name]));
     descriptor.platform = own.platform.clone();
-    descriptor
+    Ok(descriptor)
 }
 
 /// Writes a small file that is not there yet.

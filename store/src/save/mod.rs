@@ -22,7 +22,9 @@ use crate::decode::Decoder;
 use crate::digest::Hashed;
 use crate::error::Context;
 use crate::escape::escaped_path;
+use crate::name::is_layout_ref;
 use crate::oci::{Descriptor, Manifest, layer_type};
+use crate::reference::{LATEST, is_tag};
 use crate::source::{Form, Source};
 use crate::{Digest, Error, ImageName, Result, Store, limits};
 
@@ -76,6 +78,10 @@ impl Store {
         // Nothing of the image goes meanwhile.
         let _shared = self.share()?;
         let parts = self.parts(name)?;
+        if target.form != Form::DockerArchive {
+            // Before anything is written.
+            parts.ref_name(target)?;
+        }
         match target.form {
             Form::Oci => layout::save(&parts, target)?,
             Form::OciArchive => archive::save_oci(&parts, target)?,
@@ -105,10 +111,14 @@ impl Store {
 
 impl Parts<'_> {
     /// The name in a layout: what was asked for, else the tag.
-    fn ref_name(&self, target: &Source) -> String {
+    fn ref_name(&self, target: &Source) -> Result<String> {
         let tag = || self.name.as_str().rsplit_once(':').map(|(_, tag)| tag);
-        let wanted = target.tag.as_deref().or_else(tag);
-        wanted.unwrap_or("latest").to_owned()
+        let wanted = target.tag.as_deref().or_else(tag).unwrap_or(LATEST);
+        // A name in a layout may be a tag alone, with more in it than a tag of a registry has.
+        match is_tag(wanted) || is_layout_ref(wanted) {
+            true => Ok(wanted.to_owned()),
+            false => Ok(wanted.parse::<ImageName>()?.into()),
+        }
     }
 
     /// The documents with their digests.
