@@ -10,14 +10,19 @@ use crate::failure::{Doing, Outcome};
 /// Prints rows under a header, in columns as wide as what is in them.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Outcome {
     let mut widths = header.map(str::len);
-    for row in rows {
+    // Whatever an image or another program put into a cell.
+    let rows: Vec<[String; N]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| plain(cell)))
+        .collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let header = header.map(str::to_owned);
     let mut out = String::new();
-    for row in std::iter::once(&header).chain(rows) {
+    for row in std::iter::once(&header).chain(&rows) {
         let cells = row.iter().zip(widths);
         let line: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:width$}"))
@@ -31,7 +36,20 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Outcome {
     let text = serde_json::to_string_pretty(value).doing("write JSON")?;
-    write(&(text + "\n"))
+    write(&(escape_json(&text) + "\n"))
+}
+
+/// Escapes the control characters that JSON allows to stand as they are: U+007F and, since many
+/// terminals obey them, U+0080 to U+009F. In JSON they occur in strings alone.
+fn escape_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// Prints text. A reader that has gone away is no failure.
@@ -46,21 +64,33 @@ pub(crate) fn write(text: &str) -> Outcome {
     }
 }
 
-/// Says something on standard error. If nobody reads it any more, nobody is to be told of that.
+/// Prints one line on standard error. Messages hold names and paths that come from images, so they
+/// are escaped here, once for all. A reader that has gone away is no failure.
 pub(crate) fn complain(what: &dyn fmt::Display) {
-    drop(writeln!(std::io::stderr().lock(), "plyfs: {what}"));
+    let line = plain(&what.to_string());
+    drop(writeln!(std::io::stderr().lock(), "plyfs: {line}"));
 }
 
-/// A name as it is, but for characters that could command a terminal or end the line.
-pub(crate) fn plain(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character.is_control() {
+/// A text as it is, but for characters that could command a terminal, end the line or turn the
+/// direction of what follows.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() || turns_text(character) {
             true => out.extend(character.escape_default()),
             false => out.push(character),
         }
     }
     out
+}
+
+/// Whether a character sets the direction of text (Unicode Standard Annex #9, "Explicit Directional
+/// Formatting Characters").
+fn turns_text(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// A time (RFC 3339) for people: to the second.
@@ -89,6 +119,26 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_from_outside_commands_no_terminal() {
+        let text = "a\u{1b}[2J\u{9b}31m\u{80}\u{9f}\u{202e}\n\u{fc}\\ \"q\"";
+        assert_eq!(
+            plain(text),
+            "a\\u{1b}[2J\\u{9b}31m\\u{80}\\u{9f}\\u{202e}\\n\u{fc}\\ \"q\""
+        );
+    }
+
+    #[test]
+    fn json_holds_no_control_characters() {
+        let text = "a\u{1b}\u{7f}\u{80}\u{9b}31m\u{9f}\u{a0}\u{fc}";
+        let json = escape_json(&serde_json::to_string(text).unwrap());
+        assert_eq!(
+            json,
+            "\"a\\u001b\\u007f\\u0080\\u009b31m\\u009f\u{a0}\u{fc}\""
+        );
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
 
     #[test]
     fn sizes_have_three_digits() {
