@@ -27,6 +27,10 @@
 //! else of its own layer is opaque. Below an opaque directory whiteouts hide nothing, and are left
 //! out: an overlay lists such a directory as it is, whiteouts included.
 //!
+//! A directory that is there for whiteouts alone is no entry: with a whiteout of its own, before or
+//! after, it is gone. Whiteouts below what is no directory in this layer hide nothing more than that
+//! does. Directories with whiteouts are marked for overlays that may find nothing below them.
+//!
 //! # Policy
 //!
 //! - Devices, set-id files and file capabilities are part of images and are kept: for real where
