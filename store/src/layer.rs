@@ -168,9 +168,12 @@ pub enum EntryFault {
         /// The limit.
         limit: usize,
     },
-    /// A directory on the way to it is a symbolic link.
+    /// A directory on the way to it is a symbolic link, where none may be.
     #[error("its parent \"{}\" is a symbolic link", escaped(.0))]
     ParentIsLink(Vec<u8>),
+    /// The directory it is in is reached through links that lead to each other.
+    #[error("its parent \"{}\" leads through too many symbolic links", escaped(.0))]
+    LinkLoop(Vec<u8>),
     /// Something on the way to it is no directory.
     #[error("its parent \"{}\" is not a directory", escaped(.0))]
     ParentNotDirectory(Vec<u8>),

@@ -33,6 +33,13 @@ pub(crate) const NAME_BYTES: usize = 255;
 /// the usual limit is 1024 of them for the whole process.
 pub(crate) const DEPTH: usize = 256;
 
+/// The most links of a layer that the path of one entry may lead through: as many as the kernel
+/// follows (path_resolution(7)).
+pub(crate) const LINKS: usize = 40;
+
+/// The most components that such a path may have with the targets of all links put in.
+pub(crate) const LINK_STEPS: usize = 2048;
+
 /// The longest value of an extended attribute, in bytes: XATTR_SIZE_MAX of Linux.
 pub(crate) const XATTR_BYTES: usize = 64 << 10;
 

@@ -8,8 +8,8 @@
 //!
 //! - Every change is made by a name without a slash in a directory that is held open. Such a
 //!   directory was reached from the root of the layer with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS,
-//!   or component by component without following links; so no entry leads out of the layer, and
-//!   none through a symbolic link.
+//!   or component by component without following links; so no entry leads out of the layer. Where an
+//!   entry lies behind links of its own layer, these are resolved first (see [`resolve`]).
 //! - Files are made with O_EXCL and written through the descriptor that made them; owner, mode,
 //!   times and attributes go to that descriptor. What has no descriptor (links, devices, fifos) is
 //!   changed by its name in the held directory, without following it.
@@ -47,6 +47,7 @@ mod link;
 mod path;
 mod pending;
 mod policy;
+mod resolve;
 mod special;
 mod tree;
 mod whiteout;
@@ -153,7 +154,7 @@ impl Unpacker {
         if entry.kind == Kind::Char(0, 0) {
             return self.whiteout(&path);
         }
-        let dir = self.parent(path.parent())?;
+        let (dir, path) = self.place(path)?;
         let place = Place { dir, path: &path };
         match entry.kind {
             Kind::Dir => self.directory(&place, entry),
@@ -164,12 +165,31 @@ impl Unpacker {
         }
     }
 
-    /// The directory of this path, made if it is missing.
-    fn parent(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
-        if let Ok(dir) = self.tree.open(path) {
-            return Ok(dir);
+    /// The directory that an entry goes to, made if it is missing, and its path without links of the
+    /// layer.
+    fn place(&mut self, path: EntryPath) -> Result<(Rc<OwnedFd>, EntryPath)> {
+        if let Ok(dir) = self.tree.open(path.parent()) {
+            return Ok((dir, path));
         }
-        self.make_parents(path)
+        let path = self.real_path(path)?;
+        let dir = match self.tree.open(path.parent()) {
+            Ok(dir) => dir,
+            Err(_) => self.make_parents(path.parent())?,
+        };
+        Ok((dir, path))
+    }
+
+    /// The same path with the links of the layer followed that lead to its directory.
+    fn real_path(&mut self, path: EntryPath) -> Result<EntryPath> {
+        let parent = self.resolve(path.parent())?;
+        if parent == path.parent() {
+            return Ok(path);
+        }
+        let path = EntryPath::parse(&[&parent, b"/".as_slice(), path.name()].concat())?;
+        match path.reserved_parent() {
+            None => Ok(path),
+            Some(_) => Err(EntryFault::Whiteout),
+        }
     }
 
     /// Makes something, and if its name is taken, removes what has it first.
