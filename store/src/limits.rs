@@ -54,6 +54,9 @@ pub(crate) const DIRECTORY_MEMORY: usize = 128 << 20;
 /// the zstd command.
 pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
 
+/// The most memory the decoder of an xz stream may need, in bytes: twice what `xz -9` asks for.
+pub(crate) const XZ_MEMORY: u64 = 128 << 20;
+
 /// The most members of an archive that holds an image (not of a layer).
 pub(crate) const ARCHIVE_MEMBERS: usize = 100_000;
 

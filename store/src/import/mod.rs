@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 
+use crate::decode::Format;
 use crate::oci::Descriptor;
 use crate::progress::{Event, Progress};
 use crate::source::Found;
@@ -98,7 +99,7 @@ struct Import<'a> {
 struct LayerBlob {
     digest: Digest,
     size: u64,
-    compression: crate::Compression,
+    format: Format,
 }
 
 impl Store {

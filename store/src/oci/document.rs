@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::media::{DocumentType, is_config, layer_type};
+use super::media::{DocumentType, is_config, may_be_layer};
 use super::{Descriptor, INDEX};
 use crate::escape::escaped;
 use crate::limits;
@@ -159,7 +159,7 @@ pub(crate) fn manifest_of(bytes: &[u8], document: &str) -> Result<Manifest, Docu
         return refuse(document, &format!("more than {} layers", limits::LAYERS));
     }
     for layer in &manifest.layers {
-        if layer_type(&layer.media_type).is_none() {
+        if !may_be_layer(&layer.media_type) {
             let why = format!("layers of type \"{}\" are not supported", layer.media_type);
             return refuse(document, &why);
         }

@@ -18,12 +18,12 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::blob::{BlobError, Content, blob_label, read_error, size_error};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Format, MAGIC};
 use crate::digest::Hashed;
 use crate::error::Context;
 use crate::escape::escaped_path;
 use crate::name::is_layout_ref;
-use crate::oci::{Descriptor, Manifest, layer_type};
+use crate::oci::{Descriptor, Manifest};
 use crate::reference::{LATEST, is_tag};
 use crate::source::{Form, Source};
 use crate::{Digest, Error, ImageName, Result, Store, limits};
@@ -253,10 +253,11 @@ fn copy_archive(
     write: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
     let label = blob_label(&layer.digest);
-    let compression = layer_type(&layer.media_type).unwrap_or_default();
-    let stream = Stream::new(parts.open(layer)?, &layer.digest);
-    let input = BufReader::with_capacity(BUFFER, stream);
-    let decoder = Decoder::new(input, compression);
+    let content = parts.open(layer)?;
+    let start = content.start::<MAGIC>();
+    let start = start.map_err(|errno| read_error(&label, errno))?;
+    let input = BufReader::with_capacity(BUFFER, Stream::new(content, &layer.digest));
+    let decoder = Decoder::new(input, Format::of_magic(&start));
     let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
     let mut archive = Archive {
         decoder,

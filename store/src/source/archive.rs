@@ -15,10 +15,9 @@ use rustix::fs::OFlags;
 
 use super::SourceError;
 use crate::blob::Content;
-use crate::decode::{self, Decoder};
+use crate::decode::{self, Decoder, Format};
 use crate::error::Context;
 use crate::limits;
-use crate::oci::Compression;
 use crate::staging::Staging;
 use crate::tar::{Input, InputError, Kind, Reader};
 use crate::{Error, Result};
@@ -82,8 +81,8 @@ fn open_plain(path: &Path, staging: &Staging, interrupted: &dyn Fn() -> bool) ->
     }
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = decode::peek(&mut reader).context("read", path)?;
-    let compression = Compression::of_magic(&start);
-    if compression == Compression::None && metadata.is_file() {
+    let format = Format::of_magic(&start);
+    if format == Format::Plain && metadata.is_file() {
         return Ok(reader.into_inner());
     }
     let copied = staging.path().join("archive");
@@ -95,7 +94,7 @@ fn open_plain(path: &Path, staging: &Staging, interrupted: &dyn Fn() -> bool) ->
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(&copied)
         .context("create", &copied)?;
-    let mut decoder = Decoder::new(reader, compression).context("decompress", path)?;
+    let mut decoder = Decoder::new(reader, format).context("decompress", path)?;
     copy(&mut decoder, &mut out, interrupted, path, &copied)?;
     Ok(out)
 }

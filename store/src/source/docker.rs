@@ -241,7 +241,6 @@ fn layer(files: &Files, diff_id: &Digest, file: &str) -> Result<FoundLayer> {
             .then(|| digest_in_name(file))
             .flatten()
             .map(|digest| (digest, content.len())),
-        declared: None,
     })
 }
 

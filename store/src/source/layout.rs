@@ -8,8 +8,7 @@ use super::files::blob_file;
 use super::select::{self, Choice};
 use super::{Document, Files, Found, FoundLayer, Source, SourceError};
 use crate::oci::{
-    Descriptor, DocumentType, Manifest, index_of, kind_of, layer_type, manifest_of, parse_config,
-    refuse,
+    Descriptor, DocumentType, Manifest, index_of, kind_of, manifest_of, parse_config, refuse,
 };
 use crate::{Digest, ImageName, Platform, Result, limits};
 
@@ -164,7 +163,6 @@ pub(crate) fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<FoundLayer
             file: blob_file(&descriptor.digest),
             label: format!("layer {}", descriptor.digest),
             blob: Some((descriptor.digest, descriptor.size)),
-            declared: layer_type(&descriptor.media_type),
         })
         .collect()
 }

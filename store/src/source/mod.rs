@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::digest::DigestError;
 use crate::error::Context;
 use crate::escape::{escaped, escaped_path};
-use crate::oci::{Compression, Descriptor, refuse};
+use crate::oci::{Descriptor, refuse};
 use crate::reference::{LATEST, Reference, is_component};
 use crate::staging::Staging;
 use crate::{Digest, ImageName, NameError, Platform, Result};
@@ -371,7 +371,7 @@ impl Source {
         if self.form == Form::Oci {
             return Some(name);
         }
-        let packed = [".gz", ".zst", ".tgz"]
+        let packed = [".gz", ".zst", ".xz", ".bz2", ".tgz", ".txz", ".tbz2"]
             .iter()
             .find_map(|end| name.strip_suffix(end));
         let name = packed.unwrap_or(&name);
@@ -437,8 +437,6 @@ pub(crate) struct FoundLayer {
     pub(crate) label: String,
     /// Digest and size of the blob; only a layer in a `docker save` archive may come without.
     pub(crate) blob: Option<(Digest, u64)>,
-    /// The compression that its media type names, if it has one.
-    pub(crate) declared: Option<Compression>,
 }
 
 /// The DiffIDs in a configuration, checked.

@@ -1,0 +1,194 @@
+//! What builders and registries write that no specification has, and that other tools take.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests may say what they expect"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use common::tarball::Tar;
+use common::{World, import, message};
+use plyfs_store::{Digest, Ownership, Source};
+use serde_json::{Value, json};
+
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A layout made by hand.
+struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    fn new(world: &World, name: &str) -> Self {
+        let dir = world.path(name);
+        fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        Self { dir }
+    }
+
+    fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
+        let digest = Digest::of(bytes);
+        fs::write(self.dir.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
+    }
+
+    /// Writes an index with these entries.
+    fn index(&self, entries: &[Value]) {
+        let index = json!({"schemaVersion": 2, "manifests": entries});
+        fs::write(self.dir.join("index.json"), index.to_string()).unwrap();
+    }
+
+    /// Writes an image of these documents, as text, in which CONFIG stands for the descriptor of the
+    /// configuration. Returns the descriptor of the manifest.
+    fn image(&self, config: &str, manifest: &str) -> Value {
+        let config = self.blob(CONFIG, config.as_bytes()).to_string();
+        let manifest = manifest.replace("CONFIG", &config);
+        let mut entry = self.blob(MANIFEST, manifest.as_bytes());
+        entry["annotations"] = json!({"org.opencontainers.image.ref.name": "app:1"});
+        self.index(std::slice::from_ref(&entry));
+        entry
+    }
+
+    fn source(&self) -> String {
+        format!("oci:{}", self.dir.display())
+    }
+}
+
+/// A configuration that names these layers.
+fn config(diff_ids: &[Digest]) -> String {
+    let diff_ids: Vec<_> = diff_ids.iter().map(ToString::to_string).collect();
+    json!({
+        "architecture": "amd64", "os": "linux", "config": {"Env": ["A=1"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    })
+    .to_string()
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The archive of a layer with one file.
+fn archive(text: &str) -> Vec<u8> {
+    Tar::new().file("top", text.as_bytes()).end()
+}
+
+fn top(layers: &[PathBuf]) -> String {
+    fs::read_to_string(layers.last().unwrap().join("top")).unwrap()
+}
+
+/// An archive of docker save whose layer is this member.
+fn docker_save(path: &Path, layer: &[u8], diff_id: Digest) {
+    let config = config(&[diff_id]);
+    let list = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"]}]);
+    let tar = Tar::new()
+        .file("c.json", config.as_bytes())
+        .file("l.tar", layer)
+        .file("manifest.json", list.to_string().as_bytes());
+    fs::write(path, tar.end()).unwrap();
+}
+
+#[test]
+fn layers_may_be_xz_or_bzip2() {
+    let layer = archive("packed");
+    for (name, bytes) in [("xz", xz(&layer)), ("bzip2", bzip2(&layer))] {
+        for suffix in ["", "+gzip"] {
+            let world = World::new();
+            let layout = Layout::new(&world, "layout");
+            let blob = layout.blob(&format!("{LAYER}{suffix}"), &bytes);
+            let manifest = format!(r#"{{"schemaVersion":2,"config":CONFIG,"layers":[{blob}]}}"#);
+            layout.image(&config(&[Digest::of(&layer)]), &manifest);
+            import(&world.store(), &layout.source()).unwrap();
+            assert_eq!(top(&world.layers("app:1")), "packed", "{name}");
+            // The image can be saved with what is in the layer, and imported again.
+            let saved = world.path("saved.tar");
+            let target = format!("docker-archive:{}", saved.display());
+            let target = Source::parse(&target).unwrap();
+            world.store().save("app:1", &target).unwrap();
+            let other = plyfs_store::Store::open(world.path("other")).unwrap();
+            import(&other, &format!("docker-archive:{}", saved.display())).unwrap();
+            assert_eq!(
+                top(&[other.image("app:1").unwrap().layers[0].path.clone()]),
+                "packed"
+            );
+        }
+        let world = World::new();
+        let path = world.path("docker.tar");
+        docker_save(&path, &bytes, Digest::of(&layer));
+        import(
+            &world.store(),
+            &format!("docker-archive:{}", path.display()),
+        )
+        .unwrap();
+        assert_eq!(top(&world.layers("app:1")), "packed", "{name}");
+    }
+}
+
+#[test]
+fn whole_archives_may_be_xz_or_bzip2() {
+    for (name, pack) in [
+        ("app.tar.xz", xz as fn(&[u8]) -> Vec<u8>),
+        ("app.tar.bz2", bzip2),
+    ] {
+        let world = World::new();
+        let plain = world.path("plain");
+        let layer = archive("packed");
+        docker_save(&plain, &layer, Digest::of(&layer));
+        let path = world.path(name);
+        fs::write(&path, pack(&fs::read(&plain).unwrap())).unwrap();
+        import(
+            &world.store(),
+            &format!("docker-archive:{}", path.display()),
+        )
+        .unwrap();
+        assert_eq!(top(&world.layers("app:1")), "packed", "{name}");
+        world.assert_untouched(name);
+        // One that is damaged is refused.
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.len() / 2;
+        bytes.truncate(at);
+        fs::write(&path, bytes).unwrap();
+        let source = format!("docker-archive:{}", path.display());
+        let error = import(&world.store(), &source).unwrap_err();
+        assert!(
+            message(&error).contains("is not an archive of an image"),
+            "{error}"
+        );
+        world.assert_untouched(name);
+    }
+}
+
+/// Layers that grow without end are stopped in every compression.
+#[test]
+fn a_bomb_of_xz_or_bzip2_is_stopped() {
+    let layer = Tar::new().file("zeros", &vec![0; 32 << 20]).end();
+    for bytes in [xz(&layer), bzip2(&layer)] {
+        assert!(bytes.len() < 64 << 10);
+        let world = World::new();
+        let layout = Layout::new(&world, "layout");
+        let blob = layout.blob(LAYER, &bytes);
+        let manifest = format!(r#"{{"schemaVersion":2,"config":CONFIG,"layers":[{blob}]}}"#);
+        layout.image(&config(&[Digest::of(&layer)]), &manifest);
+        let mut request = common::request(&layout.source(), Ownership::Override);
+        request.limits.layer_bytes = 1 << 20;
+        let refused = world.store().import(&request, &plyfs_store::Silent);
+        assert!(message(&refused.unwrap_err()).contains("unpacks to more than 1048576 bytes"));
+        world.assert_untouched("a bomb");
+    }
+}
