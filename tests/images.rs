@@ -484,3 +484,32 @@ fn control_characters_from_an_image_reach_no_terminal() {
     let inspected = json(&quiet(&mut world.plyfs(["inspect", "evil"])));
     assert_eq!(inspected["config"]["config"]["User"], evil);
 }
+
+#[test]
+fn an_image_without_layers_is_an_empty_root() {
+    inside("an_image_without_layers_is_an_empty_root", || {
+        let world = World::new();
+        let source = world.layout("scratch", &ImageBuilder::new());
+        quiet(world.import(&source).args(["--name", "scratch"]));
+        let point = world.path("point");
+        fs::create_dir(&point).unwrap();
+        let target = point.to_str().unwrap();
+        succeed(&mut world.plyfs(["mount", "--ro", "scratch", target]));
+        assert!(names(&point).is_empty());
+        let mode = fs::metadata(&point).unwrap().permissions().mode();
+        succeed(&mut world.plyfs(["umount", target]));
+        assert_eq!(mode & 0o7777, 0o755);
+        succeed(&mut world.plyfs(["mount", "--container", "c", "scratch", target]));
+        fs::write(point.join("top"), "new").unwrap();
+        succeed(&mut world.plyfs(["umount", target]));
+        assert_eq!(quiet(&mut world.plyfs(["diff", "c"])), "A /top\n");
+        quiet(&mut world.plyfs(["commit", "c", "full"]));
+        succeed(&mut world.plyfs(["mount", "--ro", "full", target]));
+        assert_eq!(names(&point), ["top"]);
+        succeed(&mut world.plyfs(["umount", target]));
+        let inspected = json(&quiet(&mut world.plyfs(["inspect", "scratch"])));
+        assert_eq!(inspected["layers"], serde_json::json!([]));
+        quiet(&mut world.plyfs(["rm", "c"]));
+        quiet(&mut world.plyfs(["rmi", "scratch", "full"]));
+    });
+}

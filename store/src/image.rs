@@ -13,6 +13,7 @@ use crate::oci::{
 };
 use crate::reference::Reference;
 use crate::source::{diff_ids, platform_of};
+use crate::store::EMPTY;
 use crate::{ContainerRecord, Digest, Error, ImageName, Platform, Result, Store, limits};
 
 /// What a list of images shows.
@@ -44,7 +45,7 @@ pub struct Image {
     pub manifest_digest: Digest,
     /// Its configuration.
     pub config: ImageConfiguration,
-    /// Its layers, bottom first.
+    /// Its layers, bottom first; for an image without layers, an empty directory.
     pub layers: Vec<LayerPath>,
     /// The ChainIDs of the layers, bottom first.
     pub chain_ids: Vec<Digest>,
@@ -59,6 +60,13 @@ pub struct LayerPath {
     pub path: PathBuf,
     /// What is known of it: how owners are kept, and what a mounter need not look for.
     pub record: LayerRecord,
+}
+
+impl LayerPath {
+    /// Whether this is no layer, but an empty directory that stands for those of an image without.
+    pub fn is_stand_in(&self) -> bool {
+        self.path.ends_with(EMPTY)
+    }
 }
 
 impl Image {
@@ -179,7 +187,8 @@ impl Store {
         })
     }
 
-    /// The layers of these DiffIDs, all of which must be there.
+    /// The layers of these DiffIDs, all of which must be there; for an image without layers, an empty
+    /// directory in their place.
     pub(crate) fn layer_paths(&self, diff_ids: &[Digest]) -> Result<Vec<LayerPath>> {
         let path = |diff_id: &Digest| {
             let record = self
@@ -193,7 +202,10 @@ impl Store {
                 record,
             })
         };
-        diff_ids.iter().map(path).collect()
+        match diff_ids {
+            [] => Ok(vec![self.empty_layer()?]),
+            diff_ids => diff_ids.iter().map(path).collect(),
+        }
     }
 
     /// Manifest and configuration of an image in the store.

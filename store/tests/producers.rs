@@ -192,3 +192,112 @@ fn a_bomb_of_xz_or_bzip2_is_stopped() {
         world.assert_untouched("a bomb");
     }
 }
+
+/// `FROM scratch` with nothing but settings.
+#[test]
+fn an_image_may_have_no_layers() {
+    let world = World::new();
+    let store = world.store();
+    let manifests = [r#","layers":[]"#, r#","layers":null"#, ""];
+    let rootfs = [
+        r#","rootfs":{"type":"layers","diff_ids":[]}"#,
+        r#","rootfs":{"type":"layers","diff_ids":null}"#,
+        r#","rootfs":{"type":"layers"}"#,
+        r#","rootfs":{}"#,
+        "",
+    ];
+    for layers in manifests {
+        for rootfs in rootfs {
+            let layout = Layout::new(&world, "layout");
+            let config = format!(
+                r#"{{"architecture":"amd64","os":"linux","created":null,"history":null,"config":{{"Env":["A=1"],"OnBuild":null,"Cmd":null}}{rootfs}}}"#
+            );
+            let manifest = format!(r#"{{"schemaVersion":2,"config":CONFIG{layers}}}"#);
+            layout.image(&config, &manifest);
+            import(&store, &layout.source()).unwrap();
+            let image = store.image("app:1").unwrap();
+            assert!(image.layers.iter().all(plyfs_store::LayerPath::is_stand_in));
+            assert_eq!(fs::read_dir(&image.layers[0].path).unwrap().count(), 0);
+            assert!(image.chain_ids.is_empty());
+            let env = image.config.config().as_ref().unwrap().env().clone();
+            assert_eq!(env.unwrap(), ["A=1"]);
+            let container = store
+                .create_container(None, &image, Ownership::Override)
+                .unwrap();
+            assert!(container.record.diff_ids.is_empty());
+            let again = store.container(&container.record.name).unwrap();
+            assert!(again.layers[0].is_stand_in());
+        }
+    }
+    let config = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers"}}"#;
+    for layers in [json!({"Layers": null}), json!({}), json!({"Layers": []})] {
+        let mut item = json!({"Config": "c.json", "RepoTags": ["empty:latest"]});
+        item.as_object_mut()
+            .unwrap()
+            .extend(layers.as_object().unwrap().clone());
+        let tar = Tar::new().file("c.json", config.as_bytes());
+        let tar = tar.file("manifest.json", json!([item]).to_string().as_bytes());
+        fs::write(world.path("docker.tar"), tar.end()).unwrap();
+        import(
+            &store,
+            &format!("docker-archive:{}", world.path("docker.tar").display()),
+        )
+        .unwrap();
+        assert!(store.image("empty").unwrap().layers[0].is_stand_in());
+    }
+    // What is left out otherwise is an error still.
+    let layout = Layout::new(&world, "layout");
+    let layer = archive("x");
+    let blob = layout.blob(LAYER, &layer);
+    let manifest = format!(r#"{{"schemaVersion":2,"config":CONFIG,"layers":[{blob}]}}"#);
+    layout.image(config, &manifest);
+    let refused = message(&import(&store, &layout.source()).unwrap_err());
+    assert!(
+        refused.contains("it has 1 layers, but its configuration names 0"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn configurations_may_hold_nulls_and_doubled_keys_and_lack_a_platform() {
+    let world = World::new();
+    let store = world.store();
+    let layer = archive("x");
+    let layout = Layout::new(&world, "layout");
+    let blob = layout.blob(LAYER, &layer);
+    let diff_id = Digest::of(&layer);
+    let rootfs = format!(r#""rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}"#);
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":null,"annotations":null,"layers":[],"config":CONFIG,"layers":[{blob}],"layers":[{blob}]}}"#
+    );
+    for config in [
+        r#""architecture":"amd64","os":"linux","config":{"Volumes":{"/data":null,"/config":{}},"ExposedPorts":{"80/tcp":null},"Labels":null,"Entrypoint":null,"User":null,"WorkingDir":null,"Healthcheck":null}"#,
+        r#""architecture":"amd64","architecture":"amd64","os":"linux","os":"linux","config":{"User":"a","User":"b"}"#,
+        r#""os":"linux","config":{}"#,
+        r#""config":null,"history":[{"created":null,"created_by":null,"empty_layer":null}]"#,
+        r#""architecture":null,"os":null"#,
+    ] {
+        layout.image(&format!("{{{config},{rootfs}}}"), &manifest);
+        let imported = import(&store, &layout.source()).unwrap();
+        let image = store.image("app:1").unwrap();
+        assert_eq!(image.layers.len(), 1, "{config}");
+        let text = serde_json::to_value(&image.config).unwrap();
+        if config.contains("Volumes") {
+            let set = text["config"]["Volumes"].clone();
+            assert!(set.to_string().contains("/data"), "{set}");
+            assert!(
+                text["config"]["ExposedPorts"]
+                    .to_string()
+                    .contains("80/tcp")
+            );
+        }
+        if config.contains("\"a\"") {
+            assert_eq!(text["config"]["User"], "b");
+        }
+        // The documents themselves stay as they are, and the image can be found again.
+        assert_eq!(
+            store.images().unwrap()[0].manifest_digest,
+            imported.manifest_digest
+        );
+    }
+}

@@ -59,7 +59,7 @@ impl Import<'_> {
         let name = name.as_str().to_owned();
         descriptor.annotations = Some(BTreeMap::from([(REF_NAME.to_owned(), name)]));
         let platform = platform_of(&self.found.configuration);
-        descriptor.platform = platform.is_plain().then_some(platform);
+        descriptor.platform = (platform.is_plain() && platform.is_known()).then_some(platform);
         descriptor
     }
 }

@@ -25,10 +25,15 @@ struct Item {
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
-    layers: Vec<String>,
+    layers: Option<Vec<String>>,
 }
 
 impl Item {
+    /// The files of its layers, bottom first; an image of settings alone has none.
+    fn layers(&self) -> &[String] {
+        self.layers.as_deref().unwrap_or_default()
+    }
+
     fn tags(&self) -> impl Iterator<Item = &str> {
         self.repo_tags.iter().flatten().map(String::as_str)
     }
@@ -112,12 +117,12 @@ fn found(
     let configuration = parse_config(&config.bytes, &item.config)?;
     super::check_platform(&configuration, wanted)?;
     let diff_ids = super::diff_ids(&configuration, &item.config)?;
-    if diff_ids.len() != item.layers.len() || diff_ids.len() > limits::LAYERS {
-        let (layers, ids) = (item.layers.len(), diff_ids.len());
+    if diff_ids.len() != item.layers().len() || diff_ids.len() > limits::LAYERS {
+        let (layers, ids) = (item.layers().len(), diff_ids.len());
         let why = format!("it lists {layers} layers, but {} names {ids}", item.config);
         refuse::<()>("manifest.json", &why)?;
     }
-    let layers = diff_ids.iter().zip(&item.layers);
+    let layers = diff_ids.iter().zip(item.layers());
     let layers = layers
         .map(|(diff_id, file)| layer(files, diff_id, file))
         .collect::<Result<_>>()?;

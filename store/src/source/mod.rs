@@ -456,6 +456,9 @@ fn check_platform(
     wanted: Option<&Platform>,
 ) -> std::result::Result<(), SourceError> {
     let own = platform_of(configuration);
+    if !own.is_known() {
+        return Ok(());
+    }
     match wanted {
         Some(wanted) if own.suits(wanted).is_none() => Err(SourceError::NoPlatform {
             wanted: wanted.clone(),
