@@ -19,6 +19,9 @@ pub(crate) const INDEX_DEPTH: usize = 4;
 /// most that the global extended headers of an archive may add up to.
 pub(crate) const TAR_METADATA: u64 = 1 << 20;
 
+/// The most extended headers and long names before one archive entry.
+pub(crate) const TAR_EXTENSIONS: usize = 64;
+
 /// The most data segments of one sparse file.
 pub(crate) const SPARSE_SEGMENTS: usize = 1 << 16;
 

@@ -266,7 +266,7 @@ impl Store {
         if index == before {
             return Ok(());
         }
-        staging.publish_file("index.json", &to_json(&index), &self.index_path())
+        staging.publish_file("index.json", &index.to_json(), &self.index_path())
     }
 
     /// The directory that is mounted for an image without layers, made if it is missing.

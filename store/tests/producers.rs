@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use common::tarball::Tar;
+use common::tarball::{Header, Tar};
 use common::{World, import, message};
 use plyfs_store::{Digest, Ownership, Source};
 use serde_json::{Value, json};
@@ -300,4 +300,181 @@ fn configurations_may_hold_nulls_and_doubled_keys_and_lack_a_platform() {
             imported.manifest_digest
         );
     }
+}
+
+/// Imports a layer and returns its directory.
+fn layer_of(world: &World, archive: &[u8]) -> PathBuf {
+    for ownership in common::ownerships() {
+        world.import_archive(archive, ownership).unwrap();
+    }
+    world.layer()
+}
+
+#[test]
+fn a_size_on_what_has_no_data_is_ignored() {
+    let world = World::new();
+    let mut link = Header::new("l", b'2');
+    link.link("f").size(77);
+    let tar = Tar::new()
+        .header(Header::new("d", b'5').size(4096))
+        .header(&link)
+        .file("d/f", b"kept");
+    let layer = layer_of(&world, &tar.end());
+    assert_eq!(fs::read_to_string(layer.join("d/f")).unwrap(), "kept");
+    assert_eq!(fs::read_link(layer.join("l")).unwrap(), Path::new("f"));
+}
+
+#[test]
+fn data_after_the_end_and_missing_padding_are_ignored() {
+    let world = World::new();
+    let end = [0; 1024];
+    let after = Tar::new().file("f", b"kept").raw(&end).file("hidden", b"x");
+    let layer = layer_of(&world, &after.raw(b"garbage").cut());
+    assert_eq!(fs::read_to_string(layer.join("f")).unwrap(), "kept");
+    assert!(!layer.join("hidden").exists());
+    let unpadded = Tar::new()
+        .header(Header::new("f", b'0').size(4))
+        .raw(b"kept");
+    let layer = layer_of(&world, &unpadded.cut());
+    assert_eq!(fs::read_to_string(layer.join("f")).unwrap(), "kept");
+    // Data itself may not be missing.
+    let cut = Tar::new()
+        .header(Header::new("f", b'0').size(5))
+        .raw(b"kept");
+    let error = world
+        .import_archive(&cut.cut(), Ownership::Override)
+        .unwrap_err();
+    assert!(
+        message(&error).contains("ends in the middle of an entry"),
+        "{error}"
+    );
+}
+
+#[test]
+fn several_extended_headers_and_long_names_are_read() {
+    let world = World::new();
+    let gnu = |name: &[u8]| {
+        Tar::new()
+            .entry(&Header::new("././@LongLink", b'L'), name)
+            .cut()
+    };
+    let tar = Tar::new()
+        .pax(&[(b"path", b"wrong"), (b"SCHILY.xattr.user.x", b"y")])
+        .pax(&[(b"path", b"two-headers")])
+        .file("x", b"1")
+        .raw(&gnu(b"gnu-name\0"))
+        .pax(&[(b"path", b"pax-name"), (b"mtime", b"5")])
+        .file("y", b"2");
+    let layer = layer_of(&world, &tar.end());
+    assert_eq!(fs::read_to_string(layer.join("two-headers")).unwrap(), "1");
+    assert_eq!(fs::read_to_string(layer.join("gnu-name")).unwrap(), "2");
+    assert_eq!(fs::read_dir(&layer).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_may_have_a_trailing_slash() {
+    let world = World::new();
+    let tar = Tar::new().file("d/", b"").file("e/", b"data");
+    let layer = layer_of(&world, &tar.end());
+    assert!(layer.join("d").is_file());
+    assert_eq!(fs::read_to_string(layer.join("e")).unwrap(), "data");
+}
+
+#[test]
+fn links_to_files_of_aufs_are_kept_and_its_directory_goes() {
+    let world = World::new();
+    let tar = Tar::new()
+        .dir(".wh..wh.plnk")
+        .file(".wh..wh.plnk/1.2", b"plink")
+        .file(".wh..wh.plnk/3.4", b"unused")
+        .file(".wh..wh.aufs", b"")
+        .hard_link("one", ".wh..wh.plnk/1.2")
+        .dir("d")
+        .hard_link("d/two", "/.wh..wh.plnk/1.2");
+    let layer = layer_of(&world, &tar.end());
+    assert_eq!(fs::read_to_string(layer.join("one")).unwrap(), "plink");
+    assert_eq!(fs::read_to_string(layer.join("d/two")).unwrap(), "plink");
+    let mut names: Vec<_> = fs::read_dir(&layer)
+        .unwrap()
+        .map(|one| one.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["d", "one"]);
+}
+
+#[test]
+fn a_member_may_be_in_an_archive_twice_if_it_is_the_same() {
+    let world = World::new();
+    let layer = archive("shared");
+    let config = config(&[Digest::of(&layer)]);
+    let list = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"]}]);
+    let list = list.to_string();
+    let tar = |again: &[u8]| {
+        Tar::new()
+            .file("l.tar", &layer)
+            .file("c.json", config.as_bytes())
+            .file("l.tar", again)
+            .file("./c.json", config.as_bytes())
+            .file("manifest.json", list.as_bytes())
+            .end()
+    };
+    let path = world.path("docker.tar");
+    let source = format!("docker-archive:{}", path.display());
+    fs::write(&path, tar(&layer)).unwrap();
+    import(&world.store(), &source).unwrap();
+    assert_eq!(top(&world.layers("app:1")), "shared");
+    for other in [archive("others"), Vec::new()] {
+        fs::write(&path, tar(&other)).unwrap();
+        let error = import(&world.store(), &source).unwrap_err();
+        assert!(
+            message(&error).contains("it holds \"l.tar\" twice"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_with_another_digest_does_not_stand_in_the_way() {
+    let world = World::new();
+    let store = world.store();
+    let layout = Layout::new(&world, "layout");
+    let layer = archive("x");
+    let blob = layout.blob(LAYER, &layer);
+    let manifest = format!(r#"{{"schemaVersion":2,"config":CONFIG,"layers":[{blob}]}}"#);
+    let entry = layout.image(&config(&[Digest::of(&layer)]), &manifest);
+    let mut other = entry.clone();
+    other["digest"] = json!(format!("sha512:{}", "0".repeat(128)));
+    other["annotations"] = json!({"org.opencontainers.image.ref.name": "other:1"});
+    layout.index(&[other.clone(), entry.clone()]);
+    for tag in ["", ":app:1"] {
+        import(&store, &format!("{}{tag}", layout.source())).unwrap();
+        assert_eq!(top(&world.layers("app:1")), "x");
+    }
+    let refused = message(&import(&store, &format!("{}:other:1", layout.source())).unwrap_err());
+    assert!(
+        refused.contains("a digest of another kind than SHA-256"),
+        "{refused}"
+    );
+    layout.index(std::slice::from_ref(&other));
+    let refused = message(&import(&store, &layout.source()).unwrap_err());
+    assert!(
+        refused.contains("a digest of another kind than SHA-256"),
+        "{refused}"
+    );
+    // In the index of the store it stays, whatever is written there.
+    let path = world.path("store/index.json");
+    let read = || -> Value { serde_json::from_slice(&fs::read(&path).unwrap()).unwrap() };
+    let mut index = read();
+    index["manifests"]
+        .as_array_mut()
+        .unwrap()
+        .push(other.clone());
+    fs::write(&path, index.to_string()).unwrap();
+    layout.index(&[entry]);
+    let mut named = common::request(&layout.source(), Ownership::Override);
+    named.name = Some("again".parse().unwrap());
+    store.import(&named, &plyfs_store::Silent).unwrap();
+    let manifests = read()["manifests"].as_array().unwrap().clone();
+    assert_eq!(manifests.len(), 3);
+    assert!(manifests.contains(&other));
 }

@@ -11,8 +11,9 @@ use thiserror::Error;
 use super::media::{DocumentType, is_config, may_be_layer};
 use super::platform::UNKNOWN_ARCHITECTURE;
 use super::{Descriptor, INDEX};
+use crate::digest::DigestError;
 use crate::escape::escaped;
-use crate::limits;
+use crate::{Digest, limits};
 
 /// A document that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -33,6 +34,9 @@ pub(crate) struct Index {
     pub(crate) media_type: Option<String>,
     #[serde(default)]
     pub(crate) manifests: Vec<Descriptor>,
+    /// Entries with digests of other kinds, which are kept and not used.
+    #[serde(skip)]
+    pub(crate) foreign: Vec<Value>,
     #[serde(flatten)]
     pub(crate) other: BTreeMap<String, serde_json::Value>,
 }
@@ -44,9 +48,38 @@ impl Index {
             schema_version: 2,
             media_type: Some(INDEX.to_owned()),
             manifests: Vec::new(),
+            foreign: Vec::new(),
             other: BTreeMap::new(),
         }
     }
+
+    /// The index as it is written, with what is not understood here.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        if self.foreign.is_empty() {
+            return crate::store::to_json(self);
+        }
+        let mut index = serde_json::to_value(self).unwrap_or_default();
+        if let Some(Value::Array(manifests)) = index.get_mut("manifests") {
+            manifests.extend(self.foreign.iter().cloned());
+        }
+        crate::store::to_json(&index)
+    }
+}
+
+/// Takes out of an index what has a digest of a kind that is valid and not supported here. Whoever asks
+/// for another image of the index need not be bothered.
+fn split_foreign(index: &mut Value) -> Vec<Value> {
+    let is_foreign = |entry: &Value| {
+        let digest = entry.get("digest").and_then(Value::as_str);
+        let digest = digest.map(str::parse::<Digest>);
+        matches!(digest, Some(Err(DigestError::Algorithm(_))))
+    };
+    let Some(Value::Array(entries)) = index.get_mut("manifests") else {
+        return Vec::new();
+    };
+    let (foreign, own) = std::mem::take(entries).into_iter().partition(is_foreign);
+    *entries = own;
+    foreign
 }
 
 /// An image manifest of OCI or Docker.
@@ -147,7 +180,13 @@ fn check_spelling(
 
 /// Reads an index. What kind of document it is has been checked.
 pub(crate) fn index_of(bytes: &[u8], document: &str) -> Result<Index, DocumentError> {
-    let index: Index = parse(bytes, document)?;
+    let mut value: Value = parse(bytes, document)?;
+    let foreign = split_foreign(&mut value);
+    let index = serde_json::from_value(value).map_err(|error| DocumentError {
+        document: document.to_owned(),
+        why: error.to_string(),
+    });
+    let index = Index { foreign, ..index? };
     check_version(index.schema_version, document)?;
     Ok(index)
 }

@@ -34,7 +34,7 @@ pub(super) fn save_oci(parts: &Parts<'_>, target: &Source) -> Result<()> {
             append(out, &target.path, &dir, &mut std::io::empty())?;
         }
         add(out, &target.path, "oci-layout", MARKER)?;
-        add(out, &target.path, "index.json", &to_json(&index))?;
+        add(out, &target.path, "index.json", &index.to_json())?;
         let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
         for (digest, bytes) in parts.documents() {
             add(out, &target.path, &blob(&digest), bytes)?;

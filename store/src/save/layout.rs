@@ -10,7 +10,7 @@ use super::{Parts, SaveError, copy_blob};
 use crate::error::Context;
 use crate::oci::{Descriptor, Index, MANIFEST, REF_NAME, index_of};
 use crate::source::Source;
-use crate::store::{MARKER, read_document, to_json};
+use crate::store::{MARKER, read_document};
 use crate::{Result, limits};
 
 /// Adds an image to a layout, which is made if there is none.
@@ -59,7 +59,7 @@ fn add(parts: &Parts<'_>, target: &Source, path: &Path) -> Result<()> {
         .retain(|one| one.ref_name() != descriptor.ref_name());
     index.manifests.push(descriptor);
     let mut file = Unnamed::replacing(path)?;
-    let bytes = to_json(&index);
+    let bytes = index.to_json();
     file.write(|out| out.write_all(&bytes).context("write", path))?;
     file.publish()
 }

@@ -8,7 +8,8 @@ use super::files::blob_file;
 use super::select::{self, Choice};
 use super::{Document, Files, Found, FoundLayer, Source, SourceError};
 use crate::oci::{
-    Descriptor, DocumentType, Manifest, index_of, kind_of, manifest_of, parse_config, refuse,
+    Descriptor, DocumentType, Manifest, REF_NAME, index_of, kind_of, manifest_of, parse_config,
+    refuse,
 };
 use crate::{Digest, ImageName, Platform, Result, limits};
 
@@ -43,7 +44,18 @@ fn manifests(source: &Source, files: &Files) -> Result<Vec<Descriptor>> {
     if kind_of(&bytes, "", "index.json")? != DocumentType::Index {
         refuse::<()>("index.json", "it is not an index")?;
     }
-    Ok(index_of(&bytes, "index.json")?.manifests)
+    let index = index_of(&bytes, "index.json")?;
+    // Only if nothing else can be meant: with a name for one of them, or with no others.
+    let asked = |entry: &serde_json::Value| {
+        let name = entry["annotations"][REF_NAME].as_str();
+        name.is_some() && name == source.tag.as_deref()
+    };
+    let (own, foreign) = (&index.manifests, &index.foreign);
+    if own.is_empty() && !foreign.is_empty() || foreign.iter().any(asked) {
+        let why = "the image has a digest of another kind than SHA-256, the only one supported";
+        refuse::<()>("index.json", why)?;
+    }
+    Ok(index.manifests)
 }
 
 /// Follows the descriptors of one image.

@@ -133,6 +133,7 @@ impl Unpacker {
             name: b".".to_vec(),
             fault,
         };
+        self.remove_plinks().map_err(at_root)?;
         self.remove_useless_whiteouts().map_err(at_root)?;
         let pending = std::mem::take(&mut self.pending);
         for (path, directory) in pending.deepest_first() {

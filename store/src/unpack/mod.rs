@@ -133,13 +133,38 @@ impl Place<'_> {
     }
 }
 
+/// Where AUFS kept files with several names. The layer has them as links to what is in here.
+const PLINKS: &[u8] = b".wh..wh.plnk";
+
+/// Whether an entry is a file that only links name. It is made like every other, and the directory
+/// goes in the end.
+fn is_plink(path: &EntryPath, entry: &Entry) -> bool {
+    path.parent() == PLINKS
+        && entry.kind == Kind::File
+        && ArchiveName::parse(path.name()) == ArchiveName::Plain
+}
+
 impl Unpacker {
+    /// Removes the directory of AUFS; its files stay under their other names.
+    fn remove_plinks(&mut self) -> Result<()> {
+        if self.tree.open(PLINKS).is_err() {
+            return Ok(());
+        }
+        let dir = self.tree.root();
+        let path = EntryPath::parse(PLINKS)?;
+        self.clear(&Place { dir, path: &path })
+    }
+
     fn entry<I: Input>(&mut self, entry: &Entry, reader: &mut Reader<I>) -> Result<()> {
         let path = EntryPath::parse(&entry.path)?;
         if path.is_root() {
             return self.root(entry);
         }
         match path.reserved_parent() {
+            Some(ArchiveName::Meta) if is_plink(&path, entry) => {
+                let dir = self.make_parents(path.parent())?;
+                return self.file(&Place { dir, path: &path }, entry, reader);
+            }
             Some(ArchiveName::Meta) => return Ok(()),
             Some(_) => return Err(EntryFault::Whiteout),
             None => {}
