@@ -76,8 +76,12 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE, or alone,
-    /// is standard input
+    /// is standard input; of several images, @0 in the place of the name is the first, and @sha256:DIGEST the one
+    /// with this digest
     pub(crate) source: String,
+    /// Import all images of the source, each under its own names
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) all: bool,
     /// The name of the image in the store, if not the one it brings along
     #[arg(long, value_name = "NAME[:TAG]")]
     pub(crate) name: Option<String>,

@@ -14,8 +14,8 @@ use std::path::Path;
 use plyfs_fs::attr::{Attr, Caller, FileKind};
 use plyfs_fs::{Errno, Overlay};
 use plyfs_store::{
-    CommitRequest, Compression, Container, EntryContent, ImageName, LayerEntry, LayerWriter,
-    Silent, Store, Timestamp,
+    CommitRequest, Compression, Container, EntryContent, LayerEntry, LayerWriter, Silent, Store,
+    Timestamp,
 };
 
 use crate::changes::{self, Change, Comparison, Names, cannot};
@@ -41,7 +41,10 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
             .iter()
             .map(|change| change.parse().map_err(Failure::new))
             .collect::<Outcome<_>>()?,
-        ..CommitRequest::new(tagged(&args.image)?, storage::ownership_here())
+        ..CommitRequest::new(
+            args.image.parse().map_err(Failure::new)?,
+            storage::ownership_here(),
+        )
     };
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
@@ -67,16 +70,6 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
     let committed = store.commit(&container.record, layer, &request, &Silent)?;
     drop(line);
     output::write(&format!("{}\n", committed.name))
-}
-
-/// The name of an image, with the tag that is meant where none is given.
-fn tagged(name: &str) -> Outcome<ImageName> {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    let name = match last.contains(':') {
-        true => name.to_owned(),
-        false => format!("{name}:latest"),
-    };
-    name.parse().map_err(Failure::new)
 }
 
 /// The present, or `SOURCE_DATE_EPOCH` if that is earlier.
@@ -277,21 +270,4 @@ fn path(names: &Names) -> Vec<u8> {
 
 fn names_shown(names: &Names) -> String {
     output::plain(&String::from_utf8_lossy(&changes::path_of(names)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_without_a_tag_is_the_latest() {
-        for (given, name) in [
-            ("a", "a:latest"),
-            ("a:1", "a:1"),
-            ("host:5000/a", "host:5000/a:latest"),
-        ] {
-            assert_eq!(tagged(given).unwrap().as_str(), name);
-        }
-        assert!(tagged("-").is_err());
-    }
 }

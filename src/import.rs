@@ -3,12 +3,14 @@
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 use plyfs_store::{
-    BlobError, Event, Form, ImportRequest, Ownership, PlannedLayer, Progress, Source, SourceError,
+    BlobError, Event, Form, ImportRequest, Imported, Ownership, PlannedLayer, Progress, Source,
+    SourceError,
 };
 use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
@@ -31,6 +33,12 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
         }
     };
     let source = sources.remove(0);
+    if let (true, Some(tag)) = (args.all, &source.tag) {
+        return Err(Failure::new(format_args!(
+            "--all imports every image: leave out \":{}\" behind the path",
+            plyfs_store::escaped(tag)
+        )));
+    }
     let name = args.name.as_deref().map(str::parse).transpose();
     let platform = args.platform.as_deref().map(str::parse).transpose();
     // Before the namespace, in which the user would seem to be another.
@@ -42,20 +50,30 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
         ..ImportRequest::new(source, ownership)
     };
     let watch = Watch::start()?;
+    let import = |store: &plyfs_store::Store, request: &ImportRequest| {
+        if args.all {
+            store.import_all(request, &watch)
+        } else {
+            store.import(request, &watch).map(|one| vec![one])
+        }
+    };
     let imported = plyfs_store::Store::open(location).and_then(|store| {
-        let mut imported = store.import(&request, &watch);
+        let mut imported = import(&store, &request);
         for source in sources {
             // It is an archive of another form.
             if matches!(imported, Err(plyfs_store::Error::Source(_))) {
                 request.source = source;
-                imported = store.import(&request, &watch);
+                imported = import(&store, &request);
             }
         }
         imported
     });
     watch.finish();
     match imported {
-        Ok(imported) => output::write(&format!("{}\n", imported.name)),
+        Ok(imported) => {
+            let line = |one: &Imported| format!("{}\n", one.name);
+            output::write(&imported.iter().map(line).collect::<String>())
+        }
         Err(plyfs_store::Error::Interrupted) => Err(Failure::new(
             "interrupted; the next import goes on from here",
         )
@@ -169,7 +187,8 @@ struct Watch {
     /// Set by a signal.
     stop: Arc<AtomicBool>,
     bars: MultiProgress,
-    layers: OnceLock<Vec<ProgressBar>>,
+    /// Those of the image that is being imported.
+    layers: Mutex<Vec<ProgressBar>>,
     published: AtomicUsize,
 }
 
@@ -196,7 +215,7 @@ impl Watch {
         Ok(Self {
             stop,
             bars: MultiProgress::with_draw_target(target),
-            layers: OnceLock::new(),
+            layers: Mutex::default(),
             published: AtomicUsize::new(0),
         })
     }
@@ -215,12 +234,12 @@ impl Watch {
             }
             bar
         });
-        // Planned once an import.
-        self.layers.get_or_init(|| bars.collect());
+        let bars = bars.collect();
+        *self.layers.lock() = bars;
     }
 
-    fn bar(&self, layer: usize) -> Option<&ProgressBar> {
-        self.layers.get()?.get(layer)
+    fn bar(&self, layer: usize) -> Option<ProgressBar> {
+        self.layers.lock().get(layer).cloned()
     }
 
     fn finish(&self) {

@@ -73,5 +73,6 @@ fn layers(layers: &[LayerPath]) -> Vec<Value> {
             "record": layer.record,
         })
     };
-    layers.iter().map(layer).collect()
+    let own = layers.iter().filter(|layer| !layer.is_stand_in());
+    own.map(layer).collect()
 }

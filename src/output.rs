@@ -33,7 +33,20 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Outcome {
     let text = serde_json::to_string_pretty(value).doing("write JSON")?;
-    write(&(text + "\n"))
+    write(&(escape_json(&text) + "\n"))
+}
+
+/// Escapes the control characters that JSON allows to stand as they are: U+007F and, since many
+/// terminals obey them, U+0080 to U+009F. In JSON they occur in strings alone.
+fn escape_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// Prints text. A reader that has gone away is no failure.
@@ -48,25 +61,34 @@ pub(crate) fn write(text: &str) -> Outcome {
     }
 }
 
-/// Writes a message to standard error, as one line: names in it may be those of an image, which must not
-/// command the terminal nor forge a line. An error of writing has no reader.
+/// Prints one line on standard error. Messages hold names and paths that come from images, so they
+/// are escaped here, once for all. An error of writing has no reader.
 pub(crate) fn complain(what: &dyn fmt::Display) {
     let line = plain(&what.to_string());
     drop(writeln!(std::io::stderr().lock(), "plyfs: {line}"));
 }
 
-/// A text with its control characters (U+0000 to U+001F, U+007F to U+009F) escaped, which could command a
-/// terminal or end the line.
+/// A text as it is, but for characters that could command a terminal, end the line or turn the
+/// direction of what follows.
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if character.is_control() || turns_text(character) {
             out.extend(character.escape_default());
         } else {
             out.push(character);
         }
     }
     out
+}
+
+/// Whether a character sets the direction of text (Unicode Standard Annex #9, "Explicit Directional
+/// Formatting Characters").
+fn turns_text(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// A time (RFC 3339) for people: to the minute, and how long ago that is.
@@ -204,6 +226,26 @@ mod tests {
             assert_eq!(plain(text), escaped);
             assert_eq!(plain(escaped), escaped);
         }
+    }
+
+    #[test]
+    fn text_from_outside_commands_no_terminal() {
+        let text = "a\u{1b}[2J\u{9b}31m\u{80}\u{9f}\u{202e}\n\u{fc}\\ \"q\"";
+        assert_eq!(
+            plain(text),
+            "a\\u{1b}[2J\\u{9b}31m\\u{80}\\u{9f}\\u{202e}\\n\u{fc}\\ \"q\""
+        );
+    }
+
+    #[test]
+    fn json_holds_no_control_characters() {
+        let text = "a\u{1b}\u{7f}\u{80}\u{9b}31m\u{9f}\u{a0}\u{fc}";
+        let json = escape_json(&serde_json::to_string(text).unwrap());
+        assert_eq!(
+            json,
+            "\"a\\u001b\\u007f\\u0080\\u009b31m\\u009f\u{a0}\u{fc}\""
+        );
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
     #[test]

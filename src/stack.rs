@@ -9,8 +9,7 @@ use plyfs_fs::{
     Volatile, fuse, was_served_by_kernel,
 };
 use plyfs_store::{
-    Container, ContainerError, ContainerName, Image, ImageHold, ImageName, LayerPath, Ownership,
-    Store,
+    Container, ContainerError, ContainerName, Image, ImageHold, LayerPath, Ownership, Store,
 };
 use rustix::mount::MountFlags;
 
@@ -41,14 +40,6 @@ impl Subject {
         match self {
             Self::Image(image, _) => &image.layers,
             Self::Container(container) => &container.layers,
-        }
-    }
-
-    /// The name of the image, or that it had when the container was made.
-    fn image(&self) -> &ImageName {
-        match self {
-            Self::Image(image, _) => &image.name,
-            Self::Container(container) => &container.record.image,
         }
     }
 
@@ -87,7 +78,6 @@ pub(crate) fn container(
         }
         (Some(container), _) => Ok((container, false)),
         (None, Some(image)) => {
-            require_layers(&image.name, &image.layers)?;
             let ownership = storage::ownership_here();
             let container = store.create_container(name.as_ref(), &image, ownership)?;
             Ok((container, true))
@@ -160,16 +150,6 @@ fn no_container(store: &Store, error: &ContainerError) -> Failure {
     }
 }
 
-/// An image may consist of its configuration alone.
-fn require_layers(name: &ImageName, layers: &[LayerPath]) -> Outcome {
-    match layers.is_empty() {
-        true => Err(Failure::new(format_args!(
-            "the image {name} has no layers, so there is nothing to mount"
-        ))),
-        false => Ok(()),
-    }
-}
-
 /// Refuses a container that somebody has mounted with the kernel's overlay and not with this program,
 /// so that no lock tells of it.
 pub(crate) fn refuse_mounted(container: &Container) -> Outcome {
@@ -190,7 +170,6 @@ pub(crate) fn plan(
     target: PathBuf,
     read_only: bool,
 ) -> Outcome<Plan> {
-    require_layers(subject.image(), subject.layers())?;
     let hold: Box<dyn std::any::Any> = match subject {
         Subject::Image(_, hold) => Box::new(Arc::clone(hold)),
         Subject::Container(container) => {

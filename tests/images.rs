@@ -145,13 +145,14 @@ fn an_image_gets_the_name_it_is_given() {
     let source = world.layout("dir", &image("text", Compression::Gzip));
     for name in ["quay.io/team/app:1.0", "app"] {
         let mut import = world.import(&source);
-        assert_eq!(quiet(import.args(["--name", name])), format!("{name}\n"));
+        let full = name.parse::<plyfs_store::ImageName>().unwrap();
+        assert_eq!(quiet(import.args(["--name", name])), format!("{full}\n"));
     }
     let mut found: Vec<String> = Vec::new();
     for image in listed(&world).as_array().unwrap() {
         found.push(image["name"].as_str().unwrap().to_owned());
     }
-    assert_eq!(found, ["app", "quay.io/team/app:1.0"]);
+    assert_eq!(found, ["app:latest", "quay.io/team/app:1.0"]);
 }
 
 #[test]
@@ -400,4 +401,115 @@ fn an_import_is_interrupted_while_its_archive_is_copied() {
         "plyfs: interrupted; the next import goes on from here\n"
     );
     tree::assert_same(&before, &world.snapshot());
+}
+
+#[test]
+fn a_name_is_one_for_import_commit_and_run() {
+    inside("a_name_is_one_for_import_commit_and_run", || {
+        let world = World::new();
+        let source = world.layout("dir", &image("old", Compression::Gzip));
+        let mut import = world.import(&source);
+        assert_eq!(quiet(import.args(["--name", "app"])), "app:latest\n");
+        let point = world.path("point");
+        fs::create_dir(&point).unwrap();
+        let target = point.to_str().unwrap();
+        succeed(&mut world.plyfs(["mount", "--container", "c", "app", target]));
+        fs::write(point.join("top"), "new").unwrap();
+        succeed(&mut world.plyfs(["umount", target]));
+        assert_eq!(
+            quiet(&mut world.plyfs(["commit", "c", "app"])),
+            "app:latest\n"
+        );
+        assert_eq!(listed(&world).as_array().unwrap().len(), 1);
+        succeed(&mut world.plyfs(["mount", "--ro", "app", target]));
+        assert_eq!(fs::read_to_string(point.join("top")).unwrap(), "new");
+        succeed(&mut world.plyfs(["umount", target]));
+    });
+}
+
+#[test]
+fn several_images_are_imported_at_once() {
+    let world = World::new();
+    for name in ["one:1", "two:1"] {
+        let image = image(name, Compression::Gzip);
+        image.write_oci(world.path("dir"), Some(name)).unwrap();
+    }
+    let source = format!("oci:{}", world.path("dir").display());
+    let (status, said) = fail(&mut world.import(&source));
+    assert_eq!(status, 1);
+    assert!(said.contains("; there is one:1, two:1; @0, @1, "), "{said}");
+    assert!(listed(&world).as_array().unwrap().is_empty());
+    let mut import = world.import(&source);
+    assert_eq!(quiet(import.arg("--all")), "one:1\ntwo:1\n");
+    let mut import = world.import(&format!("{source}:one:1"));
+    let (_, said) = fail(import.arg("--all"));
+    assert!(said.contains("leave out \":one:1\""), "{said}");
+}
+
+/// A terminal may obey U+009B as the escape sequence that it abbreviates.
+#[test]
+fn control_characters_from_an_image_reach_no_terminal() {
+    let world = World::new();
+    let evil = "a\u{9b}31m\u{80}\u{9f}\u{85}\u{7f}\u{1b}[2J";
+    let config = Config {
+        env: vec![format!("E={evil}")],
+        working_dir: format!("/{evil}"),
+        user: evil.to_owned(),
+        cmd: vec![format!("/{evil}")],
+        labels: [(evil.to_owned(), evil.to_owned())].into(),
+        ..Config::default()
+    };
+    let image = image("text", Compression::Gzip).config(config);
+    let source = world.layout("dir", &image);
+    let mut import = world.import(&source);
+    quiet(import.args(["--name", "evil"]));
+    for arguments in [
+        &["inspect", "evil"][..],
+        &["history", "evil"],
+        &["history", "--json", "evil"],
+        &["images"],
+        &["images", "--json"],
+        &["run", "evil"],
+        &["inspect", evil],
+        &["run", evil],
+    ] {
+        let output = world.plyfs(arguments).output().unwrap();
+        for said in [&output.stdout, &output.stderr] {
+            let said = text(said);
+            let found = said.chars().find(|c| c.is_control() && *c != '\n');
+            assert_eq!(found, None, "{arguments:?}: {said:?}");
+        }
+    }
+    // What is read from JSON is what the image holds.
+    let inspected = json(&quiet(&mut world.plyfs(["inspect", "evil"])));
+    assert_eq!(inspected["config"]["config"]["User"], evil);
+}
+
+#[test]
+fn an_image_without_layers_is_an_empty_root() {
+    inside("an_image_without_layers_is_an_empty_root", || {
+        let world = World::new();
+        let source = world.layout("scratch", &ImageBuilder::new());
+        quiet(world.import(&source).args(["--name", "scratch"]));
+        let point = world.path("point");
+        fs::create_dir(&point).unwrap();
+        let target = point.to_str().unwrap();
+        succeed(&mut world.plyfs(["mount", "--ro", "scratch", target]));
+        assert!(names(&point).is_empty());
+        let mode = fs::metadata(&point).unwrap().permissions().mode();
+        succeed(&mut world.plyfs(["umount", target]));
+        assert_eq!(mode & 0o7777, 0o755);
+        succeed(&mut world.plyfs(["mount", "--container", "c", "scratch", target]));
+        fs::write(point.join("top"), "new").unwrap();
+        succeed(&mut world.plyfs(["umount", target]));
+        assert_eq!(quiet(&mut world.plyfs(["diff", "c"])), "A /top\n");
+        quiet(&mut world.plyfs(["commit", "c", "full"]));
+        succeed(&mut world.plyfs(["mount", "--ro", "full", target]));
+        assert_eq!(names(&point), ["top"]);
+        succeed(&mut world.plyfs(["umount", target]));
+        let inspected = json(&quiet(&mut world.plyfs(["inspect", "scratch"])));
+        assert_eq!(inspected["layers"], serde_json::json!([]));
+        quiet(&mut world.plyfs(["rm", "c"]));
+        quiet(&mut world.plyfs(["rmi", "scratch", "full"]));
+    });
 }

@@ -105,7 +105,12 @@ impl ContainerRecord {
             name: generated_name(0),
             image: image.name.clone(),
             manifest_digest: image.manifest_digest,
-            diff_ids: image.layers.iter().map(|layer| layer.diff_id).collect(),
+            diff_ids: image
+                .layers
+                .iter()
+                .filter(|layer| !layer.is_stand_in())
+                .map(|layer| layer.diff_id)
+                .collect(),
             created: Timestamp::now().to_rfc3339(),
             ownership,
         }

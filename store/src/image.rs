@@ -7,11 +7,13 @@ use oci_spec::image::ImageConfiguration;
 use crate::blob::{BlobError, Content, blob_label};
 use crate::digest::chain_ids;
 use crate::layer::LayerRecord;
-use crate::name::NameError;
+use crate::name::{NameError, repositories, similar, spellings};
 use crate::oci::{
     Descriptor, DocumentType, Index, Manifest, kind_of, manifest_of, parse_config, refuse,
 };
+use crate::reference::Reference;
 use crate::source::{diff_ids, platform_of};
+use crate::store::EMPTY;
 use crate::{ContainerRecord, Digest, Error, ImageName, Platform, Result, Store, limits};
 
 /// What a list of images shows.
@@ -43,7 +45,7 @@ pub struct Image {
     pub manifest_digest: Digest,
     /// Its configuration.
     pub config: ImageConfiguration,
-    /// Its layers, bottom first.
+    /// Its layers, bottom first; for an image without layers, an empty directory.
     pub layers: Vec<LayerPath>,
     /// The ChainIDs of the layers, bottom first.
     pub chain_ids: Vec<Digest>,
@@ -58,6 +60,13 @@ pub struct LayerPath {
     pub path: PathBuf,
     /// What is known of it: how owners are kept, and what a mounter need not look for.
     pub record: LayerRecord,
+}
+
+impl LayerPath {
+    /// Whether this is no layer, but an empty directory that stands for those of an image without.
+    pub fn is_stand_in(&self) -> bool {
+        self.path.ends_with(EMPTY)
+    }
 }
 
 impl Image {
@@ -91,7 +100,7 @@ impl Store {
         let index = self.index()?;
         let mut images = Vec::new();
         for descriptor in &index.manifests {
-            let Some(name) = descriptor.ref_name().and_then(|name| name.parse().ok()) else {
+            let Some(name) = descriptor.ref_name().and_then(ImageName::stored) else {
                 continue;
             };
             match self.image_record(name, descriptor) {
@@ -135,10 +144,10 @@ impl Store {
 
     /// The name that an image has in the index, by that or a shorter one, and its descriptor.
     pub(crate) fn find_image(&self, name: &str) -> Result<(ImageName, Descriptor)> {
-        let name: ImageName = name.parse()?;
-        let descriptor = find(&self.index()?, &name)?;
-        let found = descriptor.ref_name().and_then(|name| name.parse().ok());
-        Ok((found.unwrap_or(name), descriptor))
+        let descriptor = find(&self.index()?, name)?;
+        let found = descriptor.ref_name().and_then(ImageName::stored);
+        let found = found.ok_or_else(|| NameError::Image(name.to_owned()))?;
+        Ok((found, descriptor))
     }
 
     /// The image that a container was made on, whatever has its name now.
@@ -178,7 +187,8 @@ impl Store {
         })
     }
 
-    /// The layers of these DiffIDs, all of which must be there.
+    /// The layers of these DiffIDs, all of which must be there; for an image without layers, an empty
+    /// directory in their place.
     pub(crate) fn layer_paths(&self, diff_ids: &[Digest]) -> Result<Vec<LayerPath>> {
         let path = |diff_id: &Digest| {
             let record = self
@@ -192,7 +202,10 @@ impl Store {
                 record,
             })
         };
-        diff_ids.iter().map(path).collect()
+        match diff_ids {
+            [] => Ok(vec![self.empty_layer()?]),
+            diff_ids => diff_ids.iter().map(path).collect(),
+        }
     }
 
     /// Manifest and configuration of an image in the store.
@@ -230,32 +243,69 @@ impl Store {
     }
 }
 
-/// The descriptor of an image by its name or a shorter form of it.
-fn find(index: &Index, name: &ImageName) -> Result<Descriptor> {
+/// The descriptor of an image by its name or another form of it, which may end in a digest that it
+/// must have.
+fn find(index: &Index, text: &str) -> Result<Descriptor, NameError> {
     let by_name = |wanted: &str| {
-        index
-            .manifests
-            .iter()
-            .find(|one| one.ref_name() == Some(wanted))
+        let named = |one: &&Descriptor| one.ref_name() == Some(wanted);
+        index.manifests.iter().find(named)
     };
-    for spelling in name.spellings() {
-        if let Some(descriptor) = by_name(&spelling) {
-            return Ok(descriptor.clone());
-        }
+    let reference = match Reference::parse(text) {
+        Ok(reference) => reference,
+        // A name of an older version or of another tool.
+        Err(_) => return by_name(text).cloned().ok_or_else(|| unknown(index, text)),
+    };
+    let found = spellings(&reference).find_map(|spelling| by_name(&spelling));
+    match reference.digest {
+        None => found.cloned(),
+        Some(wanted) => with_digest(index, &reference, wanted, found)?,
     }
-    let mut all: Vec<_> = index
-        .manifests
-        .iter()
-        .filter_map(Descriptor::ref_name)
-        .collect();
+    .ok_or_else(|| unknown(index, text))
+}
+
+/// The image of a reference with a digest: the one with its tag, or without a tag any of its
+/// repository.
+fn with_digest(
+    index: &Index,
+    reference: &Reference,
+    wanted: Digest,
+    found: Option<&Descriptor>,
+) -> Result<Option<Descriptor>, NameError> {
+    let same_repository = |name: &str| {
+        let other = Reference::parse(name);
+        other.is_ok_and(|other| repositories(reference).contains(&other.repository))
+    };
+    let fits =
+        |one: &&Descriptor| one.digest == wanted && one.ref_name().is_some_and(same_repository);
+    let any = match reference.tag {
+        None => index.manifests.iter().find(fits),
+        Some(_) => None,
+    };
+    match any.or(found) {
+        Some(found) if found.digest == wanted => Ok(Some(found.clone())),
+        Some(found) => Err(NameError::OtherDigest {
+            name: found.ref_name().unwrap_or_default().to_owned(),
+            wanted,
+            found: found.digest,
+        }),
+        None => Ok(None),
+    }
+}
+
+/// Why there is no image of that name.
+fn unknown(index: &Index, text: &str) -> NameError {
+    if ImageName::stored(text).is_none() {
+        return NameError::Image(text.to_owned());
+    }
+    let names = index.manifests.iter().filter_map(Descriptor::ref_name);
+    let mut all: Vec<_> = names.collect();
     all.sort_unstable();
-    let similar = name.similar(&all);
+    let similar = similar(text, &all);
     let shown = if similar.is_empty() { all } else { similar };
-    Err(NameError::UnknownImage {
-        name: name.as_str().to_owned(),
+    NameError::UnknownImage {
+        name: text.to_owned(),
         similar: shown.into_iter().map(str::to_owned).collect(),
     }
-    .into())
 }
 
 /// Whether a text can be a time in RFC 3339, and be shown.

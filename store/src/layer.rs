@@ -108,7 +108,7 @@ pub enum LayerFault {
     /// The stream cannot be decompressed.
     #[error("it is not valid {kind}: {why}")]
     Compression {
-        /// `gzip` or `zstd`.
+        /// `gzip`, `zstd`, `xz` or `bzip2`.
         kind: &'static str,
         /// What the decompressor says.
         why: String,
@@ -120,14 +120,6 @@ pub enum LayerFault {
         expected: Digest,
         /// The digest of what came out.
         actual: Digest,
-    },
-    /// Its media type says one thing, its first bytes another.
-    #[error("its media type says {declared}, but it is {found}")]
-    MediaType {
-        /// The form that the media type names.
-        declared: &'static str,
-        /// The form that it has.
-        found: &'static str,
     },
     /// Too many bytes.
     #[error("it unpacks to more than {limit} bytes")]
@@ -168,9 +160,12 @@ pub enum EntryFault {
         /// The limit.
         limit: usize,
     },
-    /// A directory on the way to it is a symbolic link.
+    /// A directory on the way to it is a symbolic link, where none may be.
     #[error("its parent \"{}\" is a symbolic link", escaped(.0))]
     ParentIsLink(Vec<u8>),
+    /// The directory it is in is reached through links that lead to each other.
+    #[error("its parent \"{}\" leads through too many symbolic links", escaped(.0))]
+    LinkLoop(Vec<u8>),
     /// Something on the way to it is no directory.
     #[error("its parent \"{}\" is not a directory", escaped(.0))]
     ParentNotDirectory(Vec<u8>),

@@ -43,6 +43,7 @@ mod live;
 mod name;
 mod oci;
 mod progress;
+mod reference;
 mod remove;
 mod save;
 mod share;

@@ -19,6 +19,9 @@ pub(crate) const INDEX_DEPTH: usize = 4;
 /// most that the global extended headers of an archive may add up to.
 pub(crate) const TAR_METADATA: u64 = 1 << 20;
 
+/// The most extended headers and long names before one archive entry.
+pub(crate) const TAR_EXTENSIONS: usize = 64;
+
 /// The most data segments of one sparse file.
 pub(crate) const SPARSE_SEGMENTS: usize = 1 << 16;
 
@@ -33,6 +36,13 @@ pub(crate) const NAME_BYTES: usize = 255;
 /// the usual limit is 1024 of them for the whole process.
 pub(crate) const DEPTH: usize = 256;
 
+/// The most links of a layer that the path of one entry may lead through: as many as the kernel
+/// follows (path_resolution(7)).
+pub(crate) const LINKS: usize = 40;
+
+/// The most components that such a path may have with the targets of all links put in.
+pub(crate) const LINK_STEPS: usize = 2048;
+
 /// The longest value of an extended attribute, in bytes: XATTR_SIZE_MAX of Linux.
 pub(crate) const XATTR_BYTES: usize = 64 << 10;
 
@@ -46,6 +56,9 @@ pub(crate) const DIRECTORY_MEMORY: usize = 128 << 20;
 /// The largest window a zstd frame may ask for, as a power of two: 128 MiB, the default limit of
 /// the zstd command.
 pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// The most memory the decoder of an xz stream may need, in bytes: twice what `xz -9` asks for.
+pub(crate) const XZ_MEMORY: u64 = 128 << 20;
 
 /// The most members of an archive that holds an image (not of a layer).
 pub(crate) const ARCHIVE_MEMBERS: usize = 100_000;

@@ -1,15 +1,9 @@
 //! Names of images and of containers.
 //!
 //! The store is an OCI image layout, and the name of an image is the `ref.name` annotation of its
-//! manifest. Only what other tools can say in `oci:STORE:NAME` is taken as a name. The grammar is
-//! that of the OCI image specification, "annotations.md":
-//!
-//! ```text
-//! ref       ::= component ("/" component)*
-//! component ::= alphanum (separator alphanum)*
-//! alphanum  ::= [A-Za-z0-9]+
-//! separator ::= [-._:@+] | "--"
-//! ```
+//! manifest. A name is brought into one form where it enters: a reference as registries define it
+//! (see [`crate::reference`]) with its tag, `latest` if none is given. Names that are in a store
+//! already, from older versions and from other tools, are taken as they are.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,30 +11,42 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::Digest;
 use crate::escape::escaped;
+use crate::reference::{Fault, LATEST, Reference};
 
-/// The longest name of an image, in bytes.
-const IMAGE_NAME_BYTES: usize = 255;
+/// The longest name of an image that a store may hold, in bytes.
+const IMAGE_NAME_BYTES: usize = 512;
 
 /// The longest name of a container, in bytes.
 const CONTAINER_NAME_BYTES: usize = 64;
 
-/// What a name without a tag means.
-const LATEST: &str = ":latest";
-
 /// What other tools put in front of a short name.
-const PREFIXES: [&str; 2] = ["localhost/", "docker.io/library/"];
+const LOCALHOST: &str = "localhost/";
 
 /// A name that is refused or not known.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {
     /// Not a name for an image.
+    #[error("\"{}\" cannot be the name of an image: {}", escaped(.0), fault(.0))]
+    Image(String),
+    /// A digest where an image is to get a name.
     #[error(
-        "\"{}\" cannot be the name of an image: words of letters and digits are joined by one of -._:@+/",
+        "\"{}\" cannot be the name of an image: a digest follows from what is in it; leave out the @ and all behind it",
         escaped(.0)
     )]
-    Image(String),
+    Digest(String),
+    /// The image of that name is another than the digest says.
+    #[error("the image \"{}\" is {found}, not {wanted}", escaped(name))]
+    OtherDigest {
+        /// The name of the image in the store.
+        name: String,
+        /// The digest that was asked for.
+        wanted: Digest,
+        /// The digest of its manifest.
+        found: Digest,
+    },
     /// Not a name for a container.
     #[error(
         "\"{}\" cannot be the name of a container: letters, digits and _.- after a letter or digit, at most 64",
@@ -57,6 +63,12 @@ pub enum NameError {
     },
 }
 
+/// Why a text is no name of an image.
+fn fault(text: &str) -> Fault {
+    // All that are refused for another reason hold what no part of a reference may.
+    Reference::parse(text).err().unwrap_or(Fault::Path)
+}
+
 /// The end of the message about an unknown name.
 fn hint(similar: &[String]) -> String {
     const SHOWN: usize = 8;
@@ -69,6 +81,8 @@ fn hint(similar: &[String]) -> String {
 }
 
 /// The name of an image in the store, as `debian:12` or `quay.io/fedora/fedora:41`.
+///
+/// Parsing one gives it its tag; reading one from a record of the store leaves it as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageName(String);
@@ -79,80 +93,93 @@ impl ImageName {
         &self.0
     }
 
-    /// A name made of whatever text there is: what cannot be in a name becomes a dash.
-    pub(crate) fn from_words(text: &str) -> Option<Self> {
-        words(text).parse().ok()
+    /// A name that a store has already, as it is; `None` if nothing could say it.
+    pub(crate) fn stored(text: &str) -> Option<Self> {
+        let fits = Reference::parse(text).is_ok() || is_layout_ref(text);
+        (fits && text.len() <= IMAGE_NAME_BYTES).then(|| Self(text.to_owned()))
     }
 
-    /// A name with a tag, made of whatever texts there are.
-    pub(crate) fn from_parts(name: &str, tag: &str) -> Option<Self> {
-        format!("{}:{}", words(name), words(tag)).parse().ok()
+    /// The name that a reference gives an image; a digest in it says nothing more.
+    pub(crate) fn of(reference: &Reference) -> Self {
+        Self(reference.tagged())
     }
 
-    /// The names to try when a user says `self`, in order.
-    pub(crate) fn spellings(&self) -> impl Iterator<Item = String> {
-        let prefixes = std::iter::once("").chain(PREFIXES);
-        prefixes.flat_map(|prefix| {
-            let name = format!("{prefix}{}", self.0);
-            [format!("{name}{LATEST}"), name].into_iter().rev()
-        })
-    }
-
-    /// Of all names those that resemble `self`: parts of one another, or the same last component.
-    pub(crate) fn similar<'a>(&self, all: &[&'a str]) -> Vec<&'a str> {
-        let last = |name: &str| {
-            let component = name.rsplit('/').next().unwrap_or(name);
-            component
-                .split([':', '@'])
-                .next()
-                .unwrap_or(component)
-                .to_ascii_lowercase()
-        };
-        let wanted = last(&self.0);
-        let alike = |name: &&&str| {
-            let other = last(name);
-            other.contains(&wanted) || wanted.contains(&other)
-        };
-        all.iter().filter(alike).copied().collect()
+    /// Whether a name in an index is this one, in whatever form it was written.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        text == self.0 || Reference::parse(text).is_ok_and(|other| other.tagged() == self.0)
     }
 }
 
-/// Letters and digits, with single separators between them.
-fn words(text: &str) -> String {
-    let mut name = String::new();
-    for character in text.chars() {
-        match character {
-            'A'..='Z' | 'a'..='z' | '0'..='9' => name.push(character),
-            _ if name.is_empty() || name.ends_with(is_separator) => {}
-            '.' | '_' | ':' | '@' | '+' => name.push(character),
-            _ => name.push('-'),
+/// The repositories that a reference may mean, in order.
+pub(crate) fn repositories(reference: &Reference) -> Vec<String> {
+    let mut repositories = vec![reference.repository.clone()];
+    if !reference.has_domain() {
+        repositories.push(format!("{LOCALHOST}{}", reference.repository));
+    }
+    for other in [
+        reference.full_repository(),
+        reference.short_repository().to_owned(),
+    ] {
+        if !repositories.contains(&other) {
+            repositories.push(other);
         }
     }
-    name.truncate(name.trim_end_matches(is_separator).len());
-    name
+    repositories
 }
 
-fn is_separator(character: char) -> bool {
-    "-._:@+".contains(character)
+/// The names in an index to try for a reference, in order.
+pub(crate) fn spellings(reference: &Reference) -> impl Iterator<Item = String> {
+    let tag = reference.tag.clone().unwrap_or_else(|| LATEST.to_owned());
+    repositories(reference)
+        .into_iter()
+        .flat_map(move |repository| {
+            let tagged = format!("{repository}:{tag}");
+            // Older versions and other tools name images without a tag.
+            let bare = (tag == LATEST).then_some(repository);
+            std::iter::once(tagged).chain(bare)
+        })
 }
 
-/// Whether a component of a reference follows the grammar.
-fn is_component(component: &str) -> bool {
-    let words = component.replace("--", "-");
-    // A dash that came of two must have come of exactly two: "a---b" leaves "a--b".
-    words
-        .split(is_separator)
-        .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+/// Of all names those that resemble one: parts of one another, or the same last component.
+pub(crate) fn similar<'a>(name: &str, all: &[&'a str]) -> Vec<&'a str> {
+    let last = |name: &str| {
+        let component = name.rsplit('/').next().unwrap_or(name);
+        component
+            .split([':', '@'])
+            .next()
+            .unwrap_or(component)
+            .to_ascii_lowercase()
+    };
+    let wanted = last(name);
+    let alike = |name: &&&str| {
+        let other = last(name);
+        other.contains(&wanted) || wanted.contains(&other)
+    };
+    all.iter().filter(alike).copied().collect()
+}
+
+/// Whether a text is a name by the grammar for layouts, which other tools hold to (OCI image
+/// specification, "annotations.md"): words of letters and digits, between them `/`, one of
+/// `-._:@+` or `--`.
+pub(crate) fn is_layout_ref(text: &str) -> bool {
+    let is_component = |component: &str| {
+        let words = component.replace("--", "-");
+        // A dash that came of two must have come of exactly two: "a---b" leaves "a--b".
+        words
+            .split(|character| "-._:@+".contains(character))
+            .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    text.split('/').all(is_component)
 }
 
 impl FromStr for ImageName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if text.len() <= IMAGE_NAME_BYTES && text.split('/').all(is_component) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError::Image(text.to_owned()))
+        match Reference::parse(text) {
+            Ok(reference) if reference.digest.is_some() => Err(NameError::Digest(text.to_owned())),
+            Ok(reference) => Ok(Self::of(&reference)),
+            Err(_) => Err(NameError::Image(text.to_owned())),
         }
     }
 }
@@ -161,7 +188,7 @@ impl TryFrom<String> for ImageName {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
+        Self::stored(&text).ok_or(NameError::Image(text))
     }
 }
 
@@ -237,58 +264,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_names_follow_the_grammar() {
-        for text in [
-            "debian",
-            "debian:12",
-            "quay.io/fedora/fedora:41",
-            "localhost:5000/a--b/c@d+e",
-            "A.b_c",
+    fn a_name_is_brought_into_one_form() {
+        for (text, name) in [
+            ("debian", "debian:latest"),
+            ("debian:12", "debian:12"),
+            ("quay.io/fedora/fedora:41", "quay.io/fedora/fedora:41"),
+            ("localhost:5000/a--b", "localhost:5000/a--b:latest"),
+            ("my__app:_x-", "my__app:_x-"),
+            ("docker.io/app", "docker.io/library/app:latest"),
         ] {
-            assert!(text.parse::<ImageName>().is_ok(), "{text}");
+            assert_eq!(text.parse::<ImageName>().unwrap().as_str(), name);
         }
-        for text in [
-            "", "/", "a/", "/a", "a//b", "-a", "a-", "a---b", "a__b", "a..b", "a:", ":a", "a b",
-            "..", "../x", "a\n", "\u{fc}", "a:-b", "a-:b", "a--:b",
-        ] {
-            assert!(text.parse::<ImageName>().is_err(), "{text:?}");
+        for text in ["", "a:", ":a", "A.b_c", "a b", "..", "a\n", "a+b", "a@b"] {
+            let error = text.parse::<ImageName>().unwrap_err();
+            assert_eq!(error, NameError::Image(text.to_owned()));
         }
-        assert!("a".repeat(256).parse::<ImageName>().is_err());
-    }
-
-    #[test]
-    fn a_short_name_is_tried_in_its_long_forms() {
-        let name: ImageName = "debian".parse().unwrap();
-        let spellings: Vec<_> = name.spellings().collect();
+        let digest = format!("a@{}", Digest::of(b""));
         assert_eq!(
-            spellings,
-            [
-                "debian",
-                "debian:latest",
-                "localhost/debian",
-                "localhost/debian:latest",
-                "docker.io/library/debian",
-                "docker.io/library/debian:latest",
-            ]
+            digest.parse::<ImageName>(),
+            Err(NameError::Digest(digest.clone()))
         );
     }
 
     #[test]
-    fn names_are_made_of_anything() {
-        for (text, name) in [
-            ("my image (2).oci:latest", Some("my-image-2-oci:latest")),
-            ("debian:12", Some("debian:12")),
-            ("a__b:1", Some("a_b:1")),
-            ("--x--", Some("x")),
-            ("a/b", Some("a-b")),
-            ("\u{fc}\u{fc}", None),
-        ] {
-            let made = ImageName::from_words(text).map(String::from);
-            assert_eq!(made.as_deref(), name);
+    fn a_name_that_a_store_has_stays_as_it_is() {
+        for text in ["app", "Debian:12", "localhost:5000/a--b/c@d+e", "my__app:1"] {
+            assert_eq!(ImageName::stored(text).unwrap().as_str(), text);
+            let json = format!("\"{text}\"");
+            let read: ImageName = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.as_str(), text);
         }
-        let made = ImageName::from_parts("no tag!", "-1.0-");
-        assert_eq!(made.map(String::from).as_deref(), Some("no-tag:1.0"));
-        assert_eq!(ImageName::from_parts("?", "latest"), None);
+        for text in ["", "/", "a/", "a b", "..", "../x", "a\n", "\u{fc}", "a:-b"] {
+            assert_eq!(ImageName::stored(text), None, "{text:?}");
+        }
+        let name: ImageName = "app".parse().unwrap();
+        assert!(name.is("app") && name.is("app:latest") && !name.is("app:1"));
+    }
+
+    #[test]
+    fn a_short_name_is_tried_in_its_long_forms() {
+        let spelt =
+            |text: &str| -> Vec<String> { spellings(&Reference::parse(text).unwrap()).collect() };
+        assert_eq!(
+            spelt("debian"),
+            [
+                "debian:latest",
+                "debian",
+                "localhost/debian:latest",
+                "localhost/debian",
+                "docker.io/library/debian:latest",
+                "docker.io/library/debian",
+            ]
+        );
+        assert_eq!(spelt("quay.io/a:1"), ["quay.io/a:1"]);
+        assert_eq!(
+            spelt("user/a:1"),
+            ["user/a:1", "localhost/user/a:1", "docker.io/user/a:1"]
+        );
+        assert_eq!(
+            spelt("docker.io/library/a:1"),
+            ["docker.io/library/a:1", "a:1"]
+        );
     }
 
     #[test]
@@ -298,7 +334,7 @@ mod tests {
             "quay.io/fedora/fedora:41",
             "deb:1",
         ];
-        let similar = |name: &str| name.parse::<ImageName>().unwrap().similar(&all);
+        let similar = |name: &str| similar(name, &all);
         assert_eq!(similar("debian:11"), [all[0], all[2]]);
         assert_eq!(similar("Fedora"), [all[1]]);
         assert!(similar("alpine").is_empty());

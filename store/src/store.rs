@@ -10,6 +10,7 @@
 //!     diff/                        the unpacked tree
 //!     layer.json                   what is known of it: a LayerRecord
 //!   containers/NAME/               container.json, upper/, work/
+//!   empty/                         the root of images without layers; made when there is one
 //!   staging/UNIQUE/                work in progress, locked while its process lives
 //!   live/ID.json                   a mount or a running container, locked while its process lives
 //!   lock                           flock(2) for changes of index.json and of layer records
@@ -31,13 +32,16 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::Context;
-use crate::layer::LayerRecord;
+use crate::layer::{LayerFacts, LayerRecord};
 use crate::oci::{Index, index_of};
 use crate::staging::{Staging, lock, sweep};
-use crate::{Digest, Error, Result, limits};
+use crate::{Digest, Error, LayerPath, Ownership, Result, limits};
 
 /// What `oci-layout` says.
 pub(crate) const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The directory that stands for the layers of an image without any.
+pub(crate) const EMPTY: &str = "empty";
 
 /// Directories of a store, in the order they are made.
 const DIRS: [&str; 7] = [
@@ -262,7 +266,31 @@ impl Store {
         if index == before {
             return Ok(());
         }
-        staging.publish_file("index.json", &to_json(&index), &self.index_path())
+        staging.publish_file("index.json", &index.to_json(), &self.index_path())
+    }
+
+    /// The directory that is mounted for an image without layers, made if it is missing.
+    pub(crate) fn empty_layer(&self) -> Result<LayerPath> {
+        let path = self.root.join(EMPTY);
+        let mode = Mode::from_raw_mode(0o755);
+        match rustix::fs::mkdir(&path, Mode::RWXU) {
+            Ok(()) => rustix::fs::chmod(&path, mode).context("change the mode of", &path)?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).context("create", &path),
+        }
+        let diff_id = Digest::of(b"");
+        Ok(LayerPath {
+            diff_id,
+            path,
+            record: LayerRecord {
+                diff_id,
+                size: 0,
+                ownership: Ownership::Real,
+                trusted: None,
+                facts: LayerFacts::default(),
+                blobs: Vec::new(),
+            },
+        })
     }
 
     /// What is known of a layer; `None` if it is not there.

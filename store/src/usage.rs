@@ -70,7 +70,7 @@ impl Store {
         let mut usage = Usage::default();
         let mut parts: BTreeMap<ImageName, BTreeSet<Part>> = BTreeMap::new();
         for descriptor in &self.index()?.manifests {
-            let Some(name) = descriptor.ref_name().and_then(|name| name.parse().ok()) else {
+            let Some(name) = descriptor.ref_name().and_then(ImageName::stored) else {
                 continue;
             };
             match self.parts_of(descriptor) {

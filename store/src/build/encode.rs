@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::Layer;
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Format};
 use crate::digest::Hasher;
 use crate::tar::Writer;
 use crate::{Compression, Digest};
@@ -41,7 +41,7 @@ impl EncodedLayer {
     /// The archive without its compression.
     pub(super) fn archive(&self) -> io::Result<Vec<u8>> {
         let mut archive = Vec::new();
-        Decoder::new(&self.blob[..], self.compression)?.read_to_end(&mut archive)?;
+        Decoder::new(&self.blob[..], Format::of_magic(&self.blob))?.read_to_end(&mut archive)?;
         Ok(archive)
     }
 
@@ -169,7 +169,10 @@ mod tests {
                 encoded,
                 EncodedLayer::from_layer(&layer, compression).unwrap()
             );
-            assert_eq!(Compression::of_magic(&encoded.blob), compression);
+            assert_eq!(
+                Format::of_magic(&encoded.blob).media_type(),
+                crate::oci::layer_media_type(compression)
+            );
             diff_ids.push(encoded.diff_id);
         }
         diff_ids.dedup();

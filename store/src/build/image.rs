@@ -231,6 +231,7 @@ impl Built {
     /// An index of this image alone.
     pub(super) fn index(&self, name: Option<&str>) -> Index {
         Index {
+            foreign: Vec::new(),
             schema_version: 2,
             media_type: Some(INDEX.to_owned()),
             manifests: vec![self.descriptor(name)],

@@ -43,7 +43,7 @@ impl ImageBuilder {
             index.manifests.retain(|one| one.ref_name() != name);
         }
         index.manifests.push(built.descriptor(name));
-        fs::write(&path, to_json(&index)).context("write", &path)?;
+        fs::write(&path, index.to_json()).context("write", &path)?;
         Ok(Digest::of(&built.manifest))
     }
 

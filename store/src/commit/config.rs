@@ -96,10 +96,10 @@ fn add_history(
 /// The manifest: the layers of the base, and the new one.
 pub(super) fn manifest(base: &Manifest, config: &[u8], layer: &WrittenLayer) -> Manifest {
     let below = base.layers.iter().map(|below| {
-        let compression = layer_type(&below.media_type).unwrap_or_default();
         // The media types of Docker have no place in a manifest of OCI.
+        let media_type = layer_type(&below.media_type).map(layer_media_type);
         Descriptor {
-            media_type: layer_media_type(compression),
+            media_type: media_type.unwrap_or_else(|| below.media_type.clone()),
             ..below.clone()
         }
     });

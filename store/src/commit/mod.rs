@@ -107,8 +107,8 @@ impl Store {
         }
         let bytes = to_json(&manifest);
         let found = Found {
-            files: Files::Directory(staging.path().to_owned()),
-            name: None,
+            files: Files::Directory(staging.path().to_owned()).into(),
+            name: Ok(request.name.clone()),
             config: Document {
                 descriptor: manifest.config,
                 bytes: config,

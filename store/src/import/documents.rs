@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Import, LayerBlob};
-use crate::oci::{Descriptor, MANIFEST, Manifest, REF_NAME, layer_media_type};
+use crate::oci::{Descriptor, MANIFEST, Manifest, REF_NAME};
 use crate::source::{Document, platform_of};
 use crate::store::to_json;
 use crate::{Digest, ImageName, Result};
@@ -33,9 +33,9 @@ impl Import<'_> {
     /// The manifest of an image that came without one: its configuration and its layers as they
     /// are.
     fn make_manifest(&self, layers: &[LayerBlob]) -> Document {
-        let layers = layers.iter().map(|blob| {
-            Descriptor::new(&layer_media_type(blob.compression), blob.digest, blob.size)
-        });
+        let layers = layers
+            .iter()
+            .map(|blob| Descriptor::new(&blob.format.media_type(), blob.digest, blob.size));
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(MANIFEST.to_owned()),
@@ -59,7 +59,7 @@ impl Import<'_> {
         let name = name.as_str().to_owned();
         descriptor.annotations = Some(BTreeMap::from([(REF_NAME.to_owned(), name)]));
         let platform = platform_of(&self.found.configuration);
-        descriptor.platform = platform.is_plain().then_some(platform);
+        descriptor.platform = (platform.is_plain() && platform.is_known()).then_some(platform);
         descriptor
     }
 }

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use super::LayerBlob;
 use crate::Result;
+use crate::decode::Format;
 use crate::digest::Hashed;
 use crate::error::Context;
-use crate::oci::Compression;
 
 /// The zstd level for blobs that come uncompressed. Higher ones take longer than all the rest.
 const LEVEL: i32 = 1;
@@ -73,7 +73,7 @@ impl<'a> Keeper<'a> {
         Ok(Some(LayerBlob {
             digest,
             size,
-            compression: Compression::Zstd,
+            format: Format::Zstd,
         }))
     }
 }

@@ -62,7 +62,7 @@ impl Import<'_> {
         let blob = streams.kept.unwrap_or(LayerBlob {
             digest: streams.blob,
             size: content.len(),
-            compression: task.compression,
+            format: task.format,
         });
         self.publish(task, &work, &streams, &blob.digest, facts)?;
         Ok(blob)

@@ -28,9 +28,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 
+use crate::decode::Format;
 use crate::oci::Descriptor;
 use crate::progress::{Event, Progress};
-use crate::source::{Found, SourceError};
+use crate::source::Found;
 use crate::staging::{Staging, sync_dir};
 use crate::unpack::can_set_trusted;
 use crate::{Digest, Error, ImageName, Limits, Ownership, Platform, Result, Source, Store, limits};
@@ -98,7 +99,7 @@ struct Import<'a> {
 struct LayerBlob {
     digest: Digest,
     size: u64,
-    compression: crate::Compression,
+    format: Format,
 }
 
 impl Store {
@@ -114,9 +115,34 @@ impl Store {
         let interrupted = || progress.interrupted();
         let platform = request.platform.as_ref();
         let found = request.source.find(platform, &staging, &interrupted)?;
-        let name = request.name.clone().or_else(|| found.name.clone());
-        let name = name.ok_or_else(|| SourceError::NoName(request.source.path.clone()))?;
+        let name = match &request.name {
+            Some(name) => name.clone(),
+            None => found.name.clone()?,
+        };
         self.import_found(&staging, request, &found, name, progress)
+    }
+
+    /// Imports all images of a source, one after another, each under every name it has there; a name
+    /// in the request is disregarded.
+    ///
+    /// # Errors
+    /// As [`Store::import`]; nothing is imported if an image has no name of its own. After another
+    /// error the images before it are in the store.
+    pub fn import_all(
+        &self,
+        request: &ImportRequest,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Imported>> {
+        let staging = self.stage()?;
+        let _shared = self.share()?;
+        let interrupted = || progress.interrupted();
+        let platform = request.platform.as_ref();
+        let all = request.source.find_all(platform, &staging, &interrupted)?;
+        let import = |(name, found): (_, Found)| {
+            let staging = self.stage()?;
+            self.import_found(&staging, request, &found, name, progress)
+        };
+        all.into_iter().map(import).collect()
     }
 
     /// Imports an image that was found. Of the request only ownership and limits count.
@@ -152,7 +178,8 @@ impl Store {
         let manifest = import.publish_documents(&blobs)?;
         let descriptor = import.named(&manifest, &name);
         self.change_index(staging, |index| {
-            let named = |one: &Descriptor| one.ref_name() == Some(name.as_str());
+            // Also in the form that older versions and other tools write it.
+            let named = |one: &Descriptor| one.ref_name().is_some_and(|text| name.is(text));
             // Not moved to the end: an image that is there already changes nothing.
             if index
                 .manifests

@@ -16,10 +16,9 @@ use super::LayerBlob;
 use super::pipe::{Chunk, Message, PipeInput, Pool, pipe};
 use super::plan::Task;
 use super::stream::BlobStream;
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Format};
 use crate::digest::Hasher;
 use crate::layer::{LayerError, LayerFault};
-use crate::oci::Compression;
 use crate::{Digest, Result};
 
 /// What was learned by reading a blob to its end.
@@ -63,8 +62,8 @@ pub(super) fn run<T>(
         let first = pool.clone();
         let decoder =
             scope.spawn(move || decode_into(stream, task, limit, &first, &sender, passed));
-        let (receiver, hasher) = match task.compression {
-            Compression::None => (receiver, None),
+        let (receiver, hasher) = match task.format {
+            Format::Plain => (receiver, None),
             _ => {
                 let (sender, last) = pipe();
                 (last, Some(scope.spawn(move || hash(&receiver, &sender))))
@@ -181,11 +180,11 @@ fn decode(
 ) -> Result<Decoded> {
     let broken = |error: &io::Error| {
         task.error(LayerFault::Compression {
-            kind: task.compression.name(),
+            kind: task.format.name(),
             why: error.to_string(),
         })
     };
-    let decoder = Decoder::new(stream, task.compression);
+    let decoder = Decoder::new(stream, task.format);
     let mut decoder = decoder.map_err(|error| broken(&error))?;
     let mut size = 0;
     let end = loop {

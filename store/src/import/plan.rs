@@ -3,8 +3,8 @@
 use super::keep::Keep;
 use super::{Import, LayerBlob};
 use crate::blob::{BlobError, Content, read_error, size_error};
-use crate::layer::{LayerError, LayerFault, LayerRecord};
-use crate::oci::Compression;
+use crate::decode::{Format, MAGIC};
+use crate::layer::LayerRecord;
 use crate::progress::PlannedLayer;
 use crate::source::FoundLayer;
 use crate::{Digest, Result};
@@ -29,7 +29,7 @@ pub(super) struct Task {
     pub(super) label: String,
     /// Its digest, unless that is only known once it has been read.
     pub(super) digest: Option<Digest>,
-    pub(super) compression: Compression,
+    pub(super) format: Format,
     pub(super) content: Content,
     /// Whether the layer is to be unpacked, or only the blob to be verified.
     pub(super) unpack: bool,
@@ -75,11 +75,11 @@ impl Import<'_> {
             return Ok(());
         }
         if let (true, Some((digest, size))) = (present, opened.blob) {
-            let compression = opened.compression;
+            let format = opened.format;
             let blob = LayerBlob {
                 digest,
                 size,
-                compression,
+                format,
             };
             if let Some(slot) = plan.present.get_mut(at) {
                 *slot = Some(blob);
@@ -93,12 +93,12 @@ impl Import<'_> {
             diff_id: layer.diff_id,
             label: layer.label.clone(),
             digest,
-            compression: opened.compression,
+            format: opened.format,
             content: opened.content,
             unpack: record.is_none() && !planned,
             keep: match layer.blob {
                 _ if opened.in_store => Keep::No,
-                None if opened.compression == Compression::None => Keep::Compressed,
+                None if opened.format == Format::Plain => Keep::Compressed,
                 _ => Keep::AsIs,
             },
         });
@@ -132,9 +132,9 @@ impl Import<'_> {
         {
             return Err(size_error(&layer.label, size, content.len()).into());
         }
-        let compression = compression(layer, &content)?;
+        let format = format(layer, &content)?;
         // An archive that is not compressed is its own layer.
-        if blob.is_none() && compression == Compression::None {
+        if blob.is_none() && format == Format::Plain {
             blob = Some((layer.diff_id, content.len()));
             if let Some(stored) = self.store.blob(&layer.diff_id)? {
                 in_store = true;
@@ -144,7 +144,7 @@ impl Import<'_> {
         Ok(Opened {
             blob,
             in_store,
-            compression,
+            format,
             content,
         })
     }
@@ -162,7 +162,7 @@ impl Import<'_> {
                 return Ok(Some(Opened {
                     blob: Some((*digest, content.len())),
                     in_store: true,
-                    compression: compression(layer, &content)?,
+                    format: format(layer, &content)?,
                     content,
                 }));
             }
@@ -176,7 +176,7 @@ struct Opened {
     /// Digest and size.
     blob: Option<(Digest, u64)>,
     in_store: bool,
-    compression: Compression,
+    format: Format,
     content: Content,
 }
 
@@ -190,20 +190,10 @@ impl Opened {
     }
 }
 
-/// How a blob is compressed: what its media type says and what its first bytes say must agree.
-fn compression(layer: &FoundLayer, content: &Content) -> Result<Compression> {
-    let start = content.start::<4>();
+/// The form of a blob. Its media type may say another; the DiffID says whether what comes out is the
+/// layer that is meant.
+fn format(layer: &FoundLayer, content: &Content) -> Result<Format> {
+    let start = content.start::<MAGIC>();
     let start = start.map_err(|errno| read_error(&layer.label, errno))?;
-    let found = Compression::of_magic(&start);
-    match layer.declared {
-        Some(declared) if declared != found => Err(LayerError {
-            layer: layer.label.clone(),
-            fault: LayerFault::MediaType {
-                declared: declared.name(),
-                found: found.name(),
-            },
-        }
-        .into()),
-        _ => Ok(found),
-    }
+    Ok(Format::of_magic(&start))
 }

@@ -55,7 +55,17 @@ impl Descriptor {
             .filter_map(|key| self.annotation(key))
     }
 
-    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+    /// The name of the image with its repository, if the layout has one, else its name there.
+    pub(crate) fn full_name(&self) -> Option<&str> {
+        self.containerd_name().or(self.ref_name())
+    }
+
+    /// The full name that containerd and Docker give an image.
+    pub(crate) fn containerd_name(&self) -> Option<&str> {
+        self.annotation(CONTAINERD_NAME)
+    }
+
+    fn annotation(&self, key: &str) -> Option<&str> {
         Some(self.annotations.as_ref()?.get(key)?)
     }
 }

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use oci_spec::image::ImageConfiguration;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::media::{DocumentType, is_config, layer_type};
+use super::media::{DocumentType, is_config, may_be_layer};
+use super::platform::UNKNOWN_ARCHITECTURE;
 use super::{Descriptor, INDEX};
+use crate::digest::DigestError;
 use crate::escape::escaped;
-use crate::limits;
+use crate::{Digest, limits};
 
 /// A document that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -29,7 +32,11 @@ pub(crate) struct Index {
     pub(crate) schema_version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) media_type: Option<String>,
+    #[serde(default)]
     pub(crate) manifests: Vec<Descriptor>,
+    /// Entries with digests of other kinds, which are kept and not used.
+    #[serde(skip)]
+    pub(crate) foreign: Vec<Value>,
     #[serde(flatten)]
     pub(crate) other: BTreeMap<String, serde_json::Value>,
 }
@@ -41,9 +48,38 @@ impl Index {
             schema_version: 2,
             media_type: Some(INDEX.to_owned()),
             manifests: Vec::new(),
+            foreign: Vec::new(),
             other: BTreeMap::new(),
         }
     }
+
+    /// The index as it is written, with what is not understood here.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        if self.foreign.is_empty() {
+            return crate::store::to_json(self);
+        }
+        let mut index = serde_json::to_value(self).unwrap_or_default();
+        if let Some(Value::Array(manifests)) = index.get_mut("manifests") {
+            manifests.extend(self.foreign.iter().cloned());
+        }
+        crate::store::to_json(&index)
+    }
+}
+
+/// Takes out of an index what has a digest of a kind that is valid and not supported here. Whoever asks
+/// for another image of the index need not be bothered.
+fn split_foreign(index: &mut Value) -> Vec<Value> {
+    let is_foreign = |entry: &Value| {
+        let digest = entry.get("digest").and_then(Value::as_str);
+        let digest = digest.map(str::parse::<Digest>);
+        matches!(digest, Some(Err(DigestError::Algorithm(_))))
+    };
+    let Some(Value::Array(entries)) = index.get_mut("manifests") else {
+        return Vec::new();
+    };
+    let (foreign, own) = std::mem::take(entries).into_iter().partition(is_foreign);
+    *entries = own;
+    foreign
 }
 
 /// An image manifest of OCI or Docker.
@@ -54,6 +90,8 @@ pub(crate) struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) media_type: Option<String>,
     pub(crate) config: Descriptor,
+    /// Absent in some images that have none.
+    #[serde(default)]
     pub(crate) layers: Vec<Descriptor>,
     #[serde(flatten)]
     pub(crate) other: BTreeMap<String, serde_json::Value>,
@@ -73,7 +111,10 @@ pub(crate) fn kind_of(
     }
     let fields: BTreeMap<String, IgnoredAny> = parse(bytes, document)?;
     let own: Own = parse(bytes, document)?;
-    let kind = match (holds(&fields, "manifests"), holds(&fields, "layers")) {
+    // An image without layers may have no such field.
+    let is_manifest =
+        holds(&fields, "layers") || (holds(&fields, "config") && !holds(&fields, "manifests"));
+    let kind = match (holds(&fields, "manifests"), is_manifest) {
         (true, false) => DocumentType::Index,
         (false, true) => DocumentType::Manifest,
         (true, true) => return refuse(document, "it is both a manifest and an index"),
@@ -139,7 +180,13 @@ fn check_spelling(
 
 /// Reads an index. What kind of document it is has been checked.
 pub(crate) fn index_of(bytes: &[u8], document: &str) -> Result<Index, DocumentError> {
-    let index: Index = parse(bytes, document)?;
+    let mut value: Value = parse(bytes, document)?;
+    let foreign = split_foreign(&mut value);
+    let index = serde_json::from_value(value).map_err(|error| DocumentError {
+        document: document.to_owned(),
+        why: error.to_string(),
+    });
+    let index = Index { foreign, ..index? };
     check_version(index.schema_version, document)?;
     Ok(index)
 }
@@ -159,7 +206,7 @@ pub(crate) fn manifest_of(bytes: &[u8], document: &str) -> Result<Manifest, Docu
         return refuse(document, &format!("more than {} layers", limits::LAYERS));
     }
     for layer in &manifest.layers {
-        if layer_type(&layer.media_type).is_none() {
+        if !may_be_layer(&layer.media_type) {
             let why = format!("layers of type \"{}\" are not supported", layer.media_type);
             return refuse(document, &why);
         }
@@ -182,7 +229,12 @@ pub(crate) fn parse_config(
     bytes: &[u8],
     document: &str,
 ) -> Result<ImageConfiguration, DocumentError> {
-    let config: ImageConfiguration = parse(bytes, document)?;
+    let value: Value = parse(bytes, document)?;
+    let config = serde_json::from_value(completed(value)).map_err(|error| DocumentError {
+        document: document.to_owned(),
+        why: error.to_string(),
+    });
+    let config: ImageConfiguration = config?;
     if config.rootfs().typ() != "layers" {
         let why = format!("its file system is of type \"{}\"", config.rootfs().typ());
         return refuse(document, &why);
@@ -190,11 +242,61 @@ pub(crate) fn parse_config(
     Ok(config)
 }
 
+/// A configuration with what real ones leave out: builders that write Go's `null` for an empty list
+/// or map, images of nothing but settings without `rootfs`, and such without a platform.
+fn completed(config: Value) -> Value {
+    let Value::Object(mut config) = config else {
+        return config;
+    };
+    // Linux is all that can be mounted here; the architecture is not known.
+    config.entry("os").or_insert_with(|| "linux".into());
+    let unknown = || UNKNOWN_ARCHITECTURE.into();
+    config.entry("architecture").or_insert_with(unknown);
+    if let Value::Object(rootfs) = config.entry("rootfs").or_insert_with(|| json!({})) {
+        rootfs.entry("type").or_insert_with(|| "layers".into());
+        rootfs.entry("diff_ids").or_insert_with(|| json!([]));
+    }
+    Value::Object(config)
+}
+
+/// Reads JSON as the tools do that are written in Go, which wrote most of it: of doubled keys the last
+/// counts, and `null` is what is not there. In a set of names it is a name.
 fn parse<T: DeserializeOwned>(bytes: &[u8], document: &str) -> Result<T, DocumentError> {
-    serde_json::from_slice(bytes).map_err(|error| DocumentError {
-        document: document.to_owned(),
-        why: error.to_string(),
-    })
+    let value = serde_json::from_slice(bytes).map(|value| without_nulls(value, false));
+    value
+        .and_then(serde_json::from_value)
+        .map_err(|error| DocumentError {
+            document: document.to_owned(),
+            why: error.to_string(),
+        })
+}
+
+/// Removes the members of objects that are `null`; in a set they become empty objects. Nesting is
+/// bounded by the reader of JSON.
+fn without_nulls(value: Value, is_set: bool) -> Value {
+    /// Fields that are maps from names to nothing.
+    const SETS: [&str; 2] = ["Volumes", "ExposedPorts"];
+    match value {
+        Value::Object(members) => {
+            let kept = members
+                .into_iter()
+                .filter(|(_, value)| is_set || !value.is_null());
+            let cleaned = kept.map(|(key, value)| {
+                // The names in a set are not fields, whatever they are called.
+                let inner = match is_set {
+                    true if value.is_null() => json!({}),
+                    _ => without_nulls(value, !is_set && SETS.contains(&key.as_str())),
+                };
+                (key, inner)
+            });
+            Value::Object(cleaned.collect())
+        }
+        Value::Array(items) => {
+            let items = items.into_iter().map(|item| without_nulls(item, false));
+            Value::Array(items.collect())
+        }
+        other => other,
+    }
 }
 
 pub(crate) fn refuse<T>(document: &str, why: &str) -> Result<T, DocumentError> {

@@ -43,7 +43,7 @@ pub(crate) fn is_config(media_type: &str) -> bool {
     matches!(media_type, IMAGE_CONFIG | DOCKER_CONFIG)
 }
 
-/// How the archive of a layer is compressed.
+/// How the archive of a layer is compressed that is written here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compression {
     /// Not at all.
@@ -55,30 +55,12 @@ pub enum Compression {
     Zstd,
 }
 
-impl Compression {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::None => "uncompressed",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
-
-    /// What the first bytes of a blob say. A zstd blob may begin with a skippable frame.
-    pub(crate) fn of_magic(start: &[u8]) -> Self {
-        match start {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            _ => Self::None,
-        }
-    }
-}
-
-/// The compression that the media type of a layer names; `None` if it is not one of a layer that
-/// can be unpacked.
+/// The compression that the media type of a layer names; `None` if it names none.
 ///
 /// "Foreign" and "nondistributable" layers are layers like others once they are there.
 pub(crate) fn layer_type(media_type: &str) -> Option<Compression> {
+    // Parameters, which some registries add, say nothing of a layer.
+    let media_type = media_type.split(';').next().unwrap_or_default().trim_end();
     let suffix = [FOREIGN_LAYER, DOCKER_FOREIGN_LAYER, LAYER, DOCKER_LAYER]
         .into_iter()
         .find_map(|base| media_type.strip_prefix(base))?;
@@ -88,6 +70,12 @@ pub(crate) fn layer_type(media_type: &str) -> Option<Compression> {
         "+zstd" | ".zstd" => Some(Compression::Zstd),
         _ => None,
     }
+}
+
+/// Whether a blob of this media type may be a layer that can be unpacked. What it is its first bytes
+/// say, and that it is the right one its DiffID; only types that name something else are refused.
+pub(crate) fn may_be_layer(media_type: &str) -> bool {
+    matches!(media_type, "" | "application/octet-stream") || layer_type(media_type).is_some()
 }
 
 /// The media type for a layer that is compressed so.

@@ -10,6 +10,9 @@ use thiserror::Error;
 
 use crate::escape::escaped;
 
+/// The architecture of an image that says none.
+pub(crate) const UNKNOWN_ARCHITECTURE: &str = "unknown";
+
 /// An operating system, an architecture and, where there are several, a variant of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
@@ -91,6 +94,11 @@ impl Platform {
                 .and_then(|number| number.parse().ok())
                 .unwrap_or(u32::MAX - 1),
         }
+    }
+
+    /// Whether the image says what it is for.
+    pub(crate) fn is_known(&self) -> bool {
+        self.architecture != UNKNOWN_ARCHITECTURE
     }
 
     /// Whether all parts are plain words, which can be shown and compared.

@@ -13,14 +13,14 @@ use crate::oci::{Index, parse_config};
 use crate::source::{Source, diff_ids};
 use crate::store::{MARKER, to_json};
 use crate::tar::{Entry, Kind, Writer};
-use crate::{Digest, Result};
+use crate::{Digest, ImageName, Result};
 
 type Archive<'a> = Writer<&'a mut BufWriter<File>>;
 
 /// Writes an image layout as an archive.
 pub(super) fn save_oci(parts: &Parts<'_>, target: &Source, out: Option<File>) -> Result<()> {
     let index = Index {
-        manifests: vec![layout::named(parts, target)],
+        manifests: vec![layout::named(parts, target)?],
         ..Index::empty()
     };
     archive(&target.path, out, |out| {
@@ -34,7 +34,7 @@ pub(super) fn save_oci(parts: &Parts<'_>, target: &Source, out: Option<File>) ->
             append(out, &target.path, &dir, &mut std::io::empty())?;
         }
         add(out, &target.path, "oci-layout", MARKER)?;
-        add(out, &target.path, "index.json", &to_json(&index))?;
+        add(out, &target.path, "index.json", &index.to_json())?;
         let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
         for (digest, bytes) in parts.documents() {
             add(out, &target.path, &blob(&digest), bytes)?;
@@ -61,7 +61,7 @@ pub(super) fn save_docker(parts: &Parts<'_>, target: &Source, out: Option<File>)
     let name = |diff_id: &Digest| format!("{}.tar", diff_id.hex());
     let item = Item {
         config: format!("{}.json", parts.manifest.config.digest.hex()),
-        repo_tags: repository(parts, target).map(|name| vec![name]),
+        repo_tags: repository(parts, target)?.map(|name| vec![name]),
         layers: diff_ids.iter().map(name).collect(),
     };
     archive(&target.path, out, |out| {
@@ -82,22 +82,14 @@ pub(super) fn save_docker(parts: &Parts<'_>, target: &Source, out: Option<File>)
     })
 }
 
-/// The name that `docker load` is to give the image; none if it is not one for Docker.
-fn repository(parts: &Parts<'_>, target: &Source) -> Option<String> {
-    let name = target.tag.as_deref().unwrap_or(parts.name.as_str());
-    let start = name.rfind('/').map_or(0, |slash| slash + 1);
-    let (repository, tag) = match name.get(start..)?.rfind(':') {
-        Some(colon) => (name.get(..start + colon)?, name.get(start + colon + 1..)?),
-        None => (name, "latest"),
+/// The name that `docker load` is to give the image; none if the store has it under a name of an
+/// older version that is not one for Docker.
+fn repository(parts: &Parts<'_>, target: &Source) -> Result<Option<String>> {
+    let name: Result<ImageName, _> = match &target.tag {
+        Some(tag) => return Ok(Some(tag.parse::<ImageName>()?.into())),
+        None => parts.name.as_str().parse(),
     };
-    let in_repository =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/:".contains(&byte);
-    let in_tag = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let fits = !repository.is_empty()
-        && !tag.is_empty()
-        && repository.bytes().all(in_repository)
-        && tag.bytes().all(in_tag);
-    fits.then(|| format!("{repository}:{tag}"))
+    Ok(name.ok().map(String::from))
 }
 
 /// Makes an archive file, which is there when it is complete, or writes the archive to what is open.

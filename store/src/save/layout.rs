@@ -10,7 +10,7 @@ use super::{Parts, SaveError, copy_blob};
 use crate::error::Context;
 use crate::oci::{Descriptor, Index, MANIFEST, REF_NAME, index_of};
 use crate::source::Source;
-use crate::store::{MARKER, read_document, to_json};
+use crate::store::{MARKER, read_document};
 use crate::{Result, limits};
 
 /// Adds an image to a layout, which is made if there is none.
@@ -53,28 +53,28 @@ fn add(parts: &Parts<'_>, target: &Source, path: &Path) -> Result<()> {
         }
         false => Index::empty(),
     };
-    let descriptor = named(parts, target);
+    let descriptor = named(parts, target)?;
     index
         .manifests
         .retain(|one| one.ref_name() != descriptor.ref_name());
     index.manifests.push(descriptor);
     let mut file = Unnamed::replacing(path)?;
-    let bytes = to_json(&index);
+    let bytes = index.to_json();
     file.write(|out| out.write_all(&bytes).context("write", path))?;
     file.publish()
 }
 
 /// The descriptor of the manifest under its name in the layout.
-pub(super) fn named(parts: &Parts<'_>, target: &Source) -> Descriptor {
+pub(super) fn named(parts: &Parts<'_>, target: &Source) -> Result<Descriptor> {
     let own = &parts.descriptor;
     let mut descriptor = Descriptor::new(&own.media_type, own.digest, own.size);
     if descriptor.media_type.is_empty() {
         descriptor.media_type = MANIFEST.to_owned();
     }
-    let name = (REF_NAME.to_owned(), parts.ref_name(target));
+    let name = (REF_NAME.to_owned(), parts.ref_name(target)?);
     descriptor.annotations = Some(BTreeMap::from([name]));
     descriptor.platform = own.platform.clone();
-    descriptor
+    Ok(descriptor)
 }
 
 /// Writes a small file that is not there yet.

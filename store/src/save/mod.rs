@@ -20,12 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 
 use crate::blob::{BlobError, Content, blob_label, read_error, size_error};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Format, MAGIC};
 use crate::digest::Hashed;
 use crate::error::Context;
 use crate::escape::escaped_path;
-use crate::oci::{Descriptor, Manifest, layer_type};
+use crate::name::is_layout_ref;
+use crate::oci::{Descriptor, Manifest};
 use crate::progress::{Event, Progress, Silent};
+use crate::reference::{LATEST, is_tag};
 use crate::source::{Form, Source};
 use crate::{Digest, Error, ImageName, Result, Store, limits};
 
@@ -95,6 +97,10 @@ impl Store {
         // Nothing of the image goes meanwhile.
         let _shared = self.share()?;
         let parts = self.parts(name, progress)?;
+        if target.form != Form::DockerArchive {
+            // Before anything is written.
+            parts.ref_name(target)?;
+        }
         match target.form {
             Form::Oci => layout::save(&parts, target)?,
             Form::OciArchive => archive::save_oci(&parts, target, out)?,
@@ -148,10 +154,14 @@ impl<'p> Told<'p> {
 
 impl Parts<'_> {
     /// The name in a layout: what was asked for, else the tag.
-    fn ref_name(&self, target: &Source) -> String {
+    fn ref_name(&self, target: &Source) -> Result<String> {
         let tag = || self.name.as_str().rsplit_once(':').map(|(_, tag)| tag);
-        let wanted = target.tag.as_deref().or_else(tag);
-        wanted.unwrap_or("latest").to_owned()
+        let wanted = target.tag.as_deref().or_else(tag).unwrap_or(LATEST);
+        // A name in a layout may be a tag alone, with more in it than a tag of a registry has.
+        match is_tag(wanted) || is_layout_ref(wanted) {
+            true => Ok(wanted.to_owned()),
+            false => Ok(wanted.parse::<ImageName>()?.into()),
+        }
     }
 
     /// The documents with their digests.
@@ -290,10 +300,11 @@ fn copy_archive(
     write: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
     let label = blob_label(&layer.digest);
-    let compression = layer_type(&layer.media_type).unwrap_or_default();
     let stream = Stream::new(parts, layer)?;
+    let start = stream.reader.content.start::<MAGIC>();
+    let start = start.map_err(|errno| read_error(&label, errno))?;
     let input = BufReader::with_capacity(BUFFER, stream);
-    let decoder = Decoder::new(input, compression);
+    let decoder = Decoder::new(input, Format::of_magic(&start));
     let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
     let mut archive = Archive {
         decoder,

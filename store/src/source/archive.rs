@@ -5,6 +5,7 @@
 //! compressed, or that comes through a pipe, is first written to the staging directory.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,10 +16,9 @@ use rustix::fs::OFlags;
 
 use super::SourceError;
 use crate::blob::Content;
-use crate::decode::{self, Decoder};
+use crate::decode::{self, Decoder, Format};
 use crate::error::Context;
 use crate::limits;
-use crate::oci::Compression;
 use crate::staging::Staging;
 use crate::tar::{Input, InputError, Kind, Reader};
 use crate::{Error, Result};
@@ -40,7 +40,7 @@ enum Member {
     File(u64, u64),
     /// Another name for the member of this name.
     Link(Vec<u8>),
-    /// Two members of this name: readers would not agree on one.
+    /// Two members of this name with different contents: readers would not agree on one.
     Twice,
 }
 
@@ -82,8 +82,8 @@ fn open_plain(path: &Path, staging: &Staging, interrupted: &dyn Fn() -> bool) ->
     }
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = decode::peek(&mut reader).context("read", path)?;
-    let compression = Compression::of_magic(&start);
-    if compression == Compression::None && metadata.is_file() {
+    let format = Format::of_magic(&start);
+    if format == Format::Plain && metadata.is_file() {
         return Ok(reader.into_inner());
     }
     let copied = staging.path().join("archive");
@@ -95,7 +95,7 @@ fn open_plain(path: &Path, staging: &Staging, interrupted: &dyn Fn() -> bool) ->
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(&copied)
         .context("create", &copied)?;
-    let mut decoder = Decoder::new(reader, compression).context("decompress", path)?;
+    let mut decoder = Decoder::new(reader, format).context("decompress", path)?;
     copy(&mut decoder, &mut out, interrupted, path, &copied)?;
     Ok(out)
 }
@@ -129,7 +129,7 @@ fn copy(
 
 /// Reads all headers.
 fn index(content: Content) -> std::result::Result<HashMap<Vec<u8>, Member>, String> {
-    let mut reader = Reader::new(FileInput::new(content));
+    let mut reader = Reader::new(FileInput::new(content.clone()));
     let mut members = HashMap::new();
     for _ in 0..limits::ARCHIVE_MEMBERS {
         let Some(entry) = reader.next().map_err(|error| error.to_string())? else {
@@ -144,16 +144,66 @@ fn index(content: Content) -> std::result::Result<HashMap<Vec<u8>, Member>, Stri
         // Names that lead out of the archive or are very long name nothing that is looked up.
         let name = plain_path(b"", &entry.path);
         if let (Some(name), Some(member)) = (name, member) {
-            members
-                .entry(name)
-                .and_modify(|member| *member = Member::Twice)
-                .or_insert(member);
+            match members.entry(name) {
+                Entry::Vacant(place) => drop(place.insert(member)),
+                Entry::Occupied(mut place) => {
+                    if !is_same(&content, place.get(), &member)? {
+                        place.insert(Member::Twice);
+                    }
+                }
+            }
         }
     }
     Err(format!(
         "it has more than {} members",
         limits::ARCHIVE_MEMBERS
     ))
+}
+
+/// Whether two members are the same. Builders append blobs that several images share once more.
+fn is_same(content: &Content, one: &Member, other: &Member) -> std::result::Result<bool, String> {
+    let (&Member::File(start, len), &Member::File(second, second_len)) = (one, other) else {
+        return Ok(one == other && *one != Member::Twice);
+    };
+    if len != second_len {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; BUFFER], vec![0; BUFFER]);
+    let mut done = 0;
+    while done < len {
+        let count = usize::try_from(len - done).map_or(BUFFER, |rest| rest.min(BUFFER));
+        let (left, right) = (left.get_mut(..count), right.get_mut(..count));
+        let (Some(left), Some(right)) = (left, right) else {
+            return Ok(false);
+        };
+        for (buffer, from) in [(&mut *left, start), (&mut *right, second)] {
+            read_exact(content, from + done, buffer)?;
+        }
+        if left != right {
+            return Ok(false);
+        }
+        done += count as u64;
+    }
+    Ok(true)
+}
+
+/// Fills a buffer from a place in the archive.
+fn read_exact(
+    content: &Content,
+    mut at: u64,
+    mut buffer: &mut [u8],
+) -> std::result::Result<(), String> {
+    while !buffer.is_empty() {
+        match content.read_at(at, buffer) {
+            Ok(0) => return Err("it ends in the middle of a member".to_owned()),
+            Ok(count) => {
+                at += count as u64;
+                buffer = buffer.get_mut(count..).unwrap_or_default();
+            }
+            Err(errno) => return Err(errno.to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// The directory part of a name.

@@ -6,15 +6,16 @@
 //! at `blobs/sha256/HEX`, where some compress them. There is no manifest with digests: what verifies
 //! a layer is its DiffID in the configuration.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
+use super::select::Choice;
 use super::{Document, Files, Found, FoundLayer, Source, SourceError};
 use crate::blob::BlobError;
 use crate::oci::{Descriptor, IMAGE_CONFIG, parse_config, refuse};
+use crate::reference::Reference;
 use crate::{Digest, ImageName, Platform, Result, limits};
-
-/// What the tags of Docker's own images begin with.
-const LIBRARY: &str = "docker.io/library/";
 
 /// One image in `manifest.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,17 +25,68 @@ struct Item {
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
-    layers: Vec<String>,
+    layers: Option<Vec<String>>,
 }
 
 impl Item {
+    /// The files of its layers, bottom first; an image of settings alone has none.
+    fn layers(&self) -> &[String] {
+        self.layers.as_deref().unwrap_or_default()
+    }
+
     fn tags(&self) -> impl Iterator<Item = &str> {
         self.repo_tags.iter().flatten().map(String::as_str)
     }
 }
 
 /// Finds the image that the source names.
-pub(super) fn find(source: &Source, files: Files, wanted: Option<&Platform>) -> Result<Found> {
+pub(super) fn find(
+    source: &Source,
+    files: &Arc<Files>,
+    wanted: Option<&Platform>,
+) -> Result<Found> {
+    let item = select(source, files, items(source, files)?)?;
+    let asked = match source.choice()? {
+        Choice::Named { name, .. } => name,
+        _ => None,
+    };
+    let tag = asked.or_else(|| item.tags().next());
+    let name = match tag {
+        Some(tag) => source.full_name(tag, &[], true),
+        None => source.own_name(None),
+    };
+    found(files, &item, name, wanted)
+}
+
+/// Finds all images of the source, each under every name it has.
+pub(super) fn find_all(
+    source: &Source,
+    files: &Arc<Files>,
+    wanted: Option<&Platform>,
+) -> Result<Vec<Found>> {
+    let mut all = Vec::new();
+    let items = items(source, files)?;
+    for (number, item) in items.iter().enumerate() {
+        for tag in item.tags() {
+            let name = source.full_name(tag, &[], true);
+            all.push(found(files, item, name, wanted)?);
+        }
+        if item.tags().next().is_none() {
+            let name = match items.len() {
+                1 => source.own_name(None),
+                _ => {
+                    let path = source.path.clone();
+                    Err(SourceError::Nameless { path, number })
+                }
+            };
+            all.push(found(files, item, name, wanted)?);
+        }
+    }
+    Ok(all)
+}
+
+/// What `manifest.json` lists.
+fn items(source: &Source, files: &Files) -> Result<Vec<Item>> {
     let Some(list) = files.open("manifest.json")? else {
         let why = match files.open("oci-layout")? {
             Some(_) => "it is an OCI image layout; name it by oci-archive:",
@@ -48,27 +100,35 @@ pub(super) fn find(source: &Source, files: Files, wanted: Option<&Platform>) -> 
         .into());
     };
     let bytes = list.read_all("manifest.json", limits::DOCUMENT_BYTES)?;
-    let items: Vec<Item> = match serde_json::from_slice(&bytes) {
-        Ok(items) => items,
-        Err(error) => refuse("manifest.json", &error.to_string())?,
-    };
-    let item = select(source, items)?;
-    let config = configuration(&files, &item)?;
+    match serde_json::from_slice(&bytes) {
+        Ok(items) => Ok(items),
+        Err(error) => Ok(refuse("manifest.json", &error.to_string())?),
+    }
+}
+
+/// Reads what an item leads to.
+fn found(
+    files: &Arc<Files>,
+    item: &Item,
+    name: Result<ImageName, SourceError>,
+    wanted: Option<&Platform>,
+) -> Result<Found> {
+    let config = configuration(files, item)?;
     let configuration = parse_config(&config.bytes, &item.config)?;
     super::check_platform(&configuration, wanted)?;
     let diff_ids = super::diff_ids(&configuration, &item.config)?;
-    if diff_ids.len() != item.layers.len() || diff_ids.len() > limits::LAYERS {
-        let (layers, ids) = (item.layers.len(), diff_ids.len());
+    if diff_ids.len() != item.layers().len() || diff_ids.len() > limits::LAYERS {
+        let (layers, ids) = (item.layers().len(), diff_ids.len());
         let why = format!("it lists {layers} layers, but {} names {ids}", item.config);
         refuse::<()>("manifest.json", &why)?;
     }
-    let layers = diff_ids.iter().zip(&item.layers);
+    let layers = diff_ids.iter().zip(item.layers());
     let layers = layers
-        .map(|(diff_id, file)| layer(&files, diff_id, file))
+        .map(|(diff_id, file)| layer(files, diff_id, file))
         .collect::<Result<_>>()?;
     Ok(Found {
-        name: image_name(source, &item),
-        files,
+        name,
+        files: Arc::clone(files),
         manifest: None,
         config,
         configuration,
@@ -76,48 +136,81 @@ pub(super) fn find(source: &Source, files: Files, wanted: Option<&Platform>) -> 
     })
 }
 
-/// The image with the tag of the source, or the only one.
-fn select(source: &Source, mut items: Vec<Item>) -> Result<Item, SourceError> {
-    let path = source.path.clone();
-    let tags = || {
-        items
-            .iter()
-            .flat_map(Item::tags)
-            .map(str::to_owned)
-            .collect()
-    };
-    let Some(tag) = &source.tag else {
-        return match items.len() {
-            0 => Err(SourceError::Empty(path)),
-            1 => Ok(items.remove(0)),
-            _ => Err(SourceError::Several { path, tags: tags() }),
-        };
-    };
-    let same = |other: &str| full(other) == full(tag);
-    match items.iter().position(|item| item.tags().any(same)) {
-        Some(at) => Ok(items.remove(at)),
-        None => Err(SourceError::NoTag {
-            path,
-            tag: tag.clone(),
-            tags: tags(),
-        }),
+/// The image that the source chooses: by tag, number or ID, or the only one.
+fn select(source: &Source, files: &Files, mut items: Vec<Item>) -> Result<Item> {
+    let path = || source.path.clone();
+    let tags = items.iter().flat_map(Item::tags).map(str::to_owned);
+    let tags: Vec<String> = tags.collect();
+    let count = items.len();
+    if count == 0 {
+        return Err(SourceError::Empty(path()).into());
+    }
+    match source.choice()? {
+        Choice::Only => {}
+        Choice::Number(number) if number < count => return Ok(items.swap_remove(number)),
+        Choice::Number(number) => {
+            let path = path();
+            return Err(SourceError::NoNumber {
+                path,
+                number,
+                count,
+            }
+            .into());
+        }
+        Choice::Named { text, name, digest } => {
+            if let Some(name) = name {
+                items.retain(|item| item.tags().any(|tag| is_same(tag, name)));
+            }
+            if let Some(digest) = digest {
+                items = with_id(files, items, name, digest)?;
+            }
+            if items.is_empty() {
+                let (path, tag) = (path(), text.to_owned());
+                return Err(SourceError::NoTag { path, tag, tags }.into());
+            }
+        }
+    }
+    match items.len() {
+        1 => Ok(items.swap_remove(0)),
+        _ => Err(SourceError::Several { path: path(), tags }.into()),
     }
 }
 
-/// A reference in its long form: with registry and tag, as Docker fills them in.
-fn full(reference: &str) -> String {
-    let last = reference.rsplit('/').next().unwrap_or(reference);
-    let tag = if last.contains([':', '@']) {
-        ""
-    } else {
-        ":latest"
-    };
-    match reference.split_once('/') {
-        None => format!("{LIBRARY}{reference}{tag}"),
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => {
-            format!("{reference}{tag}")
+/// Those of the images that have this ID, which is the digest of the configuration.
+fn with_id(
+    files: &Files,
+    items: Vec<Item>,
+    name: Option<&str>,
+    wanted: Digest,
+) -> Result<Vec<Item>> {
+    let mut found = None;
+    let mut same = Vec::new();
+    for item in items {
+        let id = configuration(files, &item)?.descriptor.digest;
+        found = Some(id);
+        if id == wanted {
+            same.push(item);
         }
-        Some(_) => format!("docker.io/{reference}{tag}"),
+    }
+    match (same.is_empty(), name, found) {
+        (true, Some(name), Some(found)) => {
+            let name = name.to_owned();
+            Err(SourceError::OtherDigest {
+                name,
+                wanted,
+                found,
+            }
+            .into())
+        }
+        _ => Ok(same),
+    }
+}
+
+/// Whether both are names of one image for Docker.
+fn is_same(tag: &str, name: &str) -> bool {
+    match (Reference::parse(tag), Reference::parse(name)) {
+        (Ok(tag), Ok(name)) => tag.is_same(&name),
+        _ => tag == name,
     }
 }
 
@@ -153,7 +246,6 @@ fn layer(files: &Files, diff_id: &Digest, file: &str) -> Result<FoundLayer> {
             .then(|| digest_in_name(file))
             .flatten()
             .map(|digest| (digest, content.len())),
-        declared: None,
     })
 }
 
@@ -163,35 +255,9 @@ fn digest_in_name(file: &str) -> Option<Digest> {
     Digest::from_hex(name.strip_suffix(".json").unwrap_or(name))
 }
 
-fn image_name(source: &Source, item: &Item) -> Option<ImageName> {
-    let asked = source.tag.as_deref();
-    let tag = asked.or_else(|| item.tags().next());
-    match tag {
-        Some(tag) => {
-            let short = tag.strip_prefix(LIBRARY).unwrap_or(tag);
-            short.parse().ok().or_else(|| ImageName::from_words(short))
-        }
-        None => ImageName::from_parts(&source.base_name()?, "latest"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn references_are_compared_in_their_long_form() {
-        for (short, long) in [
-            ("debian", "docker.io/library/debian:latest"),
-            ("debian:12", "docker.io/library/debian:12"),
-            ("user/app", "docker.io/user/app:latest"),
-            ("quay.io/a/b:1", "quay.io/a/b:1"),
-            ("localhost/a", "localhost/a:latest"),
-            ("host:5000/a", "host:5000/a:latest"),
-        ] {
-            assert_eq!(full(short), long);
-        }
-    }
 
     #[test]
     fn a_digest_is_read_from_a_name() {

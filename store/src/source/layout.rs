@@ -1,18 +1,42 @@
 //! OCI image layouts, in a directory or an archive (OCI image specification, "image-layout.md").
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::files::blob_file;
-use super::{Document, Files, Found, FoundLayer, Source, SourceError, select};
+use super::select::{self, Choice};
+use super::{Document, Files, Found, FoundLayer, Source, SourceError};
 use crate::oci::{
-    Descriptor, DocumentType, Manifest, index_of, kind_of, layer_type, manifest_of, parse_config,
+    Descriptor, DocumentType, Manifest, REF_NAME, index_of, kind_of, manifest_of, parse_config,
     refuse,
 };
 use crate::{Digest, ImageName, Platform, Result, limits};
 
 /// Finds the image that the source names.
-pub(super) fn find(source: &Source, files: Files, wanted: Option<&Platform>) -> Result<Found> {
-    check_layout(source, &files)?;
+pub(super) fn find(
+    source: &Source,
+    files: &Arc<Files>,
+    wanted: Option<&Platform>,
+) -> Result<Found> {
+    let image = select::choose(source, manifests(source, files)?)?;
+    found(source, files, image, wanted)
+}
+
+/// Finds all images of the source.
+pub(super) fn find_all(
+    source: &Source,
+    files: &Arc<Files>,
+    wanted: Option<&Platform>,
+) -> Result<Vec<Found>> {
+    let images = select::images(manifests(source, files)?);
+    let found = |image| found(source, files, image, wanted);
+    images.into_iter().map(found).collect()
+}
+
+/// What `index.json` lists.
+fn manifests(source: &Source, files: &Files) -> Result<Vec<Descriptor>> {
+    check_layout(source, files)?;
     let Some(index) = files.open("index.json")? else {
         return Err(not_a_layout(source, "it has no index.json").into());
     };
@@ -21,12 +45,33 @@ pub(super) fn find(source: &Source, files: Files, wanted: Option<&Platform>) -> 
         refuse::<()>("index.json", "it is not an index")?;
     }
     let index = index_of(&bytes, "index.json")?;
-    let candidates = select::by_name(source, index.manifests)?;
-    let ref_name = candidates
-        .iter()
-        .find_map(|one| one.ref_name().map(str::to_owned));
-    let document = manifest(source, &files, candidates, wanted)?;
-    image(source, files, document, ref_name.as_deref(), wanted)
+    // Only if nothing else can be meant: with a name for one of them, or with no others.
+    let asked = |entry: &serde_json::Value| {
+        let name = entry["annotations"][REF_NAME].as_str();
+        name.is_some() && name == source.tag.as_deref()
+    };
+    let (own, foreign) = (&index.manifests, &index.foreign);
+    if own.is_empty() && !foreign.is_empty() || foreign.iter().any(asked) {
+        let why = "the image has a digest of another kind than SHA-256, the only one supported";
+        refuse::<()>("index.json", why)?;
+    }
+    Ok(index.manifests)
+}
+
+/// Follows the descriptors of one image.
+fn found(
+    source: &Source,
+    files: &Arc<Files>,
+    candidates: Vec<Descriptor>,
+    wanted: Option<&Platform>,
+) -> Result<Found> {
+    let named = candidates.first().cloned();
+    let document = manifest(source, files, candidates, wanted)?;
+    let name = match named {
+        Some(named) => image_name(source, &named, &document.descriptor.digest),
+        None => Err(SourceError::NoName(source.path.clone())),
+    };
+    image(files, document, name, wanted)
 }
 
 fn not_a_layout(source: &Source, why: &str) -> SourceError {
@@ -86,10 +131,9 @@ fn manifest(
 
 /// Reads what the manifest leads to.
 fn image(
-    source: &Source,
-    files: Files,
+    files: &Arc<Files>,
     document: Document,
-    ref_name: Option<&str>,
+    image_name: Result<ImageName, SourceError>,
     wanted: Option<&Platform>,
 ) -> Result<Found> {
     let name = format!("manifest {}", document.descriptor.digest);
@@ -110,8 +154,8 @@ fn image(
     }
     let layers = layers(&manifest, &diff_ids);
     Ok(Found {
-        files,
-        name: image_name(source, ref_name),
+        files: Arc::clone(files),
+        name: image_name,
         config: Document {
             descriptor: manifest.config,
             bytes: config,
@@ -131,17 +175,31 @@ pub(crate) fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<FoundLayer
             file: blob_file(&descriptor.digest),
             label: format!("layer {}", descriptor.digest),
             blob: Some((descriptor.digest, descriptor.size)),
-            declared: layer_type(&descriptor.media_type),
         })
         .collect()
 }
 
 /// The name to store the image under: its own if that is a full one, else made from the name of the
 /// directory or file, with its own as the tag.
-fn image_name(source: &Source, ref_name: Option<&str>) -> Option<ImageName> {
-    let own = source.tag.as_deref().or(ref_name);
-    if let Some(full) = own.filter(|own| own.contains(['/', ':'])) {
-        return full.parse().ok();
+fn image_name(
+    source: &Source,
+    named: &Descriptor,
+    manifest: &Digest,
+) -> Result<ImageName, SourceError> {
+    let is_full = |name: &&str| name.contains(['/', ':']);
+    let asked = match source.choice()? {
+        Choice::Named { name, .. } => name,
+        _ => None,
+    };
+    let digests = [named.digest, *manifest];
+    if let Some(full) = asked.filter(is_full) {
+        return source.full_name(full, &digests, false);
     }
-    ImageName::from_parts(&source.base_name()?, own.unwrap_or("latest"))
+    if let Some(full) = named.containerd_name() {
+        return source.full_name(full, &digests, true);
+    }
+    match named.ref_name().filter(is_full) {
+        Some(full) => source.full_name(full, &digests, false),
+        None => source.own_name(asked.or(named.ref_name())),
+    }
 }

@@ -12,6 +12,7 @@ mod select;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 use thiserror::Error;
@@ -19,9 +20,10 @@ use thiserror::Error;
 use crate::digest::DigestError;
 use crate::error::Context;
 use crate::escape::{escaped, escaped_path};
-use crate::oci::{Compression, Descriptor, refuse};
+use crate::oci::{Descriptor, refuse};
+use crate::reference::{LATEST, Reference, is_component};
 use crate::staging::Staging;
-use crate::{Digest, ImageName, Platform, Result};
+use crate::{Digest, ImageName, NameError, Platform, Result};
 
 pub(crate) use files::{Files, open_regular};
 pub(crate) use layout::layers as found_layers;
@@ -101,7 +103,7 @@ pub enum SourceError {
     },
     /// Several images, and no word on which.
     #[error(
-        "{} holds several images, and one must be named; {}",
+        "{} holds several images, and one must be named; {}; @0, @1, ... name them by their place",
         escaped_path(path),
         known(tags)
     )]
@@ -110,6 +112,35 @@ pub enum SourceError {
         path: PathBuf,
         /// What is there.
         tags: Vec<String>,
+    },
+    /// A name with an `@` behind which is neither a number nor a digest.
+    #[error(
+        "\"{}\" chooses no image: behind the @ must stand the place of an image, as @0, or sha256: and 64 lower-case hexadecimal digits",
+        escaped(.0)
+    )]
+    Choice(String),
+    /// A number without an image.
+    #[error(
+        "there is no image @{number} in {}, which holds {count}; the first is @0",
+        escaped_path(path)
+    )]
+    NoNumber {
+        /// The directory or file.
+        path: PathBuf,
+        /// What was asked for.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// The image of that name is another than the digest says.
+    #[error("the image \"{}\" is {found}, not {wanted}", escaped(name))]
+    OtherDigest {
+        /// The name.
+        name: String,
+        /// The digest in the name.
+        wanted: Digest,
+        /// The digest of what is there.
+        found: Digest,
     },
     /// No image at all.
     #[error("{} holds no image", escaped_path(.0))]
@@ -131,6 +162,36 @@ pub enum SourceError {
     /// No usable name follows from the source.
     #[error("no name for the image follows from {}; give it one", escaped_path(.0))]
     NoName(PathBuf),
+    /// The image has a name that cannot be one here.
+    #[error("{fault}; give the image in {} another name", escaped_path(path))]
+    BadName {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: NameError,
+    },
+    /// One of several images has no name.
+    #[error(
+        "the image @{number} in {} has no name; import it by itself, and give it one",
+        escaped_path(path)
+    )]
+    Nameless {
+        /// The file.
+        path: PathBuf,
+        /// Its place.
+        number: usize,
+    },
+    /// Several images have one name.
+    #[error(
+        "several images in {} are called {name}; import them one by one",
+        escaped_path(path)
+    )]
+    SameName {
+        /// The directory or file.
+        path: PathBuf,
+        /// The name.
+        name: ImageName,
+    },
 }
 
 /// The end of a message that lists names.
@@ -181,15 +242,10 @@ impl Source {
         })
     }
 
-    /// Finds the image: reads and verifies its documents. An archive that has to be copied first can
-    /// take long, so `interrupted` is asked meanwhile.
-    pub(crate) fn find(
-        &self,
-        wanted: Option<&Platform>,
-        staging: &Staging,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Found> {
-        let files = match self.form {
+    /// Opens the source. An archive that has to be copied first can take long, so `interrupted` is
+    /// asked meanwhile.
+    fn open(&self, staging: &Staging, interrupted: &dyn Fn() -> bool) -> Result<Arc<Files>> {
+        Ok(Arc::new(match self.form {
             Form::Oci => {
                 self.check_directory()?;
                 Files::Directory(self.path.clone())
@@ -197,10 +253,95 @@ impl Source {
             Form::OciArchive | Form::DockerArchive => {
                 Files::Archive(archive::open(&self.path, staging, interrupted)?)
             }
-        };
+        }))
+    }
+
+    /// Finds the image: reads and verifies its documents.
+    pub(crate) fn find(
+        &self,
+        wanted: Option<&Platform>,
+        staging: &Staging,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Found> {
+        let files = self.open(staging, interrupted)?;
         match self.form {
-            Form::Oci | Form::OciArchive => layout::find(self, files, wanted),
-            Form::DockerArchive => docker::find(self, files, wanted),
+            Form::Oci | Form::OciArchive => layout::find(self, &files, wanted),
+            Form::DockerArchive => docker::find(self, &files, wanted),
+        }
+    }
+
+    /// Finds all images, each of which has a name of its own.
+    pub(crate) fn find_all(
+        &self,
+        wanted: Option<&Platform>,
+        staging: &Staging,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Vec<(ImageName, Found)>> {
+        let path = || self.path.clone();
+        let files = self.open(staging, interrupted)?;
+        let all = match self.form {
+            Form::Oci | Form::OciArchive => layout::find_all(self, &files, wanted)?,
+            Form::DockerArchive => docker::find_all(self, &files, wanted)?,
+        };
+        let mut named: Vec<(ImageName, Found)> = Vec::with_capacity(all.len());
+        for found in all {
+            let name = found.name.clone()?;
+            if named.iter().any(|(other, _)| *other == name) {
+                let path = path();
+                return Err(SourceError::SameName { path, name }.into());
+            }
+            named.push((name, found));
+        }
+        match named.is_empty() {
+            true => Err(SourceError::Empty(path()).into()),
+            false => Ok(named),
+        }
+    }
+
+    /// The name in the store for a full name, which may have a digest that must be one of these. Of
+    /// names that are Docker's, what Docker does not show is left out.
+    fn full_name(
+        &self,
+        text: &str,
+        digests: &[Digest],
+        of_docker: bool,
+    ) -> Result<ImageName, SourceError> {
+        let mut reference = Reference::parse(text).map_err(|_| self.bad_name(text))?;
+        if let (Some(wanted), Some(found)) = (reference.digest, digests.last())
+            && !digests.contains(&wanted)
+        {
+            let (name, found) = (text.to_owned(), *found);
+            return Err(SourceError::OtherDigest {
+                name,
+                wanted,
+                found,
+            });
+        }
+        if of_docker {
+            reference.repository = reference.short_repository().to_owned();
+        }
+        Ok(ImageName::of(&reference))
+    }
+
+    /// The name in the store for an image without a full name: that of the file, and a tag.
+    fn own_name(&self, tag: Option<&str>) -> Result<ImageName, SourceError> {
+        let base = self.base_name();
+        let base = base.ok_or_else(|| SourceError::NoName(self.path.clone()))?;
+        let repository = match is_component(&base) {
+            true => base,
+            false => words(&base),
+        };
+        if repository.is_empty() {
+            return Err(SourceError::NoName(self.path.clone()));
+        }
+        let name = format!("{repository}:{}", tag.unwrap_or(LATEST));
+        name.parse().map_err(|_| self.bad_name(&name))
+    }
+
+    fn bad_name(&self, name: &str) -> SourceError {
+        SourceError::BadName {
+            path: self.path.clone(),
+            fault: NameError::Image(name.to_owned()),
         }
     }
 
@@ -230,7 +371,7 @@ impl Source {
         if self.form == Form::Oci {
             return Some(name);
         }
-        let packed = [".gz", ".zst", ".tgz"]
+        let packed = [".gz", ".zst", ".xz", ".bz2", ".tgz", ".txz", ".tbz2"]
             .iter()
             .find_map(|end| name.strip_suffix(end));
         let name = packed.unwrap_or(&name);
@@ -249,13 +390,28 @@ impl fmt::Display for Source {
     }
 }
 
+/// The letters and digits of a file name, with single separators between them.
+fn words(text: &str) -> String {
+    let mut name = String::new();
+    for character in text.chars() {
+        match character.to_ascii_lowercase() {
+            letter @ ('a'..='z' | '0'..='9') => name.push(letter),
+            _ if name.is_empty() || name.ends_with(['.', '_', '-']) => {}
+            separator @ ('.' | '_') => name.push(separator),
+            _ => name.push('-'),
+        }
+    }
+    name.truncate(name.trim_end_matches(['.', '_', '-']).len());
+    name
+}
+
 /// An image that was found: its documents are verified, its layers are not yet.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// Where its layers are.
-    pub(crate) files: Files,
+    pub(crate) files: Arc<Files>,
     /// The name to store it under if the caller gives none.
-    pub(crate) name: Option<ImageName>,
+    pub(crate) name: Result<ImageName, SourceError>,
     /// The manifest as it is; a `docker save` archive has none.
     pub(crate) manifest: Option<Document>,
     pub(crate) config: Document,
@@ -281,8 +437,6 @@ pub(crate) struct FoundLayer {
     pub(crate) label: String,
     /// Digest and size of the blob; only a layer in a `docker save` archive may come without.
     pub(crate) blob: Option<(Digest, u64)>,
-    /// The compression that its media type names, if it has one.
-    pub(crate) declared: Option<Compression>,
 }
 
 /// The DiffIDs in a configuration, checked.
@@ -302,6 +456,9 @@ fn check_platform(
     wanted: Option<&Platform>,
 ) -> std::result::Result<(), SourceError> {
     let own = platform_of(configuration);
+    if !own.is_known() {
+        return Ok(());
+    }
     match wanted {
         Some(wanted) if own.suits(wanted).is_none() => Err(SourceError::NoPlatform {
             wanted: wanted.clone(),
@@ -329,6 +486,7 @@ pub(crate) fn platform_of(configuration: &ImageConfiguration) -> Platform {
 
 #[cfg(test)]
 mod tests {
+    use super::select::Choice;
     use super::*;
 
     #[test]
@@ -366,6 +524,43 @@ mod tests {
                 Source::parse(text),
                 Err(SourceError::NoPath(text.to_owned()))
             );
+        }
+    }
+
+    #[test]
+    fn a_file_name_gives_words() {
+        for (text, name) in [
+            ("my image (2).oci", "my-image-2-.oci"),
+            ("Debian", "debian"),
+            ("--x--", "x"),
+            ("a/b", "a-b"),
+            ("\u{fc}\u{fc}", ""),
+        ] {
+            assert_eq!(words(text), name.replace("-.", "-"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_chosen_by_name_number_or_digest() {
+        let digest = Digest::of(b"");
+        let source = |tag: &str| Source::parse(&format!("oci:d:{tag}")).unwrap();
+        assert_eq!(source("").choice(), Ok(Choice::Only));
+        assert_eq!(source("@12").choice(), Ok(Choice::Number(12)));
+        for (text, name, wanted) in [
+            ("a:1", Some("a:1"), None),
+            ("a@b", Some("a@b"), None),
+            (&format!("@{digest}"), None, Some(digest)),
+            (&format!("a:1@{digest}"), Some("a:1"), Some(digest)),
+        ] {
+            let digest = wanted;
+            assert_eq!(
+                source(text).choice(),
+                Ok(Choice::Named { text, name, digest })
+            );
+        }
+        for text in ["@", "@x", "@-1", "@sha256:00", "a@sha256:00", "a@md5:0"] {
+            let error = Err(SourceError::Choice(text.to_owned()));
+            assert_eq!(source(text).choice(), error);
         }
     }
 

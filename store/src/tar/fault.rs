@@ -60,9 +60,6 @@ pub enum Fault {
     /// A single block of zeros with more headers after it.
     #[error("a single block of zeros between entries")]
     LoneZeroBlock,
-    /// Something other than zeros after the end of the archive.
-    #[error("there is data after the end of the archive")]
-    TrailingData,
     /// A number field that is no number.
     #[error("the header field \"{0}\" is not a number")]
     Number(&'static str),
@@ -78,9 +75,6 @@ pub enum Fault {
     /// A record that would apply to all entries and makes no sense so.
     #[error("a global extended header sets \"{0}\" for every entry")]
     PaxGlobal(&'static str),
-    /// Two extended headers or long names for one entry.
-    #[error("more than one {0} for one entry")]
-    Repeated(&'static str),
     /// Metadata larger than the limit.
     #[error("its metadata is larger than {limit} bytes")]
     MetadataTooLarge {
@@ -93,12 +87,6 @@ pub enum Fault {
     /// An extended attribute name or value that is too long.
     #[error("the extended attribute \"{}\" is too long", escaped(.0))]
     XattrTooLong(Vec<u8>),
-    /// An entry without data that says it has some.
-    #[error("a size on an entry that has no data")]
-    SizeWithoutData,
-    /// A regular file whose name ends in a slash.
-    #[error("a regular file whose name ends in a slash")]
-    FileWithSlash,
     /// An entry type that layers do not have.
     #[error("an entry of the unknown type {}", shown_type(.0))]
     Type(u8),

@@ -29,6 +29,8 @@ struct Extensions {
     pax: Option<Pax>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
+    /// How many headers there were.
+    count: usize,
 }
 
 impl Extensions {
@@ -127,27 +129,19 @@ impl<I: Input> Reader<I> {
             }
             *name = Some(header.path());
             let data = self.metadata(&header)?;
-            let twice = match flag {
+            // Of several the last counts, and nothing of those before it.
+            match flag {
                 b'g' => {
                     self.globals.merge_global(&data)?;
                     self.entry_start = self.position;
-                    None
                 }
-                b'x' => extensions
-                    .pax
-                    .replace(Pax::parse(&data)?)
-                    .map(|_| "extended header"),
-                b'L' => extensions
-                    .long_name
-                    .replace(long_name(data)?)
-                    .map(|_| "long name"),
-                _ => extensions
-                    .long_link
-                    .replace(long_name(data)?)
-                    .map(|_| "long link name"),
-            };
-            if let Some(what) = twice {
-                return Err(Fault::Repeated(what));
+                b'x' => extensions.pax = Some(Pax::parse(&data)?),
+                b'L' => extensions.long_name = Some(long_name(data)?),
+                _ => extensions.long_link = Some(long_name(data)?),
+            }
+            extensions.count += usize::from(flag != b'g');
+            if extensions.count > limits::TAR_EXTENSIONS {
+                return Err(Fault::metadata_too_large());
             }
             *name = extensions.long_name.clone();
         }
@@ -158,7 +152,8 @@ impl<I: Input> Reader<I> {
         let rest = self.remaining.saturating_add(self.padding);
         let skipped = self.input.skip(rest)?;
         self.position += skipped;
-        if skipped < rest {
+        // What fills up the last block of the last entry may be missing, and is no data.
+        if skipped < self.remaining {
             return Err(Fault::Truncated);
         }
         self.remaining = 0;
@@ -178,26 +173,18 @@ impl<I: Input> Reader<I> {
         }
         match self.block()? {
             None => {}
-            Some(second) if second == [0; BLOCK] => self.read_zeros()?,
+            Some(second) if second == [0; BLOCK] => self.read_rest()?,
             Some(_) => return Err(Fault::LoneZeroBlock),
         }
         Ok(None)
     }
 
-    /// Reads the stream to its end, which archives are filled up to with zeros.
-    fn read_zeros(&mut self) -> Result<(), Fault> {
-        loop {
-            let bytes = self.input.fill()?;
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            if bytes.iter().any(|&byte| byte != 0) {
-                return Err(Fault::TrailingData);
-            }
-            let len = bytes.len();
-            self.input.consume(len);
-            self.position += len as u64;
-        }
+    /// Reads the stream to its end. Behind the end of an archive are zeros, and with some writers
+    /// other bytes that are not part of it.
+    fn read_rest(&mut self) -> Result<(), Fault> {
+        let skipped = self.input.skip(u64::MAX)?;
+        self.position += skipped;
+        Ok(())
     }
 
     /// The next block of the stream; `None` if the stream ends before it.
@@ -248,11 +235,11 @@ impl<I: Input> Reader<I> {
         name: &mut Option<Vec<u8>>,
     ) -> Result<Entry, Fault> {
         let pax = extensions.pax.unwrap_or_default();
-        let path = one_of(pax.path, extensions.long_name, "long name")?;
+        let path = extensions.long_name.or(pax.path);
         let path = path.unwrap_or_else(|| header.path());
         let path = pax.sparse.name.clone().unwrap_or(path);
         *name = Some(path.clone());
-        let link = one_of(pax.link, extensions.long_link, "long link name")?;
+        let link = extensions.long_link.or(pax.link);
         let data_size = match pax.size {
             Some(size) => size,
             None => header.size()?,
@@ -279,12 +266,9 @@ impl<I: Input> Reader<I> {
             sparse: false,
             xattrs: pax.xattrs.into_iter().collect(),
         };
-        match kind {
-            Kind::File => self.begin_file(header, &mut entry, data_size, pax.sparse)?,
-            // Only here do all readers agree that the size says nothing: what a link names has it.
-            Kind::Link => {}
-            _ if data_size != 0 => return Err(Fault::SizeWithoutData),
-            _ => {}
+        // For all else the size says nothing: no data follows.
+        if kind == Kind::File {
+            self.begin_file(header, &mut entry, data_size, pax.sparse)?;
         }
         Ok(entry)
     }
@@ -359,7 +343,6 @@ fn kind(header: &RawHeader<'_>, path: &[u8]) -> Result<Kind, Fault> {
     Ok(match header.type_flag() {
         // Archives of V7 know directories by their name only.
         0 if path.ends_with(b"/") => Kind::Dir,
-        b'0' | b'7' | b'S' if path.ends_with(b"/") => return Err(Fault::FileWithSlash),
         0 | b'0' | b'7' | b'S' => Kind::File,
         b'1' => Kind::Link,
         b'2' => Kind::Symlink,
@@ -387,18 +370,6 @@ fn id(
     match u32::try_from(id) {
         Ok(id) if id != u32::MAX => Ok(id),
         _ => Err(Fault::Range(name)),
-    }
-}
-
-/// The pax value or the GNU one; readers disagree on which wins if there are both.
-fn one_of(
-    pax: Option<Vec<u8>>,
-    gnu: Option<Vec<u8>>,
-    what: &'static str,
-) -> Result<Option<Vec<u8>>, Fault> {
-    match (pax, gnu) {
-        (Some(_), Some(_)) => Err(Fault::Repeated(what)),
-        (pax, gnu) => Ok(pax.or(gnu)),
     }
 }
 

@@ -51,7 +51,7 @@ impl Unpacker {
 
     /// Makes a directory, or opens the one that is there. One that takes the place of something
     /// else hides what is below it.
-    fn make_dir(&mut self, place: &Place<'_>) -> Result<OwnedFd> {
+    pub(super) fn make_dir(&mut self, place: &Place<'_>) -> Result<OwnedFd> {
         let failed = EntryFault::system("create it");
         let mkdir = || rustix::fs::mkdirat(place.dir(), place.name(), OPEN);
         let replaced = match mkdir() {
@@ -73,7 +73,7 @@ impl Unpacker {
         let dir = Tree::step(&place.dir, place.name()).map_err(EntryFault::system("open it"))?;
         self.pending.at(place.path.path());
         if replaced {
-            self.opaque(place.path.path())?;
+            self.opaque_dir(place.path.path(), dir.as_fd())?;
         }
         Ok(dir)
     }
@@ -109,7 +109,7 @@ impl Unpacker {
         }
     }
 
-    /// What stands in the way of opening a directory, if it is something that is no directory.
+    /// What stands in the way of opening a directory, if it is an entry that is no directory.
     pub(super) fn walk_fault(&self, path: &[u8]) -> Option<EntryFault> {
         let mut dir = self.tree.root();
         for (walked, name) in steps(path) {
@@ -118,7 +118,8 @@ impl Unpacker {
                 Err(Errno::NOENT) => return None,
                 Err(_) => {
                     let stat = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-                    return Some(parent_fault(walked, stat.as_ref()));
+                    let is_whiteout = stat.as_ref().is_some_and(super::whiteout::stat_is_whiteout);
+                    return (!is_whiteout).then(|| parent_fault(walked, stat.as_ref()));
                 }
             }
         }
@@ -132,6 +133,7 @@ impl Unpacker {
             name: b".".to_vec(),
             fault,
         };
+        self.remove_plinks().map_err(at_root)?;
         self.remove_useless_whiteouts().map_err(at_root)?;
         let pending = std::mem::take(&mut self.pending);
         for (path, directory) in pending.deepest_first() {
@@ -155,6 +157,9 @@ impl Unpacker {
         if let Some(record) = self.policy.record(&meta, mode, None) {
             set_record(fd, &record)?;
             self.facts.overrides += 1;
+        }
+        if directory.whiteouts && !path.is_empty() {
+            self.mark_whiteouts(fd)?;
         }
         self.policy.chown(fd, &meta)?;
         for (name, value) in &directory.acls {

@@ -56,8 +56,11 @@ impl Unpacker {
         if entry.link.is_empty() {
             return Err(EntryFault::EmptyTarget);
         }
-        let path = EntryPath::parse(&entry.link)
-            .map_err(|fault| EntryFault::LinkTarget(Box::new(fault)))?;
+        let refused = |fault| EntryFault::LinkTarget(Box::new(fault));
+        let mut path = EntryPath::parse(&entry.link).map_err(refused)?;
+        if self.tree.open(path.parent()).is_err() {
+            path = self.real_path(path).map_err(refused)?;
+        }
         if path.path() == place.path.path() {
             return Err(EntryFault::LinkToItself);
         }

@@ -8,8 +8,8 @@
 //!
 //! - Every change is made by a name without a slash in a directory that is held open. Such a
 //!   directory was reached from the root of the layer with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS,
-//!   or component by component without following links; so no entry leads out of the layer, and
-//!   none through a symbolic link.
+//!   or component by component without following links; so no entry leads out of the layer. Where an
+//!   entry lies behind links of its own layer, these are resolved first (see [`resolve`]).
 //! - Files are made with O_EXCL and written through the descriptor that made them; owner, mode,
 //!   times and attributes go to that descriptor. What has no descriptor (links, devices, fifos) is
 //!   changed by its name in the held directory, without following it.
@@ -27,6 +27,10 @@
 //! else of its own layer is opaque. Below an opaque directory whiteouts hide nothing, and are left
 //! out: an overlay lists such a directory as it is, whiteouts included.
 //!
+//! A directory that is there for whiteouts alone is no entry: with a whiteout of its own, before or
+//! after, it is gone. Whiteouts below what is no directory in this layer hide nothing more than that
+//! does. Directories with whiteouts are marked for overlays that may find nothing below them.
+//!
 //! # Policy
 //!
 //! - Devices, set-id files and file capabilities are part of images and are kept: for real where
@@ -43,6 +47,7 @@ mod link;
 mod path;
 mod pending;
 mod policy;
+mod resolve;
 mod special;
 mod tree;
 mod whiteout;
@@ -128,13 +133,38 @@ impl Place<'_> {
     }
 }
 
+/// Where AUFS kept files with several names. The layer has them as links to what is in here.
+const PLINKS: &[u8] = b".wh..wh.plnk";
+
+/// Whether an entry is a file that only links name. It is made like every other, and the directory
+/// goes in the end.
+fn is_plink(path: &EntryPath, entry: &Entry) -> bool {
+    path.parent() == PLINKS
+        && entry.kind == Kind::File
+        && ArchiveName::parse(path.name()) == ArchiveName::Plain
+}
+
 impl Unpacker {
+    /// Removes the directory of AUFS; its files stay under their other names.
+    fn remove_plinks(&mut self) -> Result<()> {
+        if self.tree.open(PLINKS).is_err() {
+            return Ok(());
+        }
+        let dir = self.tree.root();
+        let path = EntryPath::parse(PLINKS)?;
+        self.clear(&Place { dir, path: &path })
+    }
+
     fn entry<I: Input>(&mut self, entry: &Entry, reader: &mut Reader<I>) -> Result<()> {
         let path = EntryPath::parse(&entry.path)?;
         if path.is_root() {
             return self.root(entry);
         }
         match path.reserved_parent() {
+            Some(ArchiveName::Meta) if is_plink(&path, entry) => {
+                let dir = self.make_parents(path.parent())?;
+                return self.file(&Place { dir, path: &path }, entry, reader);
+            }
             Some(ArchiveName::Meta) => return Ok(()),
             Some(_) => return Err(EntryFault::Whiteout),
             None => {}
@@ -149,7 +179,7 @@ impl Unpacker {
         if entry.kind == Kind::Char(0, 0) {
             return self.whiteout(&path);
         }
-        let dir = self.parent(path.parent())?;
+        let (dir, path) = self.place(path)?;
         let place = Place { dir, path: &path };
         match entry.kind {
             Kind::Dir => self.directory(&place, entry),
@@ -160,12 +190,31 @@ impl Unpacker {
         }
     }
 
-    /// The directory of this path, made if it is missing.
-    fn parent(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
-        if let Ok(dir) = self.tree.open(path) {
-            return Ok(dir);
+    /// The directory that an entry goes to, made if it is missing, and its path without links of the
+    /// layer.
+    fn place(&mut self, path: EntryPath) -> Result<(Rc<OwnedFd>, EntryPath)> {
+        if let Ok(dir) = self.tree.open(path.parent()) {
+            return Ok((dir, path));
         }
-        self.make_parents(path)
+        let path = self.real_path(path)?;
+        let dir = match self.tree.open(path.parent()) {
+            Ok(dir) => dir,
+            Err(_) => self.make_parents(path.parent())?,
+        };
+        Ok((dir, path))
+    }
+
+    /// The same path with the links of the layer followed that lead to its directory.
+    fn real_path(&mut self, path: EntryPath) -> Result<EntryPath> {
+        let parent = self.resolve(path.parent())?;
+        if parent == path.parent() {
+            return Ok(path);
+        }
+        let path = EntryPath::parse(&[&parent, b"/".as_slice(), path.name()].concat())?;
+        match path.reserved_parent() {
+            None => Ok(path),
+            Some(_) => Err(EntryFault::Whiteout),
+        }
     }
 
     /// Makes something, and if its name is taken, removes what has it first.

@@ -1,8 +1,8 @@
 //! The path of an entry, made safe.
 //!
 //! Tools write `etc/passwd`, `./etc/passwd` and `/etc/passwd` for one and the same; all are taken as
-//! paths below the root of the layer. `..` is refused wherever it is: whether `a/../b` stays inside
-//! would depend on what `a` is.
+//! paths below the root of the layer. `..` takes back the component before it, whatever that is, as
+//! in other tools (`path.Clean` of Go); what leads out of the layer so is refused.
 
 use plyfs_format::whiteout::ArchiveName;
 
@@ -25,28 +25,33 @@ impl EntryPath {
             return Err(EntryFault::EmptyName);
         }
         let mut path = Vec::with_capacity(raw.len());
-        let (mut name, mut depth) = (0, 0);
+        // Where each component begins.
+        let mut starts = Vec::new();
         for component in raw.split(|&byte| byte == b'/') {
             match component {
                 b"" | b"." => continue,
-                b".." => return Err(EntryFault::ParentReference),
+                b".." => {
+                    let start: usize = starts.pop().ok_or(EntryFault::ParentReference)?;
+                    path.truncate(start.saturating_sub(1));
+                    continue;
+                }
                 long if long.len() > limits::NAME_BYTES => return Err(EntryFault::NameTooLong),
                 _ => {}
             }
             if !path.is_empty() {
                 path.push(b'/');
             }
-            name = path.len();
+            starts.push(path.len());
             path.extend_from_slice(component);
-            depth += 1;
         }
         if path.len() > limits::PATH_BYTES {
             return Err(EntryFault::NameTooLong);
         }
-        if depth > limits::DEPTH {
+        if starts.len() > limits::DEPTH {
             let limit = limits::DEPTH;
             return Err(EntryFault::TooDeep { limit });
         }
+        let name = starts.last().copied().unwrap_or_default();
         Ok(Self { path, name })
     }
 
@@ -116,6 +121,10 @@ mod tests {
             ("//.", ""),
             ("...", "..."),
             ("a\nb", "a\nb"),
+            ("a/../b", "b"),
+            ("a/b/../../c/./d", "c/d"),
+            ("a/b/..", "a"),
+            ("a/..", ""),
         ] {
             let parsed = EntryPath::parse(raw.as_bytes()).unwrap();
             assert_eq!(parsed.path(), path.as_bytes(), "{raw:?}");
@@ -131,7 +140,7 @@ mod tests {
     fn what_leads_out_or_is_too_long_is_refused() {
         let parse = |raw: &str| EntryPath::parse(raw.as_bytes()).unwrap_err();
         assert_eq!(parse(""), EntryFault::EmptyName);
-        for raw in ["..", "../x", "a/..", "a/../b", "/..", "./../x"] {
+        for raw in ["..", "../x", "a/../..", "a/../../b", "/..", "./../x"] {
             assert_eq!(parse(raw), EntryFault::ParentReference, "{raw}");
         }
         assert_eq!(parse(&"n".repeat(256)), EntryFault::NameTooLong);

@@ -17,6 +17,8 @@ pub(super) struct Directory {
     pub(super) opaque: bool,
     /// Whether there are whiteouts in it.
     pub(super) whiteouts: bool,
+    /// Whether a whiteout of it was met.
+    pub(super) hidden: bool,
 }
 
 /// All directories of a layer by their paths; the root has the empty one.
@@ -37,6 +39,12 @@ impl Pending {
             self.weight += ENTRY_WEIGHT + path.len();
         }
         self.directories.entry(path.to_vec()).or_default()
+    }
+
+    /// Whether the directory of this path has an entry.
+    pub(super) fn has_entry(&self, path: &[u8]) -> bool {
+        let directory = self.directories.get(path);
+        directory.is_some_and(|directory| directory.meta.is_some())
     }
 
     /// Sets the access control lists of a directory.

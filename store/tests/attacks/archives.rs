@@ -33,10 +33,10 @@ fn sizes_and_numbers_are_what_they_are() {
             |_| {
                 Tar::new()
                     .header(Header::new("d", b'5').size(512))
-                    .raw(&[0; 512])
+                    .file("d/f", b"kept")
                     .end()
             },
-            Refused("a size on an entry that has no data"),
+            Harmless(|layer| assert_eq!(content(layer.join("d/f")), "kept")),
         ),
         (
             "a size in the extended header of a link",
@@ -44,10 +44,10 @@ fn sizes_and_numbers_are_what_they_are() {
                 Tar::new()
                     .pax(&[(b"size", b"512")])
                     .symlink("l", "x")
-                    .raw(&[0; 512])
+                    .file("f", b"kept")
                     .end()
             },
-            Refused("a size on an entry that has no data"),
+            Harmless(|layer| assert_eq!(names_in(layer), ["f", "l"])),
         ),
         (
             "a negative size",
@@ -185,7 +185,7 @@ fn sizes_and_numbers_are_what_they_are() {
                     .file("hidden", b"")
                     .end()
             },
-            Refused("there is data after the end of the archive"),
+            Harmless(|layer| assert_eq!(names_in(layer), ["f"])),
         ),
         (
             "zeros after the end, and no end at all",

@@ -1,10 +1,11 @@
 //! Whiteouts in odd places, and those that meet entries of their own layer.
 
 use std::fs;
+use std::path::Path;
 
 use crate::Outcome::{Harmless, Refused};
 use crate::common::tarball::Tar;
-use crate::common::{has_xattrs, is_opaque, is_whiteout};
+use crate::common::{World, has_xattrs, is_opaque, is_whiteout, ownerships};
 use crate::{content, names_in, run};
 
 #[test]
@@ -179,4 +180,113 @@ fn whiteouts_spare_their_own_layer() {
             Harmless(|layer| assert!(is_opaque(&layer.join("d")))),
         ),
     ]);
+}
+
+/// Every order of these entries must give the same tree.
+fn in_any_order(entries: &[fn(Tar) -> Tar], check: fn(&Path)) {
+    let mut orders: Vec<Vec<usize>> = vec![Vec::new()];
+    for at in 0..entries.len() {
+        let insert = |order: Vec<usize>| {
+            (0..=at).map(move |place| {
+                let mut order = order.clone();
+                order.insert(place, at);
+                order
+            })
+        };
+        orders = orders.into_iter().flat_map(insert).collect();
+    }
+    for ownership in ownerships() {
+        for order in &orders {
+            let world = World::new();
+            let add = |tar, at: &usize| entries[*at](tar);
+            let archive = order.iter().fold(Tar::new(), add).end();
+            world.import_archive(&archive, ownership).unwrap();
+            check(&world.layer());
+        }
+    }
+}
+
+#[test]
+fn a_whiteout_with_whiteouts_below_it_leaves_nothing() {
+    in_any_order(
+        &[
+            |tar| tar.file(".wh.a", b""),
+            |tar| tar.file("a/.wh.f", b""),
+            |tar| tar.file("a/b/.wh.g", b""),
+            |tar| tar.file("a/b/.wh..wh..opq", b""),
+        ],
+        |layer| {
+            assert!(is_whiteout(&layer.join("a")));
+            assert_eq!(names_in(layer), ["a"]);
+        },
+    );
+}
+
+#[test]
+fn a_whiteout_with_whiteouts_and_a_file_below_it_leaves_the_file() {
+    if !has_xattrs(
+        &std::env::temp_dir(),
+        "a_whiteout_with_whiteouts_and_a_file_below_it_leaves_the_file",
+    ) {
+        return;
+    }
+    in_any_order(
+        &[
+            |tar| tar.file(".wh.a", b""),
+            |tar| tar.file("a/.wh.f", b""),
+            |tar| tar.file("a/b/new", b"kept"),
+            |tar| tar.file("a/b/.wh.g", b""),
+        ],
+        |layer| {
+            assert!(is_opaque(&layer.join("a")));
+            assert_eq!(names_in(&layer.join("a")), ["b"]);
+            assert_eq!(names_in(&layer.join("a/b")), ["new"]);
+        },
+    );
+}
+
+#[test]
+fn an_entry_of_a_directory_survives_a_whiteout_of_it() {
+    if !has_xattrs(
+        &std::env::temp_dir(),
+        "an_entry_of_a_directory_survives_a_whiteout_of_it",
+    ) {
+        return;
+    }
+    in_any_order(
+        &[
+            |tar| tar.file(".wh.a", b""),
+            |tar| tar.dir("a"),
+            |tar| tar.file("a/.wh.f", b""),
+        ],
+        |layer| {
+            assert!(is_opaque(&layer.join("a")));
+            assert!(names_in(&layer.join("a")).is_empty());
+        },
+    );
+}
+
+#[test]
+fn whiteouts_below_what_replaced_a_directory_are_ignored() {
+    let target: fn(Tar) -> Tar = |tar| tar.dir("target");
+    in_any_order(
+        &[
+            target,
+            |tar| tar.symlink("a", "/target"),
+            |tar| tar.file("a/.wh.f", b""),
+        ],
+        |layer| {
+            assert!(layer.join("a").is_symlink());
+            assert_eq!(names_in(layer), ["a", "target"]);
+            assert!(names_in(&layer.join("target")).is_empty());
+        },
+    );
+    in_any_order(
+        &[
+            |tar| tar.file("a", b"file"),
+            |tar| tar.file("a/.wh.f", b""),
+            |tar| tar.file(".wh.a", b""),
+        ],
+        |layer| assert_eq!(content(layer.join("a")), "file"),
+    );
 }
