@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::Digest;
 use crate::blob::BlobError;
 use crate::collect::RemoveError;
 use crate::commit::CommitError;
@@ -94,8 +95,14 @@ pub enum Error {
     /// Why an image is not removed.
     #[error(transparent)]
     Remove(#[from] RemoveError),
+    /// Something that is damaged cannot be repaired.
+    #[error("{0}")]
+    NotRepaired(String),
+    /// A damaged layer cannot be replaced, since what uses it would lose its files.
+    #[error("layer {0} is damaged and in use: end what is mounted or runs on it first")]
+    LayerInUse(Digest),
     /// The progress listener asked for an end.
-    #[error("the import was interrupted")]
+    #[error("interrupted")]
     Interrupted,
 }
 

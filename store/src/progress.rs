@@ -43,6 +43,13 @@ pub enum Event<'a> {
         /// Which layer.
         layer: usize,
     },
+    /// More of a store was checked.
+    Checked {
+        /// How much has been read so far, in bytes.
+        bytes: u64,
+        /// How much there is to read, as far as that is known.
+        total: u64,
+    },
     /// A layer is in the store.
     Published {
         /// Which layer.

@@ -23,7 +23,7 @@ use crate::oci::{Compression, Descriptor, refuse};
 use crate::staging::Staging;
 use crate::{Digest, ImageName, Platform, Result};
 
-pub(crate) use files::{Files, open_regular};
+pub(crate) use files::{Files, blob_file, open_regular};
 pub(crate) use layout::layers as found_layers;
 
 /// Names an image outside the store.
