@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plyfs_store::{Ownership, Store};
+use plyfs_store::{BlobError, Ownership, Store};
 use rustix::thread::CapabilitySet;
 
 use crate::failure::{Doing, Failure, Outcome};
@@ -13,6 +13,13 @@ impl From<plyfs_store::Error> for Failure {
         match error {
             plyfs_store::Error::NoStore { .. } => Self::new(format_args!(
                 "{error}; import an image, or say with --store where one was imported"
+            )),
+            plyfs_store::Error::Blob(
+                error @ (BlobError::Corrupt { .. }
+                | BlobError::Size { .. }
+                | BlobError::Missing { .. }),
+            ) => Self::new(format_args!(
+                "{error}; \"plyfs fsck --repair\" heals the store if it can"
             )),
             error => Self::new(error),
         }

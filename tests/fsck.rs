@@ -438,3 +438,241 @@ fn heal(world: &World, what: &str) {
     }
     assert_eq!(check(world, &[]), (0, vec![]), "{what}: after the repair");
 }
+
+fn flip_in(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Where a document of the image is: its manifest, or its configuration.
+fn document(world: &World, name: &str, field: Option<&str>) -> PathBuf {
+    let digest = images(world)[name]["digest"].as_str().unwrap().to_owned();
+    let path = |digest: &str| {
+        world
+            .store("blobs/sha256")
+            .join(digest.trim_start_matches("sha256:"))
+    };
+    match field {
+        None => path(&digest),
+        Some(field) => {
+            let manifest: Value =
+                serde_json::from_slice(&fs::read(path(&digest)).unwrap()).unwrap();
+            path(manifest[field]["digest"].as_str().unwrap())
+        }
+    }
+}
+
+/// The directory of the topmost layer of an image.
+fn top_layer(world: &World, name: &str) -> PathBuf {
+    let store = Store::open_existing(world.store("")).unwrap();
+    let image = store.image(name).unwrap();
+    image
+        .layers
+        .last()
+        .unwrap()
+        .path
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn importing_an_image_again_heals_it() {
+    let world = world(&mut Numbers(11));
+    let before = snapshot(&world);
+    let layer = top_layer(&world, "b:test");
+    type Damage<'a> = (&'a str, Box<dyn Fn() + 'a>);
+    let damages: [Damage; 8] = [
+        (
+            "a flipped manifest",
+            Box::new(|| flip_in(&document(&world, "b:test", None))),
+        ),
+        (
+            "an empty configuration",
+            Box::new(|| fs::write(document(&world, "b:test", Some("config")), "").unwrap()),
+        ),
+        (
+            "a missing configuration",
+            Box::new(|| fs::remove_file(document(&world, "b:test", Some("config"))).unwrap()),
+        ),
+        (
+            "an empty record",
+            Box::new(|| fs::write(layer.join("layer.json"), "").unwrap()),
+        ),
+        (
+            "no record",
+            Box::new(|| fs::remove_file(layer.join("layer.json")).unwrap()),
+        ),
+        (
+            "a flipped file",
+            Box::new(|| flip_in(&layer.join("diff/d-b/large"))),
+        ),
+        (
+            "no tree",
+            Box::new(|| fs::remove_dir_all(layer.join("diff")).unwrap()),
+        ),
+        (
+            "a directory in the place of a blob",
+            Box::new(|| {
+                let path = document(&world, "b:test", Some("config"));
+                fs::remove_file(&path).unwrap();
+                fs::create_dir(&path).unwrap();
+            }),
+        ),
+    ];
+    for (what, damage) in damages {
+        damage();
+        assert_eq!(check(&world, &[]).0, 4, "{what}");
+        let output = world.import(&source(&world, "b")).output().unwrap();
+        assert!(output.status.success(), "{what}: {}", text(&output.stderr));
+        assert_eq!(check(&world, &[]), (0, vec![]), "{what}");
+        let after = snapshot(&world);
+        assert!(after == before, "{what}: {:?}", differing(&before, &after));
+    }
+}
+
+#[test]
+fn a_damaged_layer_blob_is_replaced_by_an_import() {
+    let world = world(&mut Numbers(12));
+    let before = snapshot(&world);
+    let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    let blobs = fs::read_dir(world.store("blobs/sha256")).unwrap();
+    let largest = blobs
+        .map(|blob| blob.unwrap().path())
+        .max_by_key(size)
+        .unwrap();
+    flip_in(&largest);
+    let found = check(&world, &["--repair"]);
+    assert_eq!((found.0, found.1.len()), (4, 1), "{found:?}");
+    for name in IMAGES {
+        succeed(&mut world.import(&source(&world, name)));
+    }
+    assert_eq!(check(&world, &[]), (0, vec![]));
+    assert!(snapshot(&world) == before);
+}
+
+#[test]
+fn damage_of_one_image_stops_no_other() {
+    let world = world(&mut Numbers(13));
+    // Beyond repair: nothing can be read of the manifest of d.
+    fs::write(document(&world, "d:test", None), [0; 500]).unwrap();
+    let (status, found) = check(&world, &["--repair"]);
+    assert_eq!((status, found.len()), (4, 1), "{found:?}");
+    // The image of the container stays; another one goes, with its own layer and no other.
+    let layers = world.names("layers/sha256").len();
+    succeed(&mut world.plyfs(["rmi", "c:test"]));
+    assert_eq!(world.names("layers/sha256").len(), layers - 1);
+    for name in ["a:test", "b:test", "e:test"] {
+        assert!(save(&world, name).is_some(), "{name}");
+    }
+    succeed(&mut world.plyfs(["prune"]));
+    assert_eq!(world.names("layers/sha256").len(), layers - 1);
+    succeed(&mut world.plyfs(["rmi", "--force", "d:test"]));
+    succeed(&mut world.plyfs(["rmi", "b:test", "e:test"]));
+    succeed(&mut world.plyfs(["rm", "box"]));
+    succeed(&mut world.plyfs(["rmi", "a:test"]));
+    succeed(&mut world.plyfs(["prune"]));
+    assert_eq!(world.names("layers/sha256"), [""; 0]);
+    assert_eq!(check(&world, &[]), (0, vec![]));
+}
+
+#[test]
+fn a_container_with_a_lost_record_can_be_removed() {
+    let world = world(&mut Numbers(14));
+    fs::write(world.store("containers/box/container.json"), "").unwrap();
+    let (status, found) = check(&world, &["--repair"]);
+    assert_eq!((status, found.len()), (4, 1), "{found:?}");
+    // Until it is removed nobody knows which layers it needs.
+    let layers = world.names("layers/sha256").len();
+    succeed(&mut world.plyfs(["rmi", "--force", "a:test"]));
+    assert_eq!(world.names("layers/sha256").len(), layers);
+    assert_eq!(succeed(&mut world.plyfs(["rm", "--all"])), "box\n");
+    succeed(&mut world.plyfs(["prune"]));
+    assert_eq!(world.names("layers/sha256").len(), layers - 1);
+}
+
+#[test]
+fn a_lost_index_is_made_again_from_the_manifests() {
+    let world = world(&mut Numbers(15));
+    for name in ["index.json", "index.copy"] {
+        fs::write(world.store(name), "").unwrap();
+    }
+    let (_, said) = fail(&mut world.plyfs(["images"]));
+    assert!(said.contains("index.json"), "{said}");
+    assert_eq!(check(&world, &["--repair"]).0, 1);
+    let found = images(&world);
+    assert_eq!(found.len(), IMAGES.len());
+    assert!(
+        found.keys().all(|name| name.starts_with("recovered:")),
+        "{found:?}"
+    );
+    for name in IMAGES {
+        succeed(&mut world.import(&source(&world, name)));
+    }
+    assert_eq!(check(&world, &[]), (0, vec![]));
+}
+
+#[test]
+fn a_layer_in_use_is_not_replaced() {
+    inside("a_layer_in_use_is_not_replaced", || {
+        let world = world(&mut Numbers(16));
+        let layer = top_layer(&world, "b:test");
+        support::container::mounted(&world, &["--ro", "b:test"], |_| {
+            flip_in(&layer.join("diff/d-b/large"));
+            let (status, found) = check(&world, &["--repair"]);
+            assert_eq!((status, found.len()), (4, 1), "{found:?}");
+            let (_, said) = fail(&mut world.import(&source(&world, "b")));
+            assert!(said.contains("is damaged and in use"), "{said}");
+        });
+        assert_eq!(check(&world, &["--repair"]).0, 1);
+        assert_eq!(check(&world, &[]), (0, vec![]));
+    });
+}
+
+#[test]
+fn layers_of_an_older_store_are_compared_with_their_blobs() {
+    let world = world(&mut Numbers(17));
+    let layer = top_layer(&world, "b:test");
+    let record = layer.join("layer.json");
+    let mut old: serde_json::Map<String, Value> =
+        serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    old.remove("tree");
+    old.remove("seal");
+    let record_of: plyfs_store::LayerRecord = serde_json::from_value(old.into()).unwrap();
+    let plain = serde_json::to_vec(&record_of).unwrap();
+    fs::write(&record, &plain).unwrap();
+    fs::remove_file(world.store("index.copy")).unwrap();
+    assert_eq!(check(&world, &[]), (0, vec![]));
+    flip_in(&layer.join("diff/d-b/large"));
+    assert_eq!(check(&world, &[]).0, 4);
+    assert_eq!(check(&world, &["--repair"]).0, 1);
+    assert!(fs::read(&record).unwrap().len() > plain.len());
+    assert!(world.store("index.copy").exists());
+}
+
+#[test]
+fn what_people_read_is_a_line_for_each_object() {
+    let world = world(&mut Numbers(18));
+    let said = succeed(&mut world.plyfs(["fsck"]));
+    assert!(
+        said.starts_with("checked 5 images, 1 containers, ") && said.ends_with(": no damage\n"),
+        "{said}"
+    );
+    flip_in(&top_layer(&world, "b:test").join("diff/d-b/large"));
+    let (status, said) = run(&world, ["fsck", "b:test"]);
+    assert_eq!(status, 4);
+    assert!(
+        said.contains("/d-b/large: has other data (needed by image b:test)\n"),
+        "{said}"
+    );
+    let (status, said) = run(&world, ["fsck", "c:test"]);
+    assert_eq!((status, said.lines().count()), (0, 1), "{said}");
+    let (status, said) = run(&world, ["fsck", "--repair"]);
+    assert_eq!(status, 1);
+    assert!(said.contains("; repaired from blob sha256:"), "{said}");
+    assert_eq!(fail(&mut world.plyfs(["fsck", "nothing"])).0, 8);
+    assert_eq!(fail(&mut world.plyfs(["fsck", "--no-such"])).0, 16);
+    assert_eq!(fail(&mut world.plyfs(["fsck", "--from", "oci:x"])).0, 16);
+}

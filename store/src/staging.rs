@@ -106,13 +106,18 @@ impl Staging {
         self.dir.as_fd()
     }
 
+    /// Makes an empty file, for this user only.
+    pub(crate) fn create_file(&self, name: &str) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fd = rustix::fs::openat(&self.dir, name, flags, mode);
+        fd.context("create", &self.path.join(name)).map(File::from)
+    }
+
     /// Writes a file, synced, that is to be moved to its place.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.path.join(name);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let fd = rustix::fs::openat(&self.dir, name, flags, mode).context("create", &path)?;
-        let mut file = File::from(fd);
+        let mut file = self.create_file(name)?;
         file.write_all(bytes).context("write", &path)?;
         file.sync_all().context("sync", &path)?;
         Ok(path)

@@ -1,6 +1,5 @@
 //! Checking blobs that are no documents.
 
-use std::fs::File;
 use std::io::Write;
 
 use super::{Check, CheckFault, CheckedObject, RepairedFrom, Users, refuse, restore_bit};
@@ -60,7 +59,7 @@ impl Check<'_> {
         if let Some(content) = self.blob_of_source(digest)? {
             let name = format!("blob-{}", digest.hex());
             let path = staging.path().join(&name);
-            let mut file = File::create_new(&path).context("create", &path)?;
+            let mut file = staging.create_file(&name)?;
             let watch = |_| self.read(0);
             let actual = digest_of(&content, &blob_label(digest), &watch, |bytes| {
                 file.write_all(bytes).context("write", &path)

@@ -112,10 +112,10 @@ impl Check<'_> {
             Err(error) => (CheckFault::Unreadable(error.to_string()), Vec::new()),
         };
         let restored = restore_bit(&bytes, |bytes| Digest::of(bytes) == *digest);
-        let from_source = || self.from_source(digest, limit);
+        let of_source = || self.document_of_source(digest, limit);
         let (whole, from) = match restored {
             Some(whole) => (Some(whole), RepairedFrom::Itself),
-            None => (from_source(), RepairedFrom::Source),
+            None => (of_source(), RepairedFrom::Source),
         };
         // An image may be named twice, and what it needs be damaged once.
         if !is_known {
@@ -132,7 +132,7 @@ impl Check<'_> {
     }
 
     /// A document of the image that the caller named.
-    fn from_source(&self, digest: &Digest, limit: u64) -> Option<Vec<u8>> {
+    fn document_of_source(&self, digest: &Digest, limit: u64) -> Option<Vec<u8>> {
         let source = self.source.as_ref()?;
         let of_image = source.manifest.iter().chain([&source.config]);
         let mut of_image = of_image.filter(|document| Digest::of(&document.bytes) == *digest);

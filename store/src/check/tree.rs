@@ -246,7 +246,7 @@ impl Walk<'_> {
     fn entry(&mut self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Stat) -> Result<()> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let mut facts = self.facts(stat);
-        let first = (stat.st_nlink > 1).then(|| (stat.st_dev, stat.st_ino));
+        let first = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
         if let Some(first) = first.and_then(|key| self.links.get(&key)) {
             facts.link = Some(first.clone());
             (self.visit)(path, facts);
