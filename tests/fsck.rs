@@ -567,6 +567,8 @@ fn damage_of_one_image_stops_no_other() {
     for name in ["a:test", "b:test", "e:test"] {
         assert!(save(&world, name).is_some(), "{name}");
     }
+    fs::write(top_layer(&world, "e:test").join("layer.json"), "").unwrap();
+    succeed(&mut world.plyfs(["df", "-v"]));
     succeed(&mut world.plyfs(["prune"]));
     assert_eq!(world.names("layers/sha256").len(), layers - 1);
     succeed(&mut world.plyfs(["rmi", "--force", "d:test"]));

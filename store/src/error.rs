@@ -14,7 +14,7 @@ use crate::collect::RemoveError;
 use crate::commit::CommitError;
 use crate::container::ContainerError;
 use crate::errno::{errno_of, reason};
-use crate::escape::escaped_path;
+use crate::escape::{escaped, escaped_path};
 use crate::layer::LayerError;
 use crate::name::NameError;
 use crate::oci::DocumentError;
@@ -95,6 +95,14 @@ pub enum Error {
     /// Why an image is not removed.
     #[error(transparent)]
     Remove(#[from] RemoveError),
+    /// A record of the store that this crate wrote is not what it was.
+    #[error("{} is damaged: {}", escaped_path(path), escaped(why))]
+    DamagedRecord {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Something that is damaged cannot be repaired.
     #[error("{0}")]
     NotRepaired(String),

@@ -10,9 +10,8 @@
 use std::path::Path;
 
 use crate::check::restore_bit;
-use crate::oci::refuse;
-use crate::store::{parse_json, read_document, to_json};
-use crate::{Digest, Result, limits};
+use crate::store::{read_document, to_json};
+use crate::{Digest, Error, Result, limits};
 
 /// What stands before and after the digest.
 const OPEN: &str = ",\"seal\":\"";
@@ -70,14 +69,16 @@ pub(crate) fn unseal(bytes: &[u8]) -> Seal {
 /// Reads a record that may be sealed.
 pub(crate) fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_document(path, limits::DOCUMENT_BYTES)?;
-    match unseal(&bytes) {
-        Seal::Whole(object) => parse_json(path, &object),
-        Seal::None => parse_json(path, &bytes),
-        Seal::Broken => Ok(refuse(
-            &path.to_string_lossy(),
-            "it is damaged: its seal does not fit",
-        )?),
-    }
+    let damaged = |why: String| Error::DamagedRecord {
+        path: path.to_owned(),
+        why,
+    };
+    let object = match unseal(&bytes) {
+        Seal::Whole(object) => object,
+        Seal::None => bytes,
+        Seal::Broken => return Err(damaged("its seal does not fit".to_owned())),
+    };
+    serde_json::from_slice(&object).map_err(|error| damaged(error.to_string()))
 }
 
 /// Reads a sealed record in which one bit was flipped. Returns its bytes, and what they say.
