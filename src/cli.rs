@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Rm(RmArgs),
     /// Remove images, and the layers that nothing else needs
     Rmi(RmiArgs),
+    Prune(PruneArgs),
+    Fsck(crate::fsck::FsckArgs),
     Doctor(DoctorArgs),
     #[command(hide = true)]
     Generate(GenerateArgs),
@@ -197,19 +199,34 @@ pub(crate) struct RmArgs {
     /// Even if they are in use: end what uses them, killing what does not end within ten seconds
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// All containers
+    #[arg(short, long, conflicts_with = "containers")]
+    pub(crate) all: bool,
     /// The containers
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present = "all", value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RmiArgs {
-    /// Even if containers stand on it: they keep their layers, and only the name goes
+    /// Even if containers stand on it or it is mounted: they keep their layers until they end, and only the name
+    /// goes now. A digest loses all its names
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// The images
+    /// The images, by name, digest, or the first digits of one (six or more)
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
+}
+
+/// Remove what no image, container or mount needs
+///
+/// Images and containers stay. A blob that no image of plyfs ever needed stays for an hour: another tool may be
+/// about to add an image to the store.
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -366,6 +383,7 @@ fn not_understood(said: &str, subcommand: Option<&str>) -> Failure {
     Failure::new(format_args!("{line}; see plyfs{command} --help")).with_status(match subcommand {
         // What the command that is run ends with must be told from this.
         Some("run" | "exec") => crate::runtime::NOT_STARTED,
+        Some("fsck") => crate::fsck::USAGE,
         _ => USAGE,
     })
 }

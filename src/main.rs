@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod exec;
 mod failure;
+mod fsck;
 mod generate;
 mod guest;
 mod history;
@@ -87,6 +88,8 @@ fn execute(cli: &Cli) -> Outcome {
         Command::History(args) => history::history(args, store),
         Command::Inspect(args) => inspect::inspect(args, store),
         Command::Df(args) => df::df(args, store),
+        Command::Fsck(args) => fsck::fsck(args, store),
+        Command::Prune(args) => remove::prune(args, store),
         Command::Save(args) => save::save(args, store),
         Command::Umount(args) => mounting::umount(args, store),
         Command::Stop(args) => stop::stop(args, store),

@@ -68,8 +68,8 @@ fn pages() -> impl Iterator<Item = &'static Page> {
     PAGES.iter().chain(&store::PAGES)
 }
 
-/// The pages of the commands that mount, and start and end programs.
-const PAGES: [Page; 7] = [
+/// The pages of the commands that mount, start and end programs, check the store and remove from it.
+const PAGES: [Page; 11] = [
     Page {
         command: "run",
         exit_status: &[
@@ -298,6 +298,144 @@ const PAGES: [Page; 7] = [
             "plyfs-stop(1)",
             "plyfs-umount(1)",
             "plyfs-rm(1)",
+        ],
+    },
+    Page {
+        command: "fsck",
+        exit_status: &[
+            ("0", "Nothing is damaged."),
+            ("1", "Everything that was damaged has been repaired."),
+            ("4", "Something is damaged and was not repaired."),
+            ("5", "Some of it has been repaired, and some could not be."),
+            (
+                "8",
+                "The check could not be done. Standard error has the reason.",
+            ),
+            ("16", "The arguments are wrong."),
+            ("32", "A signal ended the check."),
+        ],
+        environment: &[STORE, DATA_HOME],
+        files: &[
+            (
+                "STORE/index.json, STORE/index.copy",
+                "The names of the images, and a sealed copy from which a damaged index is repaired.",
+            ),
+            (
+                "STORE/blobs/sha256/HEX",
+                "Manifests, configurations and layers as they were imported, compared with their names.",
+            ),
+            (
+                "STORE/layers/sha256/HEX",
+                "Unpacked layers. Their record layer.json is sealed and has the digest of the tree diff/.",
+            ),
+            (
+                "STORE/containers/NAME/container.json",
+                "The sealed record of a container. The changes beside it have no digest and are not checked.",
+            ),
+        ],
+        examples: &[
+            ("What of the store is damaged", "plyfs fsck"),
+            (
+                "Repair what the store can repair itself",
+                "plyfs fsck --repair",
+            ),
+            (
+                "Take what is lost from the image that was imported",
+                "plyfs fsck --repair --from oci-archive:debian.tar debian:bookworm",
+            ),
+            (
+                "The objects that are damaged, for a script",
+                "plyfs fsck --json | jq -r '.findings[] | .object + \" \" + (.name // \"\")'",
+            ),
+        ],
+        see_also: &[
+            "plyfs(1)",
+            "plyfs-import(1)",
+            "plyfs-prune(1)",
+            "plyfs-rmi(1)",
+            "fsck(8)",
+        ],
+    },
+    Page {
+        command: "prune",
+        exit_status: &[
+            ("0", "Nothing is left that nothing needs."),
+            (
+                "1",
+                "It could not be removed, or something is being added to the store. Standard error has the reason.",
+            ),
+            USAGE,
+        ],
+        environment: &[STORE, DATA_HOME],
+        files: &[(
+            "STORE/staging",
+            "Work in progress. What an interrupted process left there is removed.",
+        )],
+        examples: &[
+            ("Remove what is not needed", "plyfs prune"),
+            ("Remove all containers first", "plyfs rm --all\nplyfs prune"),
+        ],
+        see_also: &[
+            "plyfs(1)",
+            "plyfs-rm(1)",
+            "plyfs-rmi(1)",
+            "plyfs-df(1)",
+            "plyfs-fsck(1)",
+        ],
+    },
+    Page {
+        command: "rm",
+        exit_status: &[
+            ("0", "All of the containers are removed."),
+            (
+                "1",
+                "At least one is in use, does not exist, or could not be removed. The others are removed.",
+            ),
+            USAGE,
+        ],
+        environment: &[STORE, DATA_HOME],
+        files: &[UPPER, LIVE],
+        examples: &[
+            ("Remove a container", "plyfs rm work"),
+            (
+                "Remove all of them, and end what uses them",
+                "plyfs rm --all --force",
+            ),
+        ],
+        see_also: &["plyfs(1)", "plyfs-ps(1)", "plyfs-rmi(1)", "plyfs-prune(1)"],
+    },
+    Page {
+        command: "rmi",
+        exit_status: &[
+            ("0", "All of the images are removed."),
+            (
+                "1",
+                "At least one is in use, does not exist, or could not be removed. The others are removed.",
+            ),
+            USAGE,
+        ],
+        environment: &[STORE, DATA_HOME],
+        files: &[(
+            "STORE/layers, STORE/blobs",
+            "What no other image, container or mount needs is removed with the image.",
+        )],
+        examples: &[
+            ("Remove an image", "plyfs rmi debian:bookworm"),
+            (
+                "By the first digits of its digest, as plyfs images shows them",
+                "plyfs rmi 4f2a6c0be1d7",
+            ),
+            (
+                "The name goes now, and the layers with the last mount",
+                "plyfs rmi --force debian:bookworm",
+            ),
+        ],
+        see_also: &[
+            "plyfs(1)",
+            "plyfs-images(1)",
+            "plyfs-rm(1)",
+            "plyfs-prune(1)",
+            "plyfs-fsck(1)",
         ],
     },
     Page {

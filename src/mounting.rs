@@ -24,7 +24,7 @@ use crate::mount::keeper;
 use crate::mount::options::Options;
 use crate::mount::table;
 use crate::stack::{self, Subject};
-use crate::{bundle, live, output, personality, storage};
+use crate::{bundle, live, output, personality, remove, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
@@ -113,8 +113,15 @@ fn mount_from_store(
             target: Some(target.clone()),
             ..LiveRequest::of_image(LiveKind::Mount, &image)
         };
+        let manifest = image.manifest_digest;
         let subject = Subject::image_of(&store, image)?;
         let mut plan = stack::plan(&store, &subject, options, target, true)?;
+        // From here on only the plan holds the image, so that the daemon can let go of it.
+        drop(subject);
+        let its_store = store.clone();
+        plan.after = Some(Box::new(move || {
+            remove::collect_unnamed(&its_store, &manifest)
+        }));
         plan.place = Place::Free;
         plan.register = Some(live::on_mount(&store, request));
         return serve(plan, args.foreground, &nothing);

@@ -1,24 +1,31 @@
-//! `plyfs rm` and `plyfs rmi`.
+//! `plyfs rm`, `plyfs rmi` and `plyfs prune`.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use plyfs_store::{ContainerName, LiveKind, LiveRecord, RemoveError, Store, Unneeded};
+use plyfs_store::{
+    Collected, ContainerName, Digest, LiveKind, LiveRecord, RemoveError, Store, Unneeded,
+};
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::cli::{RmArgs, RmiArgs};
+use crate::cli::{PruneArgs, RmArgs, RmiArgs};
 use crate::failure::{Failure, Outcome};
 use crate::{live, output, stack, storage};
 
 /// Removes containers, and prints their names.
 pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
+    let containers = match args.all {
+        true => all_containers(store)?,
+        false => args.containers.clone(),
+    };
     let mut ended = match args.force {
-        true => end_uses(&args.containers, store)?,
+        true => end_uses(&containers, store)?,
         false => HashMap::new(),
     };
     let store = open(store)?;
-    each(&store, &args.containers, |name| {
+    each(&store, &containers, |name| {
         let unneeded = match ended.remove(name) {
             Some(Err(failure)) => return Err(failure),
             Some(Ok(Ended::WithContainer)) => Unneeded::default(),
@@ -27,6 +34,15 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
         output::write(&format!("{name}\n"))?;
         Ok(unneeded)
     })
+}
+
+/// The names of all containers; none where there is no store yet.
+fn all_containers(store: Option<&Path>) -> Outcome<Vec<String>> {
+    let Some(store) = storage::open_if_there(storage::location(store)?)? else {
+        return Ok(Vec::new());
+    };
+    let names = store.container_names()?;
+    Ok(names.iter().map(ContainerName::to_string).collect())
 }
 
 fn remove(store: &Store, name: &str) -> Outcome<Unneeded> {
@@ -109,15 +125,67 @@ pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
     let store = open(store)?;
     each(&store, &args.images, |name| {
         let removed = store.remove_image(name, args.force);
-        let (name, unneeded) = removed.map_err(|error| match error {
+        let (names, unneeded) = removed.map_err(|error| match error {
             plyfs_store::Error::Remove(error @ RemoveError::Used { .. }) => Failure::new(
                 format_args!("{error}; remove that first, or with --force the name alone"),
             ),
+            plyfs_store::Error::Remove(error @ RemoveError::SeveralNames { .. }) => Failure::new(
+                format_args!("{error}; name one of them, or remove all of them with --force"),
+            ),
             error => error.into(),
         })?;
-        output::write(&format!("{name}\n"))?;
+        for name in names {
+            output::write(&format!("{name}\n"))?;
+        }
         Ok(unneeded)
     })
+}
+
+/// Removes what nothing needs, and prints how much that was.
+pub(crate) fn prune(args: &PruneArgs, store: Option<&Path>) -> Outcome {
+    let location = storage::location(store)?;
+    storage::enter_for_owners()?;
+    let collected = match storage::open_if_there(location)? {
+        None => Collected::default(),
+        Some(store) => store.collect(&Unneeded::default())?.ok_or_else(|| {
+            Failure::new("cannot prune: something is being added to the store; try again later")
+        })?,
+    };
+    warn_of_damage(&collected);
+    if args.json {
+        return output::json(&json!({
+            "blobs": collected.blobs,
+            "layers": collected.layers,
+            "size": collected.bytes,
+        }));
+    }
+    output::write(&format!(
+        "removed {} blobs and {} layers, {}\n",
+        collected.blobs,
+        collected.layers,
+        output::size(collected.bytes)
+    ))
+}
+
+/// Damaged documents keep what they may need.
+fn warn_of_damage(collected: &Collected) {
+    if collected.damaged > 0 {
+        log::warn!(
+            "{} documents are damaged, so some of what is not needed was kept; repair them with \
+             \"plyfs fsck --repair\"",
+            collected.damaged
+        );
+    }
+}
+
+/// Removes what was left of an image that lost its names while it was in use, now that its last use has ended. It
+/// is no failure of that use if this does not succeed: `plyfs prune` does the same.
+pub(crate) fn collect_unnamed(store: &Store, manifest: &Digest) {
+    match store.collect_unnamed(manifest) {
+        Ok(Some(collected)) => log::debug!("removed {} layers", collected.layers),
+        Ok(None) => {}
+        Err(error) => log::debug!("what nothing needs any more was not removed: {error}"),
+    }
 }
 
 fn open(store: Option<&Path>) -> Outcome<Store> {
@@ -150,14 +218,17 @@ fn each(
         ))
     })?;
     match collected {
-        Some(collected) => log::info!(
-            "removed {} blobs and {} layers, {}",
-            collected.blobs,
-            collected.layers,
-            output::size(collected.bytes)
-        ),
+        Some(collected) => {
+            warn_of_damage(&collected);
+            log::info!(
+                "removed {} blobs and {} layers, {}",
+                collected.blobs,
+                collected.layers,
+                output::size(collected.bytes)
+            );
+        }
         None => log::warn!(
-            "something is being added to the store; what is not needed goes with the next rm or rmi"
+            "something is being added to the store; what is not needed goes with the next rm, rmi or prune"
         ),
     }
     failed.map_or(Ok(()), Err)

@@ -378,6 +378,7 @@ pub(crate) fn with_transport(
         place: Place::Any,
         patience: Duration::ZERO,
         hold: None,
+        after: None,
         register: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plyfs_store::{Ownership, Store};
+use plyfs_store::{BlobError, Ownership, Store};
 use rustix::thread::CapabilitySet;
 
 use crate::failure::{Doing, Failure, Outcome};
@@ -14,9 +14,24 @@ impl From<plyfs_store::Error> for Failure {
             plyfs_store::Error::NoStore { .. } => Self::new(format_args!(
                 "{error}; import an image, or say with --store where one was imported"
             )),
+            error if is_damage(&error) => Self::new(format_args!(
+                "{error}; \"plyfs fsck --repair\" heals the store if it can"
+            )),
             error => Self::new(error),
         }
     }
+}
+
+/// Whether an error says that something in the store is not whole.
+fn is_damage(error: &plyfs_store::Error) -> bool {
+    use plyfs_store::Error;
+    matches!(
+        error,
+        Error::DamagedRecord { .. }
+            | Error::Blob(
+                BlobError::Corrupt { .. } | BlobError::Size { .. } | BlobError::Missing { .. }
+            )
+    )
 }
 
 /// Where the store is.

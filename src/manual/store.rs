@@ -2,7 +2,6 @@
 
 use super::{BACKEND, DATA_HOME, Entry, LIVE, Page, STORE, SUBIDS, UPPER, USAGE};
 
-const DONE: Entry = ("0", "It is done.");
 const SHOWN: Entry = ("0", "All of it was printed.");
 const FAILED: Entry = (
     "1",
@@ -30,7 +29,7 @@ const SPOOL: Entry = (
     "Where an archive from standard input is kept while it is imported. Without it, that is /tmp.",
 );
 
-pub(super) const PAGES: [Page; 13] = [
+pub(super) const PAGES: [Page; 11] = [
     Page {
         command: "import",
         exit_status: &[
@@ -220,43 +219,6 @@ pub(super) const PAGES: [Page; 13] = [
             ("Only what was added", "plyfs diff web | grep '^A'"),
         ],
         see_also: &["plyfs(1)", "plyfs-commit(1)"],
-    },
-    Page {
-        command: "rm",
-        exit_status: &[
-            DONE,
-            (
-                "1",
-                "One of them was not removed: it is in use, or not there. Standard error has the reason.",
-            ),
-            USAGE,
-        ],
-        environment: &[STORE, DATA_HOME],
-        files: &[UPPER, LIVE],
-        examples: &[
-            ("A container with its changes", "plyfs rm web"),
-            ("One that runs", "plyfs rm --force web"),
-        ],
-        see_also: &["plyfs(1)", "plyfs-ps(1)", "plyfs-stop(1)", "plyfs-rmi(1)"],
-    },
-    Page {
-        command: "rmi",
-        exit_status: &[
-            DONE,
-            (
-                "1",
-                "One of them was not removed: containers stand on it, or it is not there. Standard error has the \
-                 reason.",
-            ),
-            USAGE,
-        ],
-        environment: &[STORE, DATA_HOME],
-        files: &[IMAGES, BLOBS, LAYERS],
-        examples: &[(
-            "An image, and what only it needs",
-            "plyfs rmi debian:bookworm",
-        )],
-        see_also: &["plyfs(1)", "plyfs-images(1)", "plyfs-rm(1)"],
     },
     Page {
         command: "doctor",

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
     /// Something that is to be held as long as the mount lives: a lock.
     pub(crate) hold: Option<Box<dyn std::any::Any>>,
+    /// What there is to do when the mount has ended and nothing is held any more.
+    pub(crate) after: Option<Box<dyn FnOnce()>>,
     /// Makes the mount known to other commands, when it is made.
     pub(crate) register: Option<Register>,
 }
@@ -227,6 +229,9 @@ fn keep(
     // The record first: the next user of the container locks that and writes a record of the same name.
     drop(live);
     drop((locks, plan.hold));
+    if let Some(after) = plan.after {
+        after();
+    }
     kept
 }
 
@@ -272,6 +277,9 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     };
     drop(live);
     drop(plan.hold);
+    if let Some(after) = plan.after {
+        after();
+    }
     served
 }
 

@@ -84,6 +84,10 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
     {
         output::complain(&format_args!("the container was kept as {name}"));
     }
+    let manifest = chosen.image.manifest_digest;
+    drop(run);
+    drop(chosen);
+    crate::remove::collect_unnamed(&store, &manifest);
     status
 }
 

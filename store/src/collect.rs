@@ -6,13 +6,15 @@
 //!
 //! # Invariants
 //!
-//! - Nothing is removed unless every document that could lead to it was read: where one is damaged,
-//!   all stays.
+//! - While a document is damaged nobody knows all that is needed. Then only that goes which what was removed
+//!   needed, and which nothing else is seen to need; the rest stays until the document is repaired or removed.
+//! - While the record of a container cannot be read all stays: its changes are worth nothing without the layers.
 //! - Nothing is removed while somebody adds to the store with this crate. Other tools write blobs
 //!   before the index, and take no lock: a blob that is not known to be of an image that was removed
 //!   stays for a while.
 //! - Names go before documents, and documents before layers, so that a crash leaves nothing that
 //!   leads nowhere.
+//! - Nothing here needs free space.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
@@ -24,12 +26,12 @@ use thiserror::Error;
 
 use crate::blob::blob_label;
 use crate::error::Context;
-use crate::oci::{Descriptor, refuse};
+use crate::escape::escaped;
+use crate::oci::Descriptor;
+use crate::reach::{Reach, starts_as_document};
 use crate::share::ImageHold;
-use crate::store::{parse_json, read_document};
-use crate::{
-    ContainerName, ContainerRecord, Digest, ImageName, LayerRecord, Result, Store, limits,
-};
+use crate::staging::{discard, sweep};
+use crate::{ContainerName, ContainerRecord, Digest, LayerRecord, Result, Store, limits};
 
 /// How long a blob stays that another tool may be about to name in the index.
 const GRACE: Duration = Duration::from_secs(60 * 60);
@@ -42,13 +44,21 @@ pub enum RemoveError {
     #[error("the image {name} is used by the container {}", list(containers))]
     Used {
         /// The image.
-        name: ImageName,
+        name: String,
         /// They.
         containers: Vec<ContainerName>,
     },
     /// It is mounted, or somebody runs it, without a container that has a name.
     #[error("the image {0} is in use: it is mounted, or a command runs in it")]
-    Held(ImageName),
+    Held(String),
+    /// It is named by its digest, and has several names.
+    #[error("the image {digest} has several names: {}", names.join(", "))]
+    SeveralNames {
+        /// Its manifest.
+        digest: Digest,
+        /// They.
+        names: Vec<String>,
+    },
 }
 
 fn list(names: &[ContainerName]) -> String {
@@ -56,14 +66,25 @@ fn list(names: &[ContainerName]) -> String {
     names.join(", ")
 }
 
-/// Blobs that something needed which was removed.
+/// Blobs and layers that something needed which was removed.
 #[derive(Debug, Clone, Default)]
-pub struct Unneeded(HashSet<Digest>);
+pub struct Unneeded {
+    blobs: HashSet<Digest>,
+    layers: HashSet<Digest>,
+}
 
 impl Unneeded {
+    fn of(reach: Reach<'_>) -> Self {
+        Self {
+            blobs: reach.blobs,
+            layers: reach.layers,
+        }
+    }
+
     /// Adds what something else needed.
     pub fn add(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.blobs.extend(other.blobs);
+        self.layers.extend(other.layers);
     }
 }
 
@@ -76,70 +97,96 @@ pub struct Collected {
     pub layers: usize,
     /// The bytes in all of them.
     pub bytes: u64,
-}
-
-/// What is needed.
-struct Reach<'s> {
-    store: &'s Store,
-    blobs: HashSet<Digest>,
-    layers: HashSet<Digest>,
+    /// How many damaged documents and records kept more from being removed than was needed by what was removed.
+    pub damaged: usize,
 }
 
 impl Store {
     /// Takes an image its name. What it needed stays until it is collected.
     ///
+    /// An image is also found by the digest of its manifest, or the first digits of it; then all its names go.
+    /// Returns the names that went, or the digest where there was none.
+    ///
     /// # Errors
     /// [`RemoveError`] if this is the last name of an image that is in use, unless `force`: then what
-    /// is in use stays until it is so no more.
-    pub fn remove_image(&self, name: &str, force: bool) -> Result<(ImageName, Unneeded)> {
-        let staging = self.stage()?;
+    /// is in use stays until it is so no more. Likewise if a digest has several names.
+    pub fn remove_image(&self, name: &str, force: bool) -> Result<(Vec<String>, Unneeded)> {
+        sweep(&self.staging_dir())?;
         let _shared = self.share()?;
-        let (name, descriptor) = self.find_image(name)?;
-        let digest = descriptor.digest;
+        let found = self.find_images(name)?;
+        let names: Vec<String> = found.iter().map(shown).collect();
+        let Some(digest) = found.first().map(|one| one.digest) else {
+            return Ok((names, Unneeded::default()));
+        };
+        if !force && names.len() > 1 {
+            return Err(RemoveError::SeveralNames { digest, names }.into());
+        }
         let same = |one: &Descriptor| one.digest == digest;
-        let names = self.index()?.manifests.into_iter().filter(same).count();
-        if !force && names <= 1 {
-            self.check_unused(&name, &digest)?;
+        let all = self.index()?.manifests.into_iter().filter(same).count();
+        if !force && all <= found.len() {
+            self.check_unused(names.first().map_or("", String::as_str), &digest)?;
         }
         let mut reach = Reach::new(self);
-        reach.document(&digest, 0)?;
-        self.change_index(&staging, |index| {
-            let named = |one: &Descriptor| one.ref_name() == Some(name.as_str());
-            index.manifests.retain(|one| !named(one));
-        })?;
-        Ok((name, Unneeded(reach.blobs)))
+        reach.document(&digest, 0);
+        let goes = |one: &Descriptor| {
+            let named =
+                |gone: &Descriptor| gone.ref_name().is_some() && gone.ref_name() == one.ref_name();
+            found.iter().any(|gone| gone == one || named(gone))
+        };
+        self.change_index(|index| index.manifests.retain(|one| !goes(one)))?;
+        Ok((names, Unneeded::of(reach)))
     }
 
-    fn check_unused(&self, name: &ImageName, manifest: &Digest) -> Result<()> {
+    fn check_unused(&self, name: &str, manifest: &Digest) -> Result<()> {
         let mut containers = self.containers()?;
         containers.retain(|container| container.manifest_digest == *manifest);
         if !containers.is_empty() {
             return Err(RemoveError::Used {
-                name: name.clone(),
+                name: name.to_owned(),
                 containers: containers.into_iter().map(|one| one.name).collect(),
             }
             .into());
         }
-        match self.blob(manifest)?.is_some() && self.unheld(manifest)?.is_none() {
-            true => Err(RemoveError::Held(name.clone()).into()),
+        match self.is_held(manifest) {
+            true => Err(RemoveError::Held(name.to_owned()).into()),
             false => Ok(()),
         }
     }
 
     /// What a container needs.
-    pub(crate) fn needed_by(&self, container: &ContainerRecord) -> Result<Unneeded> {
+    pub(crate) fn needed_by(&self, container: &ContainerRecord) -> Unneeded {
         let mut reach = Reach::new(self);
-        reach.document(&container.manifest_digest, 0)?;
-        Ok(Unneeded(reach.blobs))
+        reach.layers.extend(&container.diff_ids);
+        reach.document(&container.manifest_digest, 0);
+        Unneeded::of(reach)
     }
 
-    /// Removes what nobody needs. Nothing is done, and nothing returned, while somebody adds to the
-    /// store.
+    /// Removes an image that has lost its names while it was in use, now that it is used no more. Nothing is done
+    /// if it has a name, or is still used.
     ///
     /// # Errors
-    /// If a document cannot be read, so that nobody knows what is needed.
+    /// As [`Store::collect`].
+    pub fn collect_unnamed(&self, manifest: &Digest) -> Result<Option<Collected>> {
+        let named = self
+            .index()?
+            .manifests
+            .iter()
+            .any(|one| one.digest == *manifest);
+        if named || !matches!(self.blob(manifest), Ok(Some(_))) {
+            return Ok(None);
+        }
+        let mut reach = Reach::new(self);
+        reach.document(manifest, 0);
+        self.collect(&Unneeded::of(reach))
+    }
+
+    /// Removes what nobody needs, and what interrupted processes left. Nothing is done, and nothing returned,
+    /// while somebody adds to the store.
+    ///
+    /// # Errors
+    /// If the index is lost, so that nobody knows what is needed, and those of unlink(2).
     pub fn collect(&self, unneeded: &Unneeded) -> Result<Option<Collected>> {
-        let staging = self.stage()?;
+        sweep(&self.staging_dir())?;
         let Some(_alone) = self.alone()? else {
             return Ok(None);
         };
@@ -148,35 +195,57 @@ impl Store {
         let blobs = self.entries(&self.blobs_dir())?;
         // Kept until all is done, so that nobody begins to hold what goes.
         let _unheld = self.find_held(&mut reach, &blobs)?;
-        let layers = self.entries(&self.layers_dir())?;
-        let mut known = unneeded.0.clone();
-        let mut collected = Collected::default();
-        let mut records = Vec::new();
-        for (layer, _) in &layers {
-            let record = self.layer_record(layer)?;
-            known.extend(record.iter().flat_map(|record| &record.blobs));
-            records.push((*layer, record));
+        let layers = self.records()?;
+        let mut collected = Collected {
+            damaged: reach.damaged + reach.lost_containers,
+            ..Collected::default()
+        };
+        if reach.lost_containers > 0 {
+            return Ok(Some(collected));
         }
+        let of_layers = layers.iter().flat_map(|(_, record)| record);
+        let of_layers: HashSet<Digest> =
+            of_layers.flat_map(|record| record.blobs.clone()).collect();
         for (blob, metadata) in &blobs {
-            let goes = known.contains(blob) || is_old(metadata);
-            if goes && !reach.blobs.contains(blob) {
-                let path = self.blob_path(blob);
-                std::fs::remove_file(&path).context("remove", &path)?;
+            let goes = match reach.damaged {
+                0 => of_layers.contains(blob) || is_old(metadata),
+                _ => false,
+            };
+            if (goes || unneeded.blobs.contains(blob)) && !reach.blobs.contains(blob) {
+                self.remove_blob(blob, metadata)?;
                 collected.blobs += 1;
                 collected.bytes += metadata.len();
             }
         }
-        for (layer, record) in records {
-            if !reach.layers.contains(&layer) {
-                // From here on it is a leftover, whatever becomes of this process.
-                let path = self.layer_dir(&layer);
-                let place = staging.path().join(layer.hex());
-                std::fs::rename(&path, &place).context("remove", &path)?;
+        for (layer, record) in layers {
+            let goes = reach.damaged == 0 || unneeded.layers.contains(&layer);
+            if goes && !reach.layers.contains(&layer) {
+                discard(&self.staging_dir(), &self.layer_dir(&layer))?;
                 collected.layers += 1;
-                collected.bytes += record.map_or(0, |record: LayerRecord| record.facts.data);
+                collected.bytes += record.map_or(0, |record| record.facts.data);
             }
         }
         Ok(Some(collected))
+    }
+
+    /// All layers, with what is known of them.
+    fn records(&self) -> Result<Vec<(Digest, Option<LayerRecord>)>> {
+        let layers = self.entries(&self.layers_dir())?.into_iter();
+        let record = |layer: &Digest| {
+            self.layer_record(layer).unwrap_or_else(|error| {
+                log::warn!("{error}");
+                None
+            })
+        };
+        Ok(layers.map(|(layer, _)| (layer, record(&layer))).collect())
+    }
+
+    fn remove_blob(&self, blob: &Digest, metadata: &Metadata) -> Result<()> {
+        let path = self.blob_path(blob);
+        match metadata.is_dir() {
+            true => discard(&self.staging_dir(), &path),
+            false => std::fs::remove_file(&path).context("remove", &path),
+        }
     }
 
     /// What is in a directory under a digest. Other names belong to others.
@@ -201,122 +270,40 @@ impl Store {
         let mut unheld = Vec::new();
         for (digest, metadata) in blobs {
             let may_be = metadata.len() <= limits::DOCUMENT_BYTES && metadata.is_file();
-            if !may_be || reach.blobs.contains(digest) || !self.is_manifest(digest)? {
+            if !may_be || reach.blobs.contains(digest) {
                 continue;
             }
             match self.unheld(digest)? {
-                Some(lock) => unheld.push(lock),
-                None => reach.document(digest, 0)?,
+                // Nobody can begin to hold what is no manifest, or a damaged one.
+                Some(lock) if self.is_manifest(digest) => unheld.push(lock),
+                Some(_) => {}
+                None => reach.document(digest, 0),
             }
         }
         Ok(unheld)
     }
 
-    fn is_manifest(&self, digest: &Digest) -> Result<bool> {
-        let Some(content) = self.blob(digest)? else {
-            return Ok(false);
+    pub(crate) fn is_manifest(&self, digest: &Digest) -> bool {
+        let Ok(Some(content)) = self.blob(digest) else {
+            return false;
         };
-        let start = content.start::<1>();
-        if !start.is_ok_and(|start| start == b"{") {
-            return Ok(false);
+        if !starts_as_document(&content) {
+            return false;
         }
-        let bytes = content.read_all(&blob_label(digest), limits::DOCUMENT_BYTES)?;
-        let document: Option<Value> = serde_json::from_slice(&bytes).ok();
-        Ok(document.is_some_and(|document| document.get("layers").is_some()))
+        let bytes = content.read_all(&blob_label(digest), limits::DOCUMENT_BYTES);
+        let document: Option<Value> = bytes
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        document.is_some_and(|document| document.get("layers").is_some())
     }
 }
 
-impl<'s> Reach<'s> {
-    fn new(store: &'s Store) -> Self {
-        Self {
-            store,
-            blobs: HashSet::new(),
-            layers: HashSet::new(),
-        }
+/// How an image is called that is removed.
+fn shown(descriptor: &Descriptor) -> String {
+    match descriptor.ref_name() {
+        Some(name) => escaped(name).to_string(),
+        None => descriptor.digest.to_string(),
     }
-
-    /// Follows the index and all containers.
-    fn everything(&mut self) -> Result<()> {
-        for descriptor in self.store.index()?.manifests {
-            self.document(&descriptor.digest, 0)?;
-        }
-        let dir = self.store.containers_dir();
-        for entry in std::fs::read_dir(&dir).context("list", &dir)? {
-            let path = entry.context("list", &dir)?.path().join("container.json");
-            if !path.exists() {
-                continue;
-            }
-            let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
-            let record: ContainerRecord = parse_json(&path, &bytes)?;
-            self.layers.extend(&record.diff_ids);
-            self.document(&record.manifest_digest, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Follows an index or a manifest. One that is not there leads nowhere.
-    fn document(&mut self, digest: &Digest, depth: usize) -> Result<()> {
-        if depth > limits::INDEX_DEPTH || !self.blobs.insert(*digest) {
-            return Ok(());
-        }
-        let Some(document) = self.read(digest)? else {
-            return Ok(());
-        };
-        for field in ["manifests", "subject"] {
-            for inner in digests(&document, field) {
-                self.document(&inner, depth + 1)?;
-            }
-        }
-        for field in ["layers", "blobs"] {
-            self.blobs.extend(digests(&document, field));
-        }
-        for config in digests(&document, "config") {
-            self.blobs.insert(config);
-            self.configuration(&document, &config)?;
-        }
-        Ok(())
-    }
-
-    /// The layers that a configuration names.
-    fn configuration(&mut self, manifest: &Value, digest: &Digest) -> Result<()> {
-        let media_type = manifest["config"]["mediaType"].as_str().unwrap_or_default();
-        if !media_type.is_empty() && !crate::oci::is_config(media_type) {
-            return Ok(());
-        }
-        let Some(document) = self.read(digest)? else {
-            return Ok(());
-        };
-        let ids = document["rootfs"]["diff_ids"]
-            .as_array()
-            .into_iter()
-            .flatten();
-        let ids = ids.filter_map(|id| id.as_str()?.parse::<Digest>().ok());
-        self.layers.extend(ids);
-        Ok(())
-    }
-
-    /// A document, verified: a damaged one could hide what it leads to.
-    fn read(&self, digest: &Digest) -> Result<Option<Value>> {
-        let Some(content) = self.store.blob(digest)? else {
-            return Ok(None);
-        };
-        let bytes = content.read_verified(digest, content.len(), limits::CONFIG_BYTES)?;
-        match serde_json::from_slice(&bytes) {
-            Ok(document) => Ok(Some(document)),
-            Err(error) => Ok(refuse(&blob_label(digest), &error.to_string())?),
-        }
-    }
-}
-
-/// The digests of a descriptor, or of a list of them.
-fn digests(document: &Value, field: &str) -> Vec<Digest> {
-    let value = &document[field];
-    let descriptors = match value {
-        Value::Array(list) => list.iter().collect(),
-        other => vec![other],
-    };
-    let digest = |one: &Value| one["digest"].as_str()?.parse().ok();
-    descriptors.into_iter().filter_map(digest).collect()
 }
 
 /// Whether nobody can be about to name it.

@@ -18,11 +18,11 @@ use thiserror::Error;
 use crate::collect::Unneeded;
 use crate::error::Context;
 use crate::image::{LayerPath, root_layer};
+use crate::seal::{read_record, seal};
 use crate::share::ImageHold;
-use crate::staging::{Staging, lock, sync_dir};
-use crate::store::{parse_json, read_document, to_json};
+use crate::staging::{Staging, discard, lock, sweep, sync_dir};
 use crate::time::Timestamp;
-use crate::{ContainerName, Digest, Image, ImageName, Ownership, Result, Store, limits};
+use crate::{ContainerName, Digest, Image, ImageName, Ownership, Result, Store};
 
 /// How often a container that seems to be in use is looked at again, and after how long.
 const LOOKS: usize = 4;
@@ -135,37 +135,7 @@ impl Container {
     /// [`ContainerError::Busy`] if somebody has it in use, [`ContainerError::Unknown`] if it was
     /// removed meanwhile.
     pub fn lock(&self) -> Result<ContainerLock> {
-        // Who only looks whether it is in use has the lock for a moment, too.
-        for _ in 0..LOOKS {
-            match self.try_lock() {
-                Err(crate::Error::Container(ContainerError::Busy(_))) => {
-                    std::thread::sleep(LOOK);
-                }
-                other => return other,
-            }
-        }
-        self.try_lock()
-    }
-
-    fn try_lock(&self) -> Result<ContainerLock> {
-        let name = || self.record.name.clone();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = match rustix::fs::open(&self.dir, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Err(ContainerError::Unknown(name()).into()),
-            opened => opened.context("open", &self.dir)?,
-        };
-        match lock(&dir, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(ContainerError::Busy(name()).into()),
-            locked => locked.context("lock", &self.dir)?,
-        }
-        // Between opening and locking it may have been removed, and even made anew.
-        let held = rustix::fs::fstat(&dir).context("examine", &self.dir)?;
-        match rustix::fs::stat(&self.dir) {
-            Ok(found) if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) => {
-                Ok(ContainerLock { _dir: dir })
-            }
-            _ => Err(ContainerError::Unknown(name()).into()),
-        }
+        lock_container(&self.dir, &self.record.name)
     }
 }
 
@@ -274,8 +244,7 @@ impl Store {
         if !path.exists() {
             return Err(ContainerError::Unknown(name.clone()).into());
         }
-        let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
-        self.load_container(parse_json(&path, &bytes)?)
+        self.load_container(read_record(&path)?)
     }
 
     fn load_container(&self, record: ContainerRecord) -> Result<Container> {
@@ -293,8 +262,7 @@ impl Store {
         let mut containers: Vec<ContainerRecord> = Vec::new();
         for entry in std::fs::read_dir(&dir).context("list", &dir)? {
             let path = entry.context("list", &dir)?.path().join("container.json");
-            let read = read_document(&path, limits::DOCUMENT_BYTES);
-            match read.and_then(|bytes| parse_json(&path, &bytes)) {
+            match read_record(&path) {
                 Ok(record) => containers.push(record),
                 Err(error) => log::warn!("a container is passed over: {error}"),
             }
@@ -304,22 +272,24 @@ impl Store {
     }
 
     /// Removes a container with all that was changed in it. What it needed of its image stays until
-    /// it is collected.
+    /// it is collected. It needs no free space, and no record that can be read.
     ///
     /// # Errors
     /// [`ContainerError::Busy`] while it is in use, [`ContainerError::Unknown`] if there is none.
     pub fn remove_container(&self, name: &ContainerName) -> Result<Unneeded> {
-        let container = self.container_dir(name)?;
-        let _lock = container.lock()?;
-        let unneeded = self.needed_by(&container.record).unwrap_or_else(|error| {
-            // No reason to keep the container.
-            log::warn!("{error}");
-            Unneeded::default()
-        });
-        // From here on it is work in progress: if it cannot be removed now, it is a leftover.
-        let staging = self.stage()?;
-        let place = staging.path().join("removed");
-        std::fs::rename(&container.dir, &place).context("remove", &container.dir)?;
+        let dir = self.container_dir(name)?;
+        let _lock = lock_container(&dir, name)?;
+        let record = read_record(&dir.join("container.json"));
+        let unneeded = match record {
+            Ok(record) => self.needed_by(&record),
+            Err(error) => {
+                // No reason to keep the container.
+                log::warn!("{error}");
+                Unneeded::default()
+            }
+        };
+        sweep(&self.staging_dir())?;
+        discard(&self.staging_dir(), &dir)?;
         sync_dir(&self.containers_dir())?;
         Ok(unneeded)
     }
@@ -329,22 +299,79 @@ impl Store {
     /// # Errors
     /// If that cannot be found out.
     pub fn is_in_use(&self, name: &ContainerName) -> Result<bool> {
-        match self.container_dir(name)?.try_lock() {
+        match try_lock(&self.container_dir(name)?, name) {
             Ok(_) => Ok(false),
             Err(crate::Error::Container(ContainerError::Busy(_))) => Ok(true),
             Err(error) => Err(error),
         }
     }
 
-    /// A container of which only the place matters: it can be removed without its layers.
-    fn container_dir(&self, name: &ContainerName) -> Result<Container> {
-        let dir = self.containers_dir().join(name.as_str());
-        let path = dir.join("container.json");
-        if !path.exists() {
-            return Err(ContainerError::Unknown(name.clone()).into());
+    /// The names of all containers, sorted, also of those with a damaged record.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn container_names(&self) -> Result<Vec<ContainerName>> {
+        let dir = self.containers_dir();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&dir).context("list", &dir)? {
+            let name = entry.context("list", &dir)?.file_name();
+            names.extend(
+                name.to_str()
+                    .and_then(|name| name.parse::<ContainerName>().ok()),
+            );
         }
-        let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
-        Ok(Container::at(dir, parse_json(&path, &bytes)?, Vec::new()))
+        names.sort();
+        Ok(names)
+    }
+
+    /// Locks a container while something below it is repaired.
+    pub(crate) fn lock_for_repair(&self, name: &ContainerName) -> Result<ContainerLock> {
+        lock_container(&self.container_dir(name)?, name)
+    }
+
+    /// The directory of a container that is there.
+    fn container_dir(&self, name: &ContainerName) -> Result<PathBuf> {
+        let dir = self.containers_dir().join(name.as_str());
+        match dir
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_dir())
+        {
+            true => Ok(dir),
+            false => Err(ContainerError::Unknown(name.clone()).into()),
+        }
+    }
+}
+
+/// Locks the directory of a container. Who only looks whether it is in use has the lock for a moment, too.
+fn lock_container(dir: &Path, name: &ContainerName) -> Result<ContainerLock> {
+    for _ in 0..LOOKS {
+        match try_lock(dir, name) {
+            Err(crate::Error::Container(ContainerError::Busy(_))) => {
+                std::thread::sleep(LOOK);
+            }
+            other => return other,
+        }
+    }
+    try_lock(dir, name)
+}
+
+fn try_lock(path: &Path, name: &ContainerName) -> Result<ContainerLock> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Err(ContainerError::Unknown(name.clone()).into()),
+        opened => opened.context("open", path)?,
+    };
+    match lock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Err(ContainerError::Busy(name.clone()).into()),
+        locked => locked.context("lock", path)?,
+    }
+    // Between opening and locking it may have been removed, and even made again.
+    let held = rustix::fs::fstat(&dir).context("examine", path)?;
+    match rustix::fs::stat(path) {
+        Ok(found) if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) => {
+            Ok(ContainerLock { _dir: dir })
+        }
+        _ => Err(ContainerError::Unknown(name.clone()).into()),
     }
 }
 
@@ -362,7 +389,7 @@ fn make_dirs(staging: &Staging, image: &Image, ownership: Ownership) -> Result<P
 
 fn write_record(staging: &Staging, dir: &Path, record: &ContainerRecord) -> Result<()> {
     let place = dir.join("container.json");
-    staging.publish_file("container.json", &to_json(record), &place)
+    staging.publish_file("container.json", &seal(record), &place)
 }
 
 /// Gives an upper directory what the root of the image has: mode, owner, and the record that says

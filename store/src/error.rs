@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::Digest;
 use crate::blob::BlobError;
 use crate::collect::RemoveError;
 use crate::commit::CommitError;
 use crate::container::ContainerError;
 use crate::errno::{errno_of, reason};
-use crate::escape::escaped_path;
+use crate::escape::{escaped, escaped_path};
 use crate::layer::LayerError;
 use crate::name::NameError;
 use crate::oci::DocumentError;
@@ -94,8 +95,22 @@ pub enum Error {
     /// Why an image is not removed.
     #[error(transparent)]
     Remove(#[from] RemoveError),
+    /// A record of the store that this crate wrote is not what it was.
+    #[error("{} is damaged: {}", escaped_path(path), escaped(why))]
+    DamagedRecord {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Something that is damaged cannot be repaired.
+    #[error("{0}")]
+    NotRepaired(String),
+    /// A damaged layer cannot be replaced, since what uses it would lose its files.
+    #[error("layer {0} is damaged and in use: end what is mounted or runs on it first")]
+    LayerInUse(Digest),
     /// The progress listener asked for an end.
-    #[error("the import was interrupted")]
+    #[error("interrupted")]
     Interrupted,
 }
 

@@ -143,11 +143,33 @@ impl Store {
     }
 
     /// The name that an image has in the index, by that or a shorter one, and its descriptor.
+    /// An image that no name leads to is found by its digest.
     pub(crate) fn find_image(&self, name: &str) -> Result<(ImageName, Descriptor)> {
-        let descriptor = find(&self.index()?, name)?;
-        let found = descriptor.ref_name().and_then(ImageName::stored);
-        let found = found.ok_or_else(|| NameError::Image(name.to_owned()))?;
-        Ok((found, descriptor))
+        let found = self.find_images(name)?;
+        let named = |one: &Descriptor| Some((ImageName::stored(one.ref_name()?)?, one.clone()));
+        let found = found.iter().find_map(named);
+        Ok(found.ok_or_else(|| NameError::Image(name.to_owned()))?)
+    }
+
+    /// The descriptors of one image: that with this name or another form of it, or all with this digest, of which
+    /// the first digits are enough if no other image has them.
+    pub(crate) fn find_images(&self, name: &str) -> Result<Vec<Descriptor>> {
+        let index = self.index()?;
+        let unknown = match find(&index, name) {
+            Ok(descriptor) => return Ok(vec![descriptor]),
+            Err(error) => Error::from(error),
+        };
+        let digits = name.strip_prefix("sha256:").unwrap_or(name);
+        if !is_short_id(digits) {
+            return Err(unknown);
+        }
+        let mut found = index.manifests;
+        found.retain(|one| one.digest.hex().starts_with(digits));
+        match found.first().map(|first| first.digest) {
+            None => Err(unknown),
+            Some(digest) if found.iter().all(|one| one.digest == digest) => Ok(found),
+            Some(_) => Err(NameError::AmbiguousId(name.to_owned()).into()),
+        }
     }
 
     /// The image that a container was made on, whatever has its name now.
@@ -306,6 +328,13 @@ fn unknown(index: &Index, text: &str) -> NameError {
         name: text.to_owned(),
         similar: shown.into_iter().map(str::to_owned).collect(),
     }
+}
+
+/// Whether a text can be the beginning of a digest: enough digits that it is none by chance.
+fn is_short_id(text: &str) -> bool {
+    const DIGITS: std::ops::RangeInclusive<usize> = 6..=64;
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    DIGITS.contains(&text.len()) && text.bytes().all(is_digit)
 }
 
 /// Whether a text can be a time in RFC 3339, and be shown.

@@ -39,6 +39,10 @@ pub struct LayerRecord {
     /// What is in it.
     #[serde(flatten)]
     pub facts: LayerFacts,
+    /// The digest of the unpacked tree: names, kinds, modes, owners, times, attributes and data. Layers of older
+    /// stores have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Digest>,
     /// Blobs that were found to unpack to this layer: the archive itself or compressed forms of it.
     pub blobs: Vec<Digest>,
 }

@@ -27,6 +27,7 @@
 
 mod blob;
 pub mod build;
+mod check;
 mod collect;
 mod commit;
 mod container;
@@ -37,15 +38,18 @@ mod error;
 mod escape;
 mod image;
 mod import;
+mod index;
 mod layer;
 mod limits;
 mod live;
 mod name;
 mod oci;
 mod progress;
+mod reach;
 mod reference;
 mod remove;
 mod save;
+mod seal;
 mod share;
 mod source;
 mod staging;
@@ -56,6 +60,9 @@ mod unpack;
 mod usage;
 
 pub use blob::BlobError;
+pub use check::{
+    CheckFault, CheckReport, CheckRequest, CheckedObject, Difference, Finding, Remedy, RepairedFrom,
+};
 pub use collect::{Collected, RemoveError, Unneeded};
 pub use commit::{CommitError, CommitRequest, ConfigChange, EntryContent, LayerEntry, LayerWriter};
 pub use container::{

@@ -61,6 +61,9 @@ pub enum NameError {
         /// What there is instead: names like it, else all of them.
         similar: Vec<String>,
     },
+    /// The digests of several images begin so.
+    #[error("several images have a digest that begins with {}; give more of it", escaped(.0))]
+    AmbiguousId(String),
 }
 
 /// Why a text is no name of an image.

@@ -50,6 +50,13 @@ pub enum Event<'a> {
         /// How much there is.
         total: u64,
     },
+    /// More of a store was checked.
+    Checked {
+        /// How much has been read so far, in bytes.
+        bytes: u64,
+        /// How much there is to read, as far as that is known.
+        total: u64,
+    },
     /// A layer is in the store.
     Published {
         /// Which layer.

@@ -96,6 +96,13 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Whether somebody holds an image. One that cannot be asked for is not held.
+    pub(crate) fn is_held(&self, manifest: &Digest) -> bool {
+        matches!(self.unheld(manifest), Ok(None))
+    }
+}
+
 fn open(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::Context;
@@ -66,12 +66,10 @@ pub(crate) fn lock(fd: impl AsFd, operation: FlockOperation) -> std::result::Res
 impl Staging {
     /// Makes a new directory below `staging`, locked.
     pub(crate) fn create(staging: &Path) -> Result<Self> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let parent = open_dir(staging).context("open", staging)?;
         lock(&parent, FlockOperation::LockShared).context("lock", staging)?;
         loop {
-            let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{}-{count}", std::process::id());
+            let name = unique_name();
             let path = staging.join(&name);
             match rustix::fs::mkdirat(&parent, &name, Mode::RWXU) {
                 // A leftover of an older process with this number.
@@ -108,13 +106,18 @@ impl Staging {
         self.dir.as_fd()
     }
 
+    /// Makes an empty file, for this user only.
+    pub(crate) fn create_file(&self, name: &str) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fd = rustix::fs::openat(&self.dir, name, flags, mode);
+        fd.context("create", &self.path.join(name)).map(File::from)
+    }
+
     /// Writes a file, synced, that is to be moved to its place.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.path.join(name);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let fd = rustix::fs::openat(&self.dir, name, flags, mode).context("create", &path)?;
-        let mut file = File::from(fd);
+        let mut file = self.create_file(name)?;
         file.write_all(bytes).context("write", &path)?;
         file.sync_all().context("sync", &path)?;
         Ok(path)
@@ -139,6 +142,50 @@ impl Drop for Staging {
             log::warn!("cannot remove {}: {error}", self.path.display());
         }
     }
+}
+
+/// A name below `staging` that no other work of this process has.
+fn unique_name() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{count}", std::process::id())
+}
+
+/// Removes a file or a directory of the store with everything in it. It leaves its place in one step, for
+/// `staging`, where it is a leftover if this process ends before all of it is removed.
+///
+/// No directory is made for that, so a full disk is no obstacle.
+pub(crate) fn discard(staging: &Path, what: &Path) -> Result<()> {
+    let parent = open_dir(staging).context("open", staging)?;
+    // The lock tells a sweep that a process works on it. A caller that has it locked already serves as well, and
+    // what cannot be opened here cannot be swept either.
+    let dir = open_dir(what);
+    if let Ok(dir) = &dir
+        && let Err(errno) = lock(dir, FlockOperation::NonBlockingLockExclusive)
+    {
+        log::debug!("{}: {errno}", what.display());
+    }
+    let name = loop {
+        let name = unique_name();
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(rustix::fs::CWD, what, &parent, &name, flags) {
+            Err(Errno::EXIST) => {}
+            // Not every file system has NOREPLACE. A leftover directory of this name is not empty, or replaced.
+            Err(Errno::INVAL) => {
+                rustix::fs::renameat(rustix::fs::CWD, what, &parent, &name)
+                    .context("remove", what)?;
+                break name;
+            }
+            renamed => {
+                renamed.context("remove", what)?;
+                break name;
+            }
+        }
+    };
+    if let Err(error) = remove_named(parent.as_fd(), name.as_bytes()) {
+        log::warn!("cannot remove {}: {error}", staging.join(name).display());
+    }
+    Ok(())
 }
 
 fn remove_named(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<(), Errno> {
@@ -209,6 +256,22 @@ mod tests {
         assert!(staging.path().join("f").exists());
         drop(staging);
         assert!(std::fs::read_dir(tmp.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn what_is_discarded_needs_no_directory_of_its_own() {
+        let tmp = tempfile::tempdir().unwrap();
+        let staging = tmp.path().join("staging");
+        std::fs::create_dir(&staging).unwrap();
+        std::fs::create_dir_all(tmp.path().join("tree/a")).unwrap();
+        std::fs::write(tmp.path().join("file"), "x").unwrap();
+        for name in ["tree", "file"] {
+            discard(&staging, &tmp.path().join(name)).unwrap();
+            assert!(!tmp.path().join(name).exists());
+        }
+        assert!(std::fs::read_dir(&staging).unwrap().next().is_none());
+        let error = discard(&staging, &tmp.path().join("tree")).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::NOENT));
     }
 
     #[test]

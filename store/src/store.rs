@@ -5,6 +5,7 @@
 //!   oci-layout                     marks an OCI image layout
 //!   index.json                     one manifest descriptor for each image, named by its
 //!                                  org.opencontainers.image.ref.name
+//!   index.copy                     the same, sealed, for when index.json is damaged
 //!   blobs/sha256/HEX               manifests, configurations and layers as they were imported
 //!   layers/sha256/HEX/             a layer by its DiffID
 //!     diff/                        the unpacked tree
@@ -33,9 +34,10 @@ use rustix::io::Errno;
 
 use crate::error::Context;
 use crate::layer::{LayerFacts, LayerRecord};
-use crate::oci::{Index, index_of};
+use crate::oci::Index;
+use crate::seal::{read_record, seal};
 use crate::staging::{Staging, lock, sweep};
-use crate::{Digest, Error, LayerPath, Ownership, Result, limits};
+use crate::{Digest, Error, LayerPath, Ownership, Result};
 
 /// What `oci-layout` says.
 pub(crate) const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -53,6 +55,9 @@ const DIRS: [&str; 7] = [
     "mnt",
     "staging",
 ];
+
+/// Files of a store.
+const FILES: [&str; 4] = ["oci-layout", "index.json", "index.copy", "lock"];
 
 /// A directory that a store of an older version does not have.
 const LIVE: &str = "live";
@@ -139,11 +144,10 @@ impl Store {
             private(&self.root.join(dir))?;
         }
         let _lock = self.lock()?;
-        let staging = Staging::create(&self.staging_dir())?;
-        let index = self.index_path();
-        if !index.exists() {
-            staging.publish_file("index.json", &to_json(&Index::empty()), &index)?;
+        if !self.index_path().exists() && !self.index_copy_path().exists() {
+            self.write_index(&Index::empty())?;
         }
+        let staging = Staging::create(&self.staging_dir())?;
         staging.publish_file("oci-layout", MARKER, &self.root.join("oci-layout"))
     }
 
@@ -159,7 +163,7 @@ impl Store {
             let name = entry.context("list", &self.root)?.file_name();
             layout |= name == "oci-layout";
             let own = DIRS.iter().chain([&LIVE]).any(|dir| name == *dir);
-            if !own && name != "oci-layout" && name != "index.json" && name != "lock" {
+            if !own && !FILES.iter().any(|file| name == *file) {
                 return Err(not_a_store(
                     "there is something else in that directory; choose an empty or a new one",
                 ));
@@ -246,29 +250,6 @@ impl Store {
         Ok(StoreLock { _file: file })
     }
 
-    /// The index of images.
-    pub(crate) fn index(&self) -> Result<Index> {
-        let path = self.index_path();
-        let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
-        Ok(index_of(&bytes, &path.to_string_lossy())?)
-    }
-
-    /// Changes the index of images; nobody else does meanwhile.
-    pub(crate) fn change_index(
-        &self,
-        staging: &Staging,
-        change: impl FnOnce(&mut Index),
-    ) -> Result<()> {
-        let _lock = self.lock()?;
-        let before = self.index()?;
-        let mut index = before.clone();
-        change(&mut index);
-        if index == before {
-            return Ok(());
-        }
-        staging.publish_file("index.json", &index.to_json(), &self.index_path())
-    }
-
     /// The directory that is mounted for an image without layers, made if it is missing.
     pub(crate) fn empty_layer(&self) -> Result<LayerPath> {
         let path = self.root.join(EMPTY);
@@ -288,6 +269,7 @@ impl Store {
                 ownership: Ownership::Real,
                 trusted: None,
                 facts: LayerFacts::default(),
+                tree: None,
                 blobs: Vec::new(),
             },
         })
@@ -299,8 +281,7 @@ impl Store {
         if !path.exists() {
             return Ok(None);
         }
-        let bytes = read_document(&path, limits::DOCUMENT_BYTES)?;
-        parse_json(&path, &bytes).map(Some)
+        read_record(&path).map(Some)
     }
 
     /// Remembers that a blob unpacks to a layer that is there.
@@ -320,7 +301,7 @@ impl Store {
         record.blobs.push(*blob);
         let place = self.layer_dir(diff_id).join("layer.json");
         let name = format!("layer-{}.json", diff_id.hex());
-        staging.publish_file(&name, &to_json(&record), &place)
+        staging.publish_file(&name, &seal(&record), &place)
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::error::Context;
 use crate::oci::Descriptor;
 use crate::source::diff_ids;
-use crate::{ContainerName, Digest, ImageName, Result, Store};
+use crate::{ContainerName, Digest, Error, ImageName, Result, Store};
 
 /// What the store holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -129,15 +129,26 @@ impl Store {
             .collect())
     }
 
-    /// In bytes; nothing for what is not there.
+    /// In bytes; nothing for what is not there, or damaged.
     fn size_of(&self, part: Part) -> Result<u64> {
         Ok(match part {
-            Part::Blob(digest) => self.blob(&digest)?.map_or(0, |content| content.len()),
+            Part::Blob(digest) => readable(self.blob(&digest))?.map_or(0, |content| content.len()),
             Part::Layer(digest) => {
-                let record = self.layer_record(&digest)?;
+                let record = readable(self.layer_record(&digest))?;
                 record.map_or(0, |record| record.facts.data)
             }
         })
+    }
+}
+
+/// What is damaged does not count, and does not keep the rest from being counted.
+fn readable<T>(read: Result<Option<T>>) -> Result<Option<T>> {
+    match read {
+        Err(error @ (Error::DamagedRecord { .. } | Error::Blob(_))) => {
+            log::warn!("{error}");
+            Ok(None)
+        }
+        read => read,
     }
 }
 

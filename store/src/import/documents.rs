@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Import, LayerBlob};
+use crate::blob::blob_label;
 use crate::oci::{Descriptor, MANIFEST, Manifest, REF_NAME};
 use crate::source::{Document, platform_of};
 use crate::store::to_json;
-use crate::{Digest, ImageName, Result};
+use crate::{Digest, ImageName, Result, limits};
 
 impl Import<'_> {
     /// Puts configuration and manifest among the blobs, and returns the descriptor of the manifest.
@@ -22,12 +23,15 @@ impl Import<'_> {
 
     fn publish_document(&self, document: &Document) -> Result<()> {
         let digest = &document.descriptor.digest;
-        let place = self.store.blob_path(digest);
-        if place.exists() {
-            return Ok(());
+        let stored = self.store.blob(digest).ok().flatten();
+        let label = blob_label(digest);
+        let stored = stored.and_then(|content| content.read_all(&label, limits::CONFIG_BYTES).ok());
+        match stored {
+            Some(bytes) if bytes == document.bytes => Ok(()),
+            _ => self
+                .store
+                .put_document(self.staging, digest, &document.bytes),
         }
-        let name = format!("document-{}", digest.hex());
-        self.staging.publish_file(&name, &document.bytes, &place)
     }
 
     /// The manifest of an image that came without one: its configuration and its layers as they

@@ -14,14 +14,16 @@ use super::pipeline::{self, Streams};
 use super::plan::Task;
 use super::stream::BlobStream;
 use super::{Import, LayerBlob};
-use crate::blob::{Content, size_error};
+use crate::blob::{Content, read_error, size_error};
+use crate::check::tree_digest;
+use crate::decode::{Format, MAGIC};
 use crate::error::Context;
 use crate::layer::{LayerFacts, LayerFault, LayerRecord};
 use crate::progress::Event;
-use crate::store::to_json;
+use crate::seal::seal;
 use crate::tar::Reader;
 use crate::unpack::{Policy, unpack};
-use crate::{Digest, Result};
+use crate::{Digest, Ownership, Result};
 
 /// Where the work on a layer lies until it is published.
 struct Work {
@@ -47,10 +49,15 @@ impl Import<'_> {
         let stream = BlobStream::new(&task.label, &content, keeper, &watch);
         let limit = self.request.limits.layer_bytes;
         let (streams, facts) = if task.unpack {
-            let policy = self.prepare(&work.layer)?;
+            let policy = prepare(&work.layer, self.request.ownership, self.namespace)?;
             let wrote = |bytes| self.sync.wrote(bytes);
             let (streams, facts) = pipeline::run(stream, task, limit, &wrote, |input| {
-                self.unpack(&work.layer, policy, input)
+                unpack_into(
+                    &work.layer,
+                    policy,
+                    self.request.limits.layer_entries,
+                    input,
+                )
             })?;
             (streams, Some(facts))
         } else {
@@ -68,42 +75,6 @@ impl Import<'_> {
         Ok(blob)
     }
 
-    /// Makes the directory to unpack to, and gets the calling thread ready for it.
-    fn prepare(&self, layer: &Path) -> Result<Policy> {
-        // Modes in the archive are the modes on disk.
-        plyfs_sys::thread::set_umask(0).context("set the file creation mask for", layer)?;
-        let diff = layer.join("diff");
-        for dir in [layer, &diff] {
-            rustix::fs::mkdir(dir, Mode::RWXU).context("create", dir)?;
-        }
-        let stat = rustix::fs::stat(&diff).context("examine", &diff)?;
-        Ok(Policy {
-            ownership: self.request.ownership,
-            namespace: self.namespace,
-            creator: (stat.st_uid, stat.st_gid),
-        })
-    }
-
-    fn unpack(
-        &self,
-        layer: &Path,
-        policy: Policy,
-        input: PipeInput,
-    ) -> Result<LayerFacts, LayerFault> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::open(layer.join("diff"), flags, Mode::empty());
-        let root = root.map_err(|errno| LayerFault::Entry {
-            name: b".".to_vec(),
-            fault: crate::EntryFault::system("open it")(errno),
-        })?;
-        unpack(
-            &mut Reader::new(input),
-            root,
-            policy,
-            self.request.limits.layer_entries,
-        )
-    }
-
     /// Moves blob and layer to their places, after everything in them is on disk.
     fn publish(
         &self,
@@ -118,23 +89,25 @@ impl Import<'_> {
                 let (count, layer) = (facts.xattrs_dropped, &streams.diff_id);
                 log::info!("layer {layer}: {count} extended attributes were not kept");
             }
-            let record = LayerRecord {
+            let mut record = LayerRecord {
                 diff_id: streams.diff_id,
                 size: streams.size,
                 ownership: self.request.ownership,
                 trusted: Some(self.namespace == Namespace::Trusted),
                 facts,
+                tree: None,
                 blobs: vec![*blob],
             };
-            write_new(&work.layer.join("layer.json"), &to_json(&record))?;
+            let watch = |_| !self.is_cancelled();
+            record.tree = Some(tree_digest(&work.layer.join("diff"), &record, &watch)?);
+            write_new(&work.layer.join("layer.json"), &seal(&record))?;
         }
         if task.unpack || task.keep != Keep::No {
             self.sync.sync().context("sync", self.store.path())?;
         }
         if task.keep != Keep::No {
-            let place = self.store.blob_path(blob);
             // Over one that another import has put there meanwhile: it is the same.
-            std::fs::rename(&work.blob, &place).context("publish", &place)?;
+            self.store.put_blob(&work.blob, blob)?;
         }
         let published = task.unpack && self.publish_layer(&work.layer, &streams.diff_id)?;
         if published {
@@ -150,9 +123,101 @@ impl Import<'_> {
         let place = self.store.layer_dir(diff_id);
         match rustix::fs::rename(layer, &place) {
             Ok(()) => Ok(true),
+            // Another import may have been faster in replacing it, too; then it is replaced once more.
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR)
+                if self.damaged.layers.contains(diff_id) =>
+            {
+                self.store.replace_layer(layer, diff_id)?;
+                Ok(true)
+            }
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
             Err(errno) => Err(errno).context("publish", &place),
         }
+    }
+}
+
+/// Makes the directory to unpack to, and gets the calling thread ready for it.
+fn prepare(layer: &Path, ownership: Ownership, namespace: Namespace) -> Result<Policy> {
+    // Modes in the archive are the modes on disk.
+    plyfs_sys::thread::set_umask(0).context("set the file creation mask for", layer)?;
+    let diff = layer.join("diff");
+    for dir in [layer, &diff] {
+        rustix::fs::mkdir(dir, Mode::RWXU).context("create", dir)?;
+    }
+    let stat = rustix::fs::stat(&diff).context("examine", &diff)?;
+    Ok(Policy {
+        ownership,
+        namespace,
+        creator: (stat.st_uid, stat.st_gid),
+    })
+}
+
+fn unpack_into(
+    layer: &Path,
+    policy: Policy,
+    max_entries: u64,
+    input: PipeInput,
+) -> Result<LayerFacts, LayerFault> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(layer.join("diff"), flags, Mode::empty());
+    let root = root.map_err(|errno| LayerFault::Entry {
+        name: b".".to_vec(),
+        fault: crate::EntryFault::system("open it")(errno),
+    })?;
+    unpack(&mut Reader::new(input), root, policy, max_entries)
+}
+
+/// A layer to unpack beside the one in the store, to compare the two.
+pub(crate) struct Again<'a> {
+    /// What its blob is called in errors.
+    pub(crate) label: &'a str,
+    pub(crate) content: &'a Content,
+    pub(crate) diff_id: Digest,
+    pub(crate) ownership: Ownership,
+    pub(crate) namespace: Namespace,
+    pub(crate) limits: crate::Limits,
+}
+
+impl Again<'_> {
+    /// Unpacks to a directory that does not exist yet. Returns what is known of the layer; its only blob is the one
+    /// that was read.
+    ///
+    /// `watch` is told how many more bytes were read, and says whether to go on.
+    pub(crate) fn unpack(
+        &self,
+        layer: &Path,
+        watch: &(dyn Fn(u64) -> bool + Sync),
+    ) -> Result<LayerRecord> {
+        let start = self.content.start::<MAGIC>();
+        let start = start.map_err(|errno| read_error(self.label, errno))?;
+        let task = Task {
+            layers: Vec::new(),
+            diff_id: self.diff_id,
+            label: self.label.to_owned(),
+            digest: None,
+            format: Format::of_magic(&start),
+            content: self.content.clone(),
+            unpack: true,
+            keep: Keep::No,
+        };
+        let go_on = |_| watch(0);
+        let stream = BlobStream::new(&task.label, &task.content, None, &go_on);
+        let policy = prepare(layer, self.ownership, self.namespace)?;
+        let (streams, facts) =
+            pipeline::run(stream, &task, self.limits.layer_bytes, &|_| {}, |input| {
+                unpack_into(layer, policy, self.limits.layer_entries, input)
+            })?;
+        let mut record = LayerRecord {
+            diff_id: streams.diff_id,
+            size: streams.size,
+            ownership: self.ownership,
+            trusted: Some(self.namespace == Namespace::Trusted),
+            facts,
+            tree: None,
+            blobs: vec![streams.blob],
+        };
+        record.tree = Some(tree_digest(&layer.join("diff"), &record, watch)?);
+        Ok(record)
     }
 }
 

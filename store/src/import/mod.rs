@@ -11,6 +11,7 @@
 //!   one that somebody else can write.
 //! - A layer is published after its blob has matched digest and size and its uncompressed stream
 //!   the DiffID, both read to their ends, and after everything has been synced.
+//! - What the store has already is verified before it is skipped, and replaced if it is damaged.
 //! - An import that fails or is killed leaves nothing but published layers and blobs, which the
 //!   next one does not read again, and a locked staging directory, which the next one removes.
 
@@ -20,6 +21,7 @@ mod layer;
 mod pipe;
 mod pipeline;
 mod plan;
+mod present;
 mod stream;
 mod sync;
 
@@ -35,7 +37,9 @@ use crate::source::Found;
 use crate::staging::{Staging, sync_dir};
 use crate::unpack::can_set_trusted;
 use crate::{Digest, Error, ImageName, Limits, Ownership, Platform, Result, Source, Store, limits};
+pub(crate) use layer::Again;
 use plan::{Plan, Task};
+use present::Damaged;
 use sync::SyncGroup;
 
 /// What to import.
@@ -90,6 +94,8 @@ struct Import<'a> {
     /// Where overlay records go.
     namespace: Namespace,
     sync: SyncGroup<'a>,
+    /// What the store has of the image and is to be replaced.
+    damaged: Damaged,
     /// Set once a layer has failed: the others are not wanted any more.
     failed: AtomicBool,
 }
@@ -154,7 +160,7 @@ impl Store {
         name: ImageName,
         progress: &dyn Progress,
     ) -> Result<Imported> {
-        let import = Import {
+        let mut import = Import {
             store: self,
             staging,
             request,
@@ -165,8 +171,10 @@ impl Store {
                 false => Namespace::User,
             },
             sync: SyncGroup::new(staging.dir()),
+            damaged: Damaged::default(),
             failed: AtomicBool::new(false),
         };
+        import.damaged = import.find_damaged()?;
         let plan = import.plan()?;
         progress.event(&Event::Planned {
             layers: &plan.layers,
@@ -177,7 +185,7 @@ impl Store {
         sync_dir(&self.blobs_dir())?;
         let manifest = import.publish_documents(&blobs)?;
         let descriptor = import.named(&manifest, &name);
-        self.change_index(staging, |index| {
+        self.change_index(|index| {
             // Also in the form that older versions and other tools write it.
             let named = |one: &Descriptor| one.ref_name().is_some_and(|text| name.is(text));
             // Not moved to the end: an image that is there already changes nothing.

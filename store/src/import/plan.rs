@@ -54,7 +54,7 @@ impl Import<'_> {
     }
 
     fn plan_layer(&self, plan: &mut Plan, at: usize, layer: &FoundLayer) -> Result<()> {
-        let record = self.store.layer_record(&layer.diff_id)?;
+        let record = self.whole_record(&layer.diff_id)?;
         let opened = self.open(layer, record.as_ref())?;
         let present = opened.in_store && opened.is_known_in(record.as_ref());
         let digest = opened.blob.map(|(digest, _)| digest);
@@ -116,7 +116,7 @@ impl Import<'_> {
         }
         let mut blob = layer.blob;
         let stored = match blob {
-            Some((digest, _)) => self.store.blob(&digest)?,
+            Some((digest, _)) => self.whole_blob(&digest)?,
             None => None,
         };
         let mut in_store = stored.is_some();
@@ -136,7 +136,7 @@ impl Import<'_> {
         // An archive that is not compressed is its own layer.
         if blob.is_none() && format == Format::Plain {
             blob = Some((layer.diff_id, content.len()));
-            if let Some(stored) = self.store.blob(&layer.diff_id)? {
+            if let Some(stored) = self.whole_blob(&layer.diff_id)? {
                 in_store = true;
                 content = stored;
             }
@@ -158,7 +158,7 @@ impl Import<'_> {
         record: Option<&LayerRecord>,
     ) -> Result<Option<Opened>> {
         for digest in record.iter().flat_map(|record| &record.blobs) {
-            if let Some(content) = self.store.blob(digest)? {
+            if let Some(content) = self.whole_blob(digest)? {
                 return Ok(Some(Opened {
                     blob: Some((*digest, content.len())),
                     in_store: true,

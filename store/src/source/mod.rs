@@ -25,7 +25,7 @@ use crate::reference::{LATEST, Reference, is_component};
 use crate::staging::Staging;
 use crate::{Digest, ImageName, NameError, Platform, Result};
 
-pub(crate) use files::{Files, open_regular};
+pub(crate) use files::{Files, blob_file, open_regular};
 pub(crate) use layout::layers as found_layers;
 
 /// Names an image outside the store.

@@ -65,7 +65,7 @@ use crate::tar::{Entry, Input, Kind, Reader};
 use path::EntryPath;
 use pending::Pending;
 pub(crate) use policy::{Policy, can_set_trusted};
-use tree::Tree;
+pub(crate) use tree::Tree;
 
 type Result<T> = std::result::Result<T, EntryFault>;
 

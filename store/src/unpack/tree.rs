@@ -14,7 +14,7 @@ use rustix::io::{Errno, Result};
 const HELD: usize = 32;
 
 /// The directory of a layer.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: Rc<OwnedFd>,
     /// Paths below the root with their directories, the one used last at the end.
     held: Vec<(Vec<u8>, Rc<OwnedFd>)>,
@@ -27,14 +27,14 @@ const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 impl Tree {
-    pub(super) fn new(root: OwnedFd) -> Self {
+    pub(crate) fn new(root: OwnedFd) -> Self {
         Self {
             root: Rc::new(root),
             held: Vec::with_capacity(HELD),
         }
     }
 
-    pub(super) fn root(&self) -> Rc<OwnedFd> {
+    pub(crate) fn root(&self) -> Rc<OwnedFd> {
         Rc::clone(&self.root)
     }
 
@@ -43,7 +43,7 @@ impl Tree {
     /// # Errors
     /// Those of openat2(2): `LOOP` or `NOTDIR` if a component is a link, `NOSYS` where the kernel
     /// or a filter does not know the call.
-    pub(super) fn open(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
+    pub(crate) fn open(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
         if path.is_empty() {
             return Ok(self.root());
         }
@@ -70,12 +70,12 @@ impl Tree {
     }
 
     /// Opens one component of a path without following it.
-    pub(super) fn step(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd> {
+    pub(crate) fn step(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd> {
         rustix::io::retry_on_intr(|| rustix::fs::openat(dir, name, FLAGS, Mode::empty()))
     }
 
     /// Keeps a directory open for the entries to come.
-    pub(super) fn hold(&mut self, path: &[u8], dir: &Rc<OwnedFd>) {
+    pub(crate) fn hold(&mut self, path: &[u8], dir: &Rc<OwnedFd>) {
         if self.held.len() == HELD {
             self.held.remove(0);
         }

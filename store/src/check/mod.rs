@@ -1,0 +1,393 @@
+//! Checking a store, and repairing what is damaged.
+//!
+//! Nothing here trusts that what exists is whole: blobs and documents are read and compared with their digests,
+//! records with their seals, the index with its copy, and every unpacked layer with the digest of its tree, or with
+//! what its blob unpacks to.
+//!
+//! # Repairs
+//!
+//! Each object has its own sources, tried in this order:
+//!
+//! - a document or record that is damaged in one bit: itself ([`restore_bit`]);
+//! - the index: its copy, and the reverse;
+//! - a blob: the image it came from, if the caller names it;
+//! - an unpacked layer and its record: a whole blob of it, from the store or from that image;
+//! - a damaged blob that nothing needs is removed.
+//!
+//! # Invariants
+//!
+//! - What is put in the place of something damaged has been verified, and appears in one step, as in an import.
+//! - A layer is not replaced while something that is mounted stands on it.
+//! - A check without repair changes nothing but work in progress.
+
+mod bit;
+mod blob;
+mod document;
+mod finding;
+mod layer;
+mod replace;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::index::IndexState;
+use crate::oci::Index;
+use crate::progress::{Event, Progress};
+use crate::seal::{Seal, read_record, restored, unseal};
+use crate::source::Found;
+use crate::staging::{Staging, sync_dir};
+use crate::store::{MARKER, read_document};
+use crate::{
+    ContainerName, ContainerRecord, Digest, Limits, Ownership, Platform, Result, Source, Store,
+    limits,
+};
+
+pub(crate) use bit::restore_bit;
+pub(crate) use blob::blob_digest;
+pub use finding::{CheckFault, CheckReport, CheckedObject, Finding, Remedy, RepairedFrom};
+pub use tree::Difference;
+pub(crate) use tree::tree_digest;
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub struct CheckRequest {
+    /// One image by its name or digest; all of the store without.
+    pub image: Option<String>,
+    /// Whether to repair what can be.
+    pub repair: bool,
+    /// Where to take from what the store has lost.
+    pub source: Option<Source>,
+    /// How to keep owners in layers whose record does not say.
+    pub ownership: Ownership,
+}
+
+/// What needs an object: images and containers, for people.
+type Users = BTreeSet<String>;
+
+/// A check at work.
+struct Check<'a> {
+    store: &'a Store,
+    request: &'a CheckRequest,
+    /// For work in progress. None where none can be made: then only what needs it is not checked.
+    staging: Option<Staging>,
+    /// The image to take from what is lost.
+    source: Option<Found>,
+    progress: &'a dyn Progress,
+    done: AtomicU64,
+    total: AtomicU64,
+    report: Mutex<CheckReport>,
+    /// Blobs that images need, besides documents, which are checked first.
+    blobs: BTreeMap<Digest, Users>,
+    documents: BTreeMap<Digest, Users>,
+    layers: BTreeMap<Digest, Users>,
+    /// Which blobs unpack to a layer, according to images that need both.
+    blobs_of: HashMap<Digest, BTreeSet<Digest>>,
+    /// Blobs that are missing or damaged, and were not repaired.
+    lost: Mutex<BTreeSet<Digest>>,
+}
+
+impl Store {
+    /// Checks the store, or one image of it.
+    ///
+    /// # Errors
+    /// If the check cannot be done: the store cannot be listed, or the source is none. What is damaged is no error,
+    /// but in the report. [`crate::Error::Interrupted`] if `progress` asked for it.
+    pub fn check(&self, request: &CheckRequest, progress: &dyn Progress) -> Result<CheckReport> {
+        // Nothing is collected meanwhile.
+        let _shared = self.share()?;
+        let staging = match (self.stage(), request.repair) {
+            (Ok(staging), _) => Some(staging),
+            (Err(error), true) => return Err(error),
+            (Err(error), false) => {
+                log::info!("{error}");
+                None
+            }
+        };
+        let source = match (&request.source, &staging) {
+            (Some(source), Some(staging)) => {
+                Some(source.find(None::<&Platform>, staging, &|| progress.interrupted())?)
+            }
+            _ => None,
+        };
+        let mut check = Check {
+            store: self,
+            request,
+            staging,
+            source,
+            progress,
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            report: Mutex::new(CheckReport::default()),
+            blobs: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            layers: BTreeMap::new(),
+            blobs_of: HashMap::new(),
+            lost: Mutex::new(BTreeSet::new()),
+        };
+        check.run()?;
+        let mut report = check.report.into_inner();
+        report.findings.sort_by(|a, b| a.object.cmp(&b.object));
+        if report.findings.iter().any(Finding::is_repaired) {
+            for dir in [self.layers_dir(), self.blobs_dir(), self.path().to_owned()] {
+                sync_dir(&dir)?;
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl Check<'_> {
+    fn run(&mut self) -> Result<()> {
+        if self.request.image.is_none() {
+            self.marker()?;
+        }
+        if let Some(index) = self.index()? {
+            self.images(&index)?;
+        }
+        if self.request.image.is_none() {
+            self.containers()?;
+            self.everything_else()?;
+        }
+        self.count()?;
+        let blobs: Vec<(&Digest, &Users)> = self.blobs.iter().collect();
+        self.parallel(&blobs, |(digest, users)| self.blob(digest, users))?;
+        let layers: Vec<(&Digest, &Users)> = self.layers.iter().collect();
+        self.parallel(&layers, |(digest, users)| self.layer(digest, users))
+    }
+
+    /// The file that makes the directory an image layout.
+    fn marker(&self) -> Result<()> {
+        let path = self.store.path().join("oci-layout");
+        let bytes = read_document(&path, limits::DOCUMENT_BYTES).unwrap_or_default();
+        let version = |bytes: &[u8]| {
+            let marker: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+            Some(marker["imageLayoutVersion"].as_str()?.to_owned())
+        };
+        if version(&bytes).as_deref() == Some("1.0.0") {
+            return Ok(());
+        }
+        let remedy = self.repair(|staging| {
+            staging.publish_file("oci-layout", MARKER, &path)?;
+            Ok(RepairedFrom::Itself)
+        });
+        self.found(
+            CheckedObject::Marker,
+            &Users::new(),
+            CheckFault::Content,
+            remedy,
+        )
+    }
+
+    /// The index of images; none if it is lost.
+    fn index(&self) -> Result<Option<Index>> {
+        let read = match self.store.read_index() {
+            Ok(read) => read,
+            Err(error) => return self.lost_index(&error),
+        };
+        let (object, from) = match read.state {
+            IndexState::Whole | IndexState::Foreign => return Ok(Some(read.index)),
+            IndexState::NoCopy => {
+                if self.request.repair {
+                    self.write_index(&read.index)?;
+                }
+                return Ok(Some(read.index));
+            }
+            IndexState::CopyDamaged => (CheckedObject::IndexCopy, RepairedFrom::Index),
+            IndexState::Damaged => (CheckedObject::Index, RepairedFrom::Copy),
+        };
+        let remedy = self.repair(|_| {
+            self.write_index(&read.index)?;
+            Ok(from)
+        });
+        self.found(object, &Users::new(), CheckFault::Content, remedy)?;
+        Ok(Some(read.index))
+    }
+
+    /// Finds the manifests that a lost index named. Their names are lost.
+    fn lost_index(&self, error: &crate::Error) -> Result<Option<Index>> {
+        let fault = CheckFault::Unreadable(error.to_string());
+        let remedy = self.repair(|_| {
+            self.write_index(&document::recovered_index(self.store)?)?;
+            Ok(RepairedFrom::Manifests)
+        });
+        let is_repaired = matches!(remedy, Remedy::Repaired(_));
+        self.found(CheckedObject::Index, &Users::new(), fault, remedy)?;
+        match is_repaired {
+            true => self.store.index().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn write_index(&self, index: &Index) -> Result<()> {
+        let _lock = self.store.lock()?;
+        self.store.write_index(index)
+    }
+
+    /// Containers, their records and what they stand on.
+    fn containers(&mut self) -> Result<()> {
+        for name in self.store.container_names()? {
+            self.report.lock().containers += 1;
+            let path = self
+                .store
+                .containers_dir()
+                .join(name.as_str())
+                .join("container.json");
+            let Some(record) = self.container(&name, &path)? else {
+                continue;
+            };
+            let user = format!("container {name}");
+            for layer in &record.diff_ids {
+                self.layers.entry(*layer).or_default().insert(user.clone());
+            }
+            self.document(&record.manifest_digest, &user, 0)?;
+        }
+        Ok(())
+    }
+
+    fn container(
+        &self,
+        name: &ContainerName,
+        path: &std::path::Path,
+    ) -> Result<Option<ContainerRecord>> {
+        let error = match read_record::<ContainerRecord>(path) {
+            Ok(record) if record.name == *name && is_plain(path, &record) => {
+                return Ok(Some(record));
+            }
+            Ok(_) => "it is not what plyfs writes".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let whole = restored::<ContainerRecord>(path);
+        let remedy = self.repair(|staging| match &whole {
+            Some((bytes, _)) => {
+                staging.publish_file(&format!("container-{name}"), bytes, path)?;
+                Ok(RepairedFrom::Itself)
+            }
+            None => {
+                refuse("its layers are not known any more; its changes are in its directory upper")
+            }
+        });
+        let object = CheckedObject::Container(name.clone());
+        self.found(object, &Users::new(), CheckFault::Unreadable(error), remedy)?;
+        Ok(whole.map(|(_, record)| record))
+    }
+
+    /// Adds what is in the store and was not reached.
+    fn everything_else(&mut self) -> Result<()> {
+        for (digest, _) in self.store.entries(&self.store.blobs_dir())? {
+            if !self.documents.contains_key(&digest) {
+                self.blobs.entry(digest).or_default();
+            }
+        }
+        for (digest, _) in self.store.entries(&self.store.layers_dir())? {
+            self.layers.entry(digest).or_default();
+        }
+        Ok(())
+    }
+
+    /// How much there is to read.
+    fn count(&self) -> Result<()> {
+        let mut total = 0;
+        for digest in self.blobs.keys() {
+            total += self
+                .store
+                .blob(digest)
+                .ok()
+                .flatten()
+                .map_or(0, |content| content.len());
+        }
+        for digest in self.layers.keys() {
+            let record = self.store.layer_record(digest).ok().flatten();
+            total += record.map_or(0, |record| record.facts.data);
+        }
+        self.total.store(total, Ordering::Relaxed);
+        let mut report = self.report.lock();
+        report.blobs = self.blobs.len();
+        report.documents = self.documents.len();
+        report.layers = self.layers.len();
+        Ok(())
+    }
+
+    /// Notes that more was read; says whether to go on.
+    fn read(&self, bytes: u64) -> bool {
+        if bytes > 0 {
+            let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            let total = self.total.load(Ordering::Relaxed);
+            self.progress.event(&Event::Checked { bytes: done, total });
+        }
+        !self.progress.interrupted()
+    }
+
+    /// Does something with all items, several at a time.
+    fn parallel<T: Sync>(&self, items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let worker = || {
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = work(item) {
+                    failed.lock().get_or_insert(error);
+                    // The others end as well.
+                    next.store(items.len(), Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            // Not in this thread: unpacking sets a file creation mask.
+            for _ in 0..cores.min(limits::PARALLEL_LAYERS).min(items.len()) {
+                scope.spawn(worker);
+            }
+        });
+        failed.into_inner().map_or(Ok(()), Err)
+    }
+
+    /// Repairs something, if that is asked for.
+    fn repair(&self, how: impl FnOnce(&Staging) -> Result<RepairedFrom>) -> Remedy {
+        let Some(staging) = self.staging.as_ref().filter(|_| self.request.repair) else {
+            return Remedy::NotAsked;
+        };
+        match how(staging) {
+            Ok(from) => Remedy::Repaired(from),
+            Err(error) => Remedy::Impossible(error.to_string()),
+        }
+    }
+
+    /// Puts something into the report, unless the check is to end.
+    fn found(
+        &self,
+        object: CheckedObject,
+        users: &Users,
+        fault: CheckFault,
+        remedy: Remedy,
+    ) -> Result<()> {
+        if self.progress.interrupted() {
+            return Err(crate::Error::Interrupted);
+        }
+        self.report.lock().findings.push(Finding {
+            object,
+            users: users.iter().cloned().collect(),
+            fault,
+            remedy,
+        });
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+}
+
+/// Whether a record without a seal has nothing but what an older version wrote: a seal with a damaged name is none.
+fn is_plain(path: &std::path::Path, record: &impl serde::Serialize) -> bool {
+    let Ok(bytes) = read_document(path, limits::DOCUMENT_BYTES) else {
+        return false;
+    };
+    matches!(unseal(&bytes), Seal::Whole(_)) || bytes == crate::store::to_json(record)
+}
+
+/// Why something cannot be repaired.
+fn refuse<T>(why: &'static str) -> Result<T> {
+    Err(crate::Error::NotRepaired(why.to_owned()))
+}
