@@ -354,11 +354,10 @@ fn meant_by(said: &str) -> Option<&'static str> {
         "list" | "ls" => "\"plyfs images\" lists images, and \"plyfs ps\" containers",
         "load" | "pull" | "add" => "\"plyfs import\" brings an image in",
         "push" => "\"plyfs save\" writes an image for other tools",
-        "prune" | "clean" | "gc" => {
-            "\"plyfs rm\" and \"plyfs rmi\" remove what they are given, with all that nothing else needs"
-        }
+        "clean" | "gc" => "\"plyfs prune\" removes what nothing needs",
         "start" | "create" => "\"plyfs run\" starts a container",
-        "info" | "check" => "\"plyfs doctor\" says what this machine can do",
+        "info" => "\"plyfs doctor\" says what this machine can do",
+        "check" | "verify" => "\"plyfs fsck\" checks the store",
         "show" => "\"plyfs inspect\" says what is known of an image or a container",
         _ => return None,
     })

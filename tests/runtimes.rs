@@ -342,9 +342,9 @@ fn a_container_has_a_terminal() {
         let stdout = support::text(&output.stdout);
         assert!(
             stdout.contains("/dev/") && stdout.contains("here"),
-            "{stdout}"
+            "{output:?}"
         );
-        assert_eq!(output.status.code(), Some(5), "{stdout}");
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
     });
 }
 

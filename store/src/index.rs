@@ -24,7 +24,7 @@ use crate::error::Context;
 use crate::oci::{Index, index_of};
 use crate::seal::{Seal, seal_bytes, unseal};
 use crate::staging::Staging;
-use crate::store::{read_document, to_json};
+use crate::store::read_document;
 use crate::{Error, Result, Store, limits};
 
 /// In how many bytes an index differs from its copy at most if it is damaged and not rewritten: far fewer than a
@@ -125,7 +125,7 @@ impl Store {
 
     /// Writes the index and its copy. The caller has the lock of the store, or makes the store.
     pub(crate) fn write_index(&self, index: &Index) -> Result<()> {
-        let bytes = to_json(index);
+        let bytes = index.to_json();
         let copy = seal_bytes(bytes.clone());
         match self.replace_index(&bytes, &copy) {
             // Freeing space must not need any.
