@@ -38,6 +38,7 @@ pub(crate) mod root;
 mod sealed;
 pub(crate) mod streams;
 pub(crate) mod terminal;
+mod waiting;
 
 use rustix::process::WaitStatus;
 

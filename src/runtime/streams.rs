@@ -1,11 +1,9 @@
-//! Standard input, output and error, which a container has from the caller: what they may be, and reading and
-//! writing them.
+//! Standard input, output and error, which a container has from the caller: what they may be.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use plyfs_sys::mount::{Change, change};
 use plyfs_sys::process::{Fork, fork, unshare};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -179,33 +177,4 @@ fn open_read_only(stat: &Stat) -> rustix::io::Result<OwnedFd> {
     change(mount.as_fd(), restricted, false)?;
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(super::root::proc_path(&mount), flags, Mode::empty())
-}
-
-/// Reads. Unlike the standard library it waits where the descriptor would not, for what it is shared with a
-/// process that has made it non-blocking (fcntl(2), `O_NONBLOCK`).
-pub(super) fn read(from: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-    loop {
-        match rustix::io::read(&from, &mut *buffer) {
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait(&from, PollFlags::IN)?,
-            read => return read,
-        }
-    }
-}
-
-/// Writes everything, and waits as [`read`] does.
-pub(super) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(&to, bytes) {
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait(&to, PollFlags::OUT)?,
-            written => bytes = bytes.get(written?..).unwrap_or_default(),
-        }
-    }
-    Ok(())
-}
-
-fn wait(fd: impl AsFd, for_what: PollFlags) -> rustix::io::Result<()> {
-    let mut fds = [PollFd::new(&fd, for_what)];
-    rustix::io::retry_on_intr(|| poll(&mut fds, None)).map(drop)
 }

@@ -9,7 +9,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
-use super::streams;
+use super::waiting;
 use crate::failure::{Doing, Outcome};
 
 /// A container's terminal that is connected to standard input and output, until it is dropped.
@@ -108,17 +108,17 @@ fn type_in(master: &OwnedFd, on_key: impl Fn(Pid, Signal)) {
     let stdin = std::io::stdin();
     let mut last = b'\n';
     loop {
-        let typed = match streams::read(&stdin, &mut buffer) {
+        let typed = match waiting::read(&stdin, &mut buffer) {
             Ok(0) => {
                 // If no process has the terminal open any more, none waits for this.
-                return streams::write_all(master, &end_of_file(master, last)).unwrap_or_default();
+                return waiting::write_all(master, &end_of_file(master, last)).unwrap_or_default();
             }
             Ok(length) => buffer.get(..length).unwrap_or_default(),
             Err(error) => return log::debug!("cannot read what is typed: {error}"),
         };
         last = typed.last().copied().unwrap_or(last);
         let signal = signal_of(master, typed);
-        if streams::write_all(master, typed).is_err() {
+        if waiting::write_all(master, typed).is_err() {
             return;
         }
         if let (Some(signal), Ok(group)) = (signal, rustix::termios::tcgetpgrp(master)) {
@@ -173,7 +173,7 @@ fn print_out(master: &OwnedFd, stop: &OwnedFd) {
             }
             Ok(Ready::Nothing) | Err(_) => return,
         }
-        let Ok(length @ 1..) = streams::read(master, &mut buffer) else {
+        let Ok(length @ 1..) = waiting::read(master, &mut buffer) else {
             return;
         };
         if left != usize::MAX {
@@ -181,7 +181,7 @@ fn print_out(master: &OwnedFd, stop: &OwnedFd) {
         }
         let text = buffer.get(..length).unwrap_or_default();
         // If no process reads it any more, the container must not wait for that.
-        is_read = is_read && streams::write_all(&stdout, text).is_ok();
+        is_read = is_read && waiting::write_all(&stdout, text).is_ok();
     }
 }
 
