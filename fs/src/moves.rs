@@ -225,30 +225,70 @@ impl Work {
         Ok(())
     }
 
-    /// Moves an object and leaves a whiteout at its old name. What was at the new name, if anything, is replaced.
+    /// Moves an object and leaves a whiteout at its old name. What was at the new name, if anything, is replaced;
+    /// `is_shown` says that the new name shows something, maybe of a lower layer.
     ///
     /// Without `RENAME_WHITEOUT` an exchange does it in one step where the new name shows nothing. Else a crash in
     /// between can show what lies below the old name, besides the object at its new name.
     ///
     /// # Errors
-    /// Those of renameat2(2) and of making a whiteout.
-    pub(crate) fn leave_whiteout(&self, from: NameIn<'_>, to: NameIn<'_>) -> Result<()> {
+    /// Those of renameat2(2) and of making a whiteout. Nothing was moved then.
+    pub(crate) fn leave_whiteout(
+        &self,
+        from: NameIn<'_>,
+        to: NameIn<'_>,
+        is_shown: bool,
+    ) -> Result<()> {
         if self.moves().whiteout {
             return lend::rename(from, to, RenameFlags::WHITEOUT);
         }
-        if self.moves().exchange && self.is_or_becomes_whiteout(to)? {
-            // If it fails, the whiteout that stays hides a name that shows nothing.
-            return lend::rename(from, to, RenameFlags::EXCHANGE);
+        // A whiteout must not be at a name that shows something, not even for a moment.
+        if self.moves().exchange
+            && !is_shown
+            && let Some(made) = self.whiteout_at(to)?
+        {
+            let exchanged = lend::rename(from, to, RenameFlags::EXCHANGE);
+            if exchanged.is_err() && made {
+                self.take_back(to);
+            }
+            return exchanged;
         }
         // It is made before anything moves, since that may fail for want of space.
         let whiteout = self.stage_whiteout()?;
-        let _guard = self.guard(from)?;
-        let moved = lend::rename(from, to, RenameFlags::empty())
-            .and_then(|()| lend::rename((self.dir(), &whiteout), from, RenameFlags::empty()));
-        if moved.is_err() {
-            self.discard(&whiteout);
+        let guard = self.guard(from);
+        let moved = guard.and_then(|guard| {
+            lend::rename(from, to, RenameFlags::empty())?;
+            Ok(guard)
+        });
+        match moved {
+            Ok(guard) => self.hide_old_name(&whiteout, from, guard),
+            Err(errno) => {
+                self.discard(&whiteout);
+                return Err(errno);
+            }
         }
-        moved
+        Ok(())
+    }
+
+    /// Puts a staged whiteout where an object was moved from. The move is done, and what it replaced is gone: so
+    /// it has not failed, whatever becomes of the whiteout.
+    fn hide_old_name(&self, staged: &OsStr, from: NameIn<'_>, guard: Option<Guard<'_>>) {
+        let Err(errno) = lend::rename((self.dir(), staged), from, RenameFlags::empty()) else {
+            return;
+        };
+        self.discard(staged);
+        if self.make_whiteout(from.0, from.1).is_ok() {
+            return;
+        }
+        // Where one stands guard, it stays.
+        let is_hidden = guard.is_some();
+        std::mem::forget(guard);
+        if !is_hidden {
+            let name = from.1.display();
+            log::error!(
+                "cannot make a whiteout of {name}, which was moved; what lower layers have there is shown: {errno}"
+            );
+        }
     }
 
     /// Moves a directory to where a whiteout is, without exchange. With `leaves_whiteout` there is one at its old
@@ -266,7 +306,7 @@ impl Work {
         let aside = self.temp_name();
         lend::rename(to, (self.dir(), &aside), RenameFlags::empty())?;
         let moved = match leaves_whiteout {
-            true => self.leave_whiteout(from, to),
+            true => self.leave_whiteout(from, to, false),
             false => lend::rename(from, to, RenameFlags::empty()),
         };
         match moved {
@@ -276,12 +316,23 @@ impl Work {
         moved
     }
 
-    /// Whether there is a whiteout at a name, after making one if there was nothing.
-    fn is_or_becomes_whiteout(&self, (dir, name): NameIn<'_>) -> Result<bool> {
+    /// Makes sure that there is a whiteout at a name that shows nothing. Returns whether it was made; `None` if
+    /// there is something else.
+    fn whiteout_at(&self, (dir, name): NameIn<'_>) -> Result<Option<bool>> {
         match self.make_whiteout(dir, name) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(is_whiteout(&stat_name(dir, name.as_bytes())?)),
+            Ok(()) => Ok(Some(true)),
+            Err(Errno::EXIST) => {
+                let there = stat_name(dir, name.as_bytes())?;
+                Ok(is_whiteout(&there).then_some(false))
+            }
             Err(errno) => Err(errno),
+        }
+    }
+
+    /// Removes a whiteout that was made in vain.
+    fn take_back(&self, (dir, name): NameIn<'_>) {
+        if let Err(errno) = rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            log::debug!("a whiteout that hides nothing stays: {errno}");
         }
     }
 
@@ -347,7 +398,8 @@ mod tests {
                         None => {}
                     }
                     let (from, to) = ((dir, "a".as_ref()), (dir, "b".as_ref()));
-                    work.leave_whiteout(from, to).unwrap();
+                    work.leave_whiteout(from, to, target == Some("old"))
+                        .unwrap();
                     assert!(is_whiteout_at(&upper.join("a")), "{moves:?} {target:?}");
                     assert_eq!(fs::read_to_string(upper.join("b")).unwrap(), "a");
                 });
@@ -393,8 +445,32 @@ mod tests {
             let into = upper.join("not there/d");
             let missing = (dir, into.as_os_str());
             let name: &OsStr = "d".as_ref();
-            assert_eq!(work.leave_whiteout((dir, name), missing), Err(Errno::NOENT));
+            let moved = work.leave_whiteout((dir, name), missing, false);
+            assert_eq!(moved, Err(Errno::NOENT));
             assert!(upper.join("d").is_dir());
+        });
+    }
+
+    /// A lower file that is to be replaced stays visible until it is.
+    #[test]
+    fn a_move_that_fails_hides_nothing() {
+        for moves in all_combinations() {
+            for is_shown in [false, true] {
+                with(moves, |work, upper, dir| {
+                    let (from, to) = ((dir, "not there".as_ref()), (dir, "b".as_ref()));
+                    let moved = work.leave_whiteout(from, to, is_shown);
+                    assert_eq!(moved, Err(Errno::NOENT), "{moves:?}");
+                    assert_eq!(fs::read_dir(upper).unwrap().count(), 0, "{moves:?}");
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_that_was_moved_leaves_a_whiteout_though_the_staged_one_is_lost() {
+        with(NONE, |work, upper, dir| {
+            work.hide_old_name("lost".as_ref(), (dir, "a".as_ref()), None);
+            assert!(is_whiteout_at(&upper.join("a")));
         });
     }
 }

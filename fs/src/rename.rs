@@ -265,6 +265,7 @@ impl Overlay {
             Move {
                 over_whiteout: ground == Ground::Whiteout && node.kind.is_dir(),
                 leaves_whiteout,
+                is_shown: target.is_some(),
             },
         )?;
         if place.is_at(from.parent, from.name) {
@@ -484,6 +485,8 @@ struct Move {
     over_whiteout: bool,
     /// The old name is to be hidden in the layers below.
     leaves_whiteout: bool,
+    /// The new name shows something, which is replaced.
+    is_shown: bool,
 }
 
 fn move_name(
@@ -504,7 +507,7 @@ fn move_name(
         return work.move_over_whiteout(from, to, how.leaves_whiteout);
     }
     if how.leaves_whiteout && !how.over_whiteout && !by_file {
-        return work.leave_whiteout(from, to);
+        return work.leave_whiteout(from, to, how.is_shown);
     }
     let flags = match how.over_whiteout {
         true => RenameFlags::EXCHANGE,

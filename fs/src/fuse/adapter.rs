@@ -59,7 +59,7 @@ pub(crate) struct Adapter {
     /// For what copies data.
     copying: Pool,
     /// For what waits for a disk. It is not to wait for copies besides.
-    syncing: Pool,
+    syncing: Arc<Pool>,
     options: Options,
     notifier: SharedNotifier,
     /// How often the kernel has forgotten something.
@@ -95,7 +95,7 @@ impl Adapter {
             passthrough: options.passthrough.then(Passthrough::default),
             overlay,
             copying: Pool::new("copy", POOL_THREADS),
-            syncing: Pool::new("sync", POOL_THREADS),
+            syncing: Arc::new(Pool::new("sync", POOL_THREADS)),
             options,
             notifier: SharedNotifier::default(),
             forgotten: AtomicU64::new(0),
@@ -617,13 +617,14 @@ impl Filesystem for Adapter {
             return;
         }
         let (data, notifier) = (data.to_vec(), self.notifier.clone());
-        let length = data.len();
+        let (length, syncing) = (data.len(), self.syncing.clone());
         let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
         self.change_in_pool(request, change, move |written| {
             let refused = mode.gathered && written.is_err();
             answer_written(reply, written);
             if refused {
-                notifier.forget_data(ino.0, offset, length);
+                // The write of such a page may be queued for this thread.
+                syncing.run(move || notifier.forget_data(ino.0, offset, length));
             }
         });
     }

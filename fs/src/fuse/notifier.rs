@@ -21,7 +21,8 @@ impl SharedNotifier {
     }
 
     /// Makes the kernel drop what it has of a part of a file: it gathered a write that failed, and would
-    /// show readers what is stored nowhere. Not to be called by a thread that reads requests.
+    /// show readers what is stored nowhere. Not to be called by a thread that reads requests or copies, since the
+    /// kernel may write pages back first.
     pub(crate) fn forget_data(&self, id: u64, offset: u64, length: usize) {
         // The protocol's numbers are signed.
         if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
