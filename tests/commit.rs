@@ -81,6 +81,20 @@ fn everything_that_was_changed_is_in_the_image() {
 }
 
 #[test]
+fn deep_directories_are_committed() {
+    inside("deep_directories_are_committed", || {
+        let world = world();
+        mounted(&world, &["--container", "c", "box:test"], |at| {
+            let deep = at.join(vec!["d"; 600].join("/"));
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("file"), "deep").unwrap();
+        });
+        same_after_commit(&world, "c", &[]);
+        succeed(&mut world.plyfs(["fsck"]));
+    });
+}
+
+#[test]
 fn a_commit_of_a_commit_is_the_same_again() {
     inside("a_commit_of_a_commit_is_the_same_again", || {
         let world = world();
