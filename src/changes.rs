@@ -210,9 +210,10 @@ impl Comparison {
     fn open_upper(&self, names: &[OsString]) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let path: PathBuf = std::iter::once(OsStr::new("."))
-            .chain(names.iter().map(OsString::as_os_str))
-            .collect();
+        let path: PathBuf = match names.is_empty() {
+            true => PathBuf::from("."),
+            false => names.iter().collect(),
+        };
         rustix::fs::openat2(&self.upper, path, flags, Mode::empty(), resolve)
     }
 

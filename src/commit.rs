@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use plyfs_fs::attr::{Attr, Caller, FileKind};
+use plyfs_fs::file::Seek;
 use plyfs_fs::{Errno, Overlay};
 use plyfs_store::{
     CommitRequest, Compression, Container, EntryContent, LayerEntry, LayerWriter, Silent, Store,
@@ -26,6 +27,9 @@ use crate::{output, stack, storage};
 
 /// Attributes that say something about this machine, and nothing to another.
 const OF_THIS_MACHINE: [&[u8]; 3] = [b"security.selinux", b"security.evm", b"security.ima"];
+
+/// The size from which a file is searched for holes, in bytes. Smaller ones are read faster.
+const WITHOUT_HOLES: u64 = 256 << 10;
 
 /// Names and values.
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -172,6 +176,9 @@ impl Layer<'_> {
             line: self.line,
             id,
             offset: 0,
+            size: attr.size,
+            zeros_to: 0,
+            data_to: 0,
             fault: None,
         };
         let appended = self.writer.append(&entry, &mut data);
@@ -241,13 +248,18 @@ struct Data<'o> {
     line: &'o Line,
     id: u64,
     offset: u64,
+    /// In bytes.
+    size: u64,
+    /// A hole reaches to here if this is beyond the offset, and data otherwise to `data_to`.
+    zeros_to: u64,
+    data_to: u64,
     /// Why it cannot be read, to be told from why the layer cannot be written.
     fault: Option<Errno>,
 }
 
 impl Read for Data<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.merged.read(self.id, self.offset, buffer) {
+        match self.next(buffer) {
             Ok(count) => {
                 self.offset += count as u64;
                 self.line.add(count as u64);
@@ -258,6 +270,44 @@ impl Read for Data<'_> {
                 Err(errno.into())
             }
         }
+    }
+}
+
+impl Data<'_> {
+    /// Reads data, or makes the zeros of a hole, which the disk need not look for.
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        if self.offset >= self.zeros_to.max(self.data_to) && self.size >= WITHOUT_HOLES {
+            self.seek()?;
+        }
+        let zeros = self.zeros_to.min(self.size).saturating_sub(self.offset);
+        if zeros == 0 {
+            return self.merged.read(self.id, self.offset, buffer);
+        }
+        let count = usize::try_from(zeros).map_or(buffer.len(), |zeros| zeros.min(buffer.len()));
+        buffer.get_mut(..count).unwrap_or_default().fill(0);
+        Ok(count)
+    }
+
+    /// Finds out what is at the offset (lseek(2)).
+    fn seek(&mut self) -> Result<(), Errno> {
+        self.zeros_to = match self.merged.seek(self.id, self.offset, Seek::Data) {
+            Ok(data) => data,
+            // A hole to the end.
+            Err(Errno::NXIO) => u64::MAX,
+            // This file system knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                self.data_to = u64::MAX;
+                return Ok(());
+            }
+            Err(errno) => return Err(errno),
+        };
+        if self.zeros_to == self.offset {
+            self.data_to = match self.merged.seek(self.id, self.offset, Seek::Hole) {
+                Err(Errno::NXIO) => u64::MAX,
+                hole => hole?,
+            };
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use serde_json::Value;
@@ -78,6 +78,60 @@ fn everything_that_was_changed_is_in_the_image() {
             });
         }
     });
+}
+
+#[test]
+fn deep_directories_are_committed() {
+    inside("deep_directories_are_committed", || {
+        let world = world();
+        mounted(&world, &["--container", "c", "box:test"], |at| {
+            let deep = at.join(vec!["d"; 600].join("/"));
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("file"), "deep").unwrap();
+        });
+        same_after_commit(&world, "c", &[]);
+        succeed(&mut world.plyfs(["fsck"]));
+    });
+}
+
+#[test]
+fn holes_of_a_file_stay_holes_and_make_the_same_archive() {
+    inside(
+        "holes_of_a_file_stay_holes_and_make_the_same_archive",
+        || {
+            const SIZE: usize = 32 << 20;
+            let world = world();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+            let mut committed = Vec::new();
+            for sparse in [true, false] {
+                let (container, image) = (format!("c-{sparse}"), format!("big-{sparse}:1"));
+                mounted(&world, &["--container", &container, "box:test"], |at| {
+                    let file = fs::File::create(at.join("big")).unwrap();
+                    match sparse {
+                        true => file.set_len(SIZE as u64).unwrap(),
+                        false => file.write_all_at(&vec![0; SIZE], 0).unwrap(),
+                    }
+                    file.write_all_at(b"first", 5000).unwrap();
+                    file.write_all_at(&[7; 300_000], SIZE as u64 / 2).unwrap();
+                    file.set_modified(time).unwrap();
+                    let root = fs::File::open(at).unwrap();
+                    root.set_modified(time).unwrap();
+                });
+                commit(&world, &[&container, &image]);
+                committed.push(digest(&world, &image));
+                mounted(&world, &["--ro", &image], |at| {
+                    let mut wanted = vec![0; SIZE];
+                    wanted[5000..5005].copy_from_slice(b"first");
+                    wanted[SIZE / 2..SIZE / 2 + 300_000].fill(7);
+                    assert!(fs::read(at.join("big")).unwrap() == wanted, "other data");
+                    let blocks = fs::metadata(at.join("big")).unwrap().blocks();
+                    assert!(blocks * 512 < 1 << 20, "{blocks} blocks");
+                });
+            }
+            assert_eq!(committed[0], committed[1]);
+            succeed(&mut world.plyfs(["fsck"]));
+        },
+    );
 }
 
 #[test]

@@ -278,6 +278,89 @@ fn what_cannot_be_saved_is_one_line_and_leaves_nothing() {
     assert_eq!(fs::read_to_string(world.path("file")).unwrap(), "mine");
 }
 
+/// The digest of the image's manifest, and of its first layer, as hexadecimal digits.
+fn manifest_and_layer(world: &World) -> (String, String) {
+    let hex = |value: &Value| value.as_str().unwrap().replace("sha256:", "");
+    let manifest = hex(&images(world)[0]["digest"]);
+    let document = fs::read_to_string(world.store("blobs/sha256").join(&manifest)).unwrap();
+    let layer = hex(&json(&document)["layers"][0]["digest"]);
+    (manifest, layer)
+}
+
+#[test]
+fn no_directory_of_a_layout_is_a_link() {
+    let world = world(Compression::Zstd);
+    let target = format!("oci:{}:t", world.path("layout").display());
+    for (link, outside) in [("blobs", "outside"), ("blobs/sha256", "outside/sha256")] {
+        fs::create_dir_all(world.path("outside/sha256")).unwrap();
+        put(
+            &world.path("layout/oci-layout"),
+            r#"{"imageLayoutVersion":"1.0.0"}"#,
+        );
+        let link = world.path("layout").join(link);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(world.path(outside), &link).unwrap();
+        let before = names(&world.path(""));
+        let (status, said) = fail(&mut world.plyfs(["save", "box:test", &target]));
+        assert_eq!(status, 1);
+        assert!(said.contains("is no directory"), "{said}");
+        assert!(said.contains(&*link.to_string_lossy()), "{said}");
+        assert_eq!(names(&world.path("")), before);
+        fs::remove_dir_all(world.path("layout")).unwrap();
+    }
+}
+
+#[test]
+fn files_of_a_layout_that_are_links_are_replaced_and_not_followed() {
+    let world = world(Compression::Zstd);
+    let target = format!("oci:{}:t", world.path("layout").display());
+    succeed(&mut world.plyfs(["save", "box:test", &target]));
+    let (manifest, layer) = manifest_and_layer(&world);
+    for name in [manifest, layer] {
+        let place = world.path("layout/blobs/sha256").join(&name);
+        let outside = world.path("outside");
+        fs::rename(&place, &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &place).unwrap();
+        succeed(&mut world.plyfs(["save", "box:test", &target]));
+        let found = place.symlink_metadata().unwrap();
+        assert!(found.is_file(), "{name}");
+        assert_eq!(fs::read(&place).unwrap(), fs::read(&outside).unwrap());
+    }
+    let index = world.path("layout/index.json");
+    fs::rename(&index, world.path("outside")).unwrap();
+    std::os::unix::fs::symlink(world.path("outside"), &index).unwrap();
+    let (_, said) = fail(&mut world.plyfs(["save", "box:test", &target]));
+    assert!(said.contains("index.json"), "{said}");
+}
+
+#[test]
+fn damaged_files_of_a_layout_are_replaced() {
+    let world = world(Compression::Zstd);
+    let target = format!("oci:{}:t", world.path("layout").display());
+    succeed(&mut world.plyfs(["save", "box:test", &target]));
+    let (manifest, layer) = manifest_and_layer(&world);
+    let blob = |name: &str| world.path("layout/blobs/sha256").join(name);
+    for place in [
+        blob(&manifest),
+        blob(&layer),
+        world.path("layout/oci-layout"),
+    ] {
+        let whole = fs::read(&place).unwrap();
+        let untouched = |place: &std::path::Path| fs::metadata(place).unwrap().modified().unwrap();
+        let other = untouched(&blob(&layer));
+        let mut damaged = whole.clone();
+        damaged[0] ^= 1;
+        for bytes in [&damaged[..], &whole[1..]] {
+            fs::write(&place, bytes).unwrap();
+            succeed(&mut world.plyfs(["save", "box:test", &target]));
+            assert_eq!(fs::read(&place).unwrap(), whole, "{}", place.display());
+        }
+        if place != blob(&layer) {
+            assert_eq!(untouched(&blob(&layer)), other, "what is whole stays");
+        }
+    }
+}
+
 #[test]
 fn a_damaged_store_makes_no_copies() {
     let world = world(Compression::Zstd);

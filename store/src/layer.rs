@@ -158,12 +158,6 @@ pub enum EntryFault {
     /// A component or path longer than the kernel takes.
     #[error("the name is too long")]
     NameTooLong,
-    /// Directories nested too deep.
-    #[error("the name has more than {limit} components")]
-    TooDeep {
-        /// The limit.
-        limit: usize,
-    },
     /// A directory on the way to it is a symbolic link, where none may be.
     #[error("its parent \"{}\" is a symbolic link", escaped(.0))]
     ParentIsLink(Vec<u8>),

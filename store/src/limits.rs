@@ -26,15 +26,12 @@ pub(crate) const TAR_EXTENSIONS: usize = 64;
 pub(crate) const SPARSE_SEGMENTS: usize = 1 << 16;
 
 /// The longest path of an entry and the longest target of a link, in bytes: PATH_MAX of Linux less
-/// the terminating NUL.
+/// the terminating NUL. This also bounds how deep directories nest in a layer; nothing here needs a
+/// descriptor or a frame of the stack for each level.
 pub(crate) const PATH_BYTES: usize = 4095;
 
 /// The longest component of a path, in bytes: NAME_MAX of Linux.
 pub(crate) const NAME_BYTES: usize = 255;
-
-/// How deep directories may nest in a layer. Removing a tree holds one descriptor per level, and
-/// the usual limit is 1024 of them for the whole process.
-pub(crate) const DEPTH: usize = 256;
 
 /// The most links of a layer that the path of one entry may lead through: as many as the kernel
 /// follows (path_resolution(7)).

@@ -17,13 +17,10 @@ use crate::digest::Hasher;
 use crate::error::Context;
 use crate::escape::escaped;
 use crate::unpack::Tree;
-use crate::{Digest, Error, LayerRecord, Ownership, Result};
+use crate::{Digest, Error, LayerRecord, Ownership, Result, limits};
 
 /// How many bytes of a file are read at a time. The digest of a file depends on it.
 const BUFFER: usize = 256 << 10;
-
-/// Deeper than any layer: see [`crate::limits::DEPTH`].
-const DEPTH: usize = crate::limits::DEPTH + 16;
 
 /// Told how many more bytes were read; says whether to go on.
 pub(crate) type Watch<'a> = dyn Fn(u64) -> bool + Sync + 'a;
@@ -215,7 +212,7 @@ impl Walk<'_> {
             let stat = self.at("examine", &path, stat)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
                 self.entry(&dir, &name, &path, &stat)?;
-            } else if levels.len() > DEPTH {
+            } else if path.len() > limits::PATH_BYTES {
                 return self.at("open", &path, Err(Errno::NAMETOOLONG));
             } else {
                 let inner = open(dir.as_fd(), &*name, OFlags::DIRECTORY);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::target::Unnamed;
+use super::target::{Directory, Unnamed};
 use super::{Parts, SaveError, copy_archive, copy_blob, layout};
 use crate::error::Context;
 use crate::oci::{Index, parse_config};
@@ -105,7 +105,8 @@ fn archive(
         archive.finish().map(drop).context("write", place)?;
         return out.flush().context("write", place);
     }
-    let mut file = Unnamed::create(place)?;
+    let dir = Directory::open(place.parent().unwrap_or(place))?;
+    let mut file = Unnamed::create(&dir, place.file_name().unwrap_or_default())?;
     file.write(|out| {
         let mut archive = Writer::new(out);
         fill(&mut archive)?;

@@ -1,36 +1,39 @@
-//! Saving to an OCI image layout in a directory.
-
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
+use std::ffi::CStr;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::target::Unnamed;
+use rustix::fs::{AtFlags, Dir};
+use rustix::io::Errno;
+
+use super::target::{Directory, Unnamed};
 use super::{Parts, SaveError, copy_blob};
+use crate::blob::Content;
+use crate::check::blob_digest;
 use crate::error::Context;
 use crate::oci::{Descriptor, Index, MANIFEST, REF_NAME, index_of};
-use crate::source::Source;
-use crate::store::{MARKER, read_document};
-use crate::{Result, limits};
+use crate::source::{Source, is_marker};
+use crate::store::MARKER;
+use crate::{Digest, Result, limits};
 
 /// Adds an image to a layout, which is made if there is none.
 pub(super) fn save(parts: &Parts<'_>, target: &Source) -> Result<()> {
-    let dir = &target.path;
-    let made = Made::new(dir)?;
-    let blobs = dir.join("blobs/sha256");
+    let mut layout = Layout::open(&target.path)?;
+    layout.make_blobs()?;
+    let blobs = layout.blobs.last().unwrap_or(&layout.top);
     for (digest, bytes) in parts.documents() {
-        write(&blobs.join(digest.hex()), bytes)?;
+        if !has_blob(parts, blobs, &digest, bytes.len() as u64)? {
+            write(blobs, &digest.hex(), bytes)?;
+        }
     }
     for layer in parts.layers() {
-        let place = blobs.join(layer.digest.hex());
-        // A layout is added to: what is there was put there under its digest.
-        if place
-            .metadata()
-            .is_ok_and(|found| found.len() == layer.size)
-        {
+        if has_blob(parts, blobs, &layer.digest, layer.size)? {
             continue;
         }
-        let mut file = Unnamed::create(&place)?;
+        let name = layer.digest.hex();
+        let place = blobs.path_of(&name);
+        let mut file = Unnamed::replacing(blobs, &name)?;
         file.write(|out| {
             copy_blob(parts, layer, |blob| {
                 io::copy(blob, out).map(drop).context("write", &place)
@@ -38,30 +41,64 @@ pub(super) fn save(parts: &Parts<'_>, target: &Source) -> Result<()> {
         })?;
         file.publish()?;
     }
-    write(&dir.join("oci-layout"), MARKER)?;
-    add(parts, target, &dir.join("index.json"))?;
-    made.keep();
+    if !layout.has_marker() {
+        write(&layout.top, "oci-layout", MARKER)?;
+    }
+    add(parts, target, &layout.top)?;
+    layout.keep();
     Ok(())
 }
 
-/// Adds the image to the index, in place of another of its name.
-fn add(parts: &Parts<'_>, target: &Source, path: &Path) -> Result<()> {
-    let mut index = match path.exists() {
-        true => {
-            let bytes = read_document(path, limits::DOCUMENT_BYTES)?;
-            index_of(&bytes, &path.to_string_lossy())?
+/// Whether a file of the layout is the blob of this digest. Other programs and disks write there
+/// too, so its name says nothing.
+fn has_blob(parts: &Parts<'_>, blobs: &Directory, digest: &Digest, size: u64) -> Result<bool> {
+    let label = blobs.path_of(digest.hex());
+    let file = match blobs.file(&digest.hex()) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(false),
+        Err(errno) => {
+            log::info!(
+                "replacing {}, which cannot be opened: {errno}",
+                label.display()
+            );
+            return Ok(false);
         }
-        false => Index::empty(),
+    };
+    let metadata = file.metadata().context("examine", &label)?;
+    if metadata.is_file() && metadata.len() == size {
+        let content = Content::whole(file, size);
+        let watch = |_| !parts.told.progress.interrupted();
+        match blob_digest(&content, &label.to_string_lossy(), &watch) {
+            Ok(actual) if actual == *digest => return Ok(true),
+            Err(error @ crate::Error::Interrupted) => return Err(error),
+            Err(error) => log::info!("{error}"),
+            Ok(_) => {}
+        }
+    }
+    log::info!("replacing {}, which is damaged", label.display());
+    Ok(false)
+}
+
+/// Adds the image to the index, in place of another of its name.
+fn add(parts: &Parts<'_>, target: &Source, top: &Directory) -> Result<()> {
+    let path = top.path_of("index.json");
+    let mut index = match top.file("index.json").context("open", &path)? {
+        Some(file) => index_of(&read(file, &path)?, &path.to_string_lossy())?,
+        None => Index::empty(),
     };
     let descriptor = named(parts, target)?;
     index
         .manifests
         .retain(|one| one.ref_name() != descriptor.ref_name());
     index.manifests.push(descriptor);
-    let mut file = Unnamed::replacing(path)?;
-    let bytes = index.to_json();
-    file.write(|out| out.write_all(&bytes).context("write", path))?;
-    file.publish()
+    write(top, "index.json", &index.to_json())
+}
+
+/// Reads a small file.
+fn read(file: File, path: &Path) -> Result<Vec<u8>> {
+    let len = file.metadata().context("examine", path)?.len();
+    let content = Content::whole(file, len);
+    Ok(content.read_all(&path.to_string_lossy(), limits::DOCUMENT_BYTES)?)
 }
 
 /// The descriptor of the manifest under its name in the layout.
@@ -77,76 +114,126 @@ pub(super) fn named(parts: &Parts<'_>, target: &Source) -> Result<Descriptor> {
     Ok(descriptor)
 }
 
-/// Writes a small file that is not there yet.
-fn write(place: &Path, bytes: &[u8]) -> Result<()> {
-    if place.exists() {
-        return Ok(());
-    }
-    let mut file = Unnamed::create(place)?;
-    file.write(|out| out.write_all(bytes).context("write", place))?;
+/// Writes a small file, in place of what has its name.
+fn write(dir: &Directory, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = Unnamed::replacing(dir, name)?;
+    let place = dir.path_of(name);
+    file.write(|out| out.write_all(bytes).context("write", &place))?;
     file.publish()
 }
 
 /// The directories of a layout; those that were made go if the image does not come.
-struct Made {
-    /// Outermost first.
-    dirs: Vec<PathBuf>,
-    marker: Option<PathBuf>,
+struct Layout {
+    top: Directory,
+    /// `blobs`, and `sha256` in it.
+    blobs: Vec<Directory>,
+    /// Where the layout is, if its directory was made.
+    made_top: Option<PathBuf>,
+    /// The last so many of `blobs` were made.
+    made_blobs: usize,
+    /// The layout has no marker yet.
+    unmarked: bool,
 }
 
-impl Made {
-    fn new(dir: &Path) -> Result<Self> {
-        let is_layout = dir.join("oci-layout").exists();
-        match std::fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
-            Ok(true) if !is_layout => {
-                return Err(SaveError::NotALayout(dir.to_owned()).into());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(SaveError::Exists(dir.to_owned()).into());
-            }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).context("open", dir);
-            }
-            _ => {}
-        }
-        let mut made = Self {
-            dirs: Vec::new(),
-            marker: (!is_layout).then(|| dir.join("oci-layout")),
+impl Layout {
+    /// Opens the directory of a layout, and makes it if there is none.
+    fn open(dir: &Path) -> Result<Self> {
+        let made = match DirBuilder::new().create(dir) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match dir.metadata() {
+                Ok(found) if !found.is_dir() => {
+                    return Err(SaveError::Exists(dir.to_owned()).into());
+                }
+                _ => false,
+            },
+            Err(error) => return Err(error).context("create", dir),
         };
-        for dir in [dir, &dir.join("blobs"), &dir.join("blobs/sha256")] {
-            match DirBuilder::new().create(dir) {
-                Ok(()) => made.dirs.push(dir.to_owned()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made.context("create", dir)?,
-            }
+        let top = Directory::open(dir)?;
+        let unmarked = matches!(top.file("oci-layout"), Ok(None));
+        if unmarked && !made && names(&top).context("list", dir)?.next().is_some() {
+            return Err(SaveError::NotALayout(dir.to_owned()).into());
         }
-        Ok(made)
+        Ok(Self {
+            top,
+            blobs: Vec::new(),
+            made_top: made.then(|| dir.to_owned()),
+            made_blobs: 0,
+            unmarked,
+        })
+    }
+
+    fn make_blobs(&mut self) -> Result<()> {
+        for name in ["blobs", "sha256"] {
+            let outer = self.blobs.last().unwrap_or(&self.top);
+            let (dir, made) = outer.enter(name)?;
+            self.made_blobs += usize::from(made);
+            self.blobs.push(dir);
+        }
+        Ok(())
+    }
+
+    /// Whether the file that marks a layout is there and whole.
+    fn has_marker(&self) -> bool {
+        let path = self.top.path_of("oci-layout");
+        let Ok(Some(file)) = self.top.file("oci-layout") else {
+            return false;
+        };
+        read(file, &path).is_ok_and(|bytes| is_marker(&bytes))
     }
 
     fn keep(mut self) {
-        self.dirs.clear();
-        self.marker = None;
+        self.made_top = None;
+        self.made_blobs = 0;
+        self.unmarked = false;
     }
 }
 
-impl Drop for Made {
+impl Drop for Layout {
     fn drop(&mut self) {
-        for dir in self.dirs.iter().rev() {
+        for name in ["sha256", "blobs"].into_iter().skip(2 - self.blobs.len()) {
+            let Some(dir) = self.blobs.pop().filter(|_| self.made_blobs > 0) else {
+                break;
+            };
+            self.made_blobs -= 1;
             // Only what was written here is in it: the directory was made for that.
-            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            for file in files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file())) {
-                remove(std::fs::remove_file(file.path()), &file.path());
+            for file in names(&dir).into_iter().flatten().flatten() {
+                remove(&dir, file.file_name(), AtFlags::empty());
             }
-            remove(std::fs::remove_dir(dir), dir);
+            let outer = self.blobs.last().unwrap_or(&self.top);
+            if let Ok(name) = std::ffi::CString::new(name) {
+                remove(outer, &name, AtFlags::REMOVEDIR);
+            }
         }
-        if let Some(marker) = self.marker.take().filter(|marker| marker.exists()) {
-            remove(std::fs::remove_file(&marker), &marker);
+        if self.unmarked {
+            remove(&self.top, c"oci-layout", AtFlags::empty());
+        }
+        if let Some(dir) = self.made_top.take()
+            && let Err(error) = std::fs::remove_dir(&dir)
+        {
+            log::warn!("cannot remove {}: {error}", dir.display());
         }
     }
 }
 
-fn remove(removed: io::Result<()>, path: &Path) {
-    if let Err(error) = removed {
-        log::warn!("cannot remove {}: {error}", path.display());
+/// What is in a directory.
+fn names(
+    dir: &Directory,
+) -> rustix::io::Result<impl Iterator<Item = rustix::io::Result<rustix::fs::DirEntry>>> {
+    let is_entry = |entry: &rustix::io::Result<rustix::fs::DirEntry>| {
+        let of_kernel = |name: &CStr| name == c"." || name == c"..";
+        !entry
+            .as_ref()
+            .is_ok_and(|entry| of_kernel(entry.file_name()))
+    };
+    Ok(Dir::read_from(dir.fd())?.filter(is_entry))
+}
+
+fn remove(dir: &Directory, name: &CStr, flags: AtFlags) {
+    match rustix::fs::unlinkat(dir.fd(), name, flags) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => {
+            let path = dir.path_of(&*name.to_string_lossy());
+            log::warn!("cannot remove {}: {errno}", path.display());
+        }
     }
 }

@@ -5,7 +5,10 @@
 //! - What is written has been compared with its digest on the way: a damaged store makes no damaged
 //!   copies.
 //! - A layout names an image after all of it is there, and an archive gets its name when it is
-//!   complete, or ends when the call returns if it goes to a pipe. No file that exists is replaced, but for the index of a layout.
+//!   complete, or ends when the call returns if it goes to a pipe. No
+//!   file that exists is replaced, but for the index of a layout, and what has the name of a blob of
+//!   the image and another content.
+//! - No link inside a layout is followed.
 //! - The same image makes the same bytes.
 
 mod archive;
@@ -47,6 +50,12 @@ pub enum SaveError {
         escaped_path(.0)
     )]
     NotALayout(PathBuf),
+    /// A link or a file where the layout has a directory.
+    #[error(
+        "{} is no directory; remove it, or choose another directory to save to",
+        escaped_path(.0)
+    )]
+    NotADirectory(PathBuf),
     /// A name with which an image cannot be saved.
     #[error("the image is in the store as {0} only; import it again, which unpacks its layers")]
     NotUnpacked(ImageName),

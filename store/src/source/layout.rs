@@ -82,13 +82,20 @@ fn not_a_layout(source: &Source, why: &str) -> SourceError {
     }
 }
 
+/// The file that marks an image layout.
+#[derive(Deserialize)]
+struct Marker {
+    #[serde(rename = "imageLayoutVersion")]
+    version: String,
+}
+
+/// Whether these bytes mark an image layout, of whatever version.
+pub(crate) fn is_marker(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Marker>(bytes).is_ok()
+}
+
 /// Checks `oci-layout`, the file that marks an image layout.
 fn check_layout(source: &Source, files: &Files) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Marker {
-        #[serde(rename = "imageLayoutVersion")]
-        version: String,
-    }
     let Some(marker) = files.open("oci-layout")? else {
         let why = match files.open("manifest.json")? {
             Some(_) => "it is what docker save writes; name it by docker-archive:",

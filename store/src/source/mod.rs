@@ -26,7 +26,7 @@ use crate::staging::Staging;
 use crate::{Digest, ImageName, NameError, Platform, Result};
 
 pub(crate) use files::{Files, blob_file, open_regular};
-pub(crate) use layout::layers as found_layers;
+pub(crate) use layout::{is_marker, layers as found_layers};
 
 /// Names an image outside the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

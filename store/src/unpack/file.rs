@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use plyfs_format::override_stat::Kind as RecordKind;
 
+use super::data::Data;
 use super::policy::{Meta, first_mode, set_mode, set_record};
 use super::xattr::is_acl;
 use super::{Place, Result, Unpacker};
@@ -24,11 +25,9 @@ impl Unpacker {
         let attributes = record.is_some() || !entry.xattrs.is_empty();
         let made_with = first_mode(mode, attributes);
         let file = self.create(place, made_with)?;
-        if entry.sparse {
-            copy_sparse(&file, entry, reader)?;
-        } else {
-            reader.copy_data(|_, bytes| write_all(&file, bytes))?;
-        }
+        let mut data = Data::new(&file);
+        reader.copy_data(|offset, bytes| data.write(offset, bytes))?;
+        data.finish(entry.size)?;
         self.facts.data += entry.size;
         self.finish_file(&file, entry, &meta, (made_with, mode), record)
     }
@@ -81,18 +80,4 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
         bytes = bytes.get(count..).unwrap_or_default();
     }
     Ok(())
-}
-
-/// Writes the data of a sparse file to its places, and leaves holes between them.
-fn copy_sparse<I: Input>(file: &OwnedFd, entry: &Entry, reader: &mut Reader<I>) -> Result<()> {
-    reader.copy_data(|mut offset, mut bytes| {
-        while !bytes.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, bytes, offset));
-            let count = written.map_err(EntryFault::system("write it"))?;
-            bytes = bytes.get(count..).unwrap_or_default();
-            offset += count as u64;
-        }
-        Ok::<(), EntryFault>(())
-    })?;
-    rustix::fs::ftruncate(file, entry.size).map_err(EntryFault::system("set its size"))
 }

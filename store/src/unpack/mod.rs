@@ -41,6 +41,7 @@
 //! - Attributes that the kernel or the file system refuses are dropped and counted, as tar does.
 //!   What the layer cannot do without, an opaque mark or an `override_stat` record, is an error.
 
+mod data;
 mod directory;
 mod file;
 mod link;

@@ -1,8 +1,8 @@
 //! Directories of the layer that are held open.
 //!
 //! Archives go through a tree depth first, so that the directory of an entry is nearly always among
-//! those of the entries right before it. A few are kept; everything else is opened from the root in
-//! one system call.
+//! those of the entries right before it, or right below one of them. A few are kept; everything else
+//! is opened from the root in one system call.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -56,6 +56,12 @@ impl Tree {
                 return Ok(Rc::clone(dir));
             }
         }
+        if let Some((parent, name)) = self.parent_of(path) {
+            // One step, however deep it is.
+            let dir = Rc::new(Self::step(&parent, name)?);
+            self.hold(path, &dir);
+            return Ok(dir);
+        }
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let open = || rustix::fs::openat2(&*self.root, path, FLAGS, Mode::empty(), resolve);
@@ -67,6 +73,24 @@ impl Tree {
         let dir = Rc::new(dir.unwrap_or(Err(Errno::AGAIN))?);
         self.hold(path, &dir);
         Ok(dir)
+    }
+
+    /// The directory above a path, if it is held, and the last component.
+    fn parent_of<'p>(&self, path: &'p [u8]) -> Option<(Rc<OwnedFd>, &'p [u8])> {
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let (parent, name) = match slash {
+            Some(slash) => (path.get(..slash)?, path.get(slash + 1..)?),
+            None => (&b""[..], path),
+        };
+        // Never in a path that has been made safe; openat2(2) refuses it.
+        if name == b".." {
+            return None;
+        }
+        if parent.is_empty() {
+            return Some((self.root(), name));
+        }
+        let held = self.held.iter().rev().find(|(held, _)| held == parent);
+        held.map(|(_, dir)| (Rc::clone(dir), name))
     }
 
     /// Opens one component of a path without following it.
