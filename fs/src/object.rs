@@ -24,6 +24,7 @@ use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
 use crate::inode::{Node, Place, Real};
 use crate::layer::{LowerFile, Marks, Name, open_dir};
+use crate::lend::unlent;
 use crate::records::Records;
 
 /// What of statx(2) an attribute needs.
@@ -91,12 +92,12 @@ pub(crate) fn stat(at: At<'_>) -> Result<Statx> {
 
 /// statx(2) of a descriptor.
 pub(crate) fn stat_fd(fd: BorrowedFd<'_>) -> Result<Statx> {
-    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, STATX)
+    unlent(|| rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, STATX))
 }
 
 /// statx(2) of a name, not following a link.
 pub(crate) fn stat_name(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx> {
-    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STATX)
+    unlent(|| rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STATX))
 }
 
 /// Turns "there is no such name" into `None`.

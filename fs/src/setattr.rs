@@ -11,6 +11,7 @@ use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::fd_cache::Key;
 use crate::inode::Node;
+use crate::lend::hold_modes;
 use crate::object::{self, Located};
 use crate::records::Records;
 use crate::stage::{self, Wanted};
@@ -119,6 +120,7 @@ impl Overlay {
 
     fn set_owner_and_mode(&self, caller: &Caller, node: &Node, set: &SetAttr) -> Result<()> {
         let object = self.locate(node)?;
+        let _modes = hold_modes();
         if object.records.rule(node.kind) {
             return self.set_record(caller, node, &object, set);
         }

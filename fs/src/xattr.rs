@@ -27,6 +27,7 @@ use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::inode::Node;
 use crate::layer::Marks;
+use crate::lend::hold_modes;
 use crate::object::{self, Located};
 use crate::records::Records;
 use crate::setattr::may_keep_set_gid;
@@ -249,6 +250,7 @@ fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
     let stat = object::stat(at)?;
     let mode = u32::from(stat.stx_mode);
     if mode & S_ISGID != 0 && !may_keep_set_gid(caller, stat.stx_gid) {
+        let _modes = hold_modes();
         object::chmod(at, mode & 0o7777 & !S_ISGID)?;
     }
     Ok(())
