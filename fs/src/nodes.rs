@@ -363,13 +363,20 @@ impl NodeTable {
                 return;
             };
             slot.object = object;
-            if has_origin && matches!(slot.identity, Identity::Object(_) | Identity::Path(_)) {
+            if has_origin && matches!(slot.identity, Identity::Object(_)) {
                 return;
             }
             std::mem::replace(&mut slot.identity, identity.clone())
         };
-        if let (Identity::Link(..), Some(ino)) = (&former, object.derived()) {
-            // It is no longer one with the other names, and must not look so.
+        // Without an origin, a node that has its number from its object may leave another path behind that
+        // shows the same number.
+        let is_path =
+            |known: &Identity| matches!(known, Identity::Path(path) if path.0 == former.object());
+        let is_one_of_several = matches!(former, Identity::Link(_) | Identity::Path(_));
+        if (is_one_of_several || aliases.keys().any(is_path))
+            && let Some(ino) = object.derived()
+        {
+            // It is no longer one with the other names or paths, and must not look so.
             node.ino.store(ino, Ordering::Relaxed);
         }
         aliases.remove(&former);
