@@ -100,6 +100,47 @@ is "a remount" "$(cat "$M.before")" "$(cat "$M.after")"
     });
 }
 
+#[test]
+fn a_copy_of_a_file_with_a_second_path_has_a_number_of_its_own() {
+    let name = "a_copy_of_a_file_with_a_second_path_has_a_number_of_its_own";
+    inside(name, || {
+        let stack = Stack::new(1);
+        put(&stack.path("bound/f"), "f");
+        for dir in ["a", "b"] {
+            let at = stack.lower(0, dir);
+            fs::create_dir_all(&at).unwrap();
+            succeed(
+                Command::new("mount")
+                    .arg("--bind")
+                    .args([stack.path("bound"), at]),
+            );
+        }
+        let script = r#"
+set -e
+mount() { "$PLYFS" mount -o "$OPTIONS,backend=fuse" "$M"; }
+differ() {
+    a=$(stat -c %d:%i "$M/a/f"); b=$(stat -c %d:%i "$M/b/f")
+    test "$a" != "$b" || { echo "$1: both are $a" >&2; exit 1; }
+}
+mount
+stat "$M/a/f" "$M/b/f" >/dev/null
+echo A >>"$M/a/f"
+differ "after a write"
+"$PLYFS" umount "$M"
+mount
+differ "after a remount"
+"$PLYFS" umount "$M"
+"#;
+        let mut nested = Command::new("unshare");
+        nested.args(["-U", "-r", "-m", "sh", "-c", script]);
+        nested.env("PLYFS", PLYFS).env("OPTIONS", stack.options());
+        succeed(nested.env("M", stack.path("merged")));
+        for dir in ["a", "b"] {
+            succeed(Command::new("umount").arg(stack.lower(0, dir)));
+        }
+    });
+}
+
 fn tmpfs(at: &Path) {
     fs::create_dir_all(at).unwrap();
     mount("tmpfs", at, "tmpfs", MountFlags::empty(), None).unwrap();

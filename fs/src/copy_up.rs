@@ -75,6 +75,8 @@ struct Source {
     stat: Statx,
     /// Whether it has other names that are to stay one file with it, which the index sees to.
     is_linked: bool,
+    /// Whether it lies on a file system mounted inside its layer, where other paths may lead to it too.
+    is_mounted_inside: bool,
     /// What it shows, owners as they are recorded.
     attr: Attr,
     /// How the attributes of its layer are named.
@@ -217,6 +219,7 @@ impl Overlay {
         Ok(Source {
             fd,
             is_linked: !node.kind.is_dir() && stat.stx_nlink > 1 && !is_mounted_inside,
+            is_mounted_inside,
             is_metacopy: elsewhere.is_some(),
             data: elsewhere.or(object.lower_file()),
             stat,
@@ -312,9 +315,14 @@ impl Overlay {
     }
 
     /// Lets a copy keep the handle of its source, and returns it. Without an index one of several names
-    /// of a file gets none: the copy is not what the other names show.
+    /// of a file gets none: the copy is not what the other names show. Nor does a file on a mount inside the
+    /// layer: a bind mount shows it at a second path, and that stays as it is.
     fn record_origin(&self, upper: &Upper, copy: At<'_>, source: &Source) -> Option<Vec<u8>> {
-        let has_links = !source.attr.kind.is_dir() && source.stat.stx_nlink > 1;
+        let is_dir = source.attr.kind.is_dir();
+        if source.is_mounted_inside && !is_dir {
+            return None;
+        }
+        let has_links = !is_dir && source.stat.stx_nlink > 1;
         if has_links && !(source.is_linked && upper.index.is_some()) {
             return None;
         }

@@ -1,21 +1,21 @@
 //! Whether a layer lies in a directory that another mount changes.
 
+use std::io::Read;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
-
 use crate::apart::Spot;
-use crate::error::{Errno, MountError};
+use crate::error::MountError;
 
 /// Refuses directories that lie in the upper or work directory of another mount of plyfs, which holds a lock on
 /// those (flock(2)). The kernel's overlay does so where it keeps an index (`EBUSY`): entries of files that change
 /// underneath would lead astray.
 pub(crate) fn refuse(spots: &[Spot]) -> Result<(), MountError> {
+    let locks = Lock::all();
     for spot in spots {
         // The locks of the upper and work directory themselves are taken when they are opened.
         let skipped = usize::from(spot.role != "lower");
         for dir in same_file_system(&spot.real).skip(skipped) {
-            if is_locked(dir) {
+            if is_locked(dir, &locks) {
                 return Err(MountError::InUseAbove {
                     role: spot.role,
                     path: spot.real.clone(),
@@ -35,12 +35,95 @@ fn same_file_system(dir: &Path) -> impl Iterator<Item = &Path> {
         .take_while(move |above| own.is_some() && device(above) == own)
 }
 
-fn is_locked(dir: &Path) -> bool {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(dir) = rustix::fs::open(dir, flags, Mode::empty()) else {
+/// Whether a mount of plyfs holds a lock on a directory.
+///
+/// Any process that may read a directory can lock it (flock(2)), so a lock alone proves nothing: its holder must be
+/// this program. The locks are read, not tried: a lock taken for a moment would make another mount fail.
+fn is_locked(dir: &Path, locks: &[Lock]) -> bool {
+    let Ok(stat) = rustix::fs::stat(dir) else {
         return false;
     };
-    // Shared, and given back at once.
-    let lock = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared);
-    lock == Err(Errno::WOULDBLOCK)
+    let device = (
+        rustix::fs::major(stat.st_dev),
+        rustix::fs::minor(stat.st_dev),
+    );
+    let on_dir = |lock: &&Lock| lock.device == device && lock.inode == stat.st_ino;
+    locks.iter().filter(on_dir).any(|lock| {
+        let proven = may_change(lock.pid, stat.st_uid) && is_plyfs(lock.pid);
+        if !proven {
+            let (dir, pid) = (dir.display(), lock.pid);
+            log::info!(
+                "ignoring the lock of process {pid} on {dir}: no mount of plyfs is known to hold it"
+            );
+        }
+        proven
+    })
+}
+
+/// Whether a process belongs to root, to the owner of a directory, or to the caller. The process of another user
+/// does not have the directory for its upper one.
+fn may_change(pid: u32, owner: u32) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let user = rustix::fs::stat(format!("/proc/{pid}")).map(|stat| stat.st_uid);
+    user.is_ok_and(|user| user == 0 || user == owner || user == own)
+}
+
+/// Whether a process runs this program, perhaps of another version.
+fn is_plyfs(pid: u32) -> bool {
+    let theirs = format!("/proc/{pid}/exe");
+    let file = |path: &str| {
+        let stat = rustix::fs::stat(path).ok()?;
+        Some((stat.st_dev, stat.st_ino))
+    };
+    let own = file("/proc/self/exe");
+    if own.is_some() && file(&theirs) == own {
+        return true;
+    }
+    let path = std::fs::read_link(theirs).unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    // The kernel adds this to the name of a file that was replaced.
+    name.strip_suffix(b" (deleted)").unwrap_or(name) == b"plyfs"
+}
+
+/// An exclusive lock of flock(2), a line of /proc/locks (proc_locks(5)).
+struct Lock {
+    pid: u32,
+    device: (u32, u32),
+    inode: u64,
+}
+
+impl Lock {
+    /// The locks that processes of this PID namespace hold. The kernel gives a page of the table with each read(2),
+    /// and what changes between two of them may hide a line, so the table is read several times.
+    fn all() -> Vec<Self> {
+        const PASSES: usize = 3;
+        let mut all = Vec::new();
+        for _ in 0..PASSES {
+            match read_table() {
+                Ok(table) => all.extend(table.lines().filter_map(Self::parse)),
+                Err(error) => log::info!("cannot read all of /proc/locks: {error}"),
+            }
+        }
+        all
+    }
+
+    /// `1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF`. A waiting process has `->` after the number, and no lock.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let (kind, access) = (words.next()?, words.nth(1)?);
+        let pid = words.next()?.parse().ok()?;
+        let mut place = words.next()?.split(':');
+        let mut number = || u32::from_str_radix(place.next()?, 16).ok();
+        let device = (number()?, number()?);
+        let inode = place.next()?.parse().ok()?;
+        let is_exclusive = kind == "FLOCK" && access == "WRITE";
+        is_exclusive.then_some(Self { pid, device, inode })
+    }
+}
+
+/// The table of locks, in as few reads as the kernel allows.
+fn read_table() -> std::io::Result<String> {
+    let mut table = String::with_capacity(1 << 16);
+    std::fs::File::open("/proc/locks")?.read_to_string(&mut table)?;
+    Ok(table)
 }

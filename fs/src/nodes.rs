@@ -144,6 +144,8 @@ pub(crate) struct NodeTable {
     aliases: Mutex<HashMap<Identity, u64>>,
     /// How many aliases there are, so that the usual case, none, takes no lock.
     alias_count: AtomicUsize,
+    /// Whether any node was ever known by its path, so that a search of the aliases for one is worth its time.
+    has_paths: std::sync::atomic::AtomicBool,
     next_dynamic: AtomicU64,
 }
 
@@ -230,6 +232,7 @@ impl NodeTable {
         object: ObjectId,
         make: impl Fn(u64) -> Arc<Node>,
     ) -> Arc<Node> {
+        self.has_paths.store(true, Ordering::Release);
         let identity = Identity::Path(Box::new((number, at)));
         self.obtain_slowly(&mut self.aliases.lock(), identity, object, make)
     }
@@ -363,13 +366,21 @@ impl NodeTable {
                 return;
             };
             slot.object = object;
-            if has_origin && matches!(slot.identity, Identity::Object(_) | Identity::Path(_)) {
+            if has_origin && matches!(slot.identity, Identity::Object(_)) {
                 return;
             }
             std::mem::replace(&mut slot.identity, identity.clone())
         };
-        if let (Identity::Link(..), Some(ino)) = (&former, object.derived()) {
-            // It is no longer one with the other names, and must not look so.
+        // Without an origin, a node that has its number from its object may leave another path behind that
+        // shows the same number.
+        let is_path =
+            |known: &Identity| matches!(known, Identity::Path(path) if path.0 == former.object());
+        let is_one_of_several = matches!(former, Identity::Link(_) | Identity::Path(_));
+        if (is_one_of_several
+            || self.has_paths.load(Ordering::Acquire) && aliases.keys().any(is_path))
+            && let Some(ino) = object.derived()
+        {
+            // It is no longer one with the other names or paths, and must not look so.
             node.ino.store(ino, Ordering::Relaxed);
         }
         aliases.remove(&former);

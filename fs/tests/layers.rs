@@ -585,3 +585,25 @@ fn layers_inside_a_living_upper_layer_are_refused_where_an_index_is_kept() {
     }
     open(lower, upper, IndexUse::On).unwrap();
 }
+
+#[test]
+fn a_lock_of_another_program_above_a_layer_refuses_no_index() {
+    let stack = Stack::new(1);
+    let above = stack.upper("").parent().unwrap().to_owned();
+    let mut holder = std::process::Command::new("flock")
+        .args(["--exclusive", "--no-fork"])
+        .arg(&above)
+        .args(["sh", "-c", "echo locked; exec sleep 60"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 7];
+    let mut output = holder.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut output, &mut line).unwrap();
+    let mut config = stack.config();
+    config.index = IndexUse::On;
+    let opened = Overlay::open(&config).map(drop);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    opened.unwrap();
+}
