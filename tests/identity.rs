@@ -217,3 +217,39 @@ fn layers_that_the_kernels_overlay_changes_are_refused_where_an_index_is_kept() 
         unmount(kernel.merged(""), UnmountFlags::empty()).unwrap();
     });
 }
+
+/// The daemon of the other mount holds a lock on its upper directory; a lock of any other program says nothing.
+#[test]
+fn layers_that_another_daemon_changes_are_refused_where_an_index_is_kept() {
+    let name = "layers_that_another_daemon_changes_are_refused_where_an_index_is_kept";
+    inside(name, || {
+        let mut living = Stack::new(1);
+        put(&living.lower(0, "f"), "f");
+        living.mount();
+        fs::create_dir(living.merged("inside")).unwrap();
+        let mount = |lower: &Path| {
+            let stack = Stack::new(1);
+            let own = format!("lowerdir={},", stack.lower(0, "").display());
+            let lower = format!("lowerdir={},", lower.display());
+            let options = stack.options().replace(&own, &lower) + ",index=on,backend=fuse";
+            let mut command = plyfs(["mount", "-o", &options]);
+            let output = command.arg(stack.merged("")).output().unwrap();
+            if output.status.success() {
+                succeed(plyfs(["umount"]).arg(stack.merged("")));
+            }
+            text(&output.stderr)
+        };
+        for lower in [living.upper(""), living.upper("inside")] {
+            let line = mount(&lower);
+            assert!(
+                line.contains("which another mount changes")
+                    || line.contains("changed by another mount"),
+                "{line}"
+            );
+        }
+        living.unmount();
+        let dir = fs::File::open(living.upper("")).unwrap();
+        rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        assert_eq!(mount(&living.upper("inside")), "");
+    });
+}

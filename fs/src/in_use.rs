@@ -1,6 +1,5 @@
 //! Whether a layer lies in a directory that another mount changes.
 
-use std::io::Read;
 use std::path::Path;
 
 use crate::apart::Spot;
@@ -36,9 +35,6 @@ fn same_file_system(dir: &Path) -> impl Iterator<Item = &Path> {
 }
 
 /// Whether a mount of plyfs holds a lock on a directory.
-///
-/// Any process that may read a directory can lock it (flock(2)), so a lock alone proves nothing: its holder must be
-/// this program. The locks are read, not tried: a lock taken for a moment would make another mount fail.
 fn is_locked(dir: &Path, locks: &[Lock]) -> bool {
     let Ok(stat) = rustix::fs::stat(dir) else {
         return false;
@@ -47,17 +43,10 @@ fn is_locked(dir: &Path, locks: &[Lock]) -> bool {
         rustix::fs::major(stat.st_dev),
         rustix::fs::minor(stat.st_dev),
     );
-    let on_dir = |lock: &&Lock| lock.device == device && lock.inode == stat.st_ino;
-    locks.iter().filter(on_dir).any(|lock| {
-        let proven = may_change(lock.pid, stat.st_uid) && is_plyfs(lock.pid);
-        if !proven {
-            let (dir, pid) = (dir.display(), lock.pid);
-            log::info!(
-                "ignoring the lock of process {pid} on {dir}: no mount of plyfs is known to hold it"
-            );
-        }
-        proven
-    })
+    let mut on_dir = locks
+        .iter()
+        .filter(|lock| lock.device == device && lock.inode == stat.st_ino);
+    on_dir.any(|lock| may_change(lock.pid, stat.st_uid))
 }
 
 /// Whether a process belongs to root, to the owner of a directory, or to the caller. The process of another user
@@ -85,7 +74,7 @@ fn is_plyfs(pid: u32) -> bool {
     name.strip_suffix(b" (deleted)").unwrap_or(name) == b"plyfs"
 }
 
-/// An exclusive lock of flock(2), a line of /proc/locks (proc_locks(5)).
+/// An exclusive lock of flock(2) that a process of plyfs has.
 struct Lock {
     pid: u32,
     device: (u32, u32),
@@ -93,37 +82,40 @@ struct Lock {
 }
 
 impl Lock {
-    /// The locks that processes of this PID namespace hold. The kernel gives a page of the table with each read(2),
-    /// and what changes between two of them may hide a line, so the table is read several times.
+    /// The locks of all processes of plyfs that this one may look into.
+    ///
+    /// Any process that may read a directory can lock it, so a lock alone proves nothing: it must be held by this
+    /// program. /proc/locks names the process that took a lock, which for a mount is the parent of its daemon and
+    /// gone. The locks are read, not tried: a lock taken for a moment would make another mount fail.
     fn all() -> Vec<Self> {
-        const PASSES: usize = 3;
-        let mut all = Vec::new();
-        for _ in 0..PASSES {
-            match read_table() {
-                Ok(table) => all.extend(table.lines().filter_map(Self::parse)),
-                Err(error) => log::info!("cannot read all of /proc/locks: {error}"),
-            }
-        }
-        all
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| is_plyfs(*pid))
+            .flat_map(Self::of)
+            .collect()
     }
 
-    /// `1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF`. A waiting process has `->` after the number, and no lock.
-    fn parse(line: &str) -> Option<Self> {
+    /// Those of one process, from /proc/PID/fdinfo (proc_pid_fdinfo(5)).
+    fn of(pid: u32) -> Vec<Self> {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+        let files = files.into_iter().flatten().flatten();
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        let locks = |text: String| -> Vec<Self> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("lock:"));
+            lines.filter_map(|line| Self::parse(pid, line)).collect()
+        };
+        texts.flat_map(locks).collect()
+    }
+
+    /// `1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF`.
+    fn parse(pid: u32, line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         let (kind, access) = (words.next()?, words.nth(1)?);
-        let pid = words.next()?.parse().ok()?;
-        let mut place = words.next()?.split(':');
+        let mut place = words.nth(1)?.split(':');
         let mut number = || u32::from_str_radix(place.next()?, 16).ok();
         let device = (number()?, number()?);
         let inode = place.next()?.parse().ok()?;
         let is_exclusive = kind == "FLOCK" && access == "WRITE";
         is_exclusive.then_some(Self { pid, device, inode })
     }
-}
-
-/// The table of locks, in as few reads as the kernel allows.
-fn read_table() -> std::io::Result<String> {
-    let mut table = String::with_capacity(1 << 16);
-    std::fs::File::open("/proc/locks")?.read_to_string(&mut table)?;
-    Ok(table)
 }
