@@ -690,7 +690,11 @@ fn a_file_at_standard_input_is_not_wound_back() {
     let path = world.path("lines");
     fs::write(&path, "one\ntwo\nthree\n").unwrap();
     let mut file = fs::File::open(&path).unwrap();
-    let mut command = script(&world, &[], "echo ready; sleep 1000 & wait");
+    let mut command = script(
+        &world,
+        &[],
+        "echo ready; while :; do read -t 60 <>/dev/ptmx; done",
+    );
     let mut child = command
         .stdin(file.try_clone().unwrap())
         .stdout(Stdio::piped())
