@@ -143,11 +143,13 @@ impl Lent {
         Ok(Some(lent))
     }
 
-    /// Gives it the mode that it had, unless another process has changed it meanwhile.
+    /// Takes back the permissions that were added, unless another process has changed them meanwhile. Set-id bits
+    /// that a write has cleared stay so.
     fn restore(&self) -> Result<()> {
-        let mode = u32::from(stat_of(&self.fd)?.stx_mode) & 0o7777;
-        if mode == self.mode {
-            object::chmod(At::Fd(self.fd.as_fd()), u32::from(self.known.mode) & 0o7777)?;
+        let now = u32::from(stat_of(&self.fd)?.stx_mode) & 0o7777;
+        if now & 0o777 == self.mode & 0o777 {
+            let added = self.mode & !u32::from(self.known.mode);
+            object::chmod(At::Fd(self.fd.as_fd()), now & !added)?;
         }
         Ok(())
     }
@@ -159,12 +161,13 @@ impl Drop for Lent {
             let mode = self.known.mode & 0o7777;
             log::warn!("cannot restore the mode {mode:o} of an object of the upper layer: {errno}");
         }
+        // First: a reader that no longer finds it must see that something changed.
+        CHANGES.fetch_add(1, Ordering::SeqCst);
         let mut lent = LENT.lock();
         if let Some(at) = lent.iter().position(|known| *known == self.known) {
             lent.remove(at);
         }
         COUNT.fetch_sub(1, Ordering::SeqCst);
-        CHANGES.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -258,6 +261,21 @@ mod tests {
         while_lending(&path, |_| assert_eq!(mode_of(&path), 0o400));
         let meta = std::fs::metadata(&path).unwrap();
         assert_eq!(meta.permissions().mode() & 0o7777, 0o400);
+    }
+
+    #[test]
+    fn what_was_lent_is_taken_back_though_a_write_clears_set_user_id() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("f");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o4500)).unwrap();
+        {
+            let _modes = MODES.write();
+            let at = At::Name(rustix::fs::CWD.as_fd(), path.as_os_str().as_bytes());
+            let _lent = Lent::to(at).unwrap().unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        }
+        assert_eq!(mode_of(&path), 0o500);
     }
 
     #[test]
