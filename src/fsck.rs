@@ -1,19 +1,16 @@
 //! `plyfs fsck`: what of the store is damaged, and repairing it.
 
-use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use plyfs_store::{CheckReport, CheckRequest, Event, Finding, Progress, Remedy, Source, Store};
-use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::failure::{Doing, Failure, Outcome};
-use crate::{output, storage};
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::{output, progress, storage};
 
 /// Check the store for damage, and repair it
 ///
@@ -149,34 +146,18 @@ fn listed(report: &CheckReport) -> Value {
 
 /// Shows how far the check is, and ends it when the user asks for that.
 struct Watch {
-    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
     bar: ProgressBar,
 }
 
 impl Watch {
     fn start() -> Outcome<Self> {
-        let target = match std::io::stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
+        let bar = ProgressBar::with_draw_target(None, progress::target());
         let style =
             ProgressStyle::with_template("checking {bar:30} {bytes:>10} of {total_bytes:10}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let signals = SignalQueue::block(&[Signal::INT, Signal::TERM]).doing("wait for signals")?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&stop);
-        let listen = move || {
-            while signals.wait().is_ok() {
-                if asked.swap(true, Ordering::Relaxed) {
-                    // Asked twice: at once. The next command removes work in progress.
-                    std::process::exit(CANCELLED.into());
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
-        thread.spawn(listen).doing("start a thread")?;
-        Ok(Self { stop, bar })
+        let interrupt = Interrupt::listen(&[Signal::INT, Signal::TERM], CANCELLED)?;
+        Ok(Self { interrupt, bar })
     }
 }
 
@@ -189,6 +170,6 @@ impl Progress for Watch {
     }
 
     fn interrupted(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.interrupt.is_asked()
     }
 }

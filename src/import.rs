@@ -3,21 +3,20 @@
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use plyfs_store::{
     BlobError, Event, Form, ImportRequest, Imported, Ownership, PlannedLayer, Progress, Source,
     SourceError,
 };
-use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
 
 use crate::cli::{ImportArgs, OwnershipArg};
 use crate::failure::{Doing, Failure, Outcome};
-use crate::{namespace, output, storage};
+use crate::interrupt::Interrupt;
+use crate::{namespace, output, progress, storage};
 
 /// Exit status after an interrupt from the terminal, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -184,8 +183,7 @@ fn choose_ownership(wanted: OwnershipArg) -> Outcome<Ownership> {
 
 /// Shows how far an import is, and ends it when the user asks for that.
 struct Watch {
-    /// Set by a signal.
-    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
     bars: MultiProgress,
     /// Those of the image that is being imported.
     layers: Mutex<Vec<ProgressBar>>,
@@ -194,27 +192,10 @@ struct Watch {
 
 impl Watch {
     fn start() -> Outcome<Self> {
-        let target = match std::io::stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let stop = Arc::new(AtomicBool::new(false));
-        let signals = SignalQueue::block(&[Signal::INT, Signal::TERM, Signal::HUP]);
-        let signals = signals.doing("wait for signals")?;
-        let told = stop.clone();
-        let listen = move || {
-            while signals.wait().is_ok() {
-                if told.swap(true, Ordering::Relaxed) {
-                    // Asked twice: at once. What is left is removed by the next import.
-                    std::process::exit(INTERRUPTED.into());
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
-        thread.spawn(listen).doing("start a thread")?;
+        let signals = [Signal::INT, Signal::TERM, Signal::HUP];
         Ok(Self {
-            stop,
-            bars: MultiProgress::with_draw_target(target),
+            interrupt: Interrupt::listen(&signals, INTERRUPTED)?,
+            bars: MultiProgress::with_draw_target(progress::target()),
             layers: Mutex::default(),
             published: AtomicUsize::new(0),
         })
@@ -273,6 +254,6 @@ impl Progress for Watch {
     }
 
     fn interrupted(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.interrupt.is_asked()
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
+use plyfs_store::Timestamp;
 use serde::Serialize;
 
 use crate::failure::{Doing, Outcome};
@@ -93,18 +94,18 @@ fn turns_text(character: char) -> bool {
 
 /// A time (RFC 3339) for people: to the minute, and how long ago that is.
 pub(crate) fn time(text: &str) -> String {
-    time_at(text, plyfs_store::Timestamp::now().seconds)
+    time_at(text, Timestamp::now().seconds)
 }
 
 fn time_at(text: &str, now: i64) -> String {
-    let Some(then) = seconds(text) else {
+    let Some(then) = Timestamp::from_rfc3339(text) else {
         return text.chars().take("2006-01-02T15:04:05".len()).collect();
     };
     let minute: String = text.chars().take("2006-01-02T15:04".len()).collect();
     let minute = minute.replace('T', " ");
-    match now - then {
+    match now - then.seconds {
         // Reproducible images are said to be made in 1970, and clocks differ.
-        age if age < 0 || then == 0 => minute,
+        age if age < 0 || then.seconds == 0 => minute,
         age => format!("{minute} ({})", age_of(age)),
     }
 }
@@ -126,42 +127,6 @@ fn age_of(age: i64) -> String {
     let count = age / seconds;
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {name}{plural} ago")
-}
-
-/// The seconds since 1970 of a time (RFC 3339), if it is one.
-fn seconds(text: &str) -> Option<i64> {
-    let number = |range| {
-        text.get::<std::ops::Range<usize>>(range)?
-            .parse::<i64>()
-            .ok()
-    };
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-    // Years begin in March, so that the leap day is the last.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100)
-        + year.div_euclid(400)
-        + (153 * month + 2) / 5
-        + day
-        - 1
-        - 719_468;
-    let zone = text
-        .get(19..)?
-        .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    let offset = match zone.as_bytes().first()? {
-        b'Z' | b'z' => 0,
-        sign @ (b'+' | b'-') => {
-            let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-            let offset = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
-            if *sign == b'+' { offset } else { -offset }
-        }
-        _ => return None,
-    };
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second - offset)
 }
 
 /// A size in bytes for people: three digits and a unit.
@@ -188,7 +153,9 @@ mod tests {
 
     #[test]
     fn times_have_an_age() {
-        let now = seconds("2024-03-01T00:00:00Z").unwrap();
+        let now = Timestamp::from_rfc3339("2024-03-01T00:00:00Z")
+            .unwrap()
+            .seconds;
         assert_eq!(now, 1_709_251_200);
         for (text, shown) in [
             ("2024-02-29T23:59:30Z", "2024-02-29 23:59 (just now)"),

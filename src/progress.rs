@@ -6,6 +6,15 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plyfs_store::{Event, Progress};
 
+/// Where progress is shown: on standard error, if that is a terminal.
+pub(crate) fn target() -> ProgressDrawTarget {
+    if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    }
+}
+
 /// A line on standard error that is gone at the end. Where that is no terminal there is none.
 #[derive(Debug)]
 pub(crate) struct Line(ProgressBar);
@@ -13,11 +22,7 @@ pub(crate) struct Line(ProgressBar);
 impl Line {
     /// A line that begins with what is done.
     pub(crate) fn new(what: &'static str) -> Self {
-        let target = match std::io::stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
+        let bar = ProgressBar::with_draw_target(None, target());
         let style = ProgressStyle::with_template("{prefix} {spinner} {decimal_bytes:>10} {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_prefix(what);

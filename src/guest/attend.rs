@@ -9,10 +9,7 @@ use crate::live::PASSED_ON;
 use crate::runtime::launch::Started;
 use crate::runtime::streams::{self, Input};
 use crate::runtime::terminal::Relay;
-use crate::runtime::{NOT_STARTED, exit_status};
-
-/// The exit status of what SIGKILL ended.
-const KILLED: u8 = 128 + 9;
+use crate::runtime::{KILLED, NOT_STARTED, exit_status};
 
 /// Whether this process has a terminal to work at, and is not in the background there (tcgetpgrp(3)).
 pub(crate) fn has_terminal() -> bool {

@@ -5,8 +5,6 @@
 //! socket.
 
 use std::ffi::OsString;
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,12 +13,11 @@ use std::process::{Command, Stdio};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use super::options::Options;
 use crate::failure::{Doing, Failure, Outcome, reason};
-use crate::namespace;
+use crate::{descriptor, namespace};
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
@@ -186,16 +183,7 @@ fn helper_failed(said: &str, request: &Request) -> Failure {
 
 /// The descriptor that the helper sends; `None` if it ended without.
 fn receive(socket: &UnixStream) -> Option<OwnedFd> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [IoSliceMut::new(&mut byte)];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    rustix::net::recvmsg(socket, &mut buffers, &mut control, flags).ok()?;
-    control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    })
+    descriptor::receive(socket).ok().flatten()?.fd
 }
 
 /// Changes the flags of a mount; those that are not named stay as they are.

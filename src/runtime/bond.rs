@@ -52,12 +52,4 @@ impl Bond {
         rustix::io::retry_on_intr(|| poll(&mut either, None)).doing("wait for the container")?;
         Ok(!either[0].revents().is_empty())
     }
-
-    /// Waits until a process has ended (pidfd_open(2)) that was killed.
-    pub(super) fn outlive(&self, process: &OwnedFd) -> Outcome {
-        let mut one = [PollFd::new(process, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut one, None))
-            .map(drop)
-            .doing("wait for the container")
-    }
 }

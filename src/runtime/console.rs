@@ -10,6 +10,7 @@ use rustix::pty::OpenptFlags;
 use super::mounts::{attach, clone_of, file_system};
 use super::report::Report;
 use super::root::{Links, Root, openat2};
+use super::streams;
 use crate::failure::{Doing, Failure, Outcome};
 
 /// `DEVPTS_SUPER_MAGIC` (statfs(2)).
@@ -49,9 +50,7 @@ impl Console {
     pub(super) fn take(self) -> Outcome {
         const DOING: &str = "take the terminal of the container";
         rustix::process::ioctl_tiocsctty(&self.slave).doing(DOING)?;
-        rustix::stdio::dup2_stdin(&self.slave).doing(DOING)?;
-        rustix::stdio::dup2_stdout(&self.slave).doing(DOING)?;
-        rustix::stdio::dup2_stderr(&self.slave).doing(DOING)
+        streams::replace_all(&self.slave).doing(DOING)
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) mod adapt;
 mod bond;
 pub(crate) mod child;
 mod console;
-mod descriptor;
+mod detached;
 mod devices;
 pub(crate) mod external;
 mod filter;
@@ -48,6 +48,8 @@ pub(crate) const NOT_STARTED: u8 = 125;
 pub(crate) const CANNOT_RUN: u8 = 126;
 /// Exit status of a program that is not there.
 pub(crate) const NOT_FOUND: u8 = 127;
+/// Exit status of what SIGKILL ended, as shells have it.
+pub(crate) const KILLED: u8 = 128 + 9;
 
 /// The exit status that shells give: that of the process, or 128 and the signal that ended it.
 pub(crate) fn exit_status(status: WaitStatus) -> u8 {

@@ -7,13 +7,14 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
 };
 
 use super::bond::Bond;
 use super::report::Report;
-use super::{NOT_STARTED, exit_status};
+use super::{KILLED, NOT_STARTED, exit_status, streams};
 use crate::failure::{Doing, Outcome};
 
 /// How often the exit status of a process that has ended is asked for, and the pause between: another process
@@ -21,15 +22,13 @@ use crate::failure::{Doing, Outcome};
 const TRIES: usize = 200;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The exit status of a process for which none is to be had, as if it was killed.
-const KILLED: u8 = 128 + 9;
-
 /// Waits for the child, and ends as it did. `null` is /dev/null.
 ///
 /// Standard input, output and error are the child's alone then: what waits for their end does not wait for
 /// this process.
 pub(super) fn keep(child: Pid, null: &OwnedFd, bond: &Bond, report: Report) -> ! {
-    let status = leave_streams(null)
+    let status = streams::replace_all(null)
+        .doing("leave standard input and output")
         .and_then(|()| introduce(child, report))
         .and_then(|process| wait(child, &process, bond))
         .unwrap_or_else(|failure| {
@@ -41,13 +40,6 @@ pub(super) fn keep(child: Pid, null: &OwnedFd, bond: &Bond, report: Report) -> !
             NOT_STARTED
         });
     std::process::exit(status.into())
-}
-
-fn leave_streams(null: &OwnedFd) -> Outcome {
-    const DOING: &str = "leave standard input and output";
-    rustix::stdio::dup2_stdin(null).doing(DOING)?;
-    rustix::stdio::dup2_stdout(null).doing(DOING)?;
-    rustix::stdio::dup2_stderr(null).doing(DOING)
 }
 
 /// Reports the child to the caller. Only the child has the report then, and closes it when it becomes the
@@ -62,7 +54,7 @@ fn introduce(child: Pid, report: Report) -> Outcome<OwnedFd> {
 fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
     if !bond.outlast(process)? {
         pidfd_send_signal(process, Signal::KILL).doing("end the container")?;
-        bond.outlive(process)?;
+        wait_for_end(process)?;
     }
     for _ in 0..TRIES {
         let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
@@ -71,6 +63,14 @@ fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
         }
         std::thread::sleep(PAUSE);
     }
+    // As if it was killed.
     log::debug!("a debugger in the container withholds the exit status of process {child}");
     Ok(KILLED)
+}
+
+/// Waits until a process has ended (pidfd_open(2)).
+fn wait_for_end(process: &OwnedFd) -> Outcome {
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+    polled.map(drop).doing("wait for the container")
 }

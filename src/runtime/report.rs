@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::descriptor::{self, Received};
+use crate::descriptor::{self, Received};
 use crate::failure::{Doing, Failure, Outcome};
 
 /// The signals that end a start which is not complete. Others wait until the program runs.

@@ -4,26 +4,26 @@
 //! with that interpreter executes it once more, inside, and could then write to its file (CVE-2019-5736).
 //! What it reaches here is one of two, as with crun and runc:
 //!
-//! - a mount of the file that is read-only, and in no mount namespace, so that nothing in the container can
-//!   change its attributes (mount_setattr(2) takes only mounts of one's own namespace);
+//! - a mount of the file that is read-only ([`detached`]);
 //! - where no mount can be made, a sealed copy in memory. It takes as long as the rest of a start.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use plyfs_sys::mount::{Change, change};
-use rustix::fs::{CWD, MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
 
+use super::detached;
 use crate::failure::{Doing, Failure, Outcome};
+
+const PROGRAM: &str = "/proc/self/exe";
 
 /// This program, to be executed by its descriptor.
 ///
 /// # Errors
 /// If no mount can be made of it, and the kernel refuses to execute from memory (`vm.memfd_noexec=2`).
 pub(super) fn this_program() -> Outcome<OwnedFd> {
-    match read_only_mount() {
+    match detached::read_only(PROGRAM) {
         Ok(mount) => Ok(mount),
         Err(errno) => {
             log::debug!("no read-only mount of this program: {errno}; copying it");
@@ -32,31 +32,9 @@ pub(super) fn this_program() -> Outcome<OwnedFd> {
     }
 }
 
-/// A mount of this program's file that is nowhere.
-fn read_only_mount() -> rustix::io::Result<OwnedFd> {
-    const PROGRAM: &str = "/proc/self/exe";
-    // By its name: what the link itself leads to is in the mount namespace in which it was executed.
-    let path = rustix::fs::readlink(PROGRAM, Vec::new())?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = open_tree(CWD, path.as_c_str(), flags)?;
-    let (found, wanted) = (rustix::fs::fstat(&mount)?, rustix::fs::stat(PROGRAM)?);
-    if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino) {
-        // It was replaced, or is hidden by a mount.
-        return Err(Errno::STALE);
-    }
-    let restricted = Change {
-        read_only: Some(true),
-        nosuid: Some(true),
-        nodev: Some(true),
-        noexec: None,
-    };
-    change(mount.as_fd(), restricted, false)?;
-    Ok(mount)
-}
-
 /// A sealed copy of this program (memfd_create(2), `F_ADD_SEALS`).
 fn copy() -> Outcome<OwnedFd> {
-    let program = File::open("/proc/self/exe").doing("open this program")?;
+    let program = File::open(PROGRAM).doing("open this program")?;
     let length = program.metadata().doing("examine this program")?.len();
     let copy = make()?;
     let mut offset = 0;
@@ -106,7 +84,7 @@ mod tests {
     #[test]
     fn nothing_can_be_written_to_a_mount() {
         // Without the right to mount there is the copy.
-        if let Ok(mount) = read_only_mount() {
+        if let Ok(mount) = detached::read_only(PROGRAM) {
             let path = super::super::root::proc_path(&mount);
             // Opening it for writing would fail as it is: it is being executed.
             let permissions = std::fs::metadata(&path).unwrap().permissions();

@@ -2,16 +2,17 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use plyfs_sys::mount::{Change, change};
 use plyfs_sys::process::{Fork, fork, unshare};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::UnshareFlags;
 
-use super::descriptor;
+use super::detached;
+use crate::descriptor;
 use crate::failure::{Doing, Failure, Outcome};
+
+const DOING: &str = "make standard input read-only for the container";
 
 /// What keeps a file at standard input as it is, until this is dropped.
 pub(crate) struct Input {
@@ -36,6 +37,7 @@ pub(crate) struct Input {
 /// If one is nothing that can be passed on.
 pub(crate) fn protect() -> Outcome<Option<Input>> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let mut is_to_replace = false;
     for (name, fd) in [
         ("input", stdin.as_fd()),
         ("output", stdout.as_fd()),
@@ -44,14 +46,15 @@ pub(crate) fn protect() -> Outcome<Option<Input>> {
         let Ok(stat) = rustix::fs::fstat(fd) else {
             continue;
         };
-        let doing = format!("examine standard {name}");
-        let flags = rustix::fs::fcntl_getfl(fd).doing(&doing)?;
-        let refused = match FileType::from_raw_mode(stat.st_mode) {
+        let flags = rustix::fs::fcntl_getfl(fd).doing(format_args!("examine standard {name}"))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_read_only_file = kind.is_file() && flags & OFlags::RWMODE == OFlags::RDONLY;
+        let refused = match kind {
             FileType::Directory => Some("a directory"),
             FileType::BlockDevice => Some("a block device"),
             FileType::CharacterDevice if !is_harmless(fd, &stat) => Some("a device"),
             _ if flags.contains(OFlags::PATH) => Some("open as a path only"),
-            FileType::RegularFile if name != "input" && is_read_only(flags) => {
+            _ if name != "input" && is_read_only_file => {
                 Some("a file that is open for reading only")
             }
             _ => None,
@@ -61,17 +64,17 @@ pub(crate) fn protect() -> Outcome<Option<Input>> {
                 "standard {name} is {what}, by which a container could leave; use a pipe instead"
             )));
         }
+        // Shells make files without a name for here-documents, which no mount can show.
+        is_to_replace |= is_read_only_file && stat.st_nlink > 0;
     }
-    let Ok(stat) = rustix::fs::fstat(&stdin) else {
-        return Ok(None);
-    };
-    let flags = rustix::fs::fcntl_getfl(&stdin).doing("examine standard input")?;
-    let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
-    // Shells make files without a name for here-documents, which no mount can show.
-    if !is_file || !is_read_only(flags) || stat.st_nlink == 0 {
-        return Ok(None);
-    }
-    Input::replace(&stat).map(Some)
+    is_to_replace.then(Input::replace).transpose()
+}
+
+/// Puts a descriptor at standard input, output and error.
+pub(super) fn replace_all(with: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::stdio::dup2_stdin(with)?;
+    rustix::stdio::dup2_stdout(with)?;
+    rustix::stdio::dup2_stderr(with)
 }
 
 /// Whether nothing can be done to the machine by a character device: a terminal, or /dev/null, zero, full,
@@ -84,22 +87,17 @@ fn is_harmless(fd: BorrowedFd<'_>, stat: &Stat) -> bool {
     matches!(number, (1, 3 | 5 | 7 | 8 | 9)) || rustix::termios::isatty(fd)
 }
 
-fn is_read_only(flags: OFlags) -> bool {
-    flags & OFlags::RWMODE == OFlags::RDONLY
-}
-
 impl Input {
-    fn replace(stat: &Stat) -> Outcome<Self> {
-        Self::try_replace(stat).map_err(|failure| {
+    fn replace() -> Outcome<Self> {
+        Self::try_replace().map_err(|failure| {
             Failure::new(format_args!("{failure}; use a pipe (cat FILE | plyfs ...)"))
         })
     }
 
-    fn try_replace(stat: &Stat) -> Outcome<Self> {
-        const DOING: &str = "make standard input read-only for the container";
+    fn try_replace() -> Outcome<Self> {
         let stdin = std::io::stdin();
         let original = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).doing(DOING)?;
-        let file = read_only(stat)?;
+        let file = read_only()?;
         let position = rustix::fs::tell(&stdin).doing(DOING)?;
         rustix::fs::seek(&file, SeekFrom::Start(position)).doing(DOING)?;
         rustix::stdio::dup2_stdin(&file).doing(DOING)?;
@@ -126,12 +124,11 @@ impl Drop for Input {
 
 /// The file at standard input, opened once more on a read-only mount. Such a mount is made in namespaces of a
 /// process of its own, and goes with the last descriptor.
-fn read_only(stat: &Stat) -> Outcome<OwnedFd> {
-    const DOING: &str = "make standard input read-only for the container";
+fn read_only() -> Outcome<OwnedFd> {
     let (ours, theirs) = descriptor::pair().doing(DOING)?;
     match fork().doing(DOING)? {
         Fork::Child => {
-            let sent = open_read_only(stat)
+            let sent = open_read_only()
                 .and_then(|file| descriptor::send(&theirs, b"f", Some(file.as_fd())));
             let errno = sent.err().map_or(0, Errno::raw_os_error);
             std::process::exit(errno)
@@ -153,28 +150,12 @@ fn read_only(stat: &Stat) -> Outcome<OwnedFd> {
     }
 }
 
-fn open_read_only(stat: &Stat) -> rustix::io::Result<OwnedFd> {
-    const INPUT: &str = "/proc/self/fd/0";
+fn open_read_only() -> rustix::io::Result<OwnedFd> {
     match unshare(UnshareFlags::NEWNS) {
         Err(Errno::PERM) => unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?,
         made => made?,
     }
-    // By its name: what the link itself leads to is in the mount namespace in which it was opened.
-    let path = rustix::fs::readlink(INPUT, Vec::new())?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = open_tree(CWD, path.as_c_str(), flags)?;
-    let found = rustix::fs::statat(&mount, c"", AtFlags::EMPTY_PATH)?;
-    if (found.st_dev, found.st_ino) != (stat.st_dev, stat.st_ino) {
-        // It was replaced, or is hidden by a mount.
-        return Err(Errno::STALE);
-    }
-    let restricted = Change {
-        read_only: Some(true),
-        nosuid: Some(true),
-        nodev: Some(true),
-        noexec: None,
-    };
-    change(mount.as_fd(), restricted, false)?;
+    let mount = detached::read_only("/proc/self/fd/0")?;
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(super::root::proc_path(&mount), flags, Mode::empty())
 }

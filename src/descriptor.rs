@@ -11,17 +11,17 @@ use rustix::net::{
 };
 
 /// The longest message in bytes.
-pub(super) const LONGEST: usize = 64 << 10;
+pub(crate) const LONGEST: usize = 64 << 10;
 
 /// A message and what came with it.
-pub(super) struct Received {
-    pub(super) text: Vec<u8>,
-    pub(super) fd: Option<OwnedFd>,
+pub(crate) struct Received {
+    pub(crate) text: Vec<u8>,
+    pub(crate) fd: Option<OwnedFd>,
 }
 
 /// Two ends of a socket. Each message arrives whole, and the end of the last process that has the other one
 /// is seen.
-pub(super) fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -34,7 +34,7 @@ pub(super) fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// Those of sendmsg(2): `PIPE` if no process has the other end, `MSGSIZE` for one that is too long.
-pub(super) fn send(
+pub(crate) fn send(
     socket: impl AsFd,
     text: &[u8],
     fd: Option<BorrowedFd<'_>>,
@@ -53,7 +53,7 @@ pub(super) fn send(
 ///
 /// # Errors
 /// Those of recvmsg(2), and `MSGSIZE` for a message that is too long.
-pub(super) fn receive(socket: impl AsFd) -> rustix::io::Result<Option<Received>> {
+pub(crate) fn receive(socket: impl AsFd) -> rustix::io::Result<Option<Received>> {
     let mut text = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
