@@ -32,6 +32,14 @@ fn take_mounts_away(stack: &Stack) {
     }
 }
 
+/// Runs a script in a user namespace, where what an outer one has mounted cannot be taken away.
+fn run_in_a_namespace(stack: &Stack, script: &str) {
+    let mut nested = Command::new("unshare");
+    nested.args(["-U", "-r", "-m", "sh", "-c", script]);
+    nested.env("PLYFS", PLYFS).env("OPTIONS", stack.options());
+    succeed(nested.env("M", stack.path("merged")));
+}
+
 #[test]
 fn mounts_inside_a_lower_directory_are_not_shown() {
     inside("mounts_inside_a_lower_directory_are_not_shown", || {
@@ -92,10 +100,7 @@ find "$M" -type f | sort | xargs grep -H . >"$M.after" || true
 is "a remount" "$(cat "$M.before")" "$(cat "$M.after")"
 "$PLYFS" umount "$M"
 "#;
-        let mut nested = Command::new("unshare");
-        nested.args(["-U", "-r", "-m", "sh", "-c", script]);
-        nested.env("PLYFS", PLYFS).env("OPTIONS", stack.options());
-        succeed(nested.env("M", stack.path("merged")));
+        run_in_a_namespace(&stack, script);
         take_mounts_away(&stack);
     });
 }
@@ -131,10 +136,7 @@ mount
 differ "after a remount"
 "$PLYFS" umount "$M"
 "#;
-        let mut nested = Command::new("unshare");
-        nested.args(["-U", "-r", "-m", "sh", "-c", script]);
-        nested.env("PLYFS", PLYFS).env("OPTIONS", stack.options());
-        succeed(nested.env("M", stack.path("merged")));
+        run_in_a_namespace(&stack, script);
         for dir in ["a", "b"] {
             succeed(Command::new("umount").arg(stack.lower(0, dir)));
         }

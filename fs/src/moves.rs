@@ -255,19 +255,20 @@ impl Work {
         }
         // It is made before anything moves, since that may fail for want of space.
         let whiteout = self.stage_whiteout()?;
-        let guard = self.guard(from);
-        let moved = guard.and_then(|guard| {
+        let moved = self.guard(from).and_then(|guard| {
             lend::rename(from, to, RenameFlags::empty())?;
             Ok(guard)
         });
         match moved {
-            Ok(guard) => self.hide_old_name(&whiteout, from, guard),
+            Ok(guard) => {
+                self.hide_old_name(&whiteout, from, guard);
+                Ok(())
+            }
             Err(errno) => {
                 self.discard(&whiteout);
-                return Err(errno);
+                Err(errno)
             }
         }
-        Ok(())
     }
 
     /// Puts a staged whiteout where an object was moved from. The move is done, and what it replaced is gone: so

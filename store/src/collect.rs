@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //!
-//! - While a document is damaged nobody knows all that is needed. Then only that goes which what was removed
+//! - While a document is damaged it is not known what is needed. Then only that goes which what was removed
 //!   needed, and which nothing else is seen to need; the rest stays until the document is repaired or removed.
 //! - While the record of a container cannot be read all stays: its changes are worth nothing without the layers.
 //! - Nothing is removed while somebody adds to the store with this crate. Other tools write blobs
@@ -180,11 +180,11 @@ impl Store {
         self.collect(&Unneeded::of(reach))
     }
 
-    /// Removes what nobody needs, and what interrupted processes left. Nothing is done, and nothing returned,
-    /// while somebody adds to the store.
+    /// Removes what nothing needs, and what interrupted processes left. Nothing is done, and nothing returned,
+    /// while another process adds to the store.
     ///
     /// # Errors
-    /// If the index is lost, so that nobody knows what is needed, and those of unlink(2).
+    /// If the index is lost, so that it is not known what is needed, and those of unlink(2).
     pub fn collect(&self, unneeded: &Unneeded) -> Result<Option<Collected>> {
         sweep(&self.staging_dir())?;
         let Some(_alone) = self.alone()? else {
@@ -212,7 +212,7 @@ impl Store {
                 _ => false,
             };
             if (goes || unneeded.blobs.contains(blob)) && !reach.blobs.contains(blob) {
-                self.remove_blob(blob, metadata)?;
+                self.remove_known(&self.blob_path(blob), metadata)?;
                 collected.blobs += 1;
                 collected.bytes += metadata.len();
             }
@@ -240,11 +240,12 @@ impl Store {
         Ok(layers.map(|(layer, _)| (layer, record(&layer))).collect())
     }
 
-    fn remove_blob(&self, blob: &Digest, metadata: &Metadata) -> Result<()> {
-        let path = self.blob_path(blob);
-        match metadata.is_dir() {
-            true => discard(&self.staging_dir(), &path),
-            false => std::fs::remove_file(&path).context("remove", &path),
+    /// Removes a file or directory of the store, which was examined.
+    pub(crate) fn remove_known(&self, path: &Path, metadata: &Metadata) -> Result<()> {
+        if metadata.is_dir() {
+            discard(&self.staging_dir(), path)
+        } else {
+            std::fs::remove_file(path).context("remove", path)
         }
     }
 
@@ -274,7 +275,7 @@ impl Store {
                 continue;
             }
             match self.unheld(digest)? {
-                // Nobody can begin to hold what is no manifest, or a damaged one.
+                // No process can begin to hold what is no manifest, or a damaged one.
                 Some(lock) if self.is_manifest(digest) => unheld.push(lock),
                 Some(_) => {}
                 None => reach.document(digest, 0),

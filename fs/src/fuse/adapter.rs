@@ -605,28 +605,22 @@ impl Filesystem for Adapter {
         };
         let slow = self.is_slow(ino, Change::Data);
         let write = || self.overlay.write(ino.0, offset, data, mode);
-        if let Some(written) = self.change_here(slow, write) {
+        let (notifier, syncing) = (self.notifier.clone(), self.syncing.clone());
+        let length = data.len();
+        let answer = move |written: Result<usize>| {
             let refused = mode.gathered && written.is_err();
             answer_written(reply, written);
             if refused {
-                let (notifier, length) = (self.notifier.clone(), data.len());
-                // Waits for pages, whose requests this thread may have to read.
-                self.syncing
-                    .run(move || notifier.forget_data(ino.0, offset, length));
-            }
-            return;
-        }
-        let (data, notifier) = (data.to_vec(), self.notifier.clone());
-        let (length, syncing) = (data.len(), self.syncing.clone());
-        let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
-        self.change_in_pool(request, change, move |written| {
-            let refused = mode.gathered && written.is_err();
-            answer_written(reply, written);
-            if refused {
-                // The write of such a page may be queued for this thread.
+                // It waits for pages, whose requests this thread may have to read, or to write.
                 syncing.run(move || notifier.forget_data(ino.0, offset, length));
             }
-        });
+        };
+        if let Some(written) = self.change_here(slow, write) {
+            return answer(written);
+        }
+        let data = data.to_vec();
+        let change = move |overlay: &Overlay| overlay.write(ino.0, offset, &data, mode);
+        self.change_in_pool(request, change, answer);
     }
 
     fn fsync(

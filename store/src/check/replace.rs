@@ -11,7 +11,7 @@ use crate::container::ContainerLock;
 use crate::error::Context;
 use crate::reach::Reach;
 use crate::share::ImageHold;
-use crate::staging::{Staging, discard, sync_dir};
+use crate::staging::{Staging, sync_dir};
 use crate::{ContainerError, Digest, Error, Result, Store, limits};
 
 /// Keeps everything that could use a layer from being used.
@@ -119,10 +119,7 @@ impl Store {
     /// Removes a file or directory of the store.
     pub(crate) fn remove_object(&self, path: &Path) -> Result<()> {
         match path.symlink_metadata() {
-            Ok(metadata) if !metadata.is_dir() => {
-                std::fs::remove_file(path).context("remove", path)
-            }
-            Ok(_) => discard(&self.staging_dir(), path),
+            Ok(metadata) => self.remove_known(path, &metadata),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error).context("examine", path),
         }

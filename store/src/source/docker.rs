@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::select::Choice;
+use super::select::{Choice, by_number};
 use super::{Document, Files, Found, FoundLayer, Source, SourceError};
 use crate::blob::BlobError;
 use crate::oci::{Descriptor, IMAGE_CONFIG, parse_config, refuse};
@@ -141,22 +141,12 @@ fn select(source: &Source, files: &Files, mut items: Vec<Item>) -> Result<Item> 
     let path = || source.path.clone();
     let tags = items.iter().flat_map(Item::tags).map(str::to_owned);
     let tags: Vec<String> = tags.collect();
-    let count = items.len();
-    if count == 0 {
+    if items.is_empty() {
         return Err(SourceError::Empty(path()).into());
     }
     match source.choice()? {
         Choice::Only => {}
-        Choice::Number(number) if number < count => return Ok(items.swap_remove(number)),
-        Choice::Number(number) => {
-            let path = path();
-            return Err(SourceError::NoNumber {
-                path,
-                number,
-                count,
-            }
-            .into());
-        }
+        Choice::Number(number) => return Ok(by_number(source, items, number)?),
         Choice::Named { text, name, digest } => {
             if let Some(name) = name {
                 items.retain(|item| item.tags().any(|tag| is_same(tag, name)));

@@ -54,6 +54,23 @@ impl Source {
     }
 }
 
+/// The image of a source with this number.
+pub(super) fn by_number<T>(
+    source: &Source,
+    mut all: Vec<T>,
+    number: usize,
+) -> Result<T, SourceError> {
+    let count = all.len();
+    if number >= count {
+        return Err(SourceError::NoNumber {
+            path: source.path.clone(),
+            number,
+            count,
+        });
+    }
+    Ok(all.swap_remove(number))
+}
+
 /// The descriptors in `index.json` that the source means: one image, for one or more platforms.
 pub(super) fn choose(
     source: &Source,
@@ -63,19 +80,10 @@ pub(super) fn choose(
     if all.is_empty() {
         return Err(SourceError::Empty(path()));
     }
-    let count = all.len();
     let names = labels(&all);
     match source.choice()? {
         Choice::Only => {}
-        Choice::Number(number) if number < count => return Ok(vec![all.swap_remove(number)]),
-        Choice::Number(number) => {
-            let path = path();
-            return Err(SourceError::NoNumber {
-                path,
-                number,
-                count,
-            });
-        }
+        Choice::Number(number) => return by_number(source, all, number).map(|one| vec![one]),
         Choice::Named { text, name, digest } => {
             all = named(all, text, name);
             let known = all.first().map(|one| one.digest);
