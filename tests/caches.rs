@@ -435,7 +435,7 @@ fn a_short_timeout_ends() {
     });
 }
 
-/// Whoever reads a large directory in parts sees each name that stays once, though others make the kernel
+/// A process that reads a large directory in parts sees each name that stays once, though others make the kernel
 /// read it from the start.
 #[test]
 fn two_readers_of_a_changing_directory_miss_nothing() {

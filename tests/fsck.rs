@@ -586,7 +586,7 @@ fn a_container_with_a_lost_record_can_be_removed() {
     fs::write(world.store("containers/box/container.json"), "").unwrap();
     let (status, found) = check(&world, &["--repair"]);
     assert_eq!((status, found.len()), (4, 1), "{found:?}");
-    // Until it is removed nobody knows which layers it needs.
+    // Until it is removed it is not known which layers it needs.
     let layers = world.names("layers/sha256").len();
     succeed(&mut world.plyfs(["rmi", "--force", "a:test"]));
     assert_eq!(world.names("layers/sha256").len(), layers);

@@ -3,7 +3,7 @@
 //!
 //! Then nothing that was learned of a layer holds for the next request: each lookup searches the layers,
 //! each reading of a directory merges it once more, and a node is looked at before it is used for what
-//! was found. A node that no longer fits keeps its id and whoever has it open, but is found by no lookup;
+//! was found. A node that no longer fits keeps its id and its open files, but is found by no lookup;
 //! the name gets another node, so that the kernel sees another file.
 
 use std::ffi::OsStr;

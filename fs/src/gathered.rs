@@ -2,7 +2,7 @@
 //!
 //! With the writeback cache the kernel answers write(2) by itself, keeps the file's times, and sends
 //! data and times later, in an order of its own. What is here makes the times on disk those that programs
-//! were shown. Without that cache only stores into shared mappings come late, nobody keeps times, and
+//! were shown. Without that cache only stores into shared mappings come late, the kernel keeps no times, and
 //! no time is remembered ([`Config::gathers`](crate::Config::gathers)).
 
 use std::num::NonZeroU32;
@@ -28,7 +28,7 @@ const LATE: u32 = 5_000;
 /// kernel's clock has ticks of milliseconds, and looking up and writing take their time.
 const RECENT: i64 = 5;
 
-/// The time of last change that whoever made or changed a file was told.
+/// The time of last change that the kernel was given when a file was made or changed.
 ///
 /// A kernel that gathers writes keeps this time itself: the file was changed when a program wrote, not
 /// when the data arrives. It sends the time before the data or after it, or not at all if its clock

@@ -144,14 +144,14 @@ pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Re
 ///
 /// # Errors
 /// `STALE` for anything else, which the owner of a layer may have put in the place of a file that is known. Opening
-/// a fifo would wait for a writer, and with it everybody who uses the mount.
+/// a fifo would wait for a writer, and with it all users of the mount.
 pub(crate) fn open(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC;
     if flags.intersects(OFlags::PATH | OFlags::DIRECTORY) {
         return open_any(at, flags);
     }
     let opened = match open_any(at, flags | OFlags::NONBLOCK) {
-        // Somebody has a lease on it, which only a regular file has (fcntl(2)), and is given time to end that.
+        // A process has a lease on it, which only a regular file has (fcntl(2)), and gets time to end that.
         Err(Errno::WOULDBLOCK) => open_any(at, flags),
         // A socket, or a device without a driver.
         Err(Errno::NXIO | Errno::NODEV) => Err(Errno::STALE),

@@ -94,7 +94,7 @@ pub struct Config {
     pub metacopy: bool,
     /// Whether the transport gathers writes, and keeps the times of files meanwhile.
     pub gathers: bool,
-    /// Whether somebody may change the lower layers while they are shown. Nothing is remembered of them
+    /// Whether the lower layers may change while they are shown. Nothing is remembered of them
     /// then.
     pub lowers_change: bool,
     /// What is done with an upper layer that has records, but that the kernel's overlay has served.

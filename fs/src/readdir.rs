@@ -416,7 +416,7 @@ impl Overlay {
         Ok(self.list_locked(node, names)?.is_empty())
     }
 
-    /// The listing of a directory, for who holds its namespace lock.
+    /// The listing of a directory. The caller holds its namespace lock.
     pub(crate) fn list_locked<'n>(
         &self,
         node: &Arc<Node>,

@@ -717,7 +717,7 @@ fn gathered_writes_leave_the_time_of_change_alone() {
     assert!(stack.attr("f").unwrap().mtime > before.mtime);
 }
 
-/// Where nothing gathers writes but shared mappings, nobody keeps times: data that comes late is a change
+/// Where nothing gathers writes but shared mappings, the kernel keeps no times: data that comes late is a change
 /// when it comes, and so is a time that is set to what it is.
 #[test]
 fn without_a_writeback_cache_times_are_those_on_disk() {

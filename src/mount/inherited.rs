@@ -1,7 +1,7 @@
 //! What a daemon inherits from the process that mounts, and must not keep.
 //!
 //! A mount serves every process that uses it, so the limits of the shell it was started from must not end the
-//! daemon or slow it down: the kernel checks the limits of whoever writes before it sends a request. What is left
+//! daemon or slow it down: the kernel checks the limits of the process that writes before it sends a request. What is left
 //! alone is placement that an administrator chose and that cannot end a mount by itself: control group, affinity,
 //! namespaces, and a negative nice value or OOM score.
 

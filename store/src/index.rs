@@ -4,8 +4,8 @@
 //! has the same content, sealed. Where the two differ, either another tool wrote the index, or it is damaged:
 //!
 //! - An index that cannot be parsed is damaged.
-//! - One that differs from the copy in a few bytes and has its length is damaged, too. Whoever adds, removes or
-//!   replaces an image changes a whole digest at least.
+//! - One that differs from the copy in a few bytes and has its length is damaged, too. A tool that adds,
+//!   removes or replaces an image changes a whole digest at least.
 //!
 //! # Invariants
 //!
@@ -111,7 +111,7 @@ impl Store {
         }
     }
 
-    /// Changes the index of images; nobody else does meanwhile.
+    /// Changes the index of images, with the lock of the store.
     pub(crate) fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<()> {
         let _lock = self.lock()?;
         let ReadIndex { index, state } = self.read_index()?;

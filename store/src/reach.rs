@@ -4,7 +4,7 @@
 //!
 //! - A damaged document takes nothing away: what it led to is found by its digest if one bit of it was flipped,
 //!   and else by the digests that can still be read in it. [`Reach::damaged`] counts the documents that were not
-//!   read whole, and with one of them nobody knows all that is needed.
+//!   read whole, and with one of them it is not known what is needed.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) struct Reach<'s> {
     pub(crate) layers: HashSet<Digest>,
     /// How many documents and records were not read whole.
     pub(crate) damaged: usize,
-    /// How many containers have a record that cannot be read, so that nobody knows what they stand on.
+    /// How many containers have a record that cannot be read, so that it is not known what they stand on.
     pub(crate) lost_containers: usize,
 }
 

@@ -97,7 +97,7 @@ impl Store {
 }
 
 impl Store {
-    /// Whether somebody holds an image. One that cannot be asked for is not held.
+    /// Whether a process holds an image. One that cannot be asked for is not held.
     pub(crate) fn is_held(&self, manifest: &Digest) -> bool {
         matches!(self.unheld(manifest), Ok(None))
     }

@@ -182,7 +182,7 @@ impl Again<'_> {
     /// Unpacks to a directory that does not exist yet. Returns what is known of the layer; its only blob is the one
     /// that was read.
     ///
-    /// `watch` is told how many more bytes were read, and says whether to go on.
+    /// `watch` gets how many more bytes were read, and says whether to go on.
     pub(crate) fn unpack(
         &self,
         layer: &Path,

@@ -66,8 +66,8 @@ impl Index {
     }
 }
 
-/// Takes out of an index what has a digest of a kind that is valid and not supported here. Whoever asks
-/// for another image of the index need not be bothered.
+/// Takes out of an index what has a digest of a kind that is valid and not supported here. It
+/// does not concern other images of the index.
 fn split_foreign(index: &mut Value) -> Vec<Value> {
     let is_foreign = |entry: &Value| {
         let digest = entry.get("digest").and_then(Value::as_str);

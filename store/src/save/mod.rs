@@ -138,7 +138,7 @@ impl Store {
     }
 }
 
-/// How far saving is, for who listens.
+/// Reports how far saving is.
 struct Told<'p> {
     progress: &'p dyn Progress,
     bytes: AtomicU64,

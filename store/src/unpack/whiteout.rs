@@ -98,7 +98,7 @@ impl Unpacker {
 
     /// The directory that a mark is made in, made itself if it is missing. `None` if the mark says
     /// nothing: what was a directory below is a whiteout, a link or a file in this layer, which
-    /// hides everything in it. Writers that compare two trees name what is gone all the same.
+    /// hides everything in it. Writers that compare two trees still name what is gone.
     fn marked_parent(&mut self, path: &[u8]) -> Result<Option<Rc<OwnedFd>>> {
         if let Ok(dir) = self.tree.open(path) {
             return Ok(Some(dir));
