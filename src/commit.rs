@@ -55,9 +55,9 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
     let store = Store::open_existing(location)?;
     let container = stack::existing_container(&store, &args.container)?;
     // A container that is mounted changes while it is read.
-    let lock = container.lock();
-    let _lock = lock.map_err(|error| stack::container_failure(&store, error))?;
+    let lock = stack::lock(&store, &container)?;
     stack::refuse_mounted(&container)?;
+    stack::remove_places(&container, &lock)?;
     let request = CommitRequest {
         // In the namespace, more may be possible than outside.
         ownership: storage::ownership_here(),

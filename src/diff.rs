@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::changes::{self, Comparison, Kind};
 use crate::cli::DiffArgs;
 use crate::failure::Outcome;
-use crate::{output, stack, storage};
+use crate::{output, places, stack, storage};
 
 /// A change as programs read it.
 #[derive(Serialize)]
@@ -23,7 +23,8 @@ pub(crate) fn diff(args: &DiffArgs, store: Option<&Path>) -> Outcome {
     storage::enter_for_owners()?;
     let store = plyfs_store::Store::open_existing(location)?;
     let container = stack::existing_container(&store, &args.container)?;
-    let (_, changes) = Comparison::open(&container, false)?.changes()?;
+    let (_, mut changes) = Comparison::open(&container, false)?.changes()?;
+    places::leave_out(&container, &mut changes)?;
     let listed: Vec<Listed> = changes
         .iter()
         .map(|(names, change)| Listed {

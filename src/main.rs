@@ -32,6 +32,7 @@ mod namespace;
 mod oci;
 mod output;
 mod personality;
+mod places;
 mod progress;
 mod remove;
 mod run;

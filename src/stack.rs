@@ -9,7 +9,8 @@ use plyfs_fs::{
     Volatile, fuse, was_served_by_kernel,
 };
 use plyfs_store::{
-    Container, ContainerError, ContainerName, Image, ImageHold, LayerPath, Ownership, Store,
+    Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
+    Ownership, Store,
 };
 use rustix::mount::MountFlags;
 
@@ -19,7 +20,7 @@ use crate::mount::connection::Request;
 use crate::mount::daemon::{Place, Plan};
 use crate::mount::options::Options;
 use crate::mount::table;
-use crate::{live, namespace, storage};
+use crate::{live, namespace, places, storage};
 
 /// What of the store is to be mounted.
 pub(crate) enum Subject {
@@ -162,6 +163,18 @@ pub(crate) fn refuse_mounted(container: &Container) -> Outcome {
     }
 }
 
+/// Takes a container into use.
+pub(crate) fn lock(store: &Store, container: &Container) -> Outcome<ContainerLock> {
+    let lock = container.lock();
+    lock.map_err(|error| container_failure(store, error))
+}
+
+/// Removes what a container has only to be mounted on. It must be locked, and nothing mounted on it.
+pub(crate) fn remove_places(container: &Container, _lock: &ContainerLock) -> Outcome {
+    let subject = Subject::Container(Box::new(container.clone()));
+    places::remove(container, &overlay(&subject, false))
+}
+
 /// The mount of an image or a container. `read_only` leaves a container's changes as they are.
 pub(crate) fn plan(
     store: &Store,
@@ -173,8 +186,11 @@ pub(crate) fn plan(
     let hold: Box<dyn std::any::Any> = match subject {
         Subject::Image(_, hold) => Box::new(Arc::clone(hold)),
         Subject::Container(container) => {
-            let lock = container.lock();
-            Box::new(lock.map_err(|error| container_failure(store, error))?)
+            let lock = lock(store, container)?;
+            if let Err(failure) = remove_places(container, &lock) {
+                log::warn!("{failure}");
+            }
+            Box::new(lock)
         }
     };
     let default = overlay(subject, read_only);

@@ -852,6 +852,125 @@ fn places_of_mounts_do_not_become_changes_of_a_container() {
     assert!(!changes.contains("A /"), "{changes}");
 }
 
+/// A world with an image that has nothing to mount on, `bare:test`.
+fn world_without_places(test: &str) -> Option<World> {
+    let world = world(test)?;
+    let image = ImageBuilder::new().layer(program::bash().unwrap(), Compression::None);
+    world.with_image("bare", &image);
+    Some(world)
+}
+
+/// Starts a container that is kept, `kept`, of the image `bare:test`.
+fn keep(world: &World, backend: &str, text: &str) -> Background {
+    let mark = world.path("").display().to_string();
+    let mut command = world.plyfs(["run", "--container", "kept", "--backend", backend]);
+    command.args(["bare:test", "bash", "-c", &format!(": {mark}; {text}")]);
+    Background::start(&mut command, &mark)
+}
+
+/// As pkill(1) sends it, and systemd to all processes of a unit: the mount must last as long as the program.
+#[test]
+fn a_signal_to_all_processes_of_a_run_takes_no_mount_from_the_program() {
+    const TEST: &str = "a_signal_to_all_processes_of_a_run_takes_no_mount_from_the_program";
+    let Some(world) = world_without_places(TEST) else {
+        return;
+    };
+    let text =
+        "trap 'echo end >/file; exit 7' TERM; echo ready; while :; do read -t 60 <>/dev/ptmx; done";
+    for backend in ["auto", "fuse"] {
+        let mut running = keep(&world, backend, text);
+        running.wait_for_line("ready");
+        let processes = running.processes();
+        assert!(processes.len() > 2, "no daemon among {processes:?}");
+        running.signal_all(Signal::TERM);
+        assert_eq!(running.end().code(), Some(7), "{backend}");
+        running.assert_all_gone();
+        assert_only_change(&world, "/file", backend);
+        succeed(&mut world.plyfs(["rm", "kept"]));
+    }
+}
+
+#[test]
+fn what_a_killed_run_leaves_is_no_change_of_its_container() {
+    const TEST: &str = "what_a_killed_run_leaves_is_no_change_of_its_container";
+    let Some(world) = world_without_places(TEST) else {
+        return;
+    };
+    let text = "echo >/file; echo ready; while :; do read -t 60 <>/dev/ptmx; done";
+    for backend in ["auto", "fuse"] {
+        let mut running = keep(&world, backend, text);
+        running.wait_for_line("ready");
+        // While it runs, too.
+        assert_only_change(&world, "/file", backend);
+        running.signal_all(Signal::KILL);
+        running.end();
+        running.assert_all_gone();
+        let upper = world.store("containers/kept/upper");
+        assert!(upper.join("dev").exists(), "nothing is left to be removed");
+        assert_only_change(&world, "/file", backend);
+        succeed(&mut world.plyfs(["commit", "kept", "made"]));
+        assert!(!upper.join("dev").exists(), "{backend}");
+        succeed(&mut world.plyfs(["rm", "kept"]));
+    }
+}
+
+#[track_caller]
+fn assert_only_change(world: &World, path: &str, backend: &str) {
+    let changes = succeed(&mut world.plyfs(["diff", "kept"]));
+    assert_eq!(changes, format!("A {path}\n"), "{backend}");
+}
+
+/// A name that the container removed from its image is not back when the place is removed.
+#[test]
+fn a_place_where_a_file_of_the_image_was_removed_shows_none_afterwards() {
+    const TEST: &str = "a_place_where_a_file_of_the_image_was_removed_shows_none_afterwards";
+    let Some(world) = world(TEST) else { return };
+    let volume = world.path("volume");
+    fs::create_dir(&volume).unwrap();
+    let volume = format!("{}:/etc/text", volume.display());
+    let at = world.path("mnt");
+    fs::create_dir(&at).unwrap();
+    let mut mount = world.plyfs(["mount", "--container", "kept", "box:test"]);
+    succeed(mount.arg(&at));
+    fs::remove_file(at.join("etc/text")).unwrap();
+    succeed(world.plyfs(["umount"]).arg(&at));
+    let mut command = world.plyfs([
+        "run",
+        "-v",
+        &volume,
+        "--container",
+        "kept",
+        "bash",
+        "-c",
+        "[[ -d /etc/text ]]",
+    ]);
+    succeed(&mut command);
+    let changes = succeed(&mut world.plyfs(["diff", "kept"]));
+    assert!(changes.contains("D /etc/text"), "{changes}");
+}
+
+#[test]
+fn places_below_a_link_of_the_image_are_removed() {
+    const TEST: &str = "places_below_a_link_of_the_image_are_removed";
+    let Some(world) = world(TEST) else { return };
+    let image = ImageBuilder::new()
+        .layer(program::bash().unwrap(), Compression::None)
+        .layer(
+            Layer::new([
+                Entry::dir("run"),
+                Entry::dir("var"),
+                Entry::symlink("var/run", "/run"),
+            ]),
+            Compression::None,
+        );
+    world.with_image("linked", &image);
+    let mut command = world.plyfs(["run", "--container", "kept", "--tmpfs", "/var/run/new"]);
+    command.args(["linked:test", "bash", "-c", "[[ -d /run/new ]]"]);
+    succeed(&mut command);
+    let changes = succeed(&mut world.plyfs(["diff", "kept"]));
+    assert!(!changes.contains("A /"), "{changes}");
+}
+
 #[test]
 fn another_user_can_open_standard_output_by_its_name() {
     const TEST: &str = "another_user_can_open_standard_output_by_its_name";

@@ -3,7 +3,9 @@
 //! - A command that only mounts does so itself, ends, and goes on to serve in another process ([`detach`]): who
 //!   waits for the command waits for nothing else, and it says itself what is wrong.
 //! - A command that wants the mount for something has a child that mounts and serves ([`start`]), and tells
-//!   its parent over a pipe when the mount can be used, or why it cannot.
+//!   its parent over a pipe when the mount can be used, or why it cannot. The parent unmounts. A signal does
+//!   only when the parent has ended: one that reaches all processes of the command would otherwise take the
+//!   mount from under what it is for.
 //!
 //! Either process is made while there is one thread.
 
@@ -69,8 +71,21 @@ enum Caller<'a> {
     Nobody(Announce<'a>),
     /// Who waits for this process to end.
     OfThisProcess(Announce<'a>),
-    /// The parent, at the other end of a pipe.
-    Parent(Option<File>),
+    /// The parent.
+    Parent(Parent),
+}
+
+/// The process that started a daemon, and for which it serves.
+struct Parent {
+    pid: Pid,
+    /// A pipe, until the mount can be used.
+    tell: Option<File>,
+}
+
+impl Parent {
+    fn is_there(pid: Pid) -> bool {
+        rustix::process::getppid() == Some(pid)
+    }
 }
 
 /// Says what there is to say of a mount that can be used.
@@ -94,14 +109,22 @@ impl Caller<'_> {
 
     /// The mount can be used.
     fn ready(&mut self) -> Outcome {
-        let Self::Parent(tell) = self else {
+        let Self::Parent(parent) = self else {
             return Ok(());
         };
-        let Some(mut tell) = tell.take() else {
+        let Some(mut tell) = parent.tell.take() else {
             return Ok(());
         };
         leave_terminal(&open_null()?)?;
         tell.write_all(READY).doing("report to the parent")
+    }
+
+    /// The process that unmounts, if it is another one.
+    fn parent(&self) -> Option<Pid> {
+        match self {
+            Self::Parent(parent) => Some(parent.pid),
+            Self::Nobody(_) | Self::OfThisProcess(_) => None,
+        }
     }
 }
 
@@ -135,6 +158,7 @@ pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Outcome {
 pub(crate) fn start(plan: Plan) -> Outcome<Pid> {
     let flags = rustix::pipe::PipeFlags::CLOEXEC;
     let (listen, tell) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
+    let parent = rustix::process::getpid();
     match fork().doing("start the daemon")? {
         Fork::Parent(pid) => {
             drop((tell, plan));
@@ -150,18 +174,33 @@ pub(crate) fn start(plan: Plan) -> Outcome<Pid> {
         }
         Fork::Child => {
             drop(listen);
-            std::process::exit(i32::from(run_child(plan, tell.into()).is_err()));
+            let parent = Parent {
+                pid: parent,
+                tell: Some(tell.into()),
+            };
+            std::process::exit(i32::from(run_child(plan, parent).is_err()));
         }
     }
 }
 
-fn run_child(plan: Plan, tell: File) -> Outcome {
+fn run_child(plan: Plan, parent: Parent) -> Outcome {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
         .doing("bind the daemon to its parent")?;
+    // It may have ended before.
+    if !Parent::is_there(parent.pid) {
+        return Err(Failure::new("the process that started the daemon is gone"));
+    }
     leave_group().doing("start a process group")?;
-    let mut caller = Caller::Parent(Some(tell));
+    let mut caller = Caller::Parent(parent);
     let served = serve(plan, &mut caller);
-    if let (Err(failure), Caller::Parent(Some(mut tell))) = (&served, caller) {
+    if let (
+        Err(failure),
+        Caller::Parent(Parent {
+            tell: Some(mut tell),
+            ..
+        }),
+    ) = (&served, caller)
+    {
         tell.write_all(failure.to_string().as_bytes())
             .doing("report to the parent")?;
     }
@@ -216,7 +255,7 @@ fn keep(
         keeper::take_name(mounted.id)?;
         caller.mounted(&signals)?;
         take_over(&mut live);
-        unmount_on_signal(signals, Some(target.clone()));
+        unmount_on_signal(signals, Some(target.clone()), caller.parent());
         caller.ready()
     };
     let kept = match prepare() {
@@ -262,7 +301,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
         if let Err(errno) = plyfs_fs::reserve_descriptors() {
             log::debug!("no room for many descriptors: {errno}");
         }
-        unmount_on_signal(signals, target.clone());
+        unmount_on_signal(signals, target.clone(), caller.parent());
         caller.ready()?;
         Ok(session)
     });
@@ -298,10 +337,13 @@ fn open_when_free(plan: &Plan) -> Outcome<Overlay> {
 
 /// Unmounts when the daemon is asked to end; the session ends by that. A daemon that cannot have a thread
 /// for it serves its mount all the same: somebody may have been told that it can be used.
-fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>) {
+///
+/// A `parent` unmounts by itself; only when it has ended (the signal may tell of that) is it done here.
+fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>, parent: Option<Pid>) {
     let wait = move || {
         loop {
             match (signals.wait(), &target) {
+                (Ok(_), _) if parent.is_some_and(Parent::is_there) => {}
                 // nohup(1) ignores SIGHUP for what it starts, and a shell SIGINT for what it runs in the
                 // background.
                 (Ok(received), _)

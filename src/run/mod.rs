@@ -6,7 +6,6 @@
 //! terminal on, waits, unmounts, and ends with the program's exit status.
 
 mod args;
-mod places;
 mod subject;
 
 use std::path::{Path, PathBuf};
@@ -28,8 +27,7 @@ use crate::oci::user::Identity;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;
 use crate::runtime::{accounts, external, launch, namespaces};
-use crate::{live, namespace, output, stack, storage};
-use places::Places;
+use crate::{live, namespace, output, places, stack, storage};
 use subject::Chosen;
 
 /// Runs a command in a container.
@@ -132,6 +130,7 @@ impl Run<'_> {
             .or_else(|_| connection::unmount(&root, true));
         let served = waitpid(Some(daemon), WaitOptions::empty()).doing("wait for the daemon");
         unmounted?;
+        self.remove_places();
         match served?.and_then(|(_, status)| status.exit_status()) {
             Some(0) => status,
             _ => Err(Failure::new(
@@ -152,14 +151,12 @@ impl Run<'_> {
             }
         };
         let spec = self.spec(path, &root, &identity, scratch.as_ref())?;
-        let places = if self.chosen.is_kept() {
-            Places::missing(&root, &spec)
-        } else {
-            Places::default()
-        };
+        if let Some(container) = self.chosen.kept() {
+            places::record(self.store, container, &root, &spec)?;
+        }
         drop(root);
         let signals = attend::hold_signals()?;
-        let status = match &self.caller.runtime {
+        match &self.caller.runtime {
             None => self.inside(spec, live, &signals),
             Some(runtime) => {
                 let scratch = scratch.as_ref().ok_or_else(|| {
@@ -177,10 +174,20 @@ impl Run<'_> {
                     |child, runtime, first| attend::attend(child, runtime, first, &signals);
                 external::run(&bundle, started, attend)
             }
+        }
+    }
+
+    /// Removes what a kept container had only to be mounted on.
+    fn remove_places(&self) {
+        let Some(container) = self.chosen.kept() else {
+            return;
         };
-        // Nothing of it is the container's own.
-        places.remove(path);
-        status
+        let removed = stack::lock(self.store, container)
+            .and_then(|lock| stack::remove_places(container, &lock));
+        if let Err(failure) = removed {
+            // The next command that uses the container does it.
+            log::debug!("{failure}");
+        }
     }
 
     /// Runs it by the runtime in this program.

@@ -115,9 +115,12 @@ impl Chosen {
         }
     }
 
-    /// Whether something is there afterwards that could be committed.
-    pub(super) fn is_kept(&self) -> bool {
-        self.container_name().is_some() && self.temporary.is_none()
+    /// The container, if it is there afterwards and could be committed.
+    pub(super) fn kept(&self) -> Option<&Container> {
+        match &self.subject {
+            Subject::Container(container) if self.temporary.is_none() => Some(container),
+            _ => None,
+        }
     }
 
     pub(super) fn hostname(&self, options: &ContainerOptions) -> String {

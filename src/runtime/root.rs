@@ -211,6 +211,26 @@ impl Root {
         None
     }
 
+    /// The paths, without links, of what [`place`](Self::place) would make to mount on a path.
+    pub(crate) fn missing(&self, path: &Path) -> Vec<PathBuf> {
+        let path = self.destination(path);
+        let mut names = Vec::new();
+        for above in path.ancestors() {
+            if let Ok(found) = self.find(above, Links::Follow) {
+                let Ok(mut place) = self.path_of(&found) else {
+                    break;
+                };
+                let below = names.iter().rev().map(|name| {
+                    place.push(name);
+                    place.clone()
+                });
+                return below.collect();
+            }
+            names.extend(above.file_name());
+        }
+        Vec::new()
+    }
+
     /// The content of a regular file of the image, up to `limit` bytes; `None` if there is none. Pipes and
     /// devices are not opened, so that reading ends.
     pub(crate) fn read(&self, path: &Path, limit: u64) -> Outcome<Option<Vec<u8>>> {

@@ -74,7 +74,7 @@ pub struct Container {
     pub work: PathBuf,
     /// The layers it stands on, bottom first.
     pub layers: Vec<LayerPath>,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// A container that goes with its last user.

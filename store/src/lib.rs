@@ -44,6 +44,7 @@ mod limits;
 mod live;
 mod name;
 mod oci;
+mod places;
 mod progress;
 mod reach;
 mod reference;

@@ -10,7 +10,7 @@
 //!   layers/sha256/HEX/             a layer by its DiffID
 //!     diff/                        the unpacked tree
 //!     layer.json                   what is known of it: a LayerRecord
-//!   containers/NAME/               container.json, upper/, work/
+//!   containers/NAME/               container.json, upper/, work/; places.json while it runs
 //!   empty/                         the root of images without layers; made when there is one
 //!   staging/UNIQUE/                work in progress, locked while its process lives
 //!   live/ID.json                   a mount or a running container, locked while its process lives

@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that does not depend on a clock.
 const LONG: Duration = Duration::from_secs(20);
@@ -54,6 +55,20 @@ impl Background {
             }
             assert!(start.elapsed() < LONG, "it does not end");
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal to all its processes. Some may have ended by what the first of them did.
+    pub fn signal_all(&self, signal: Signal) {
+        let pids = self
+            .processes()
+            .into_iter()
+            .filter_map(|pid| pid.try_into().ok());
+        for pid in pids.filter_map(Pid::from_raw) {
+            match kill_process(pid, signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => panic!("cannot send {signal:?} to {pid:?}: {errno}"),
+            }
         }
     }
 
