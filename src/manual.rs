@@ -332,6 +332,11 @@ const PAGES: [Page; 11] = [
                 "STORE/containers/NAME/container.json",
                 "The sealed record of a container. The changes beside it have no digest and are not checked.",
             ),
+            (
+                "STORE/containers/NAME/places.json",
+                "Directories and files that a running container has only to be mounted on. Without the record those of a \
+                 killed one stay.",
+            ),
         ],
         examples: &[
             ("What of the store is damaged", "plyfs fsck"),

@@ -85,8 +85,12 @@ fn world(numbers: &mut Numbers) -> World {
     let store = Store::open_existing(world.store("")).unwrap();
     let image = store.image("a:test").unwrap();
     let name: ContainerName = "box".parse().unwrap();
-    store
+    let container = store
         .create_container(Some(&name), &image, Ownership::Override)
+        .unwrap();
+    let places = ["/dev", "/etc/hosts"].map(PathBuf::from);
+    store
+        .record_places(&container, &places.into_iter().collect())
         .unwrap();
     world
 }
@@ -230,7 +234,9 @@ fn places(world: &World) -> Vec<Place> {
             .to_owned();
         let is_tree = below.contains("/diff");
         let checked = ["blobs/sha256/", "layers/sha256/", "index", "oci-layout"];
-        let is_record = below.ends_with("container.json");
+        let is_record = ["container.json", "places.json"]
+            .iter()
+            .any(|record| below.ends_with(record));
         if !is_record && !checked.iter().any(|start| below.starts_with(start)) {
             continue;
         }
@@ -341,6 +347,7 @@ fn names_of(world: &World, place: &Place) -> Vec<String> {
         ],
         ["layers", _, hex, "layer.json"] => vec![format!("layer-record sha256:{hex}")],
         ["layers", _, hex, ..] => vec![format!("layer sha256:{hex}")],
+        ["containers", name, "places.json"] => vec![format!("container-places {name}")],
         ["containers", name, _] => vec![format!("container {name}")],
         _ => panic!("{below}"),
     }
@@ -593,6 +600,17 @@ fn a_container_with_a_lost_record_can_be_removed() {
     assert_eq!(succeed(&mut world.plyfs(["rm", "--all"])), "box\n");
     succeed(&mut world.plyfs(["prune"]));
     assert_eq!(world.names("layers/sha256").len(), layers - 1);
+}
+
+#[test]
+fn a_lost_record_of_places_does_not_keep_a_container_from_use() {
+    let world = world(&mut Numbers(19));
+    fs::write(world.store("containers/box/places.json"), "").unwrap();
+    let (_, said) = fail(&mut world.plyfs(["commit", "box", "made"]));
+    assert!(said.contains("fsck --repair"), "{said}");
+    assert_eq!(check(&world, &["--repair"]).0, 1);
+    succeed(&mut world.plyfs(["commit", "box", "made"]));
+    assert_eq!(check(&world, &[]), (0, vec![]));
 }
 
 #[test]

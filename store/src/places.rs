@@ -15,9 +15,12 @@ use crate::seal::{read_record, seal};
 use crate::staging::sync_dir;
 use crate::{Container, Result, Store};
 
-/// What `places.json` says.
+/// The name of the record, in the directory of a container.
+pub(crate) const FILE: &str = "places.json";
+
+/// What the record says.
 #[derive(Serialize, Deserialize)]
-struct PlacesRecord {
+pub(crate) struct PlacesRecord {
     /// Paths from the root of the container. They need not be UTF-8.
     places: Vec<OsString>,
 }
@@ -34,7 +37,7 @@ impl Store {
             places: places.collect(),
         };
         let staging = self.stage()?;
-        staging.publish_file("places.json", &seal(&record), &container.places_file())
+        staging.publish_file(FILE, &seal(&record), &container.places_file())
     }
 }
 
@@ -63,6 +66,6 @@ impl Container {
     }
 
     fn places_file(&self) -> PathBuf {
-        self.dir.join("places.json")
+        self.dir.join(FILE)
     }
 }

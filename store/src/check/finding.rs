@@ -58,6 +58,8 @@ pub enum CheckedObject {
     IndexCopy,
     /// The record of a container.
     Container(ContainerName),
+    /// The record of the places that a container has only to be mounted on.
+    Places(ContainerName),
     /// A manifest, a configuration or an index among the blobs.
     Document(Digest),
     /// A layer as it was imported, or a blob of another kind.
@@ -76,6 +78,7 @@ impl CheckedObject {
             Self::Index => "index",
             Self::IndexCopy => "index-copy",
             Self::Container(_) => "container",
+            Self::Places(_) => "container-places",
             Self::Document(_) => "document",
             Self::Blob(_) => "blob",
             Self::LayerRecord(_) => "layer-record",
@@ -87,7 +90,7 @@ impl CheckedObject {
     pub fn name(&self) -> Option<String> {
         match self {
             Self::Marker | Self::Index | Self::IndexCopy => None,
-            Self::Container(name) => Some(name.to_string()),
+            Self::Container(name) | Self::Places(name) => Some(name.to_string()),
             Self::Document(digest)
             | Self::Blob(digest)
             | Self::LayerRecord(digest)
@@ -103,6 +106,7 @@ impl fmt::Display for CheckedObject {
             Self::Index => f.write_str("index.json"),
             Self::IndexCopy => f.write_str("index.copy"),
             Self::Container(name) => write!(f, "record of container {name}"),
+            Self::Places(name) => write!(f, "record of places to mount on in container {name}"),
             Self::Document(digest) => write!(f, "document {digest}"),
             Self::Blob(digest) => write!(f, "blob {digest}"),
             Self::LayerRecord(digest) => write!(f, "record of layer {digest}"),

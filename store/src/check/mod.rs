@@ -33,8 +33,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::error::Context;
 use crate::index::IndexState;
 use crate::oci::Index;
+use crate::places::{self, PlacesRecord};
 use crate::progress::{Event, Progress};
 use crate::seal::{Seal, read_record, restored, unseal};
 use crate::source::Found;
@@ -230,12 +232,9 @@ impl Check<'_> {
     fn containers(&mut self) -> Result<()> {
         for name in self.store.container_names()? {
             self.report.lock().containers += 1;
-            let path = self
-                .store
-                .containers_dir()
-                .join(name.as_str())
-                .join("container.json");
-            let Some(record) = self.container(&name, &path)? else {
+            let dir = self.store.containers_dir().join(name.as_str());
+            self.places(&name, &dir.join(places::FILE))?;
+            let Some(record) = self.container(&name, &dir.join("container.json"))? else {
                 continue;
             };
             let user = format!("container {name}");
@@ -272,6 +271,28 @@ impl Check<'_> {
         let object = CheckedObject::Container(name.clone());
         self.found(object, &Users::new(), CheckFault::Unreadable(error), remedy)?;
         Ok(whole.map(|(_, record)| record))
+    }
+
+    /// The record of places to mount on, which is there while a container runs, and after that was killed.
+    fn places(&self, name: &ContainerName, path: &std::path::Path) -> Result<()> {
+        let error = match path.exists().then(|| read_record::<PlacesRecord>(path)) {
+            None | Some(Ok(_)) => return Ok(()),
+            Some(Err(error)) => error.to_string(),
+        };
+        let whole = restored::<PlacesRecord>(path);
+        let remedy = self.repair(|staging| match &whole {
+            Some((bytes, _)) => {
+                staging.publish_file(&format!("places-{name}"), bytes, path)?;
+                Ok(RepairedFrom::Itself)
+            }
+            // What it named is empty, and in the container for good.
+            None => {
+                std::fs::remove_file(path).context("remove", path)?;
+                Ok(RepairedFrom::Removed)
+            }
+        });
+        let object = CheckedObject::Places(name.clone());
+        self.found(object, &Users::new(), CheckFault::Unreadable(error), remedy)
     }
 
     /// Adds what is in the store and was not reached.
