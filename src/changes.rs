@@ -232,7 +232,7 @@ impl Change {
         }
     }
 
-    fn deleted(hidden: bool) -> Self {
+    pub(crate) fn deleted(hidden: bool) -> Self {
         Self {
             kind: Kind::Deleted,
             entry: None,

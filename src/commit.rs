@@ -55,9 +55,9 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
     let store = Store::open_existing(location)?;
     let container = stack::existing_container(&store, &args.container)?;
     // A container that is mounted changes while it is read.
-    let lock = stack::lock(&store, &container)?;
+    let _lock = stack::lock(&store, &container)?;
     stack::refuse_mounted(&container)?;
-    stack::remove_places(&container, &lock)?;
+    stack::remove_places(&store, &container)?;
     let request = CommitRequest {
         // In the namespace, more may be possible than outside.
         ownership: storage::ownership_here(),

@@ -88,7 +88,7 @@ impl Tour {
             store,
             merged,
             upper,
-            daemon: Some(daemon),
+            daemon: Some(daemon.pid),
         })
     }
 

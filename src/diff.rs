@@ -23,8 +23,11 @@ pub(crate) fn diff(args: &DiffArgs, store: Option<&Path>) -> Outcome {
     storage::enter_for_owners()?;
     let store = plyfs_store::Store::open_existing(location)?;
     let container = stack::existing_container(&store, &args.container)?;
+    // A run that begins or ends meanwhile writes or removes the record.
+    let mut places = container.places()?;
     let (_, mut changes) = Comparison::open(&container, false)?.changes()?;
-    places::leave_out(&container, &mut changes)?;
+    places.extend(container.places()?);
+    places::leave_out(&places, &mut changes);
     let listed: Vec<Listed> = changes
         .iter()
         .map(|(names, change)| Listed {

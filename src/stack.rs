@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Marks, Records, RedirectDir, ShownIds, UpperLayer,
-    Volatile, fuse, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, Marks, Overlay, Records, RedirectDir, ShownIds,
+    UpperLayer, Volatile, fuse, was_served_by_kernel,
 };
 use plyfs_store::{
     Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
@@ -169,10 +169,19 @@ pub(crate) fn lock(store: &Store, container: &Container) -> Outcome<ContainerLoc
     lock.map_err(|error| container_failure(store, error))
 }
 
-/// Removes what a container has only to be mounted on. It must be locked, and nothing mounted on it.
-pub(crate) fn remove_places(container: &Container, _lock: &ContainerLock) -> Outcome {
+/// Removes what a container has only to be mounted on. The caller holds its lock.
+pub(crate) fn remove_places(store: &Store, container: &Container) -> Outcome {
     let subject = Subject::Container(Box::new(container.clone()));
-    places::remove(container, &overlay(&subject, false))
+    let removed = places::remove(store, container, || {
+        refuse_mounted(container)?;
+        Ok(Overlay::open(&overlay(&subject, false))?)
+    });
+    removed.map_err(|failure| {
+        Failure::new(format_args!(
+            "cannot remove what the container {} has only to be mounted on; its next use tries again: {failure}",
+            container.record.name
+        ))
+    })
 }
 
 /// The mount of an image or a container. `read_only` leaves a container's changes as they are.
@@ -187,7 +196,7 @@ pub(crate) fn plan(
         Subject::Image(_, hold) => Box::new(Arc::clone(hold)),
         Subject::Container(container) => {
             let lock = lock(store, container)?;
-            if let Err(failure) = remove_places(container, &lock) {
+            if !read_only && let Err(failure) = remove_places(store, container) {
                 log::warn!("{failure}");
             }
             Box::new(lock)

@@ -19,19 +19,18 @@ use support::*;
 /// How long anything may take that does not depend on a clock.
 const LONG: Duration = Duration::from_secs(20);
 
+/// A layer with bash, or a skipped test.
+fn bash(test: &str) -> Option<Layer> {
+    let bash = match cannot_mount() {
+        Some(why) => Err(why),
+        None => program::bash(),
+    };
+    bash.map_err(|why| skip(test, &why)).ok()
+}
+
 /// A store with an image in which there is bash, `box:test`; or a skipped test.
 fn world_with(test: &str, config: Config) -> Option<World> {
-    if let Some(why) = cannot_mount() {
-        skip(test, &why);
-        return None;
-    }
-    let bash = match program::bash() {
-        Ok(bash) => bash,
-        Err(why) => {
-            skip(test, &why);
-            return None;
-        }
-    };
+    let bash = bash(test)?;
     let etc = Layer::new([
         Entry::dir("."),
         Entry::dir("etc"),
@@ -854,9 +853,12 @@ fn places_of_mounts_do_not_become_changes_of_a_container() {
 
 /// A world with an image that has nothing to mount on, `bare:test`.
 fn world_without_places(test: &str) -> Option<World> {
-    let world = world(test)?;
-    let image = ImageBuilder::new().layer(program::bash().unwrap(), Compression::None);
-    world.with_image("bare", &image);
+    let bash = bash(test)?;
+    let world = World::new();
+    let image = ImageBuilder::new().layer(bash, Compression::None);
+    // With owners as they are, where that can be: the kernel's overlay serves nothing else.
+    let source = world.layout("bare", &image);
+    succeed(&mut world.plyfs(["import", &source]));
     Some(world)
 }
 
@@ -905,6 +907,7 @@ fn what_a_killed_run_leaves_is_no_change_of_its_container() {
         running.signal_all(Signal::KILL);
         running.end();
         running.assert_all_gone();
+        assert_unused(&world);
         let upper = world.store("containers/kept/upper");
         assert!(upper.join("dev").exists(), "nothing is left to be removed");
         assert_only_change(&world, "/file", backend);
@@ -914,10 +917,122 @@ fn what_a_killed_run_leaves_is_no_change_of_its_container() {
     }
 }
 
+/// Waits until the kernel has closed what the killed processes had open.
+fn assert_unused(world: &World) {
+    let store = plyfs_store::Store::open_existing(world.store("")).unwrap();
+    let name = "kept".parse().unwrap();
+    let start = Instant::now();
+    while store.is_in_use(&name).unwrap() {
+        assert!(start.elapsed() < LONG, "it stays in use");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[track_caller]
 fn assert_only_change(world: &World, path: &str, backend: &str) {
     let changes = succeed(&mut world.plyfs(["diff", "kept"]));
     assert_eq!(changes, format!("A {path}\n"), "{backend}");
+}
+
+/// The process that keeps a mount of the kernel's overlay may be killed for memory. The container is in use as long as
+/// it runs.
+#[test]
+fn a_running_container_stays_locked_when_its_keeper_is_killed() {
+    const TEST: &str = "a_running_container_stays_locked_when_its_keeper_is_killed";
+    let Some(world) = world_without_places(TEST) else {
+        return;
+    };
+    let text = "echo ready; while :; do read -t 60 <>/dev/ptmx; done";
+    let mut running = keep(&world, "auto", text);
+    running.wait_for_line("ready");
+    let is_daemon = |pid: &u32| {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+        let starts = read("cmdline").starts_with(PLYFS);
+        starts && *pid != running.child.id() && read("comm").starts_with("plyfs@")
+    };
+    let Some(keeper) = running.processes().into_iter().find(is_daemon) else {
+        return skip(TEST, "the kernel's overlay does not serve a mount here");
+    };
+    kill_process(
+        Pid::from_raw(keeper.try_into().unwrap()).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
+    let at = world.path("mnt");
+    fs::create_dir(&at).unwrap();
+    let (_, line) = fail(world.plyfs(["mount", "--container", "kept"]).arg(&at));
+    assert!(line.contains("in use"), "{line}");
+    assert!(world.store("containers/kept/upper/dev").exists());
+    running.signal_all(Signal::TERM);
+    running.end();
+    running.assert_all_gone();
+}
+
+#[test]
+fn a_place_that_cannot_be_removed_is_not_forgotten() {
+    const TEST: &str = "a_place_that_cannot_be_removed_is_not_forgotten";
+    let Some(world) = world_without_places(TEST) else {
+        return;
+    };
+    let mut running = keep(
+        &world,
+        "auto",
+        "echo ready; while :; do read -t 60 <>/dev/ptmx; done",
+    );
+    running.wait_for_line("ready");
+    running.signal_all(Signal::KILL);
+    running.end();
+    running.assert_all_gone();
+    assert_unused(&world);
+    let dev = world.store("containers/kept/upper/dev");
+    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&dev).output();
+    if !chattr("+i").is_ok_and(|output| output.status.success()) {
+        return skip(TEST, "chattr(1) cannot make a directory immutable here");
+    }
+    let (_, line) = fail(&mut world.plyfs(["commit", "kept", "made"]));
+    assert!(chattr("-i").unwrap().status.success());
+    assert!(line.contains("/dev: Operation not permitted"), "{line}");
+    assert_eq!(succeed(&mut world.plyfs(["diff", "kept"])), "");
+    succeed(&mut world.plyfs(["commit", "kept", "made"]));
+    assert!(!dev.exists());
+}
+
+/// There the parent of the daemon has no number: the daemon is the first process.
+#[test]
+fn a_run_as_the_first_of_a_pid_namespace_begins() {
+    const TEST: &str = "a_run_as_the_first_of_a_pid_namespace_begins";
+    let Some(world) = world(TEST) else { return };
+    let run = script(&world, &[], "echo begun");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "--pid"]);
+    command.arg(run.get_program()).args(run.get_args());
+    command.envs(
+        run.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    assert_eq!(succeed(&mut command), "begun\n");
+}
+
+#[test]
+fn a_removed_name_of_the_image_is_listed_while_something_is_mounted_there() {
+    const TEST: &str = "a_removed_name_of_the_image_is_listed_while_something_is_mounted_there";
+    let Some(world) = world(TEST) else { return };
+    let at = world.path("mnt");
+    fs::create_dir(&at).unwrap();
+    let mut mount = world.plyfs(["mount", "--container", "kept", "box:test"]);
+    succeed(mount.arg(&at));
+    fs::remove_dir(at.join("tmp")).unwrap();
+    succeed(world.plyfs(["umount"]).arg(&at));
+    let mark = world.path("").display().to_string();
+    let text = format!(": {mark}; echo ready; while :; do read -t 60 <>/dev/ptmx; done");
+    let mut command = world.plyfs(["run", "--tmpfs", "/tmp", "--container", "kept"]);
+    command.args(["bash", "-c", &text]);
+    let mut running = Background::start(&mut command, &mark);
+    running.wait_for_line("ready");
+    let changes = succeed(&mut world.plyfs(["diff", "kept"]));
+    running.signal_all(Signal::TERM);
+    running.end();
+    assert!(changes.contains("D /tmp\n"), "{changes}");
 }
 
 /// A name that the container removed from its image is not back when the place is removed.

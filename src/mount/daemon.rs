@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use plyfs_fs::{Config, MountError, Overlay, fuse};
 use plyfs_store::LiveEntry;
 use plyfs_sys::handover::go_on_in_child;
 use plyfs_sys::process::{Fork, SignalQueue, fork, is_ignored};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::CapabilitySet;
 
 use super::backend::{self, Backend, Wanted};
@@ -77,15 +78,17 @@ enum Caller<'a> {
 
 /// The process that started a daemon, and for which it serves.
 struct Parent {
-    pid: Pid,
+    /// Its end can be waited for (pidfd_open(2)), also in a pid namespace where it has no number.
+    process: Arc<OwnedFd>,
     /// A pipe, until the mount can be used.
     tell: Option<File>,
 }
 
-impl Parent {
-    fn is_there(pid: Pid) -> bool {
-        rustix::process::getppid() == Some(pid)
-    }
+/// A daemon that was started for the calling process.
+pub(crate) struct Daemon {
+    pub(crate) pid: Pid,
+    /// What the plan held is held here as well, should the daemon be killed.
+    pub(crate) hold: Option<Box<dyn std::any::Any>>,
 }
 
 /// Says what there is to say of a mount that can be used.
@@ -120,9 +123,9 @@ impl Caller<'_> {
     }
 
     /// The process that unmounts, if it is another one.
-    fn parent(&self) -> Option<Pid> {
+    fn parent(&self) -> Option<Arc<OwnedFd>> {
         match self {
-            Self::Parent(parent) => Some(parent.pid),
+            Self::Parent(parent) => Some(Arc::clone(&parent.process)),
             Self::Nobody(_) | Self::OfThisProcess(_) => None,
         }
     }
@@ -154,20 +157,23 @@ pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Outcome {
     std::process::exit(i32::from(served.is_err()))
 }
 
-/// Starts a daemon that ends with this process, and returns its process id when the mount can be used.
-pub(crate) fn start(plan: Plan) -> Outcome<Pid> {
+/// Starts a daemon that ends with this process, and returns when the mount can be used.
+pub(crate) fn start(mut plan: Plan) -> Outcome<Daemon> {
     let flags = rustix::pipe::PipeFlags::CLOEXEC;
     let (listen, tell) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
-    let parent = rustix::process::getpid();
+    let itself = rustix::process::getpid();
+    let process = rustix::process::pidfd_open(itself, PidfdFlags::empty());
+    let process = process.doing("open this process (pidfd_open)")?;
     match fork().doing("start the daemon")? {
         Fork::Parent(pid) => {
+            let hold = plan.hold.take();
             drop((tell, plan));
             let mut said = Vec::new();
             File::from(listen)
                 .read_to_end(&mut said)
                 .doing("hear from the daemon")?;
             match said.as_slice() {
-                READY => Ok(pid),
+                READY => Ok(Daemon { pid, hold }),
                 b"" => Err(Failure::new("the daemon ended before the mount was ready")),
                 why => Err(Failure::new(String::from_utf8_lossy(why))),
             }
@@ -175,7 +181,7 @@ pub(crate) fn start(plan: Plan) -> Outcome<Pid> {
         Fork::Child => {
             drop(listen);
             let parent = Parent {
-                pid: parent,
+                process: Arc::new(process),
                 tell: Some(tell.into()),
             };
             std::process::exit(i32::from(run_child(plan, parent).is_err()));
@@ -186,10 +192,6 @@ pub(crate) fn start(plan: Plan) -> Outcome<Pid> {
 fn run_child(plan: Plan, parent: Parent) -> Outcome {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
         .doing("bind the daemon to its parent")?;
-    // It may have ended before.
-    if !Parent::is_there(parent.pid) {
-        return Err(Failure::new("the process that started the daemon is gone"));
-    }
     leave_group().doing("start a process group")?;
     let mut caller = Caller::Parent(parent);
     let served = serve(plan, &mut caller);
@@ -338,12 +340,17 @@ fn open_when_free(plan: &Plan) -> Outcome<Overlay> {
 /// Unmounts when the daemon is asked to end; the session ends by that. A daemon that cannot have a thread
 /// for it serves its mount all the same: somebody may have been told that it can be used.
 ///
-/// A `parent` unmounts by itself; only when it has ended (the signal may tell of that) is it done here.
-fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>, parent: Option<Pid>) {
+/// A `parent` unmounts by itself. With one, signals stay blocked, and only its end unmounts here.
+fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>, parent: Option<Arc<OwnedFd>>) {
     let wait = move || {
+        if let (Some(parent), Some(target)) = (&parent, &target) {
+            return match keeper::wait_for_end(parent) {
+                Ok(()) => unmount_after_failure(target),
+                Err(error) => log::error!("cannot wait for the parent process: {error}"),
+            };
+        }
         loop {
             match (signals.wait(), &target) {
-                (Ok(_), _) if parent.is_some_and(Parent::is_there) => {}
                 // nohup(1) ignores SIGHUP for what it starts, and a shell SIGINT for what it runs in the
                 // background.
                 (Ok(received), _)

@@ -128,9 +128,15 @@ impl Run<'_> {
         let unmounted = connection::unmount(&root, false)
             // Something that the program left behind outside of its pid namespace holds it.
             .or_else(|_| connection::unmount(&root, true));
-        let served = waitpid(Some(daemon), WaitOptions::empty()).doing("wait for the daemon");
+        let served = waitpid(Some(daemon.pid), WaitOptions::empty()).doing("wait for the daemon");
         unmounted?;
-        self.remove_places();
+        if let Some(container) = self.chosen.kept()
+            && let Err(failure) = stack::remove_places(self.store, container)
+        {
+            log::warn!("{failure}");
+        }
+        // The lock of the container.
+        drop(daemon.hold);
         match served?.and_then(|(_, status)| status.exit_status()) {
             Some(0) => status,
             _ => Err(Failure::new(
@@ -174,19 +180,6 @@ impl Run<'_> {
                     |child, runtime, first| attend::attend(child, runtime, first, &signals);
                 external::run(&bundle, started, attend)
             }
-        }
-    }
-
-    /// Removes what a kept container had only to be mounted on.
-    fn remove_places(&self) {
-        let Some(container) = self.chosen.kept() else {
-            return;
-        };
-        let removed = stack::lock(self.store, container)
-            .and_then(|lock| stack::remove_places(container, &lock));
-        if let Err(failure) = removed {
-            // The next command that uses the container does it.
-            log::debug!("{failure}");
         }
     }
 
