@@ -12,7 +12,11 @@ impl From<plyfs_store::Error> for Failure {
     fn from(error: plyfs_store::Error) -> Self {
         match error {
             plyfs_store::Error::NoStore { .. } => Self::new(format_args!(
-                "{error}; import an image, or say with --store where one was imported"
+                "{error}; import an image, or say with --store or PLYFS_STORE where one was imported"
+            )),
+            plyfs_store::Error::LostIndex { .. } => Self::new(format_args!(
+                "{error}; \"plyfs fsck --repair\" makes a new one, in which the images are called recovered:DIGEST; \
+                 \"plyfs tag\" gives them names again"
             )),
             error if is_damage(&error) => Self::new(format_args!(
                 "{error}; \"plyfs fsck --repair\" heals the store if it can"
