@@ -1,12 +1,14 @@
 //! The arguments of `plyfs run`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
+use plyfs_store::NameError;
 
 use crate::mount::backend::Wish;
 use crate::oci::options::ContainerOptions;
+use crate::storage;
 
 /// Run a command in a container: in namespaces of its own, root inside
 ///
@@ -18,11 +20,16 @@ use crate::oci::options::ContainerOptions;
 #[command(
     override_usage = "plyfs run [OPTIONS] IMAGE [COMMAND [ARGUMENTS...]]\n       \
     plyfs run [OPTIONS] --container NAME [COMMAND [ARGUMENTS...]]",
+    // As in Podman, -h is the host name.
+    disable_help_flag = true,
     after_help = crate::manual::examples("run")
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) container_options: ContainerOptions,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// Give standard input to the command, which is so in any case
     #[arg(short, long)]
     pub(crate) interactive: bool,
@@ -64,6 +71,36 @@ pub(crate) struct RunArgs {
     /// The command, and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// Leaves the image away if the container exists, and was made of an image of that name which has lost the name
+    /// since: the same command line goes on in the container whether the image still has its name or not. An image that
+    /// the name leads to is compared later.
+    pub(crate) fn forget_image_of_container(&mut self, store: Option<&Path>) {
+        let (Some(container), Some(image)) = (&self.container, &self.image) else {
+            return;
+        };
+        let Some(store) = storage::open_if_usable(store) else {
+            return;
+        };
+        let container = container.parse().ok();
+        let container = container.and_then(|container| store.container(&container).ok());
+        let (Some(container), Some(image)) = (container, image.to_str()) else {
+            return;
+        };
+        let is_gone = matches!(
+            store.image(image),
+            Err(plyfs_store::Error::Name(NameError::UnknownImage { .. }))
+        );
+        if is_gone && container.record.image.is_meant_by(image) {
+            log::info!(
+                "the container {} goes on without the image {image}, which has lost that name",
+                container.record.name
+            );
+            self.image = None;
+        }
+    }
 }
 
 /// How ids of the caller and of the container belong together.
