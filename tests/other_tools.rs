@@ -298,3 +298,30 @@ fn a_temporary_container_is_named_and_not_taken_for_a_kept_one() {
     succeed(&mut world.plyfs(["stop", "web"]));
     running.end();
 }
+
+/// As with `podman run --user 7 -w /tmp`; with `--userns=keep-id` the user has no account in most images.
+#[test]
+fn a_user_without_an_account_is_at_home_where_the_command_starts() {
+    let name = "a_user_without_an_account_is_at_home_where_the_command_starts";
+    let Some(world) = support::shell::world(name) else {
+        return;
+    };
+    let home = |options: &[&str]| succeed(&mut script(&world, options, "echo $HOME"));
+    assert_eq!(home(&["-w", "/tmp"]), "/root\n");
+    let user = world
+        .plyfs(["run", "-u", "7", "box:test", "true"])
+        .output()
+        .unwrap();
+    if !user.status.success() {
+        return skip(name, "this user has no subordinate ids for another user");
+    }
+    assert_eq!(home(&["-u", "7"]), "/\n");
+    assert_eq!(home(&["-u", "7", "-w", "/tmp"]), "/tmp\n");
+    assert_eq!(
+        home(&["-u", "7", "-w", "/tmp", "-e", "HOME=/etc"]),
+        "/etc\n"
+    );
+    if !rustix::process::geteuid().is_root() {
+        assert_eq!(home(&["--userns=keep-id", "-w", "/tmp"]), "/tmp\n");
+    }
+}
