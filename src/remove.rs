@@ -17,6 +17,9 @@ use crate::{live, output, stack, storage};
 
 /// Removes containers, and prints their names.
 pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
+    if (args.all || args.force) && is_without_store(store)? {
+        return Ok(());
+    }
     let containers = match args.all {
         true => all_containers(store)?,
         false => args.containers.clone(),
@@ -39,12 +42,15 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
     })
 }
 
-/// The names of all containers; none where there is no store yet.
+/// Whether nothing was imported yet, so that there is nothing to remove.
+fn is_without_store(store: Option<&Path>) -> Outcome<bool> {
+    let found = storage::open_if_there(store, storage::location(store)?)?;
+    Ok(found.is_none())
+}
+
+/// The names of all containers.
 fn all_containers(store: Option<&Path>) -> Outcome<Vec<String>> {
-    let Some(store) = storage::open_if_there(store, storage::location(store)?)? else {
-        return Ok(Vec::new());
-    };
-    let names = store.container_names()?;
+    let names = storage::open_existing(store)?.container_names()?;
     Ok(names.iter().map(ContainerName::to_string).collect())
 }
 
@@ -138,6 +144,9 @@ fn end_use(store: &Store, record: &LiveRecord) -> Outcome<Ended> {
 
 /// Removes images, and prints their names.
 pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
+    if args.force && is_without_store(store)? {
+        return Ok(());
+    }
     let store = open(store)?;
     each(&store, &args.images, |name| {
         let removed = store.remove_image(name, args.force);

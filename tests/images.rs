@@ -205,6 +205,8 @@ fn a_store_that_is_named_and_not_there_is_no_empty_one() {
         &["df"],
         &["prune"],
         &["rm", "--all"],
+        &["rm", "--force", "nosuch"],
+        &["rmi", "--force", "nosuch"],
     ] {
         let (status, line) = fail(&mut world.plyfs(words));
         assert_eq!(status, 1);
