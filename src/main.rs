@@ -85,7 +85,7 @@ fn execute(cli: &mut Cli) -> Outcome {
         Command::Mount(args) => mounting::mount(args, store),
         Command::Run(args) => {
             args.forget_image_of_container(store);
-            run::run(args, store)
+            run::run(args, store).map_err(|failure| args.explain(failure))
         }
         Command::Bundle(args) => bundle::bundle(args, store),
         Command::Exec(args) => exec::exec(args, store),

@@ -102,7 +102,7 @@ fn options_of_podman_that_are_missing_are_explained() {
             "{line}"
         );
     }
-    // What nobody has is not explained.
+    // What other tools do not have either is not explained.
     let line = said(&world, &["run", "--no-such", "x"], 125);
     assert!(line.contains("unexpected argument '--no-such'"), "{line}");
     assert!(!line.contains("as a value"), "{line}");
@@ -264,8 +264,17 @@ fn a_container_goes_on_though_its_image_has_lost_its_name() {
     // A word that was never its image begins the command.
     let mut run = world.plyfs(["run", "--container", "work", "echo", "word"]);
     assert_eq!(succeed(&mut run), "word\n");
-    let line = said(&world, &["run", "--container", "work", "box:2"], 127);
-    assert!(line.contains("box:2"), "{line}");
+    // One that looks like an image is said to be none; a program that is not there is nothing but that.
+    for word in ["box:2", "box"] {
+        let line = said(&world, &["run", "--container", "work", word], 127);
+        assert!(
+            line.contains("no image")
+                && line.ends_with("the container work needs none: leave it away"),
+            "{line}"
+        );
+    }
+    let line = said(&world, &["run", "--container", "work", "nosuch"], 127);
+    assert!(line.ends_with("no program nosuch"), "{line}");
 }
 
 #[test]
