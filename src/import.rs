@@ -83,7 +83,8 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
         Err(error) if is_of_no_kind => {
             log::info!("{error}");
             Err(Failure::new(
-                "standard input is no archive of an image, neither an OCI image layout nor of docker save, or it is cut off",
+                "standard input is no archive of an image, neither an OCI image layout nor of docker save, or it is \
+                 cut off",
             ))
         }
         Err(error) => Err(match &spooled {
