@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
 use crate::mount::backend::Wish;
+use crate::other_tools;
 use crate::run::RunArgs;
 
 /// Container image stacks, mounted by anyone, without root
@@ -37,11 +38,9 @@ pub(crate) enum Command {
     /// See what plyfs does: a tour with a small image, in a minute
     Demo,
     Import(ImportArgs),
-    /// List the images in the store
-    Images(ListArgs),
-    /// List the containers in the store, and what is mounted of it, with the processes that serve them
+    Images(ImagesArgs),
     #[command(visible_alias = "containers")]
-    Ps(ListArgs),
+    Ps(PsArgs),
     /// Say how an image was made, the last step first
     History(ImageListArgs),
     /// Say all that is known of an image or a container, as JSON
@@ -65,11 +64,15 @@ pub(crate) enum Command {
     Rm(RmArgs),
     /// Remove images, and the layers that nothing else needs
     Rmi(RmiArgs),
+    Tag(TagArgs),
     Prune(PruneArgs),
     Fsck(crate::fsck::FsckArgs),
     Doctor(DoctorArgs),
     #[command(hide = true)]
     Generate(GenerateArgs),
+    /// Print the version, as --version does
+    #[command(hide = true)]
+    Version,
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(UnshareArgs),
 }
@@ -196,7 +199,8 @@ pub(crate) struct SaveArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
-    /// Even if they are in use: end what uses them, killing what does not end within ten seconds
+    /// Even if they are in use: end what uses them, killing what does not end within ten seconds. A container that
+    /// is not there is no failure
     #[arg(short, long)]
     pub(crate) force: bool,
     /// All containers
@@ -210,12 +214,25 @@ pub(crate) struct RmArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RmiArgs {
     /// Even if containers stand on it or it is mounted: they keep their layers until they end, and only the name
-    /// goes now. A digest loses all its names
+    /// goes now. A digest loses all its names. An image that is not there is no failure
     #[arg(short, long)]
     pub(crate) force: bool,
     /// The images, by name, digest, or the first digits of one (six or more)
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
+}
+
+/// Give an image one more name
+///
+/// An image that has the name already loses it; without another name it goes with the next prune, as after an import
+/// under that name. "plyfs rmi NAME" takes one of several names away.
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// The image, by name or digest
+    pub(crate) image: String,
+    /// The names that it gets besides those it has
+    #[arg(required = true, value_name = "NAME[:TAG]")]
+    pub(crate) names: Vec<String>,
 }
 
 /// Remove what no image, container or mount needs
@@ -229,11 +246,32 @@ pub(crate) struct PruneArgs {
     pub(crate) json: bool,
 }
 
+/// List the images in the store
+///
+/// SIZE is that of the layers as uncompressed archives; each layer is unpacked once, however many images have it. "plyfs
+/// df -v" says what an image takes on disk: the data in its unpacked layers, and its compressed blobs.
 #[derive(Debug, Args)]
-pub(crate) struct ListArgs {
+pub(crate) struct ImagesArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+    /// The first digits of the digests alone, each once, for rmi and inspect
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+}
+
+/// List the containers in the store, and what is mounted of it, with the processes that serve them
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The names alone, for rm and stop
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    /// Also containers that do not run, which is so in any case
+    #[arg(short, long)]
+    pub(crate) all: bool,
 }
 
 /// Say what this machine lets plyfs do, found out by trying, and how to get the rest
@@ -296,7 +334,7 @@ pub(crate) struct UnshareArgs {
 }
 
 /// Exit status for arguments that cannot be understood.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 impl Cli {
     /// Reads the arguments of this process. What asks for help is answered here.
@@ -305,12 +343,29 @@ impl Cli {
         if let Some(cli) = Self::read_mount(&arguments) {
             return Ok(cli);
         }
-        Self::try_parse_from(arguments).map_err(|error| match error.kind() {
+        let read = Self::try_parse_from(&arguments).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-            _ => not_understood(&error.render().to_string(), subcommand().as_deref()),
-        })
+            _ => {
+                let subcommand = subcommand();
+                let subcommand = subcommand.as_deref();
+                not_understood(&error, &arguments, subcommand).with_status(status_of(subcommand))
+            }
+        });
+        read.and_then(Self::checked)
+    }
+
+    /// Refuses options that contradict each other, before anything is made.
+    fn checked(self) -> Outcome<Self> {
+        let checked = match &self.command {
+            Command::Run(args) => args.container_options.check(),
+            Command::Bundle(args) => args.container_options.check(),
+            _ => Ok(()),
+        };
+        let command = matches!(self.command, Command::Run(_)).then_some("run");
+        checked.map_err(|failure| failure.with_status(status_of(command)))?;
+        Ok(self)
     }
 
     /// Reads the arguments of `mount` and `umount`, without describing all other commands to the parser first: that takes
@@ -339,53 +394,72 @@ impl Cli {
     }
 }
 
-/// The command that was meant, as far as the arguments can be understood.
+/// The command that was chosen, as far as the arguments can be understood.
 fn subcommand() -> Option<String> {
     let matches = Cli::command().ignore_errors(true).try_get_matches().ok()?;
     matches.subcommand_name().map(str::to_owned)
 }
 
-/// What does what a word of other tools says, if the parser complains of that word as a command.
-fn meant_by(said: &str) -> Option<&'static str> {
-    let (_, word) = said.split_once("unrecognized subcommand '")?;
-    let (word, _) = word.split_once('\'')?;
-    Some(match word {
-        "delete" | "del" | "remove" => "\"plyfs rm\" removes containers, and \"plyfs rmi\" images",
-        "list" | "ls" => "\"plyfs images\" lists images, and \"plyfs ps\" containers",
-        "load" | "pull" | "add" => "\"plyfs import\" brings an image in",
-        "push" => "\"plyfs save\" writes an image for other tools",
-        "clean" | "gc" => "\"plyfs prune\" removes what nothing needs",
-        "start" | "create" => "\"plyfs run\" starts a container",
-        "info" => "\"plyfs doctor\" says what this machine can do",
-        "check" | "verify" => "\"plyfs fsck\" checks the store",
-        "show" => "\"plyfs inspect\" says what is known of an image or a container",
-        _ => return None,
-    })
-}
-
 /// What is wrong with the arguments, from the paragraphs that the parser has for it, on one line.
-fn not_understood(said: &str, subcommand: Option<&str>) -> Failure {
-    let (what, rest) = said.split_once("\n\n").unwrap_or((said, ""));
+fn not_understood(
+    error: &clap::Error,
+    arguments: &[OsString],
+    subcommand: Option<&str>,
+) -> Failure {
+    if let Some(meant) = meant(error, arguments, subcommand) {
+        return Failure::new(meant);
+    }
+    let said = error.render().to_string();
+    let (what, rest) = said.split_once("\n\n").unwrap_or((&said, ""));
     let what = what.trim_start_matches("error: ");
     let what: Vec<&str> = what.split_whitespace().collect();
     let mut line = what.join(" ");
-    // The parser goes by letters, and finds "generate" for "delete".
-    if let Some(meant) = meant_by(said) {
-        line = format!("{line}; {meant}");
-    } else {
-        for tip in rest.lines().filter_map(|line| line.split_once("tip: ")) {
-            line.push_str("; ");
-            line.push_str(tip.1.trim());
-        }
+    let tips = rest.lines().filter_map(|line| line.split_once("tip: "));
+    // An option is never meant as a word: those of a program that is run are taken as they are.
+    for (_, tip) in tips.filter(|(_, tip)| !tip.starts_with("to pass '")) {
+        line.push_str("; ");
+        line.push_str(tip.trim());
     }
     let command = subcommand.map_or(String::new(), |name| format!(" {name}"));
-    Failure::new(format_args!("{line}; see plyfs{command} --help")).with_status(match subcommand {
+    Failure::new(format_args!("{line}; see plyfs{command} --help"))
+}
+
+/// The exit status for arguments that a command does not understand.
+fn status_of(subcommand: Option<&str>) -> u8 {
+    match subcommand {
         // What the command that is run ends with must be told from this.
         Some("run" | "exec") => crate::runtime::NOT_STARTED,
         Some("fsck") => crate::fsck::USAGE,
         _ => USAGE,
-    })
+    }
 }
+
+/// What to say instead of the parser, which goes by letters: it finds "generate" for "delete".
+fn meant(error: &clap::Error, arguments: &[OsString], subcommand: Option<&str>) -> Option<String> {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    match (error.kind(), subcommand) {
+        (ErrorKind::InvalidSubcommand, _) => {
+            let word = word(ContextKind::InvalidSubcommand)?;
+            let mut words = arguments.iter().skip_while(|argument| *argument != word);
+            let next = words.nth(1).and_then(|next| next.to_str());
+            other_tools::command(word, next)
+        }
+        (ErrorKind::UnknownArgument, Some(command)) => {
+            let word = word(ContextKind::InvalidArg)?;
+            let instead = other_tools::option(command, word)?;
+            Some(format!("{command} has no option '{word}': {instead}"))
+        }
+        (ErrorKind::MissingRequiredArgument, Some("mount")) => Some(NO_MOUNT_POINT.to_owned()),
+        _ => None,
+    }
+}
+
+/// What is missing where `mount` has no word at all.
+const NO_MOUNT_POINT: &str = "the directory to mount on is missing: give it last, as in \"plyfs mount IMAGE /mnt\" \
+     or \"plyfs mount --container NAME /mnt\"; see plyfs mount --help";
 
 #[cfg(test)]
 mod tests {
@@ -428,7 +502,8 @@ mod tests {
     fn what_cannot_be_understood_is_one_line() {
         let said = |arguments: &[&str]| {
             let error = Cli::try_parse_from(arguments).unwrap_err();
-            not_understood(&error.render().to_string(), arguments.get(1).copied()).to_string()
+            let words: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            not_understood(&error, &words, arguments.get(1).copied()).to_string()
         };
         assert_eq!(
             said(&["plyfs", "images", "--jsn"]),
@@ -437,8 +512,7 @@ mod tests {
         );
         assert_eq!(
             said(&["plyfs", "delete"]),
-            "unrecognized subcommand 'delete'; \"plyfs rm\" removes containers, and \"plyfs rmi\" \
-             images; see plyfs delete --help"
+            "there is no command 'delete': \"plyfs rm\" removes containers, and \"plyfs rmi\" images"
         );
         assert_eq!(
             said(&["plyfs", "import"]),

@@ -5,7 +5,7 @@ use std::path::Path;
 use plyfs_store::{LiveKind, LiveRecord, Store};
 use serde::Serialize;
 
-use crate::cli::ListArgs;
+use crate::cli::PsArgs;
 use crate::failure::Outcome;
 use crate::{live, output, storage};
 
@@ -83,13 +83,17 @@ impl Listed {
 }
 
 /// Lists the containers in the store, and what else is live in it.
-pub(crate) fn containers(args: &ListArgs, store: Option<&Path>) -> Outcome {
-    let listed = match storage::open_if_there(storage::location(store)?)? {
+pub(crate) fn containers(args: &PsArgs, store: Option<&Path>) -> Outcome {
+    let listed = match storage::open_if_there(store, storage::location(store)?)? {
         None => Vec::new(),
         Some(store) => listed(&store)?,
     };
     if args.json {
         return output::json(&listed);
+    }
+    if args.quiet {
+        let names = listed.iter().map(|one| format!("{}\n", one.name));
+        return output::write(&names.collect::<String>());
     }
     let row = |one: &Listed| {
         [

@@ -10,6 +10,10 @@ use crate::failure::Outcome;
 use crate::{output, storage};
 
 /// Say how much space images and containers take; with -v, each of them
+///
+/// The size of an image is the data in its unpacked layers and its compressed blobs, SHARED what other images need as
+/// well, and UNIQUE what removing it frees. "plyfs images" shows another size: that of the layers as uncompressed
+/// archives. The size of a container is what its changes take on disk.
 #[derive(Debug, Args)]
 pub(crate) struct DfArgs {
     /// As JSON, for programs
@@ -24,7 +28,7 @@ pub(crate) struct DfArgs {
 pub(crate) fn df(args: &DfArgs, store: Option<&Path>) -> Outcome {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
-    let usage = match storage::open_if_there(location)? {
+    let usage = match storage::open_if_there(store, location)? {
         None => Usage::default(),
         Some(store) => store.usage()?,
     };

@@ -86,12 +86,29 @@ fn running(store: &Store, name: &str) -> Outcome<LiveRecord> {
             live::describe(&record)
         ))),
         None => {
-            let container = stack::existing_container(store, name)?;
+            let container = stack::find_container(store, &name.parse().map_err(Failure::new)?)?;
+            let container = container.ok_or_else(|| not_running(store, name))?;
             Err(Failure::new(format_args!(
                 "nothing runs in the container \"{0}\"; start it with plyfs run --container {0}",
                 container.record.name
             )))
         }
+    }
+}
+
+/// Why nothing is executed in a container that is not there, with those that run.
+fn not_running(store: &Store, name: &str) -> Failure {
+    let live = store.live().unwrap_or_default();
+    let running = live.iter().filter(|one| one.what.kind == LiveKind::Run);
+    let running: Vec<String> = running.map(|one| one.id.to_string()).collect();
+    let name = plyfs_store::escaped(name);
+    match stack::listed(&running) {
+        None => Failure::new(format_args!(
+            "there is no container \"{name}\", and none runs; start one with plyfs run"
+        )),
+        Some(running) => Failure::new(format_args!(
+            "there is no container \"{name}\"; those that run are {running}"
+        )),
     }
 }
 

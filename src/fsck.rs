@@ -17,6 +17,10 @@ use crate::{output, progress, storage};
 /// Reads every document, blob and record and every file of the unpacked layers, and compares them with their digests.
 /// Repairs need a whole copy: the layer's blob, or the image given with --from. Files that were changed in a container
 /// have no digest and are not checked.
+///
+/// Exit statuses are those of fsck(8): 0 if nothing is damaged; 1 if all that was damaged has been repaired; 4 if something
+/// is damaged and was not repaired, and 5 if some of it was; 8 if the check could not be done; 16 for wrong arguments; 32
+/// if a signal ended it.
 #[derive(Debug, Args)]
 pub(crate) struct FsckArgs {
     /// Repair what can be repaired
@@ -153,8 +157,9 @@ struct Watch {
 impl Watch {
     fn start() -> Outcome<Self> {
         let bar = ProgressBar::with_draw_target(None, progress::target());
-        let style =
-            ProgressStyle::with_template("checking {bar:30} {bytes:>10} of {total_bytes:10}");
+        let style = ProgressStyle::with_template(
+            "checking {bar:30} {decimal_bytes:>10} of {decimal_total_bytes:10}",
+        );
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let interrupt = Interrupt::listen(&[Signal::INT, Signal::TERM], CANCELLED)?;
         Ok(Self { interrupt, bar })

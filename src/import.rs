@@ -1,8 +1,9 @@
 //! `plyfs import`.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -56,13 +57,15 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
             store.import(request, &watch).map(|one| vec![one])
         }
     };
+    let mut is_of_no_kind = false;
     let imported = plyfs_store::Store::open(location).and_then(|store| {
         let mut imported = import(&store, &request);
         for source in sources {
             // It is an archive of another form.
-            if matches!(imported, Err(plyfs_store::Error::Source(_))) {
+            if is_of_another_kind(&imported) {
                 request.source = source;
                 imported = import(&store, &request);
+                is_of_no_kind = is_of_another_kind(&imported);
             }
         }
         imported
@@ -77,14 +80,31 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
             "interrupted; the next import goes on from here",
         )
         .with_status(INTERRUPTED)),
-        Err(error) if spooled.is_some() => Err(not_imported(error, Path::new("-"))),
-        Err(error) => Err(not_imported(error, &request.source.path)),
+        Err(error) if is_of_no_kind => {
+            log::info!("{error}");
+            Err(Failure::new(
+                "standard input is no archive of an image, neither an OCI image layout nor of docker save, or it is \
+                 cut off",
+            ))
+        }
+        Err(error) => Err(match &spooled {
+            Some(spooled) => spooled.failure(error),
+            None => not_imported(error, &request.source.path),
+        }),
     }
+}
+
+/// Whether a source is something else than it was taken for.
+fn is_of_another_kind<T>(imported: &plyfs_store::Result<T>) -> bool {
+    use plyfs_store::Error;
+    matches!(imported, Err(Error::Source(SourceError::Kind { .. })))
 }
 
 /// An archive that came through standard input, in a temporary file: it may have to be read twice.
 struct Spooled {
-    file: tempfile::NamedTempFile,
+    /// Called `-`, in a directory of its own: no name of an image follows from that.
+    path: PathBuf,
+    _dir: tempfile::TempDir,
     /// Its form, if that was said.
     form: Option<Form>,
     tag: Option<String>,
@@ -110,9 +130,16 @@ impl Spooled {
                 "an archive is not read from a terminal: redirect standard input",
             ));
         }
-        let mut file = tempfile::NamedTempFile::new().doing("make a temporary file")?;
+        let dir = tempfile::tempdir().doing("make a temporary directory")?;
+        let path = dir.path().join("-");
+        let mut file = File::create_new(&path).doing("make a temporary file")?;
         std::io::copy(&mut stdin, &mut file).doing("copy standard input to a temporary file")?;
-        Ok(Some(Self { file, form, tag }))
+        Ok(Some(Self {
+            path,
+            _dir: dir,
+            form,
+            tag,
+        }))
     }
 
     /// What it may be.
@@ -123,10 +150,26 @@ impl Spooled {
         };
         let source = |form| Source {
             form,
-            path: self.file.path().to_owned(),
+            path: self.path.clone(),
             tag: self.tag.clone(),
         };
         forms.into_iter().map(source).collect()
+    }
+
+    /// Why it was not imported. The temporary file is nothing that the caller knows.
+    fn failure(&self, error: plyfs_store::Error) -> Failure {
+        use plyfs_store::Error;
+        let is_nameless = matches!(
+            error,
+            Error::Source(SourceError::NoName(_) | SourceError::BadName { .. })
+        );
+        let failure = not_imported(error, &self.path).to_string();
+        let path = plyfs_store::escaped(self.path.as_os_str().as_bytes()).to_string();
+        let said = failure.replace(&path, "standard input");
+        match is_nameless {
+            true => Failure::new(format_args!("{said} with --name")),
+            false => Failure::new(said),
+        }
     }
 }
 

@@ -7,12 +7,17 @@ use serde_json::{Value, json};
 
 use crate::cli::InspectArgs;
 use crate::failure::{Failure, Outcome};
-use crate::{output, stack, storage};
+use crate::{live, output, stack, storage};
 
 /// Prints all that is known of an image or a container.
 pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Outcome {
     let store = storage::open_existing(store)?;
     let name = &args.name;
+    if let Ok(Some(record)) = store.live_of(name)
+        && record.what.temporary
+    {
+        return Err(live::not_kept(&record));
+    }
     match container(&store, name)? {
         Some(container) => output::json(&of_container(&store, &container)),
         None => output::json(&of_image(&store.image(name).map_err(

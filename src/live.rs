@@ -107,6 +107,22 @@ pub(crate) fn remedy(record: &LiveRecord) -> String {
     }
 }
 
+/// Why something that is live is no container that could be mounted, compared or committed.
+pub(crate) fn not_kept(record: &LiveRecord) -> Failure {
+    let (id, image) = (&record.id, &record.what.image);
+    match record.what.temporary {
+        true => Failure::new(format_args!(
+            "the container \"{id}\" is temporary ({}): it is removed when that ends; \"plyfs exec\" and \"plyfs \
+             stop\" reach it, and with --keep or --container from the start \"plyfs run\" keeps what is changed",
+            describe(record)
+        )),
+        false => Failure::new(format_args!(
+            "\"{id}\" is no container, but the image {image}, {}",
+            describe(record)
+        )),
+    }
+}
+
 /// Why nothing can be done with a container that is in use. `or` is what else there is to do.
 pub(crate) fn in_use(store: &Store, name: &ContainerName, or: &str) -> Failure {
     match store.live_of(name.as_str()) {

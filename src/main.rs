@@ -30,6 +30,7 @@ mod mount;
 mod mounting;
 mod namespace;
 mod oci;
+mod other_tools;
 mod output;
 mod personality;
 mod places;
@@ -41,6 +42,7 @@ mod save;
 mod stack;
 mod stop;
 mod storage;
+mod tag;
 mod unshare;
 
 use std::process::ExitCode;
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
     let program = arguments.next().unwrap_or_default();
     let done = match Personality::of(&program) {
         Some(personality) => personality.run(arguments),
-        None => Cli::read().and_then(|cli| execute(&cli)),
+        None => Cli::read().and_then(|mut cli| execute(&mut cli)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,10 +72,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: &Cli) -> Outcome {
+fn execute(cli: &mut Cli) -> Outcome {
     logger::install(cli.global.verbose);
     let store = cli.global.store.as_deref();
-    match &cli.command {
+    match &mut cli.command {
         Command::Demo => demo::demo(),
         Command::Import(args) => import::import(args, store),
         Command::Images(args) => images::images(args, store),
@@ -81,11 +83,16 @@ fn execute(cli: &Cli) -> Outcome {
         Command::Doctor(args) => doctor::doctor(args, store),
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
-        Command::Run(args) => run::run(args, store),
+        Command::Run(args) => {
+            args.forget_image_of_container(store);
+            run::run(args, store).map_err(|failure| args.explain(failure))
+        }
         Command::Bundle(args) => bundle::bundle(args, store),
         Command::Exec(args) => exec::exec(args, store),
         Command::Rm(args) => remove::rm(args, store),
         Command::Rmi(args) => remove::rmi(args, store),
+        Command::Tag(args) => tag::tag(args, store),
+        Command::Version => output::write(concat!("plyfs ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Ps(args) => containers::containers(args, store),
         Command::Generate(args) => generate::generate(args),
         Command::History(args) => history::history(args, store),

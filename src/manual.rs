@@ -63,6 +63,15 @@ const SIGNALLED: Entry = (
 );
 const USAGE: Entry = ("2", "The arguments are wrong.");
 
+const LISTED: Entry = (
+    "0",
+    "The list is complete. It is empty where nothing was imported yet.",
+);
+const NOT_LISTED: Entry = (
+    "1",
+    "The store could not be read, or PLYFS_STORE or --store names a directory that does not exist.",
+);
+
 /// All pages.
 fn pages() -> impl Iterator<Item = &'static Page> {
     PAGES.iter().chain(&store::PAGES)
@@ -117,6 +126,10 @@ const PAGES: [Page; 11] = [
             (
                 "Files of the working directory keep the caller's user id",
                 "plyfs run --userns=keep-id -v .:/src -w /src alpine touch new",
+            ),
+            (
+                "Another host name than the name of the container. Help is --help alone",
+                "plyfs run -h builder alpine hostname",
             ),
             (
                 "Start it by another runtime",
@@ -265,14 +278,7 @@ const PAGES: [Page; 11] = [
     },
     Page {
         command: "ps",
-        exit_status: &[
-            (
-                "0",
-                "The list is complete. It is empty where there is no store.",
-            ),
-            ("1", "The store could not be read."),
-            USAGE,
-        ],
+        exit_status: &[LISTED, NOT_LISTED, USAGE],
         environment: &[STORE, DATA_HOME],
         files: &[
             LIVE,
@@ -286,6 +292,7 @@ const PAGES: [Page; 11] = [
                 "Containers, mounts, and the processes that serve them",
                 "plyfs ps",
             ),
+            ("The names alone, for rm and stop", "plyfs ps -q"),
             (
                 "The names of what runs, for a script",
                 "plyfs ps --json | jq -r '.[] | select(.status == \"running\") | .name'",
@@ -318,7 +325,8 @@ const PAGES: [Page; 11] = [
         files: &[
             (
                 "STORE/index.json, STORE/index.copy",
-                "The names of the images, and a sealed copy from which a damaged index is repaired.",
+                "The names of the images, and a sealed copy from which a damaged index is repaired. If both are lost, a \
+                 repair names the images recovered:DIGEST, and plyfs-tag(1) gives them names again.",
             ),
             (
                 "STORE/blobs/sha256/HEX",
@@ -394,7 +402,8 @@ const PAGES: [Page; 11] = [
             ("0", "All of the containers are removed."),
             (
                 "1",
-                "At least one is in use, does not exist, or could not be removed. The others are removed.",
+                "At least one is in use, does not exist, or could not be removed. The others are removed. With --force \
+                 one that does not exist is no failure.",
             ),
             USAGE,
         ],
@@ -415,7 +424,8 @@ const PAGES: [Page; 11] = [
             ("0", "All of the images are removed."),
             (
                 "1",
-                "At least one is in use, does not exist, or could not be removed. The others are removed.",
+                "At least one is in use, does not exist, or could not be removed. The others are removed. With --force \
+                 one that does not exist is no failure.",
             ),
             USAGE,
         ],
@@ -438,6 +448,7 @@ const PAGES: [Page; 11] = [
         see_also: &[
             "plyfs(1)",
             "plyfs-images(1)",
+            "plyfs-tag(1)",
             "plyfs-rm(1)",
             "plyfs-prune(1)",
             "plyfs-fsck(1)",

@@ -15,7 +15,7 @@ use rustix::fs::FileType;
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::cli::{MountArgs, UmountArgs};
+use crate::cli::{self, MountArgs, UmountArgs};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::backend::Wish;
 use crate::mount::connection;
@@ -36,8 +36,11 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
         [what, mountpoint, ..] => (Some(what.to_string_lossy()), mountpoint),
         [] => return Err(Failure::new("no directory to mount on was given")),
     };
-    let target = mount_point(Path::new(mountpoint), args.replace)?;
     let container = args.container.as_deref();
+    if what.is_none() && container.is_none() && options.lowers.is_empty() && !options.remount {
+        return Err(one_word_alone(mountpoint));
+    }
+    let target = mount_point(Path::new(mountpoint), args.replace)?;
     if options.remount {
         return connection::remount(&target, &options);
     }
@@ -52,6 +55,21 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
     let mut plan = plan_directories(&options, target)?;
     plan.place = Place::Free;
     serve(plan, args.foreground, &nothing)
+}
+
+/// What is missing where one word names either what to mount or where.
+fn one_word_alone(word: &OsStr) -> Failure {
+    let shown = word.display();
+    let failure = match Path::new(word).is_dir() {
+        true => Failure::new(format_args!(
+            "nothing to mount on {shown}: give an image before it (\"plyfs mount IMAGE {shown}\"), a container \
+             (--container) or layers (-o lowerdir=)"
+        )),
+        false => Failure::new(format_args!(
+            "the directory to mount on is missing: give it behind the image, as in \"plyfs mount {shown} /mnt\""
+        )),
+    };
+    failure.with_status(cli::USAGE)
 }
 
 /// What there is to say of directories that are mounted.
@@ -97,11 +115,6 @@ fn mount_from_store(
     store: Option<&Path>,
 ) -> Outcome {
     let name = args.container.as_deref();
-    if image.is_none() && name.is_none() {
-        return Err(Failure::new(
-            "nothing to mount: give an image, a container (--container) or layers (-o lowerdir=)",
-        ));
-    }
     // Images come from others, and containers hold what their users made.
     let mut options = options.clone();
     options.set_unless_said(MountFlags::NODEV | MountFlags::NOSUID);
@@ -289,6 +302,9 @@ pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
     if !is_mounted && let Some(record) = live_mount(&args.mountpoint, &target, store)? {
         return unmount_live(&record, args.lazy);
     }
+    if !is_mounted {
+        return Err(not_mounted(&args.mountpoint, &target, store));
+    }
     if !connection::unmount_own(&target, args.lazy)? {
         return match live_mount(&args.mountpoint, &target, store)? {
             Some(record) => unmount_live(&record, args.lazy),
@@ -298,6 +314,23 @@ pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
     match daemon {
         Some(daemon) if !args.lazy => wait_for(&daemon, &target),
         _ => Ok(()),
+    }
+}
+
+/// Why there is nothing to unmount. The helper of ordinary users is not asked: it says where it has looked.
+fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> Failure {
+    let name = argument.to_str().and_then(|name| name.parse().ok());
+    if let (Some(name), Some(store)) = (name, storage::open_if_usable(store))
+        && store.container(&name).is_ok()
+    {
+        return Failure::new(format_args!("the container \"{name}\" is not mounted"));
+    }
+    match target.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Failure::new(format_args!(
+            "cannot unmount {}: there is no such directory, and no container of that name",
+            argument.display()
+        )),
+        _ => connection::not_unmounted(target, rustix::io::Errno::INVAL),
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plyfs_store::{
-    Collected, ContainerName, Digest, LiveKind, LiveRecord, RemoveError, Store, Unneeded,
+    Collected, ContainerError, ContainerName, Digest, LiveKind, LiveRecord, NameError, RemoveError,
+    Store, Unneeded,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -16,6 +17,9 @@ use crate::{live, output, stack, storage};
 
 /// Removes containers, and prints their names.
 pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
+    if (args.all || args.force) && is_without_store(store)? {
+        return Ok(());
+    }
     let containers = match args.all {
         true => all_containers(store)?,
         false => args.containers.clone(),
@@ -29,6 +33,8 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
         let unneeded = match ended.remove(name) {
             Some(Err(failure)) => return Err(failure),
             Some(Ok(Ended::WithContainer)) => Unneeded::default(),
+            // As in Podman, what is not there is gone.
+            _ if args.force && is_unknown(&store, name) => return Ok(Unneeded::default()),
             _ => remove(&store, name)?,
         };
         output::write(&format!("{name}\n"))?;
@@ -36,13 +42,29 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
     })
 }
 
-/// The names of all containers; none where there is no store yet.
+/// Whether nothing was imported yet, so that there is nothing to remove.
+fn is_without_store(store: Option<&Path>) -> Outcome<bool> {
+    let found = storage::open_if_there(store, storage::location(store)?)?;
+    Ok(found.is_none())
+}
+
+/// The names of all containers.
 fn all_containers(store: Option<&Path>) -> Outcome<Vec<String>> {
-    let Some(store) = storage::open_if_there(storage::location(store)?)? else {
-        return Ok(Vec::new());
-    };
-    let names = store.container_names()?;
+    let names = storage::open_existing(store)?.container_names()?;
     Ok(names.iter().map(ContainerName::to_string).collect())
+}
+
+/// Whether nothing is called so: no container, and nothing that is live.
+fn is_unknown(store: &Store, name: &str) -> bool {
+    let Ok(container) = name.parse() else {
+        return false;
+    };
+    let container = store.is_in_use(&container);
+    let unknown = matches!(
+        container,
+        Err(plyfs_store::Error::Container(ContainerError::Unknown(_)))
+    );
+    unknown && matches!(store.live_of(name), Ok(None))
 }
 
 fn remove(store: &Store, name: &str) -> Outcome<Unneeded> {
@@ -122,9 +144,15 @@ fn end_use(store: &Store, record: &LiveRecord) -> Outcome<Ended> {
 
 /// Removes images, and prints their names.
 pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
+    if args.force && is_without_store(store)? {
+        return Ok(());
+    }
     let store = open(store)?;
     each(&store, &args.images, |name| {
         let removed = store.remove_image(name, args.force);
+        if args.force && is_unknown_image(&removed) {
+            return Ok(Unneeded::default());
+        }
         let (names, unneeded) = removed.map_err(|error| match error {
             plyfs_store::Error::Remove(error @ RemoveError::Used { .. }) => Failure::new(
                 format_args!("{error}; remove that first, or with --force the name alone"),
@@ -141,11 +169,19 @@ pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
     })
 }
 
+/// Whether there is no image of that name. As in Podman, with --force that is no failure.
+fn is_unknown_image<T>(removed: &plyfs_store::Result<T>) -> bool {
+    matches!(
+        removed,
+        Err(plyfs_store::Error::Name(NameError::UnknownImage { .. }))
+    )
+}
+
 /// Removes what nothing needs, and prints how much that was.
 pub(crate) fn prune(args: &PruneArgs, store: Option<&Path>) -> Outcome {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
-    let collected = match storage::open_if_there(location)? {
+    let collected = match storage::open_if_there(store, location)? {
         None => Collected::default(),
         Some(store) => store.collect(&Unneeded::default())?.ok_or_else(|| {
             Failure::new("cannot prune: something is being added to the store; try again later")
@@ -212,11 +248,23 @@ fn each(
             }
         }
     }
-    let collected = store.collect(&unneeded).map_err(|error| {
-        Failure::new(format_args!(
-            "what nothing needs any more was not removed: {error}"
-        ))
-    })?;
+    let collected = match (store.collect(&unneeded), failed.take()) {
+        // The same reason, most likely.
+        (Err(error), Some(failure)) => {
+            log::info!("what nothing needs any more was not removed: {error}");
+            return Err(failure);
+        }
+        (Err(error), None) => {
+            let failure = Failure::from(error);
+            return Err(Failure::new(format_args!(
+                "what nothing needs any more was not removed: {failure}"
+            )));
+        }
+        (Ok(collected), failure) => {
+            failed = failure;
+            collected
+        }
+    };
     match collected {
         Some(collected) => {
             warn_of_damage(&collected);

@@ -64,10 +64,7 @@ pub(crate) fn container(
     let existing = match &name {
         None => None,
         Some(name) => match find_container(store, name)? {
-            None if image.is_none() => {
-                let error = ContainerError::Unknown(name.clone());
-                return Err(unknown_container(store, &error));
-            }
+            None if image.is_none() => return Err(unknown_container(store, name)),
             found => found,
         },
     };
@@ -106,7 +103,11 @@ pub(crate) fn another_image(container: &Container, to: &str) -> Failure {
 }
 
 /// A container that is not there, with those that are.
-fn unknown_container(store: &Store, error: &ContainerError) -> Failure {
+fn unknown_container(store: &Store, name: &ContainerName) -> Failure {
+    if let Ok(Some(record)) = store.live_of(name.as_str()) {
+        return live::not_kept(&record);
+    }
+    let error = ContainerError::Unknown(name.clone());
     match others(store) {
         None => Failure::new(format_args!("{error}; give an image to make it of")),
         Some(others) => Failure::new(format_args!(
@@ -115,11 +116,19 @@ fn unknown_container(store: &Store, error: &ContainerError) -> Failure {
     }
 }
 
-/// The containers there are, as far as a message should name them.
+/// The containers there are, as far as a message should name them; also those that go with their command.
 fn others(store: &Store) -> Option<String> {
-    const SHOWN: usize = 8;
     let records = store.containers().unwrap_or_default();
-    let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+    let mut names: Vec<String> = records.iter().map(|one| one.name.to_string()).collect();
+    let live = store.live().unwrap_or_default();
+    let temporary = live.iter().filter(|record| record.what.temporary);
+    names.extend(temporary.map(|record| record.id.to_string()));
+    listed(&names)
+}
+
+/// Names as part of a message; none if there are none.
+pub(crate) fn listed(names: &[String]) -> Option<String> {
+    const SHOWN: usize = 8;
     let more = if names.len() > SHOWN { ", ..." } else { "" };
     let shown = names.chunks(SHOWN).next()?.join(", ");
     Some(format!("{shown}{more}"))
@@ -135,16 +144,18 @@ pub(crate) fn existing_container(store: &Store, name: &str) -> Outcome<Container
 /// Why nothing can be done with a container, and what to do about it.
 pub(crate) fn container_failure(store: &Store, error: plyfs_store::Error) -> Failure {
     match error {
-        plyfs_store::Error::Container(error @ ContainerError::Unknown(_)) => {
-            no_container(store, &error)
-        }
+        plyfs_store::Error::Container(ContainerError::Unknown(name)) => no_container(store, &name),
         plyfs_store::Error::Container(ContainerError::Busy(name)) => live::in_use(store, &name, ""),
         error => error.into(),
     }
 }
 
 /// As [`unknown_container`], where none can be made.
-fn no_container(store: &Store, error: &ContainerError) -> Failure {
+fn no_container(store: &Store, name: &ContainerName) -> Failure {
+    if let Ok(Some(record)) = store.live_of(name.as_str()) {
+        return live::not_kept(&record);
+    }
+    let error = ContainerError::Unknown(name.clone());
     match others(store) {
         None => Failure::new(format_args!("{error}; there are none")),
         Some(others) => Failure::new(format_args!("{error}, but {others}")),

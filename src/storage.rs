@@ -12,7 +12,11 @@ impl From<plyfs_store::Error> for Failure {
     fn from(error: plyfs_store::Error) -> Self {
         match error {
             plyfs_store::Error::NoStore { .. } => Self::new(format_args!(
-                "{error}; import an image, or say with --store where one was imported"
+                "{error}; import an image, or say with --store or PLYFS_STORE where one was imported"
+            )),
+            plyfs_store::Error::LostIndex { .. } => Self::new(format_args!(
+                "{error}; \"plyfs fsck --repair\" makes a new one, in which the images are called recovered:DIGEST; \
+                 \"plyfs tag\" gives them names again"
             )),
             error if is_damage(&error) => Self::new(format_args!(
                 "{error}; \"plyfs fsck --repair\" heals the store if it can"
@@ -34,13 +38,19 @@ fn is_damage(error: &plyfs_store::Error) -> bool {
     )
 }
 
+/// The store that the caller names, by the option or the variable. An empty variable is as good as none: scripts set
+/// one to what they have not got.
+fn named(chosen: Option<&Path>) -> Option<PathBuf> {
+    let variable = std::env::var_os("PLYFS_STORE").map(PathBuf::from);
+    let variable = variable.filter(|path| !path.as_os_str().is_empty());
+    chosen.map(Path::to_owned).or(variable)
+}
+
 /// Where the store is.
 pub(crate) fn location(chosen: Option<&Path>) -> Outcome<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    // An empty variable is as good as none: scripts set one to what they have not got.
-    let by_variable = variable("PLYFS_STORE").filter(|path| !path.as_os_str().is_empty());
-    if let Some(chosen) = chosen.or(by_variable.as_deref()) {
-        return std::path::absolute(chosen).doing("resolve the path of the store");
+    if let Some(named) = named(chosen) {
+        return std::path::absolute(named).doing("resolve the path of the store");
     }
     if namespace::is_real_root() {
         return Ok("/var/lib/plyfs".into());
@@ -61,16 +71,21 @@ pub(crate) fn open_existing(chosen: Option<&Path>) -> Outcome<Store> {
 
 /// Opens the store at a location, if there is one: where nothing was imported yet there is nothing to
 /// list, and that is no failure.
-pub(crate) fn open_if_there(location: PathBuf) -> Outcome<Option<Store>> {
+///
+/// # Errors
+/// If the caller names a directory that does not exist: an empty list would hide that the name is wrong.
+pub(crate) fn open_if_there(chosen: Option<&Path>, location: PathBuf) -> Outcome<Option<Store>> {
     match Store::open_existing(location) {
-        Err(plyfs_store::Error::NoStore { .. }) => Ok(None),
+        Err(plyfs_store::Error::NoStore { path }) if named(chosen).is_none() || path.exists() => {
+            Ok(None)
+        }
         opened => Ok(Some(opened?)),
     }
 }
 
 /// Opens the store, if there is one that can be opened: for what does without.
 pub(crate) fn open_if_usable(chosen: Option<&Path>) -> Option<Store> {
-    let opened = location(chosen).and_then(open_if_there);
+    let opened = location(chosen).and_then(|location| open_if_there(chosen, location));
     opened.unwrap_or_else(|failure| {
         log::debug!("no store: {failure}");
         None

@@ -71,6 +71,47 @@ fn bash_completes_names_of_images() {
     assert_eq!(names, ["--json"]);
     let names = complete(&["plyfs", "impo"], "plyfs impo");
     assert_eq!(names, ["import"]);
+    // Values of options, and nothing else.
+    for (option, values) in [
+        ("--network", &["host", "none"][..]),
+        ("--userns", &["host", "keep-id"]),
+        ("--backend", &["auto", "fuse", "kernel"]),
+    ] {
+        let line = format!("plyfs run {option} ");
+        assert_eq!(complete(&["plyfs", "run", option, ""], &line), values);
+        // The equals sign is a word of its own to bash.
+        let line = format!("plyfs run {option}=");
+        assert_eq!(complete(&["plyfs", "run", option, "="], &line), values);
+        let start = &values[0][..1];
+        let line = format!("plyfs run {option}={start}");
+        assert_eq!(
+            complete(&["plyfs", "run", option, "=", start], &line),
+            values[..1]
+        );
+    }
+    // An option without a value is no reason to leave names away, and a store before the command no command.
+    let line = "plyfs --store x run --rm bo";
+    let names = complete(&["plyfs", "--store", "x", "run", "--rm", "bo"], line);
+    assert_eq!(names, ["bottle:test", "box:test"]);
+    // Sources: the prefix, then a path behind it.
+    let dir = world.path("");
+    std::fs::write(dir.join("bottles.tar"), "").unwrap();
+    let path = |name: &str| dir.join(name).display().to_string();
+    let here = path("bo");
+    for (source, found) in [
+        ("oci", &["bottle", "box"][..]),
+        ("oci-archive", &["bottle", "bottles.tar", "box"]),
+        ("docker-archive", &["bottle", "bottles.tar", "box"]),
+    ] {
+        let found: Vec<String> = found.iter().map(|name| path(name)).collect();
+        let line = format!("plyfs import {source}:{here}");
+        assert_eq!(
+            complete(&["plyfs", "import", source, ":", &here], &line),
+            found
+        );
+    }
+    let names = complete(&["plyfs", "import", "o"], "plyfs import o");
+    assert_eq!(names, ["oci-archive:", "oci:"]);
 }
 
 #[test]

@@ -158,12 +158,16 @@ fn an_image_gets_the_name_it_is_given() {
 #[test]
 fn images_are_listed_in_a_table() {
     let world = World::new();
+    // A directory that is there may become a store; one that is not may be a wrong name.
+    let (_, line) = fail(&mut world.plyfs(["images"]));
+    assert!(line.contains("there is no store"), "{line}");
+    std::fs::create_dir(world.store("")).unwrap();
     assert_eq!(
         quiet(&mut world.plyfs(["images"])),
         "NAME  DIGEST  PLATFORM  CREATED  SIZE\n"
     );
     assert_eq!(quiet(&mut world.plyfs(["images", "--json"])), "[]\n");
-    assert!(!world.path("store").exists(), "looking makes no store");
+    assert!(world.names("").is_empty(), "looking makes no store");
     world.with_image("a", &image("a", Compression::Gzip));
     world.with_image("long-name", &image("text", Compression::Gzip));
     let table = quiet(&mut world.plyfs(["images"]));
@@ -189,6 +193,80 @@ fn images_are_listed_in_a_table() {
     // The columns stand under one another.
     let starts: Vec<_> = table.lines().skip(1).map(|line| line.find(&host)).collect();
     assert_eq!(starts[0], starts[1]);
+}
+
+#[test]
+fn a_store_that_is_named_and_not_there_is_no_empty_one() {
+    let world = World::new();
+    for words in [
+        &["images"][..],
+        &["images", "--json"],
+        &["ps"],
+        &["df"],
+        &["prune"],
+        &["rm", "--all"],
+        &["rm", "--force", "nosuch"],
+        &["rmi", "--force", "nosuch"],
+    ] {
+        let (status, line) = fail(&mut world.plyfs(words));
+        assert_eq!(status, 1);
+        assert!(
+            line.contains("there is no store") && line.contains("PLYFS_STORE"),
+            "{line}"
+        );
+        let (_, line) = fail(plyfs(words).env("PLYFS_STORE", world.store("")));
+        assert!(line.contains("there is no store"), "{line}");
+        assert!(!world.store("").exists());
+        // The usual place says nothing wrong before the first import.
+        if !rustix::process::geteuid().is_root() {
+            succeed(
+                plyfs(words)
+                    .env_remove("PLYFS_STORE")
+                    .env("XDG_DATA_HOME", world.path("")),
+            );
+        }
+    }
+}
+
+#[test]
+fn messages_about_standard_input_name_it() {
+    let world = World::new();
+    let import = |words: &[&str], input: &std::path::Path| {
+        let mut import = world.plyfs(words);
+        import.stdin(std::fs::File::open(input).unwrap());
+        import
+    };
+    let file = world.path("file");
+    std::fs::write(&file, "hello\n").unwrap();
+    for source in [
+        "-",
+        "oci-archive:-",
+        "docker-archive:-",
+        "docker-archive:-:a:1",
+    ] {
+        let (_, line) = fail(&mut import(&["import", source], &file));
+        assert!(line.starts_with("plyfs: standard input is n"), "{line}");
+        assert!(!line.contains("/tmp"), "{line}");
+    }
+    // An archive whose image has no name gets none from a temporary file.
+    let layout = world.path("layout");
+    image("x", Compression::Gzip)
+        .write_oci(&layout, None)
+        .unwrap();
+    let archive = world.path("archive.tar");
+    let mut tar = std::process::Command::new("tar");
+    succeed(tar.arg("-cf").arg(&archive).arg("-C").arg(&layout).arg("."));
+    for source in ["-", "oci-archive:-"] {
+        let (_, line) = fail(&mut import(&["import", source], &archive));
+        assert_eq!(
+            line,
+            "plyfs: no name for the image follows from standard input; give it one with --name"
+        );
+    }
+    let named = succeed(&mut import(&["import", "--name", "a:1", "-"], &archive));
+    assert_eq!(named, "a:1\n");
+    let (_, line) = fail(&mut import(&["import", "oci-archive:-:nosuch"], &archive));
+    assert!(line.contains("in standard input"), "{line}");
 }
 
 #[test]

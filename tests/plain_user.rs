@@ -152,3 +152,44 @@ fn a_read_only_directory_is_renamed_and_removed_where_it_is() {
     assert_eq!(shown, "renamed\ny555\n555\n");
     make_writable(&stack);
 }
+
+/// The helper of ordinary users would answer with where it has looked.
+#[test]
+fn what_is_not_mounted_is_said_in_plain_words() {
+    if let Some(why) = cannot_be_run_by_nobody() {
+        return skip("what_is_not_mounted_is_said_in_plain_words", &why);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o755);
+    let place = dir.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let umount = |what: &Path| {
+        let mut umount = plyfs(["umount"]);
+        umount
+            .arg(what)
+            .env("PLYFS_STORE", dir.path().join("store"));
+        fail(&mut as_user(umount)).1
+    };
+    let said = umount(&place);
+    assert!(
+        said.ends_with("nothing is mounted on it in this mount namespace"),
+        "{said}"
+    );
+    let said = umount(&dir.path().join("nosuch"));
+    assert!(
+        said.contains("there is no such directory, and no container of that name"),
+        "{said}"
+    );
+    // Mounted, but by another.
+    let said = umount(Path::new("/proc"));
+    assert!(
+        said.contains("no FUSE file system of this user's"),
+        "{said}"
+    );
+    for said in [umount(&place), umount(Path::new("/proc"))] {
+        assert!(
+            !said.contains("fusermount") && !said.contains("mtab"),
+            "{said}"
+        );
+    }
+}

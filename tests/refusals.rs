@@ -383,7 +383,28 @@ fn arguments_that_are_not_understood_are_refused() {
         (vec!["images", "--jsn"], ["'--jsn'", "'--json'"]),
         (vec!["imports"], ["'imports'", "'import'"]),
         (vec!["import"], ["<SOURCE>", "plyfs import --help"]),
-        (vec!["mount"], ["MOUNTPOINT", "plyfs mount --help"]),
+        (
+            vec!["mount"],
+            ["the directory to mount on is missing", "plyfs mount --help"],
+        ),
+        (
+            vec!["mount", "--container", "box"],
+            [
+                "the directory to mount on is missing",
+                "\"plyfs mount --container NAME /mnt\"",
+            ],
+        ),
+        (
+            vec!["mount", "good:test"],
+            [
+                "the directory to mount on is missing",
+                "\"plyfs mount good:test /mnt\"",
+            ],
+        ),
+        (
+            vec!["mount", "/"],
+            ["nothing to mount on /", "\"plyfs mount IMAGE /\""],
+        ),
         (
             vec!["import", "--ownership=mine", "oci:x"],
             ["'mine'", "plyfs import --help"],

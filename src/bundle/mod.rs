@@ -32,11 +32,16 @@ const CONFIG: &str = "config.json";
 #[derive(Debug, Args)]
 #[command(
     override_usage = "plyfs bundle [OPTIONS] IMAGE|CONTAINER DIR [COMMAND [ARGUMENTS...]]",
+    // As in Podman, -h is the host name.
+    disable_help_flag = true,
     after_help = crate::manual::examples("bundle")
 )]
 pub(crate) struct BundleArgs {
     #[command(flatten)]
-    container_options: ContainerOptions,
+    pub(crate) container_options: ContainerOptions,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// The configuration asks for a terminal
     #[arg(short, long)]
     tty: bool,

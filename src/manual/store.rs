@@ -1,6 +1,8 @@
 //! The sections of the commands that work on images, containers and the store.
 
-use super::{BACKEND, DATA_HOME, Entry, LIVE, Page, STORE, SUBIDS, UPPER, USAGE};
+use super::{
+    BACKEND, DATA_HOME, Entry, LISTED, LIVE, NOT_LISTED, Page, STORE, SUBIDS, UPPER, USAGE,
+};
 
 const SHOWN: Entry = ("0", "All of it was printed.");
 const FAILED: Entry = (
@@ -11,7 +13,10 @@ const UNREADABLE: Entry = (
     "1",
     "There is no such image or container, or the store could not be read. Standard error has the reason.",
 );
-const IMAGES: Entry = ("STORE/images", "The names of images.");
+const INDEX: Entry = (
+    "STORE/index.json, STORE/index.copy",
+    "The names of images, and a sealed copy.",
+);
 const BLOBS: Entry = (
     "STORE/blobs/sha256",
     "Manifests, configurations and compressed layers, by their digests.",
@@ -29,7 +34,7 @@ const SPOOL: Entry = (
     "Where an archive from standard input is kept while it is imported. Without it, that is /tmp.",
 );
 
-pub(super) const PAGES: [Page; 11] = [
+pub(super) const PAGES: [Page; 12] = [
     Page {
         command: "import",
         exit_status: &[
@@ -42,7 +47,7 @@ pub(super) const PAGES: [Page; 11] = [
             ),
         ],
         environment: &[STORE, DATA_HOME, SPOOL],
-        files: &[IMAGES, BLOBS, LAYERS, SUBIDS],
+        files: &[INDEX, BLOBS, LAYERS, SUBIDS],
         examples: &[
             (
                 "An image of a registry",
@@ -70,7 +75,7 @@ pub(super) const PAGES: [Page; 11] = [
             USAGE,
         ],
         environment: &[STORE, DATA_HOME],
-        files: &[IMAGES, BLOBS, LAYERS],
+        files: &[INDEX, BLOBS, LAYERS],
         examples: &[
             (
                 "As a directory, to which others can be added",
@@ -96,7 +101,7 @@ pub(super) const PAGES: [Page; 11] = [
             USAGE,
         ],
         environment: &[STORE, DATA_HOME, EPOCH],
-        files: &[UPPER, IMAGES, BLOBS, LAYERS],
+        files: &[UPPER, INDEX, BLOBS, LAYERS],
         examples: &[
             (
                 "An image with another command",
@@ -163,30 +168,52 @@ pub(super) const PAGES: [Page; 11] = [
     },
     Page {
         command: "images",
-        exit_status: &[
-            (
-                "0",
-                "The list is complete. It is empty where there is no store.",
-            ),
-            ("1", "The store could not be read."),
-            USAGE,
-        ],
+        exit_status: &[LISTED, NOT_LISTED, USAGE],
         environment: &[STORE, DATA_HOME],
-        files: &[IMAGES],
+        files: &[INDEX],
         examples: &[
             ("A table", "plyfs images"),
             (
                 "The names, for a script",
                 "plyfs images --json | jq -r '.[].name'",
             ),
+            ("The digests, each once", "plyfs images -q"),
         ],
         see_also: &["plyfs(1)", "plyfs-import(1)", "plyfs-rmi(1)", "plyfs-df(1)"],
+    },
+    Page {
+        command: "tag",
+        exit_status: &[
+            ("0", "The image has the names."),
+            (
+                "1",
+                "There is no such image, or a name breaks the grammar of references; no name was given. Standard \
+                 error has the reason.",
+            ),
+            USAGE,
+        ],
+        environment: &[STORE, DATA_HOME],
+        files: &[INDEX],
+        examples: &[
+            ("One more name", "plyfs tag debian:bookworm base:1"),
+            (
+                "Another name instead of the one it has",
+                "plyfs tag recovered:4f2a6c0be1d7 debian:bookworm\nplyfs rmi recovered:4f2a6c0be1d7",
+            ),
+        ],
+        see_also: &[
+            "plyfs(1)",
+            "plyfs-images(1)",
+            "plyfs-import(1)",
+            "plyfs-rmi(1)",
+            "podman-tag(1)",
+        ],
     },
     Page {
         command: "history",
         exit_status: &[SHOWN, UNREADABLE, USAGE],
         environment: &[STORE, DATA_HOME],
-        files: &[IMAGES, BLOBS],
+        files: &[INDEX, BLOBS],
         examples: &[("How an image was made", "plyfs history debian:bookworm")],
         see_also: &["plyfs(1)", "plyfs-inspect(1)", "plyfs-images(1)"],
     },
@@ -194,7 +221,7 @@ pub(super) const PAGES: [Page; 11] = [
         command: "inspect",
         exit_status: &[SHOWN, UNREADABLE, USAGE],
         environment: &[STORE, DATA_HOME],
-        files: &[IMAGES, BLOBS],
+        files: &[INDEX, BLOBS],
         examples: &[
             ("All of an image", "plyfs inspect debian:bookworm"),
             ("All of a container", "plyfs inspect web"),
@@ -206,7 +233,13 @@ pub(super) const PAGES: [Page; 11] = [
         exit_status: &[SHOWN, UNREADABLE, USAGE],
         environment: &[STORE, DATA_HOME],
         files: &[BLOBS, LAYERS, UPPER],
-        examples: &[("What the store takes", "plyfs df")],
+        examples: &[
+            ("What the store takes", "plyfs df"),
+            (
+                "Also each image, with what others need as well and what it has for itself",
+                "plyfs df -v",
+            ),
+        ],
         see_also: &["plyfs(1)", "plyfs-images(1)", "plyfs-rmi(1)"],
     },
     Page {

@@ -16,6 +16,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use super::options::Options;
+use super::table;
 use crate::failure::{Doing, Failure, Outcome, reason};
 use crate::{descriptor, namespace};
 
@@ -261,22 +262,40 @@ fn unmount_by_helper(target: &Path, lazily: bool) -> Outcome {
         .arg("--")
         .arg(target)
         .output()
-        .doing(format_args!("run {HELPER}"))?;
+        .map_err(|error| no_helper_to_unmount(&error, target))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().next().unwrap_or("it did not say why");
     let line = line.strip_prefix("fusermount3: ").unwrap_or(line);
+    log::debug!("{HELPER}: {line}");
     if line.ends_with("Device or resource busy") {
         return Err(not_unmounted(target, Errno::BUSY));
     }
+    if !table::is_own_fuse(target) {
+        return Err(Failure::new(format_args!(
+            "cannot unmount {}: what is mounted there is no FUSE file system of this user's; root can unmount it",
+            target.display()
+        )));
+    }
     Err(Failure::new(format_args!(
-        "cannot unmount {}: {line}",
+        "cannot unmount {}: {HELPER}: {line}",
         target.display()
     )))
 }
 
+fn no_helper_to_unmount(error: &std::io::Error, target: &Path) -> Failure {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return Failure::new(format_args!("cannot run {HELPER}: {}", reason(error)));
+    }
+    Failure::new(format_args!(
+        "cannot unmount {} as an ordinary user: install {HELPER} (package fuse3)",
+        target.display()
+    ))
+}
+
+/// Why something was not unmounted.
 pub(crate) fn not_unmounted(target: &Path, error: Errno) -> Failure {
     let target = target.display();
     match error {

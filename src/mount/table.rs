@@ -72,17 +72,36 @@ pub(crate) fn is_changed_by_kernel(dir: &Path) -> bool {
     is_changed_by_overlay(&parse(&read()), dir)
 }
 
+/// Whether the topmost mount on a path is a FUSE file system that was mounted by this user.
+pub(crate) fn is_own_fuse(path: &Path) -> bool {
+    let table = read();
+    let lines = parse(&table);
+    let resolved = resolved(path);
+    let top = lines.iter().rfind(|line| unescape(line.target) == resolved);
+    let user = format!("user_id={}", rustix::process::geteuid().as_raw());
+    top.is_some_and(|line| {
+        let is_fuse =
+            line.kind == "fuse" || line.kind == "fuseblk" || line.kind.starts_with("fuse.");
+        is_fuse && line.options.split(',').any(|option| option == user)
+    })
+}
+
 /// Whether anything is mounted on a path. It is not followed if it is a link.
 pub(crate) fn is_mount_point(path: &Path) -> bool {
+    let resolved = resolved(path);
+    let table = read();
+    let mut lines = parse(&table).into_iter();
+    lines.any(|line| unescape(line.target) == resolved)
+}
+
+/// A path without links, but for its last component.
+fn resolved(path: &Path) -> PathBuf {
     let resolved = match (path.parent(), path.file_name()) {
         // Not of the path itself: a file system whose daemon has ended answers nothing.
         (Some(parent), Some(name)) => parent.canonicalize().map(|parent| parent.join(name)),
         _ => Ok(path.to_owned()),
     };
-    let resolved = resolved.unwrap_or_else(|_| path.to_owned());
-    let table = read();
-    let mut lines = parse(&table).into_iter();
-    lines.any(|line| unescape(line.target) == resolved)
+    resolved.unwrap_or_else(|_| path.to_owned())
 }
 
 /// The table, as far as it can be read.

@@ -1,5 +1,6 @@
 //! The options of `plyfs run` and `plyfs bundle` that describe a container. Names and syntax are Podman's.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use clap::{ArgAction, Args};
 
 use super::volume::UserMount;
 use super::words::{AddedHost, CapabilityWord, Dns, SecurityOption, Ulimit};
+use crate::failure::{Failure, Outcome};
 
 /// What a user says of a container.
 #[derive(Debug, Clone, Default, Args)]
@@ -37,7 +39,7 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<OsString>,
     /// The host name in the container [default: the container's name]
-    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    #[arg(short = 'h', long, value_name = "NAME", value_parser = hostname)]
     pub(crate) hostname: Option<String>,
     /// The network: that of this machine, or none but the loopback device
     #[arg(
@@ -92,6 +94,26 @@ fn hostname(text: &str) -> Result<String, String> {
 }
 
 impl ContainerOptions {
+    /// Refuses options that contradict each other.
+    ///
+    /// # Errors
+    /// If two mounts that differ have one place, as in Podman.
+    pub(crate) fn check(&self) -> Outcome {
+        let mut places = HashMap::new();
+        for mount in self.user_mounts() {
+            match places.insert(mount.target(), mount) {
+                Some(other) if other != mount => {
+                    return Err(Failure::new(format_args!(
+                        "two mounts have the place {} in the container (-v, --mount, --tmpfs); give each its own",
+                        mount.target().display()
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// All mounts that the user asks for.
     pub(crate) fn user_mounts(&self) -> impl Iterator<Item = &UserMount> {
         self.volumes.iter().chain(&self.mounts).chain(&self.tmpfs)

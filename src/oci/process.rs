@@ -142,9 +142,14 @@ fn environment(request: &Request<'_>) -> Vec<String> {
         .unwrap_or_default();
     // Only the user can have a variable of the caller passed on (CVE-2026-57231).
     of_image.retain(|pair| pair.contains('='));
+    // As in Podman, who has no account is at home where the command starts.
+    let home = match request.identity.has_account {
+        true => request.identity.home.clone(),
+        false => request.command.directory.to_string_lossy().into_owned(),
+    };
     let given = [
         format!("PATH={}", defaults::PATH),
-        format!("HOME={}", request.identity.home),
+        format!("HOME={home}"),
         format!("HOSTNAME={}", request.hostname),
         "container=plyfs".to_owned(),
     ];

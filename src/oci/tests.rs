@@ -17,6 +17,7 @@ fn identity(uid: u32) -> Identity {
         gid: uid,
         groups: vec![uid],
         home: "/home/x".to_owned(),
+        has_account: true,
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Identity {
     pub(crate) groups: Vec<u32>,
     /// The home directory, `/` if it is not known.
     pub(crate) home: String,
+    /// Whether passwd(5) has an entry for the user.
+    pub(crate) has_account: bool,
 }
 
 /// Finds the ids that `user` means in the texts of passwd(5) and group(5).
@@ -39,6 +41,7 @@ pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identit
     let entry = passwd
         .lines()
         .find_map(|line| Account::parse(line, user, wanted));
+    let has_account = entry.is_some();
     let (uid, mut gid, home, name) = match (entry, wanted) {
         (Some(account), _) => (account.uid, account.gid, account.home, account.name),
         (None, Some(uid)) => (uid, 0, "/", ""),
@@ -76,6 +79,7 @@ pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identit
         gid,
         groups,
         home: home.to_owned(),
+        has_account,
     })
 }
 

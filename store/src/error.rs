@@ -103,6 +103,17 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Neither the index of images nor its copy can be read, so that it is not known which images there are.
+    #[error(
+        "the index of images is lost: {} {why}, and there is no whole copy of it",
+        escaped_path(path)
+    )]
+    LostIndex {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Something that is damaged cannot be repaired.
     #[error("{0}")]
     NotRepaired(String),

@@ -1,5 +1,6 @@
 //! Images in the store.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oci_spec::image::ImageConfiguration;
@@ -9,7 +10,7 @@ use crate::digest::chain_ids;
 use crate::layer::LayerRecord;
 use crate::name::{NameError, repositories, similar, spellings};
 use crate::oci::{
-    Descriptor, DocumentType, Index, Manifest, kind_of, manifest_of, parse_config, refuse,
+    Descriptor, DocumentType, Index, Manifest, REF_NAME, kind_of, manifest_of, parse_config, refuse,
 };
 use crate::reference::Reference;
 use crate::source::{diff_ids, platform_of};
@@ -142,6 +143,29 @@ impl Store {
         self.load_image(name, &descriptor)
     }
 
+    /// Gives an image more names. An image that has one of them loses it.
+    ///
+    /// # Errors
+    /// Those of [`Store::image`]; nothing is changed then.
+    pub fn tag_image(&self, image: &str, names: &[ImageName]) -> Result<()> {
+        // From before it is found, so that it is not collected meanwhile.
+        let _shared = self.share()?;
+        let found = self.find_images(image)?.into_iter().next();
+        let descriptor = found.ok_or_else(|| NameError::Image(image.to_owned()))?;
+        // What cannot be read gets no more names.
+        self.documents(&descriptor)?;
+        self.change_index(|index| {
+            for name in names {
+                let annotation = (REF_NAME.to_owned(), name.as_str().to_owned());
+                let named = Descriptor {
+                    annotations: Some(BTreeMap::from([annotation])),
+                    ..descriptor.clone()
+                };
+                give_name(index, name, named);
+            }
+        })
+    }
+
     /// The name that an image has in the index, by that or a shorter one, and its descriptor.
     /// An image that no name leads to is found by its digest.
     pub(crate) fn find_image(&self, name: &str) -> Result<(ImageName, Descriptor)> {
@@ -262,6 +286,17 @@ impl Store {
     /// A blob of the store.
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<Content>> {
         crate::source::open_regular(&self.blob_path(digest), &blob_label(digest))
+    }
+}
+
+/// Puts a descriptor with this name into an index, and takes away those that have it, also in the form that older
+/// versions and other tools write it. An image that is there already changes nothing: it is not moved to the end.
+pub(crate) fn give_name(index: &mut Index, name: &ImageName, descriptor: Descriptor) {
+    let named = |one: &Descriptor| one.ref_name().is_some_and(|text| name.is(text));
+    let there = index.manifests.iter().filter(|one| named(one));
+    if there.ne([&descriptor]) {
+        index.manifests.retain(|one| !named(one));
+        index.manifests.push(descriptor);
     }
 }
 

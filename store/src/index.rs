@@ -50,6 +50,8 @@ pub(crate) enum IndexState {
     CopyDamaged,
     /// The index is damaged, and what the copy says counts.
     Damaged,
+    /// There is no index, and what the copy says counts.
+    Missing,
 }
 
 impl Store {
@@ -61,19 +63,25 @@ impl Store {
     pub(crate) fn index(&self) -> Result<Index> {
         static SAID: Once = Once::new();
         let read = self.read_index()?;
-        if read.state == IndexState::Damaged {
-            SAID.call_once(|| {
-                let path = self.index_path();
-                log::warn!("{} is damaged; its copy is used", path.display());
-            });
-        }
+        let fault = match read.state {
+            IndexState::Damaged => "damaged",
+            IndexState::Missing => "missing",
+            _ => return Ok(read.index),
+        };
+        SAID.call_once(|| {
+            let path = self.index_path();
+            log::warn!(
+                "{} is {fault}; its copy is used, and \"plyfs fsck --repair\" writes it again",
+                path.display()
+            );
+        });
         Ok(read.index)
     }
 
     /// Reads the index and its copy.
     ///
     /// # Errors
-    /// If neither can be read.
+    /// [`Error::LostIndex`] if neither is whole, and those of open(2) and read(2) that say nothing of damage.
     pub(crate) fn read_index(&self) -> Result<ReadIndex> {
         let path = self.index_path();
         let main = read_document(&path, limits::DOCUMENT_BYTES);
@@ -91,7 +99,8 @@ impl Store {
                 None => IndexState::NoCopy,
                 Some(_) => IndexState::CopyDamaged,
             };
-            return parsed.map(|(_, index)| ReadIndex { index, state });
+            let (_, index) = parsed.map_err(|error| lost(&path, error))?;
+            return Ok(ReadIndex { index, state });
         };
         match parsed {
             Ok((bytes, index)) if bytes == copy => Ok(ReadIndex {
@@ -104,9 +113,12 @@ impl Store {
             }),
             // A disk that does not answer now may do so later.
             Err(error) if !may_be_damage(&error) => Err(error),
-            _ => Ok(ReadIndex {
+            parsed => Ok(ReadIndex {
                 index: index_of(&copy, &self.index_copy_path().to_string_lossy())?,
-                state: IndexState::Damaged,
+                state: match is_missing(parsed.as_ref().err()) {
+                    true => IndexState::Missing,
+                    false => IndexState::Damaged,
+                },
             }),
         }
     }
@@ -117,7 +129,8 @@ impl Store {
         let ReadIndex { index, state } = self.read_index()?;
         let mut changed = index.clone();
         change(&mut changed);
-        match changed == index && state != IndexState::Damaged {
+        let is_whole = !matches!(state, IndexState::Damaged | IndexState::Missing);
+        match changed == index && is_whole {
             true => Ok(()),
             false => self.write_index(&changed),
         }
@@ -142,6 +155,24 @@ impl Store {
         staging.publish_file("index.copy", copy, &self.index_copy_path())?;
         staging.publish_file("index.json", bytes, &self.index_path())
     }
+}
+
+/// Why there is no index, where there is no whole copy either.
+fn lost(path: &Path, error: Error) -> Error {
+    if !may_be_damage(&error) {
+        return error;
+    }
+    let why = match is_missing(Some(&error)) {
+        true => "is missing",
+        false => "is damaged",
+    };
+    log::debug!("{error}");
+    let path = path.to_owned();
+    Error::LostIndex { path, why }
+}
+
+fn is_missing(error: Option<&Error>) -> bool {
+    error.and_then(Error::errno) == Some(Errno::NOENT)
 }
 
 /// Whether an index that cannot be read may be damaged. If this process lacks a right or memory it is not.
@@ -212,7 +243,7 @@ mod tests {
             assert_eq!(state(&store), IndexState::Damaged, "bit {bit}");
         }
         fs::remove_file(store.index_path()).unwrap();
-        assert_eq!(state(&store), IndexState::Damaged);
+        assert_eq!(state(&store), IndexState::Missing);
         store.change_index(|_| {}).unwrap();
         assert_eq!(fs::read(store.index_path()).unwrap(), whole);
     }

@@ -107,6 +107,15 @@ impl ImageName {
         Self(reference.tagged())
     }
 
+    /// Whether a text that a user writes means this name, without a tag or in another of its forms.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        text == self.0
+            || Reference::parse(text).is_ok_and(|reference| {
+                reference.digest.is_none()
+                    && spellings(&reference).any(|spelling| spelling == self.0)
+            })
+    }
+
     /// Whether a name in an index is this one, in whatever form it was written.
     pub(crate) fn is(&self, text: &str) -> bool {
         text == self.0 || Reference::parse(text).is_ok_and(|other| other.tagged() == self.0)
@@ -328,6 +337,17 @@ mod tests {
             spelt("docker.io/library/a:1"),
             ["docker.io/library/a:1", "a:1"]
         );
+    }
+
+    #[test]
+    fn a_name_is_meant_by_its_shorter_forms() {
+        let name = ImageName::stored("docker.io/library/app:latest").unwrap();
+        for text in ["app", "app:latest", "docker.io/app"] {
+            assert!(name.is_meant_by(text), "{text}");
+        }
+        for text in ["app:1", "quay.io/app", "other", "app@x"] {
+            assert!(!name.is_meant_by(text), "{text}");
+        }
     }
 
     #[test]

@@ -198,19 +198,30 @@ impl Check<'_> {
                 return Ok(Some(read.index));
             }
             IndexState::CopyDamaged => (CheckedObject::IndexCopy, RepairedFrom::Index),
-            IndexState::Damaged => (CheckedObject::Index, RepairedFrom::Copy),
+            IndexState::Damaged | IndexState::Missing => (CheckedObject::Index, RepairedFrom::Copy),
+        };
+        let fault = match read.state {
+            IndexState::Missing => CheckFault::Missing,
+            _ => CheckFault::Content,
         };
         let remedy = self.repair(|_| {
             self.write_index(&read.index)?;
             Ok(from)
         });
-        self.found(object, &Users::new(), CheckFault::Content, remedy)?;
+        self.found(object, &Users::new(), fault, remedy)?;
         Ok(Some(read.index))
     }
 
     /// Finds the manifests that a lost index named. Their names are lost.
     fn lost_index(&self, error: &crate::Error) -> Result<Option<Index>> {
-        let fault = CheckFault::Unreadable(error.to_string());
+        let no_copy = "it cannot be understood, and there is no whole copy of it";
+        let fault = match error {
+            crate::Error::LostIndex { .. } if self.store.index_path().exists() => {
+                CheckFault::Unreadable(no_copy.to_owned())
+            }
+            crate::Error::LostIndex { .. } => CheckFault::Missing,
+            error => CheckFault::Unreadable(error.to_string()),
+        };
         let remedy = self.repair(|_| {
             self.write_index(&document::recovered_index(self.store)?)?;
             Ok(RepairedFrom::Manifests)

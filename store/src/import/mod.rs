@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 
 use crate::decode::Format;
-use crate::oci::Descriptor;
+use crate::image::give_name;
 use crate::progress::{Event, Progress};
 use crate::source::Found;
 use crate::staging::{Staging, sync_dir};
@@ -185,20 +185,7 @@ impl Store {
         sync_dir(&self.blobs_dir())?;
         let manifest = import.publish_documents(&blobs)?;
         let descriptor = import.named(&manifest, &name);
-        self.change_index(|index| {
-            // Also in the form that older versions and other tools write it.
-            let named = |one: &Descriptor| one.ref_name().is_some_and(|text| name.is(text));
-            // Not moved to the end: an image that is there already changes nothing.
-            if index
-                .manifests
-                .iter()
-                .filter(|one| named(one))
-                .ne([&descriptor])
-            {
-                index.manifests.retain(|one| !named(one));
-                index.manifests.push(descriptor);
-            }
-        })?;
+        self.change_index(|index| give_name(index, &name, descriptor))?;
         Ok(Imported {
             name,
             manifest_digest: manifest.digest,
