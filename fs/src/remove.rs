@@ -92,9 +92,13 @@ impl Overlay {
         check_name(name)?;
         let upper = self.upper()?;
         let parent = self.node(parent)?;
-        if !parent.in_upper() && self.hold(&parent, name)?.node.kind.is_dir() {
+        if !parent.in_upper() {
             // Nothing is copied up for what cannot be done.
-            return Err(Errno::ISDIR);
+            let held = self.hold(&parent, name)?;
+            self.check_may_leave(&parent, &held.node)?;
+            if held.node.kind.is_dir() {
+                return Err(Errno::ISDIR);
+            }
         }
         self.copy_up(&parent, Extent::Whole)?;
         let (mut names, held) = self.find_to_unlink(&parent, name)?;
@@ -122,6 +126,7 @@ impl Overlay {
             let names = parent.dir()?.names.write();
             if self.index().is_none() {
                 let held = self.hold_locked(parent, &names, name)?;
+                self.check_may_leave(parent, &held.node)?;
                 return match held.node.kind.is_dir() {
                     true => Err(Errno::ISDIR),
                     false => Ok((names, held)),
@@ -129,6 +134,7 @@ impl Overlay {
             }
             let (node, entry) = self.lookup_locked(parent, &names, name)?;
             let held = Held::new(self, node);
+            self.check_may_leave(parent, &held.node)?;
             if held.node.kind.is_dir() {
                 return Err(Errno::ISDIR);
             }
@@ -150,6 +156,7 @@ impl Overlay {
         let parent = self.node(parent)?;
         let held = self.hold(&parent, name)?;
         let node = &held.node;
+        self.check_may_leave(&parent, node)?;
         let dir = node.dir()?;
         if !parent.in_upper() && !self.is_empty(node, &mut dir.names.write())? {
             // Nothing is copied up for what cannot be done.
