@@ -269,6 +269,7 @@ impl Overlay {
 /// A node that is about to lose its name, with its place locked.
 pub(crate) struct Leaving<'n> {
     overlay: &'n Overlay,
+    id: u64,
     place: RwLockWriteGuard<'n, Place>,
     /// Whether it is known by that name, and not by another of a hard link.
     is_known_here: bool,
@@ -293,6 +294,7 @@ impl Overlay {
         let is_known_here = place.is_at(parent, name);
         let mut leaving = Leaving {
             overlay: self,
+            id: node.id,
             is_known_here,
             in_upper: true,
             keep: None,
@@ -367,8 +369,12 @@ impl Leaving<'_> {
     fn uncount(&self, entry: &Name, links: u32) -> Result<()> {
         let index = self.overlay.index().ok_or(Errno::STALE)?;
         match links {
-            // Somebody added names to the lower file meanwhile: it still has the one we know.
-            0 | 1 if !self.is_last(links) => index.count_down(entry, 1),
+            // Names were added to the lower file meanwhile: it still has the one we know. The kernel has counted
+            // down by itself, and would not link a file that has no name.
+            0 | 1 if !self.is_last(links) => {
+                self.overlay.changed_unasked(self.id);
+                index.count_down(entry, 1)
+            }
             0 | 1 => index.remove(entry),
             _ if self.is_lower_name => index.count_down(entry, links - 1),
             // The count is relative to what the file has on disk, which is one less now.
