@@ -199,6 +199,27 @@ fn chattr_shows_at_once_in_the_time_of_last_status_change() {
     });
 }
 
+#[test]
+fn a_file_with_more_lower_names_than_were_counted_keeps_one_link() {
+    let name = "a_file_with_more_lower_names_than_were_counted_keeps_one_link";
+    inside(name, || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "0"), "");
+        fs::hard_link(stack.lower(0, "0"), stack.lower(0, "1")).unwrap();
+        stack.mount_with(",index=on");
+        let at = |name| stack.merged(name);
+        fs::write(at("0"), "content").unwrap();
+        for name in ["2", "3"] {
+            fs::hard_link(stack.lower(0, "0"), stack.lower(0, name)).unwrap();
+            fs::remove_file(at(name)).unwrap();
+        }
+        // The kernel has counted to zero, and links nothing without links.
+        fs::hard_link(at("0"), at("4")).unwrap();
+        assert_eq!(fs::metadata(at("0")).unwrap().nlink(), 2);
+        assert_eq!(fs::read_to_string(at("4")).unwrap(), "content");
+    });
+}
+
 /// A stack whose lower file `f` of a megabyte cannot be copied up.
 fn too_large() -> Stack {
     let stack = Stack::new(1);

@@ -189,6 +189,8 @@ pub struct SetAttr {
     pub mtime: Option<SetTime>,
     /// Takes the set-id bits from a file.
     pub drop_set_id: Option<DropSetId>,
+    /// The times are of writes that were made before: a kernel that gathers them sends the times later.
+    pub kept_by_kernel: bool,
 }
 
 /// Who asks.

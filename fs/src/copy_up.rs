@@ -235,7 +235,7 @@ impl Overlay {
         let Some(data) = object.metacopy_data() else {
             return Ok(());
         };
-        let file = self.open_upper_file(&object, true)?.fd;
+        let file = self.open_upper_file(&object, true, false)?.fd;
         drop(object);
         let from = self.open_data(&data)?;
         let (before, at) = (stat_fd(file.as_fd())?, At::Fd(file.as_fd()));
@@ -387,6 +387,10 @@ impl Overlay {
         };
         let has_xattrs = copy_xattrs(source, at, naming)?;
         let origin = self.record_origin(upper, at, source);
+        if matches!(wanted.kind, FileKind::Regular | FileKind::Directory) {
+            let from = (source.fd.as_fd(), &source.stat);
+            self.copy_flags(upper, from, fd.as_fd(), wanted.kind)?;
+        }
         let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
             let now = match is_others || has_xattrs {

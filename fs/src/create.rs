@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use plyfs_format::protattr::Protection;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, XattrFlags};
 
@@ -127,6 +128,7 @@ impl Overlay {
         check_name(name)?;
         let upper = self.upper()?;
         let parent = self.node(parent)?;
+        self.check_may_add(&parent)?;
         self.copy_up(&parent, Extent::Whole)?;
         let mut names = parent.dir()?.names.write();
         let site = self.site(upper, &parent, &names)?;
@@ -212,6 +214,8 @@ impl Overlay {
         if upper.layer.is_archive_name(name) {
             return Err(Errno::INVAL);
         }
+        self.check_may_add(&parent)?;
+        self.check_unprotected(&node)?;
         self.copy_up(&parent, Extent::Whole)?;
         self.copy_up(&node, Extent::None)?;
         if node.is_metacopy() && !self.tie_all_names(upper, &node)? {
@@ -444,6 +448,7 @@ impl Overlay {
         let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
         self.told_mtime(&node, attr.mtime);
         node.capability.set(false);
+        node.protection.set(Protection::default());
         // Nobody else knows the directory yet.
         if !made.merged
             && let Some(dir) = &node.dir

@@ -7,15 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use plyfs_sys::attributes;
 use plyfs_sys::xattr::At;
-use rustix::fs::{FallocateFlags, IFlags, OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use crate::Overlay;
 use crate::attr::{Caller, FileKind};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
+use crate::file_flags::length_there;
 use crate::gathered::write_gathered;
 use crate::inode::Node;
 use crate::layer::LowerFile;
@@ -46,6 +46,8 @@ pub struct WriteMode {
     /// The program that wrote has gone on already: the kernel has gathered the data and sends it
     /// now. What is not written whole is lost, so that it must be an error.
     pub gathered: bool,
+    /// The descriptor appends (`O_APPEND`).
+    pub appends: bool,
 }
 
 impl Overlay {
@@ -101,12 +103,19 @@ impl Overlay {
     /// how much was written (pwrite(2)).
     ///
     /// # Errors
-    /// Those of copying up, open(2) and pwrite(2). If part of what was not gathered was written, that
+    /// `PERM` for a protected file, and those of copying up, open(2) and pwrite(2). If part of what was not gathered was written, that
     /// is the answer, and the error shows at the next write.
     pub fn write(&self, id: u64, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
         let node = self.node(id)?;
+        let append_only = self.check_may_write(&node, mode)?;
         self.copy_up(&node, Extent::Whole)?;
         let file = self.open_for_writing(&node)?;
+        if mode.gathered && append_only {
+            let there = length_there(file.as_fd(), offset, data)?;
+            let new = data.get(there..).unwrap_or_default();
+            return write_gathered(&node, file.as_fd(), offset + there as u64, new)
+                .map(|written| there + written);
+        }
         if mode.gathered {
             // What writing takes from a file went when the program wrote.
             return write_gathered(&node, file.as_fd(), offset, data);
@@ -142,52 +151,6 @@ impl Overlay {
     /// Those of copying up.
     pub fn prepare_to_write(&self, id: u64) -> Result<()> {
         self.copy_up(&self.node(id)?, Extent::Whole)
-    }
-
-    /// The flags of chattr(1) (ioctl_iflags(2)).
-    ///
-    /// # Errors
-    /// `NOTTY` and `OPNOTSUPP` where the layer's file system has none.
-    pub fn file_flags(&self, id: u64) -> Result<u32> {
-        let fd = self.open_for_flags(&*self.node(id)?)?;
-        Ok(rustix::fs::ioctl_getflags(&fd)?.bits())
-    }
-
-    /// The attributes that file systems know besides, as the bytes of a `struct fsxattr`
-    /// (ioctl_xfs_fsgetxattr(2)).
-    ///
-    /// # Errors
-    /// `NOTTY` and `OPNOTSUPP` where the layer's file system has none.
-    pub fn file_attributes(&self, id: u64) -> Result<[u8; attributes::LENGTH]> {
-        attributes::get(self.open_for_flags(&*self.node(id)?)?.as_fd())
-    }
-
-    /// Changes the flags of chattr(1), copying the file up if need be.
-    ///
-    /// # Errors
-    /// `OPNOTSUPP` for a file that is to be immutable or only appended to: the kernel does not learn of
-    /// it, and would go on with changes that are not made; otherwise those of ioctl_iflags(2).
-    pub fn set_file_flags(&self, id: u64, flags: u32) -> Result<()> {
-        let flags = IFlags::from_bits_retain(flags);
-        if flags.intersects(IFlags::IMMUTABLE | IFlags::APPEND) {
-            return Err(Errno::OPNOTSUPP);
-        }
-        let node = self.node(id)?;
-        self.copy_up(&node, Extent::None)?;
-        rustix::fs::ioctl_setflags(&self.open_for_flags(&node)?, flags)?;
-        // The kernel does not expect an ioctl(2) to change the ctime.
-        self.changed_unasked(node.id);
-        Ok(())
-    }
-
-    fn open_for_flags(&self, node: &Node) -> Result<OwnedFd> {
-        match node.kind {
-            FileKind::Regular | FileKind::Directory => {
-                let object = self.locate(node)?;
-                self.open_reading(object.at(), object.in_upper)
-            }
-            _ => Err(Errno::NOTTY),
-        }
     }
 
     /// Makes the content of a file, or the names in a directory, durable (fsync(2)). Without effect
@@ -236,9 +199,14 @@ impl Overlay {
         length: u64,
     ) -> Result<()> {
         let node = self.node(id)?;
+        let mode = FallocateFlags::from_bits_retain(mode);
+        self.check_may_add(&node)?;
+        if !FallocateFlags::KEEP_SIZE.contains(mode) {
+            // Only room may be added to what may only be appended to.
+            self.check_unprotected(&node)?;
+        }
         self.copy_up(&node, Extent::Whole)?;
         let file = self.open_for_writing(&node)?;
-        let mode = FallocateFlags::from_bits_retain(mode);
         rustix::fs::fallocate(&file, mode, offset, length)?;
         self.after_write(&node, caller.unprivileged());
         Ok(())
@@ -272,6 +240,8 @@ impl Overlay {
         length: usize,
     ) -> Result<usize> {
         let to = self.node(to)?;
+        // Who appends cannot say where to (copy_file_range(2)).
+        self.check_unprotected(&to)?;
         self.copy_up(&to, Extent::Whole)?;
         let output = self.open_for_writing(&to)?;
         let input = self.open_for_reading(&*self.node(from)?)?;
@@ -300,7 +270,7 @@ impl Overlay {
         let read = self.read_now(from, read_at, &mut buffer)?;
         let mode = WriteMode {
             unprivileged: caller.unprivileged().copied(),
-            gathered: false,
+            ..WriteMode::default()
         };
         self.write(to, write_at, &buffer[..read], mode)
     }
@@ -339,6 +309,7 @@ impl Overlay {
         {
             return Ok(handle.fd);
         }
+        let append_only = write && self.protection(node)?.append_only;
         let object = self.locate(node)?;
         let data = object.metacopy_data();
         if write && (!object.in_upper || data.is_some()) {
@@ -351,7 +322,7 @@ impl Overlay {
         };
         let handle = match data {
             Some(data) => read_only(self.open_data(&data)?),
-            None if object.in_upper => self.open_upper_file(&object, write)?,
+            None if object.in_upper => self.open_upper_file(&object, write, append_only)?,
             None => read_only(self.open_reading(object.at(), false)?),
         };
         // Under the place lock still, so that a copy-up that follows finds it there to remove.
@@ -367,7 +338,13 @@ impl Overlay {
         self.open_reading(At::Name(dir.as_fd(), data.name.as_bytes()), false)
     }
 
-    pub(crate) fn open_upper_file(&self, object: &Located<'_>, write: bool) -> Result<Handle> {
+    /// Opens a file of the upper layer, which the caller knows to be append-only or not.
+    pub(crate) fn open_upper_file(
+        &self,
+        object: &Located<'_>,
+        write: bool,
+        append_only: bool,
+    ) -> Result<Handle> {
         let at = object.at();
         // Not for writing before something is written: a program that is open for writing cannot be
         // executed, nor one that is executed be opened for writing.
@@ -381,7 +358,12 @@ impl Overlay {
             let open = |flags| self.fds.open(|| object::open(at, flags));
             match open(OFlags::RDWR | OFlags::NOATIME) {
                 // Not our own file.
-                Err(Errno::PERM) => open(OFlags::RDWR),
+                Err(Errno::PERM) => {}
+                other => return other,
+            }
+            match open(OFlags::RDWR) {
+                // The flag may be that of the object. All that is written to such a file goes to its end.
+                Err(Errno::PERM) if append_only => open(OFlags::RDWR | OFlags::APPEND),
                 other => other,
             }
         };

@@ -103,6 +103,7 @@ impl Overlay {
     pub(crate) fn has_already(&self, node: &Node, set: &SetAttr) -> Result<Option<Attr>> {
         let only_mtime = SetAttr {
             mtime: set.mtime,
+            kept_by_kernel: set.kept_by_kernel,
             ..SetAttr::default()
         };
         let mtime = set.mtime.filter(|_| self.gathers && *set == only_mtime);

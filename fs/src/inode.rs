@@ -35,6 +35,7 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use crate::attr::FileKind;
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
+use crate::file_flags::KnownProtection;
 use crate::gathered::ToldMtime;
 use crate::layer::{LowerDir, LowerFile, Name};
 use crate::listing::Listing;
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) times: Mutex<Option<ToldMtime>>,
     /// Whether it may have capabilities in a record.
     pub(crate) capability: Maybe,
+    /// Whether it is immutable or append-only.
+    pub(crate) protection: KnownProtection,
     /// What a directory has besides.
     pub(crate) dir: Option<Box<Dir>>,
 }
@@ -237,6 +240,7 @@ impl Node {
             copy_up: Mutex::new(()),
             times: Mutex::new(None),
             capability: Maybe::default(),
+            protection: KnownProtection::default(),
             dir,
         })
     }

@@ -32,6 +32,7 @@ mod cut_off;
 mod error;
 mod fd_cache;
 pub mod file;
+mod file_flags;
 pub mod fuse;
 mod gathered;
 mod hash;

@@ -150,6 +150,9 @@ impl Overlay {
             self.forget(node.id, 1);
             return Err(error);
         }
+        if in_upper || !self.lowers_change {
+            node.protection.saw_flags(found.flags);
+        }
         self.adapt(&node, &mut attr, in_upper);
         self.adapt_blocks(&mut attr, found.data.as_ref())?;
         Ok((node, attr))

@@ -92,9 +92,13 @@ impl Overlay {
         check_name(name)?;
         let upper = self.upper()?;
         let parent = self.node(parent)?;
-        if !parent.in_upper() && self.hold(&parent, name)?.node.kind.is_dir() {
+        if !parent.in_upper() {
             // Nothing is copied up for what cannot be done.
-            return Err(Errno::ISDIR);
+            let held = self.hold(&parent, name)?;
+            self.check_may_leave(&parent, &held.node)?;
+            if held.node.kind.is_dir() {
+                return Err(Errno::ISDIR);
+            }
         }
         self.copy_up(&parent, Extent::Whole)?;
         let (mut names, held) = self.find_to_unlink(&parent, name)?;
@@ -122,6 +126,7 @@ impl Overlay {
             let names = parent.dir()?.names.write();
             if self.index().is_none() {
                 let held = self.hold_locked(parent, &names, name)?;
+                self.check_may_leave(parent, &held.node)?;
                 return match held.node.kind.is_dir() {
                     true => Err(Errno::ISDIR),
                     false => Ok((names, held)),
@@ -129,6 +134,7 @@ impl Overlay {
             }
             let (node, entry) = self.lookup_locked(parent, &names, name)?;
             let held = Held::new(self, node);
+            self.check_may_leave(parent, &held.node)?;
             if held.node.kind.is_dir() {
                 return Err(Errno::ISDIR);
             }
@@ -150,6 +156,7 @@ impl Overlay {
         let parent = self.node(parent)?;
         let held = self.hold(&parent, name)?;
         let node = &held.node;
+        self.check_may_leave(&parent, node)?;
         let dir = node.dir()?;
         if !parent.in_upper() && !self.is_empty(node, &mut dir.names.write())? {
             // Nothing is copied up for what cannot be done.
@@ -262,6 +269,7 @@ impl Overlay {
 /// A node that is about to lose its name, with its place locked.
 pub(crate) struct Leaving<'n> {
     overlay: &'n Overlay,
+    id: u64,
     place: RwLockWriteGuard<'n, Place>,
     /// Whether it is known by that name, and not by another of a hard link.
     is_known_here: bool,
@@ -286,6 +294,7 @@ impl Overlay {
         let is_known_here = place.is_at(parent, name);
         let mut leaving = Leaving {
             overlay: self,
+            id: node.id,
             is_known_here,
             in_upper: true,
             keep: None,
@@ -360,8 +369,12 @@ impl Leaving<'_> {
     fn uncount(&self, entry: &Name, links: u32) -> Result<()> {
         let index = self.overlay.index().ok_or(Errno::STALE)?;
         match links {
-            // Somebody added names to the lower file meanwhile: it still has the one we know.
-            0 | 1 if !self.is_last(links) => index.count_down(entry, 1),
+            // Names were added to the lower file meanwhile: it still has the one we know. The kernel has counted
+            // down by itself, and would not link a file that has no name.
+            0 | 1 if !self.is_last(links) => {
+                self.overlay.changed_unasked(self.id);
+                index.count_down(entry, 1)
+            }
             0 | 1 => index.remove(entry),
             _ if self.is_lower_name => index.count_down(entry, links - 1),
             // The count is relative to what the file has on disk, which is one less now.

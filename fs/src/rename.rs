@@ -148,6 +148,7 @@ impl Overlay {
             // Two names of one file, or one name: there is nothing to do.
             return Ok(Step::Done);
         }
+        self.check_protection(from, to, node, target_node)?;
         check_kinds(from, to, node, target_node, exchange)?;
 
         // Nothing is copied up for what cannot be done.
@@ -213,6 +214,21 @@ impl Overlay {
             }
         }
         Ok(Step::Done)
+    }
+
+    /// Refuses to move what is protected, or out of a protected directory, or over something protected.
+    fn check_protection(
+        &self,
+        from: End<'_>,
+        to: End<'_>,
+        node: &Node,
+        target: Option<&Arc<Node>>,
+    ) -> Result<()> {
+        self.check_may_leave(from.parent, node)?;
+        match target {
+            Some(target) => self.check_may_leave(to.parent, target),
+            None => self.check_may_add(to.parent),
+        }
     }
 
     /// Whether a node is a lower file with several names, of which the index keeps count.

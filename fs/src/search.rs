@@ -10,12 +10,14 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use plyfs_format::protattr::Protection;
 use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
 use crate::attr::{Attr, FileKind};
 use crate::error::{Errno, Result};
+use crate::file_flags::protection_in_stat;
 use crate::inode::{Names, Node, Real};
 use crate::layer::{Layer, LowerDir, LowerFile, Marks, Name};
 use crate::listing::Source;
@@ -31,6 +33,8 @@ pub(crate) struct Found {
     /// Where the topmost object is.
     pub(crate) real: Real,
     pub(crate) attr: Attr,
+    /// What the flags of the topmost object forbid.
+    pub(crate) flags: Protection,
     /// The topmost object.
     pub(crate) object: ObjectId,
     /// The object that the node's number comes from: the topmost lower directory of a merged one,
@@ -105,6 +109,7 @@ impl Overlay {
         Ok(Found {
             real,
             attr: self.attr_of(at, stat, records)?,
+            flags: protection_in_stat(stat),
             object,
             number: object,
             links: stat.stx_nlink,

@@ -50,10 +50,12 @@ impl Overlay {
     /// Changes attributes, copying the file up if need be, and returns what they are now.
     ///
     /// # Errors
-    /// Those of copying up, chown(2), chmod(2), truncate(2) and utimensat(2). Where several are
+    /// `PERM` for a protected file, and those of copying up, chown(2), chmod(2), truncate(2) and utimensat(2). Where several are
     /// changed and one fails, those before it stay changed: owner, mode, size, times.
     pub fn setattr(&self, caller: &Caller, id: u64, set: &SetAttr) -> Result<Attr> {
         let node = self.node(id)?;
+        self.upper()?;
+        self.check_may_set(&node, set)?;
         if let Some(attr) = self.has_already(&node, set)? {
             return Ok(attr);
         }
@@ -96,7 +98,9 @@ impl Overlay {
     /// # Errors
     /// As [`getattr`](Self::getattr).
     pub fn setattr_of_nothing(&self, id: u64, set: &SetAttr) -> Result<Option<Attr>> {
-        self.has_already(&*self.node(id)?, set)
+        let node = self.node(id)?;
+        self.check_may_set(&node, set)?;
+        self.has_already(&node, set)
     }
 
     /// Whether set-id bits are to go because of a change of nothing. A stranger's chown(2) takes none, and

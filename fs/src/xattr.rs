@@ -162,6 +162,7 @@ impl Overlay {
     ) -> Result<()> {
         let node = self.node(id)?;
         let stored = self.writable_name(name)?;
+        self.check_unprotected(&node)?;
         self.check_flags(&node, name, flags)?;
         self.copy_up(&node, Extent::None)?;
         // A write that was gathered keeps capabilities over it, and is not to bring back older ones.
@@ -181,6 +182,7 @@ impl Overlay {
     pub fn removexattr(&self, caller: &Caller, id: u64, name: &OsStr) -> Result<()> {
         let node = self.node(id)?;
         let stored = self.writable_name(name)?;
+        self.check_unprotected(&node)?;
         self.check_flags(&node, name, XattrFlags::REPLACE)?;
         self.copy_up(&node, Extent::None)?;
         let _writing = (name == CAPABILITY).then(|| node.times.lock());

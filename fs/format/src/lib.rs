@@ -7,6 +7,7 @@
 //! - [`whiteout`]: a removed name, and a directory that hides the ones below it.
 //! - [`names`]: the extended attributes that belong to the overlay and not to its users.
 //! - [`handle`]: the file a copy comes from, as a record names it.
+//! - [`protattr`]: files that nobody may change.
 //! - [`override_stat`]: owner, mode and device numbers kept in an extended attribute, for layers
 //!   written by somebody who may not `chown(2)`.
 //!
@@ -16,4 +17,5 @@
 pub mod handle;
 pub mod names;
 pub mod override_stat;
+pub mod protattr;
 pub mod whiteout;

@@ -51,6 +51,8 @@ pub enum Record {
     Upper,
     /// On an empty regular file: it is a whiteout.
     Whiteout,
+    /// On a regular file or directory: what may not be done to it ([`protattr`](crate::protattr)).
+    Protattr,
 }
 
 /// What follows the prefix of an attribute that belongs to an overlay above this one.
@@ -114,6 +116,7 @@ impl Namespace {
             (Self::Trusted, Record::Nlink) => c"trusted.overlay.nlink",
             (Self::Trusted, Record::Upper) => c"trusted.overlay.upper",
             (Self::Trusted, Record::Whiteout) => c"trusted.overlay.whiteout",
+            (Self::Trusted, Record::Protattr) => c"trusted.overlay.protattr",
             (Self::User, Record::Opaque) => c"user.overlay.opaque",
             (Self::User, Record::Redirect) => c"user.overlay.redirect",
             (Self::User, Record::Metacopy) => c"user.overlay.metacopy",
@@ -122,6 +125,7 @@ impl Namespace {
             (Self::User, Record::Nlink) => c"user.overlay.nlink",
             (Self::User, Record::Upper) => c"user.overlay.upper",
             (Self::User, Record::Whiteout) => c"user.overlay.whiteout",
+            (Self::User, Record::Protattr) => c"user.overlay.protattr",
         }
     }
 }

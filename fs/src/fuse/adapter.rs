@@ -298,7 +298,7 @@ impl Filesystem for Adapter {
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         ctime: Option<SystemTime>,
-        _fh: Option<FileHandle>,
+        fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
         _bkuptime: Option<SystemTime>,
@@ -324,6 +324,8 @@ impl Filesystem for Adapter {
                 None if self.options.writeback => DropSetId::UnlessRegular,
                 None => DropSetId::Unsaid,
             }),
+            // By a descriptor, the kernel sends sizes and the times it kept (`fuse_flush_times`).
+            kept_by_kernel: self.options.writeback && fh.is_some() && size.is_none(),
             ..set
         };
         let timeout = self.options.timeout;
@@ -469,6 +471,11 @@ impl Filesystem for Adapter {
             // Asked once: the kernel opens by itself from now on.
             return reply.error(fuser::Errno::ENOSYS);
         }
+        if may_change(flags)
+            && let Err(error) = self.overlay.check_may_open(ino.0, appends(flags))
+        {
+            return reply.error(errno(error));
+        }
         let keep = self.keep_cache();
         if !self.options.copy_up_at_open {
             return reply.opened(FileHandle(0), keep);
@@ -592,7 +599,7 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -602,6 +609,7 @@ impl Filesystem for Adapter {
                 .contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
                 .then(|| caller(request, 0)),
             gathered: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+            appends: appends(flags),
         };
         let slow = self.is_slow(ino, Change::Data);
         let write = || self.overlay.write(ino.0, offset, data, mode);
@@ -813,11 +821,22 @@ impl Filesystem for Adapter {
         let Some(command) = Command::parse(command, input) else {
             return reply.error(fuser::Errno::ENOTTY);
         };
-        self.change_in_pool(
-            request,
-            move |overlay| command.run(overlay, ino.0),
-            move |result| answer_ioctl(reply, result),
-        );
+        if !command.changes() {
+            return self.change_in_pool(
+                request,
+                move |overlay| command.run(overlay, ino.0),
+                move |result| answer_ioctl(reply, result),
+            );
+        }
+        let (overlay, notifier, caller) =
+            (self.overlay.clone(), self.notifier.clone(), request.pid());
+        self.syncing.run(move || {
+            // What was written before a file is protected is not to be refused.
+            notifier.flush(ino.0);
+            let change = |overlay: &Overlay| command.run(overlay, ino.0);
+            let changed = interrupt::serving(caller, || overlay.with_room(change));
+            answer_ioctl(reply, changed);
+        });
     }
 
     fn fallocate(
@@ -909,6 +928,10 @@ impl Filesystem for Adapter {
 fn may_change(flags: OpenFlags) -> bool {
     let truncates = OFlags::from_bits_retain(flags.0.cast_unsigned()).contains(OFlags::TRUNC);
     truncates || flags.acc_mode() != OpenAccMode::O_RDONLY
+}
+
+fn appends(flags: OpenFlags) -> bool {
+    OFlags::from_bits_retain(flags.0.cast_unsigned()).contains(OFlags::APPEND)
 }
 
 fn no_passthrough() -> io::Error {
