@@ -18,6 +18,10 @@ use crate::{output, progress, storage};
 /// Repairs need a whole copy: the layer's blob, or the image given with --from. Files that were changed in a container
 /// have no digest and are not checked.
 #[derive(Debug, Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets of a usage, not of a link"
+)]
 pub(crate) struct FsckArgs {
     /// Repair what can be repaired
     #[arg(short, long)]
