@@ -6,7 +6,7 @@
 //! on a loop device over a file in DIR, because removing what a run left can slow the next one down
 //! for minutes. The two run in turn; what is printed are medians of whole processes and their ratio.
 //! Everything is written out before a run begins. plyfs syncs before it ends, and skopeo does not; so
-//! the time of a sync after skopeo is told, too.
+//! the time of a sync after skopeo is printed, too.
 
 #![allow(
     clippy::unwrap_used,

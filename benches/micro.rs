@@ -163,8 +163,8 @@ fn overlay(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What of the changes above is the upper file system: the system calls that nobody can go without who makes
-/// them there, and tells what stat(2) shows afterwards.
+/// How much of the changes above the upper file system takes: the system calls that no program can leave out
+/// that makes these changes there and then reads what stat(2) shows.
 fn upper(criterion: &mut Criterion) {
     let scratch = scratch();
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -278,7 +278,7 @@ fn known(call: &str) -> &str {
     }
 }
 
-/// As strace writes a path when it is told to write strings so.
+/// As `strace -xx` writes a path.
 fn in_hexadecimal(text: &str) -> String {
     text.bytes().map(|byte| format!("\\x{byte:02x}")).collect()
 }

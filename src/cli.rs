@@ -79,6 +79,10 @@ pub(crate) enum Command {
 
 /// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets of a usage, not of a link"
+)]
 pub(crate) struct ImportArgs {
     /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE, or alone,
     /// is standard input; of several images, @0 in the place of the name is the first, and @sha256:DIGEST the one
@@ -189,6 +193,10 @@ pub(crate) enum CompressionArg {
 }
 
 #[derive(Debug, Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets of a usage, not of a link"
+)]
 pub(crate) struct SaveArgs {
     /// The image
     pub(crate) image: String,

@@ -22,6 +22,10 @@ use crate::{output, progress, storage};
 /// is damaged and was not repaired, and 5 if some of it was; 8 if the check could not be done; 16 for wrong arguments; 32
 /// if a signal ended it.
 #[derive(Debug, Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets of a usage, not of a link"
+)]
 pub(crate) struct FsckArgs {
     /// Repair what can be repaired
     #[arg(short, long)]

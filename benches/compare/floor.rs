@@ -165,7 +165,7 @@ struct Floor {
 }
 
 impl Floor {
-    /// The tree, for a request that somebody waits for.
+    /// The tree, for a request that a client waits for.
     fn tree(&self, request: &Request) -> MutexGuard<'_, Tree> {
         self.bursts.request(request.pid(), 0);
         self.lock()

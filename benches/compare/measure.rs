@@ -67,7 +67,7 @@ impl Course<'_> {
     /// Takes all samples.
     ///
     /// # Errors
-    /// If the lower layers cannot be made. What fails on a peer is told in its row.
+    /// If the lower layers cannot be made. A failure of a peer is in its row.
     pub fn run(&self) -> std::io::Result<Vec<Row>> {
         let store = Store::new(self.dir.to_owned(), self.scale);
         let beside = self.dir.join("beside");
@@ -119,7 +119,7 @@ impl Course<'_> {
         Ok(rows)
     }
 
-    /// Takes a sample, and another if somebody has emptied the caches of the machine meanwhile.
+    /// Takes a sample, and another if the caches of the machine were emptied meanwhile.
     fn undisturbed(
         &self,
         workload: &Workload,
@@ -205,7 +205,7 @@ impl Course<'_> {
     }
 }
 
-/// How often the caches of the machine were emptied by somebody (`/proc/sys/vm/drop_caches`).
+/// How often a process emptied the caches of the machine (`/proc/sys/vm/drop_caches`).
 pub fn cache_drops() -> u64 {
     let counters = fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let drops = counters

@@ -21,6 +21,42 @@
 //! - No operation panics; what fails returns the error number a system call would.
 //!
 //! The locks and their order are described in `inode`.
+//!
+//! # Example
+//!
+//! A file of a lower layer is copied up by the first write, and the lower layer stays as it was:
+//!
+//! ```
+//! use std::fs;
+//!
+//! use plyfs_fs::file::WriteMode;
+//! use plyfs_fs::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let path = |name: &str| dir.path().join(name);
+//! for name in ["lower", "upper", "work"] {
+//!     fs::create_dir(path(name))?;
+//! }
+//! fs::write(path("lower/greeting"), "hello")?;
+//!
+//! let overlay = Overlay::open(&Config {
+//!     lowers: vec![LowerLayer::new(path("lower"))],
+//!     upper: Some(UpperLayer {
+//!         path: path("upper"),
+//!         work: path("work"),
+//!         records: Records::None,
+//!         marks: Marks::Own,
+//!         archive_names: false,
+//!     }),
+//!     ..Config::default()
+//! })?;
+//! let file = overlay.lookup(overlay.root(), "greeting".as_ref())?;
+//! overlay.write(file.id, 0, b"J", WriteMode::default())?;
+//!
+//! assert_eq!(fs::read(path("upper/greeting"))?, b"Jello");
+//! assert_eq!(fs::read(path("lower/greeting"))?, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod apart;
 pub mod attr;

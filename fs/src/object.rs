@@ -42,7 +42,7 @@ pub(crate) struct Located<'n> {
     pub(crate) records: Records,
     /// Which records of overlays count in its layer.
     pub(crate) marks: Marks,
-    /// The mount that its layer is of. See [`Layer::mount`].
+    /// The mount that its layer is of. See [`Layer::mount`](crate::layer::Layer).
     pub(crate) mount: u64,
 }
 

@@ -12,6 +12,10 @@ use crate::failure::{Failure, Outcome};
 
 /// What a user says of a container.
 #[derive(Debug, Clone, Default, Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets of a usage, not of a link"
+)]
 pub(crate) struct ContainerOptions {
     /// Mount a directory or file of this machine in the container; OPTIONS are ro, suid, dev, noexec, bind,
     /// rslave, ...

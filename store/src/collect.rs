@@ -1,7 +1,7 @@
-//! Removing images, and what nobody needs any more.
+//! Removing images, and what nothing needs any more.
 //!
 //! A blob is needed if the index leads to it, by manifests and configurations, or a container stands
-//! on its image, or somebody holds that ([`Store::hold`]); a layer, if a needed configuration or a
+//! on its image, or a process holds that ([`Store::hold`]); a layer, if a needed configuration or a
 //! container names it.
 //!
 //! # Invariants
@@ -9,7 +9,7 @@
 //! - While a document is damaged it is not known what is needed. Then only that goes which what was removed
 //!   needed, and which nothing else is seen to need; the rest stays until the document is repaired or removed.
 //! - While the record of a container cannot be read all stays: its changes are worth nothing without the layers.
-//! - Nothing is removed while somebody adds to the store with this crate. Other tools write blobs
+//! - Nothing is removed while a process adds to the store with this crate. Other tools write blobs
 //!   before the index, and take no lock: a blob that is not known to be of an image that was removed
 //!   stays for a while.
 //! - Names go before documents, and documents before layers, so that a crash leaves nothing that
@@ -48,7 +48,7 @@ pub enum RemoveError {
         /// They.
         containers: Vec<ContainerName>,
     },
-    /// It is mounted, or somebody runs it, without a container that has a name.
+    /// It is mounted, or a command runs in it, without a container that has a name.
     #[error("the image {0} is in use: it is mounted, or a command runs in it")]
     Held(String),
     /// It is named by its digest, and has several names.
@@ -193,7 +193,7 @@ impl Store {
         let mut reach = Reach::new(self);
         reach.everything()?;
         let blobs = self.entries(&self.blobs_dir())?;
-        // Kept until all is done, so that nobody begins to hold what goes.
+        // Kept until all is done, so that no process begins to hold what goes.
         let _unheld = self.find_held(&mut reach, &blobs)?;
         let layers = self.records()?;
         let mut collected = Collected {
@@ -307,7 +307,7 @@ fn shown(descriptor: &Descriptor) -> String {
     }
 }
 
-/// Whether nobody can be about to name it.
+/// Whether no process can be about to name it.
 fn is_old(metadata: &Metadata) -> bool {
     let age = metadata
         .modified()

@@ -1,7 +1,7 @@
 //! Containers: what was changed on top of an image, under a name.
 //!
 //! A container remembers the layers it was made on, so that it can be mounted again when the name
-//! of its image has moved on. It is in use while somebody holds its lock (flock(2) on its
+//! of its image has moved on. It is in use while a process holds its lock (flock(2) on its
 //! directory); only then can it not be removed.
 
 use std::fs::OpenOptions;
@@ -38,7 +38,7 @@ pub enum ContainerError {
     /// The name is taken.
     #[error("there is a container \"{0}\" already")]
     Exists(ContainerName),
-    /// Somebody holds its lock: it is mounted.
+    /// A process holds its lock: it is mounted.
     #[error("the container \"{0}\" is in use")]
     Busy(ContainerName),
     /// No free name was found.
@@ -132,7 +132,7 @@ impl Container {
     /// programs that are executed.
     ///
     /// # Errors
-    /// [`ContainerError::Busy`] if somebody has it in use, [`ContainerError::Unknown`] if it was
+    /// [`ContainerError::Busy`] if a process uses it, [`ContainerError::Unknown`] if it was
     /// removed meanwhile.
     pub fn lock(&self) -> Result<ContainerLock> {
         lock_container(&self.dir, &self.record.name)
@@ -294,7 +294,7 @@ impl Store {
         Ok(unneeded)
     }
 
-    /// Whether somebody has a container in use.
+    /// Whether a process uses a container.
     ///
     /// # Errors
     /// If that cannot be found out.
@@ -424,7 +424,7 @@ fn copy_root(layer: &LayerPath, upper: &Path, ownership: Ownership) -> Result<()
     target.sync_all().context("sync", upper)
 }
 
-/// A name for a container that nobody named: two words, and a number once they are taken.
+/// A name for a container that was given none: two words, and a number once they are taken.
 pub(crate) fn generated_name(attempt: u32) -> ContainerName {
     const FIRST: [&str; 24] = [
         "amber", "ashen", "birch", "bright", "broad", "calm", "cedar", "clear", "copper", "dry",

@@ -55,7 +55,7 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// The store belongs to somebody else.
+    /// The store belongs to another user.
     #[error(
         "the store {} belongs to user {owner}, not to user {user}",
         escaped_path(path)

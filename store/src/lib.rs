@@ -24,6 +24,31 @@
 //! - Input is hostile: nothing from it becomes a path without being checked, and memory does not
 //!   grow with it.
 //! - Nothing here prints, reads the environment, or ends the process.
+//!
+//! # Example
+//!
+//! An image becomes layer directories, the topmost last:
+//!
+//! ```
+//! use plyfs_store::build::{Entry, ImageBuilder, Layer};
+//! use plyfs_store::{Compression, ImportRequest, Ownership, Silent, Source, Store};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let layout = dir.path().join("layout");
+//! let layer = Layer::new([Entry::file("hostname", "box\n")]);
+//! ImageBuilder::new()
+//!     .layer(layer, Compression::Zstd)
+//!     .write_oci(&layout, Some("box:1"))?;
+//!
+//! let store = Store::open(dir.path().join("store"))?;
+//! let source = Source::parse(&format!("oci:{}:box:1", layout.display()))?;
+//! store.import(&ImportRequest::new(source, Ownership::Override), &Silent)?;
+//!
+//! let image = store.image("box:1")?;
+//! let hostname = image.layers[0].path.join("hostname");
+//! assert_eq!(std::fs::read(hostname)?, b"box\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod blob;
 pub mod build;

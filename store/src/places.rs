@@ -2,7 +2,7 @@
 //! none.
 //!
 //! They are no change of the container. Their paths are on disk before the first of them is made, so that
-//! whoever uses the container next finds what a run has left that was killed.
+//! the next command that uses the container finds what a killed run has left.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

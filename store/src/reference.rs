@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_told_apart() {
+    fn each_broken_reference_has_its_own_error() {
         let hex = &DIGEST["sha256:".len()..];
         for (text, fault) in [
             ("", Fault::Empty),

@@ -1,7 +1,7 @@
 //! Who needs what of the store, so that nothing goes that is needed.
 //!
-//! - Who adds something that an index or a container will lead to, and whoever reads an image for
-//!   longer, *shares* the store: a shared lock (flock(2)) of `layers/sha256`. Who removes what nobody
+//! - A process that adds something that an index or a container will lead to, or that reads an image for
+//!   longer, *shares* the store: a shared lock (flock(2)) of `layers/sha256`. A process that removes what nothing
 //!   needs takes it exclusively, and so sees every index and every container whole.
 //! - Who uses an image for as long as it likes, as a mount does, *holds* it: a shared lock of the blob
 //!   of its manifest. What is held is kept though no name leads to it.
@@ -81,8 +81,8 @@ impl Store {
         }
     }
 
-    /// Makes sure that nobody holds an image, as long as what is returned is kept; nothing if
-    /// somebody does.
+    /// Makes sure that no process holds an image, as long as the returned lock is kept; `None` if
+    /// one does.
     pub(crate) fn unheld(&self, manifest: &Digest) -> Result<Option<ImageHold>> {
         let path = self.blob_path(manifest);
         let file = open(&path).context("open", &path)?;

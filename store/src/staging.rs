@@ -2,7 +2,7 @@
 //!
 //! What is not finished lives in `staging/UNIQUE/` and moves from there to its place by one rename.
 //! The directory is locked (flock(2)) for as long as its process works in it. If that process dies,
-//! the kernel lets go of the lock, and whoever works in the store next removes what it left.
+//! the kernel lets go of the lock, and the next process that works in the store removes what it left.
 //!
 //! A directory is made and locked under a shared lock of `staging/` itself, and looked at for
 //! removal under an exclusive one, so that none is taken for a leftover before it is locked.
@@ -123,7 +123,7 @@ impl Staging {
         Ok(path)
     }
 
-    /// Writes a file to its place in one step: whoever looks sees the old one or the new one, after
+    /// Writes a file to its place in one step: a reader sees the old one or the new one, after
     /// a crash as well.
     pub(crate) fn publish_file(&self, name: &str, bytes: &[u8], place: &Path) -> Result<()> {
         let path = self.write(name, bytes)?;
@@ -204,7 +204,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
 /// stays.
 pub(crate) fn sweep(staging: &Path) -> Result<()> {
     let parent = open_dir(staging).context("open", staging)?;
-    // Somebody makes a directory at this moment: the next import will sweep.
+    // Another process makes a directory at this moment: the next import will sweep.
     match lock(&parent, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Ok(()),
         locked => locked.context("lock", staging)?,
@@ -229,7 +229,7 @@ pub(crate) fn sweep(staging: &Path) -> Result<()> {
         let path = staging.join(&name);
         match remove_named(parent.as_fd(), name.as_bytes()) {
             Ok(()) => log::info!("removed {}, left by an interrupted process", path.display()),
-            // Made with other ids in a user namespace: whoever works in one again can remove it.
+            // Made with other ids in a user namespace: a process in such a namespace can remove it.
             Err(error @ (Errno::ACCESS | Errno::PERM)) => {
                 log::info!("cannot remove {}: {error}", path.display());
             }

@@ -19,8 +19,8 @@
 //!
 //! # Invariants
 //!
-//! - Blobs, layers and containers appear by one rename, complete, verified and synced; whoever
-//!   finds one by its name may use it without asking further.
+//! - Blobs, layers and containers appear by one rename, complete, verified and synced; a process
+//!   that finds one by its name may use it without asking further.
 //! - A blob and a layer are on disk, durably, before an index names an image that needs them.
 //! - The store is an OCI image layout for every other tool. Files that are not in the drawing
 //!   belong to others and are let be.
@@ -152,7 +152,7 @@ impl Store {
     }
 
     /// Refuses a directory with anything in it that does not belong to a store, or an image layout
-    /// that somebody keeps for another purpose.
+    /// that is kept for another purpose.
     fn check_foreign(&self) -> Result<()> {
         let not_a_store = |why| Error::NotAStore {
             path: self.root.clone(),
@@ -194,7 +194,7 @@ impl Store {
         Ok(())
     }
 
-    /// An empty directory for somebody to mount on in a mount namespace of their own. Nothing is ever
+    /// An empty directory for a process to mount on in its own mount namespace. Nothing is ever
     /// kept in it.
     pub fn mount_point(&self) -> PathBuf {
         self.root.join("mnt")
@@ -240,7 +240,7 @@ impl Store {
         Staging::create(&self.staging_dir())
     }
 
-    /// Waits until nobody else changes documents of the store.
+    /// Waits until no other process changes documents of the store.
     pub(crate) fn lock(&self) -> Result<StoreLock> {
         let path = self.root.join("lock");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;

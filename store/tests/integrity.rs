@@ -514,7 +514,7 @@ fn imports_at_the_same_time_all_succeed() {
 
 #[test]
 fn the_source_is_not_shared_with_the_store() {
-    // Whoever can write the source cannot change what was verified.
+    // A process that can write the source cannot change what was verified.
     let world = World::new();
     let layout = Layout::new(&world, Compression::Gzip);
     let store = world.store();

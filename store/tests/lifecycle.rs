@@ -151,7 +151,7 @@ fn what_is_held_stays_until_it_is_let_go() {
     let collected = store.collect(&unneeded).unwrap().unwrap();
     assert_eq!((collected.blobs, collected.layers), (3, 1));
     assert!(!image.layers[0].path.exists());
-    // Who has looked it up before comes too late, and is told.
+    // A caller that looked it up before comes too late, and gets an error.
     for error in [
         store.hold(&image.manifest_digest).unwrap_err(),
         store

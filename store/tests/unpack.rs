@@ -423,7 +423,7 @@ fn whiteouts_below_a_file_are_passed_over() {
 
 #[test]
 fn owners_that_do_not_exist_here_are_named() {
-    // An ordinary user cannot give files away, and is told which.
+    // An ordinary user cannot give files away; the error names them.
     if is_root() {
         common::skipped("owners_that_do_not_exist_here_are_named", "run as root");
         return;

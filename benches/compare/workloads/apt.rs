@@ -24,7 +24,7 @@ const SUITE: &str = "bookworm";
 const MIRROR: &str = "http://deb.debian.org/debian";
 
 /// Runs a command inside of a root. `/dev` and `/proc` are there for it alone and go with its mount
-/// namespace, so that nobody who cleans up ever meets them.
+/// namespace, so that no cleanup ever meets them.
 const ENTER: &str = r#"mount --rbind /dev "$0/dev"
 mount --rbind /proc "$0/proc"
 exec chroot "$0" "$@""#;

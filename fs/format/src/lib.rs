@@ -9,10 +9,23 @@
 //! - [`handle`]: the file a copy comes from, as a record names it.
 //! - [`protattr`]: files that nobody may change.
 //! - [`override_stat`]: owner, mode and device numbers kept in an extended attribute, for layers
-//!   written by somebody who may not `chown(2)`.
+//!   whose writer may not `chown(2)`.
 //!
 //! Sources: `Documentation/filesystems/overlayfs.rst` of the kernel; the OCI image specification,
 //! "Image Layer Filesystem Changeset"; containers-storage for `override_stat`.
+//!
+//! ```
+//! use plyfs_format::override_stat::OverrideStat;
+//! use plyfs_format::whiteout::{ArchiveName, is_whiteout};
+//!
+//! // In an archive a whiteout is a name, on disk a character device 0/0.
+//! assert_eq!(ArchiveName::parse(b".wh.motd"), ArchiveName::Whiteout(b"motd"));
+//! assert!(is_whiteout(0o020_000, 0, 0));
+//!
+//! // The owner and the mode to show, where the file cannot have them.
+//! let shown = OverrideStat::parse(b"0:42:4755");
+//! assert_eq!(shown.map(|shown| (shown.gid, shown.mode)), Some((42, 0o4755)));
+//! ```
 
 pub mod handle;
 pub mod names;

@@ -130,7 +130,7 @@ impl Namespace {
     }
 }
 
-/// Every attribute that makes a directory opaque, whoever wrote it.
+/// Every attribute that makes a directory opaque, of every overlay that writes one.
 pub const OPAQUE_NAMES: [&str; 3] = [
     "trusted.overlay.opaque",
     "user.overlay.opaque",

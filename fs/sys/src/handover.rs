@@ -14,7 +14,7 @@ use crate::process::{Fork, fork};
 /// Goes on in a new process, and ends the calling one with status 0. The new one has what fork(2) hands
 /// down, and a process group of its own as soon as the old one has ended.
 ///
-/// The old process is called `name` (`PR_SET_NAME`) from then until somebody has waited for it. No
+/// The old process is called `name` (`PR_SET_NAME`) from then until its parent has waited for it. No
 /// function registered with atexit(3) is called in it, and nothing is flushed.
 ///
 /// # Errors
@@ -31,8 +31,8 @@ pub fn go_on_in_child(name: &'static CStr) -> Result<()> {
     by_fork(name)
 }
 
-/// The same with a copy of the memory, as it is done on machines and with C libraries for which nobody has
-/// tried the other way, and where that is refused: by an emulator, or a filter of system calls (seccomp(2)).
+/// The same with a copy of the memory, as it is done on machines and with C libraries for which the other
+/// way is untried, and where that is refused: by an emulator, or a filter of system calls (seccomp(2)).
 ///
 /// # Errors
 /// Those of [`fork`].
@@ -216,7 +216,7 @@ mod with_memory {
     /// No other thread may use the memory, and no signal may make the old process write to the stack. `tid` is where
     /// the number of this thread is written.
     unsafe fn part(name: &'static CStr, tid: NonNull<libc::pid_t>) -> Result<()> {
-        // As fork(3) does, but for the memory. The table of descriptors is copied all the same: where two
+        // As fork(3) does, but for the memory. The table of descriptors is still copied: where two
         // processes have one, making room in it takes milliseconds (`expand_fdtable`).
         const FLAGS: libc::c_int =
             libc::CLONE_VM | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;

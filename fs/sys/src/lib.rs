@@ -20,6 +20,21 @@
 //! - [`writeback`]: writing a part of a file back to its disk.
 //! - [`xattr`]: extended attributes of a name below a directory descriptor, or of an `O_PATH`
 //!   descriptor.
+//!
+//! ```
+//! use std::fs::File;
+//! use std::os::fd::AsFd;
+//!
+//! use plyfs_sys::xattr::{At, get_all};
+//!
+//! // The attribute of a name below a directory, without a path to it and without following a link.
+//! let dir = tempfile::tempdir()?;
+//! File::create(dir.path().join("file"))?;
+//! let open = File::open(dir.path())?;
+//! let value = get_all(At::Name(open.as_fd(), b"file"), c"user.colour")?;
+//! assert_eq!(value, None);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 pub mod attributes;
 pub mod handle;

@@ -10,7 +10,7 @@ use crate::Result;
 /// A shared mapping of the first bytes of a file (mmap(2)).
 ///
 /// It is read and written by copying, within the size that the file has at that moment: what lies
-/// beyond is a fatal signal. Nobody else may make the file shorter meanwhile.
+/// beyond is a fatal signal. No other process may make the file shorter meanwhile.
 #[derive(Debug)]
 pub struct Mapping {
     start: *mut std::ffi::c_void,
@@ -40,7 +40,7 @@ impl Mapping {
         }?;
         let kept = file.try_clone_to_owned().map_err(|_| Errno::MFILE);
         let kept = kept.inspect_err(|_| {
-            // SAFETY: nobody knows this mapping.
+            // SAFETY: no reference to this mapping exists.
             unsafe { rustix::mm::munmap(start, length) }.ok();
         })?;
         Ok(Self {

@@ -285,7 +285,7 @@ pub fn without_blocked_signals(command: &mut Command) -> &mut Command {
 }
 
 /// Lets every signal do what it does by default (signal(7)), for a program that is to be executed. One
-/// that is ignored stays so through execve(2), and shells let nobody handle it then: nohup(1) leaves
+/// that is ignored stays so through execve(2), and a shell lets no script handle it then: nohup(1) leaves
 /// SIGHUP so, and shells the interrupts of what they run in the background.
 pub fn default_signals() {
     for signal in 1..=libc::SIGRTMAX() {
@@ -308,7 +308,7 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// Whether a signal is ignored. One that is blocked besides waits all the same (sigaction(2)).
+/// Whether a signal is ignored. An ignored signal that is also blocked stays pending (sigaction(2)).
 pub fn is_ignored(signal: Signal) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: asks what is done, and there is room for the answer.

@@ -2,7 +2,7 @@
 //!
 //! The classic calls take a path or a descriptor opened for reading. A file the overlay holds is
 //! neither: it is a directory descriptor and a name, or an `O_PATH` descriptor, and may be a
-//! symbolic link, a device or unreadable. Linux 6.13 has calls for the [first](crate::xattrat).
+//! symbolic link, a device or unreadable. Linux 6.13 has calls for the first (`xattrat`).
 //! For `O_PATH` descriptors, and on older kernels, `/proc/self/fd/N` leads to exactly the object of a
 //! descriptor, so `/proc/self/fd/N/NAME` is a name below it; neither follows a link at its end with
 //! the `l` calls. That takes four times as long, and `/proc` must be mounted (proc_pid_fd(5)).

@@ -74,7 +74,7 @@ fn hear_from_one_that(way: Way) -> String {
             drop(tell);
             let mut said = String::new();
             File::from(listen).read_to_string(&mut said).unwrap();
-            // It has ended, but nobody has waited for it.
+            // It has ended, but its parent has not waited for it.
             let comm = std::fs::read_to_string(format!("/proc/{}/comm", old.as_raw_nonzero()));
             let (_, status) = waitpid(Some(old), WaitOptions::empty()).unwrap().unwrap();
             if said == "all is well" {

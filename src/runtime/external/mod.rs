@@ -1,7 +1,7 @@
 //! Other OCI runtimes: crun, runc, youki, runsc (gVisor), called as their command line interface says
 //! (opencontainers/runtime-tools, `docs/command-line-interface.md`).
 //!
-//! - [`find`]: the program.
+//! - [`mod@find`]: the program.
 //! - [`bundle`]: its configuration, and calls of it.
 //! - [`keeper`]: a process that ends it with the caller.
 //! - [`state`]: asking it for the container's first process.

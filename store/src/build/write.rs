@@ -119,7 +119,7 @@ fn archive(path: &Path, fill: impl FnOnce(&mut Archive) -> io::Result<()>) -> Re
 }
 
 fn append(out: &mut Archive, name: &str, mut data: &[u8]) -> io::Result<()> {
-    let entry = Entry::of_nobody(name, data.len() as u64);
+    let entry = Entry::anonymous(name, data.len() as u64);
     out.append(&entry, &mut data)
 }
 

@@ -94,7 +94,7 @@ fn command(text: &str) -> Option<Vec<String>> {
 impl ConfigChange {
     /// Makes the change in the `config` of a configuration.
     pub(super) fn apply(&self, config: &mut Map<String, Value>) {
-        // Where the field is of another type than it should be, it is made anew.
+        // A field of the wrong type is replaced.
         let field = config.entry(self.field).or_insert(Value::Null);
         match &self.change {
             Change::List(list) => *field = json!(list),

@@ -1,7 +1,7 @@
 //! The configuration and the manifest of an image with a layer on top.
 //!
-//! What the base image says and nobody here knows is kept as it is, but for what Docker notes of
-//! the container that an image was made in: it would tell of another one.
+//! Fields of the base image that plyfs does not know are kept as they are, except those in which Docker
+//! describes the container that an image was made in: they would describe another one.
 
 use std::collections::BTreeMap;
 

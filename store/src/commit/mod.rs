@@ -1,6 +1,6 @@
 //! Committing: what was changed in a container becomes a layer, and that with its image a new one.
 //!
-//! What was changed is told by whoever can read it, entry by entry ([`LayerWriter`]); nothing here
+//! The caller reads the changes and hands them over entry by entry ([`LayerWriter`]); nothing here
 //! knows of overlays that are mounted. The layer is written to the staging directory, and then goes
 //! the way of every other: it is imported, with all that is verified on that way.
 //!

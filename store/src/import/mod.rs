@@ -8,7 +8,7 @@
 //!
 //! - Source files may change while they are read, and may be written by others: what is verified is
 //!   what was read, and what is kept is what was verified. No file of the store is ever shared with
-//!   one that somebody else can write.
+//!   one that another process can write.
 //! - A layer is published after its blob has matched digest and size and its uncompressed stream
 //!   the DiffID, both read to their ends, and after everything has been synced.
 //! - What the store has already is verified before it is skipped, and replaced if it is damaged.

@@ -51,7 +51,7 @@ impl Pool {
     }
 
     pub(super) fn give(&self, buffer: Vec<u8>) {
-        // Where there is no room, nobody needs it.
+        // The other thread has enough buffers if the channel is full.
         drop(self.give.try_send(buffer));
     }
 }

@@ -44,7 +44,7 @@ struct Decoded {
 }
 
 /// Reads a blob to its end and hands what is in it to `consume`, in the calling thread. `passed` is
-/// told how much was handed on, in bytes, as it goes.
+/// called with the number of bytes handed on so far.
 ///
 /// # Errors
 /// If the blob is not what its digest says, that; else what is wrong with its compression; else
@@ -108,7 +108,7 @@ pub(super) fn verify(stream: BlobStream<'_>, task: &Task, limit: u64) -> Result<
     Ok(streams)
 }
 
-/// The result of a thread. None of them panics; if one did, so does whoever waits for it.
+/// The result of a thread. None of them panics; if one did, the thread that waits for it panics as well.
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(result) => result,
@@ -143,7 +143,7 @@ impl Streams {
 /// Why the first stage stopped.
 enum End {
     Complete,
-    /// Nobody wants more.
+    /// The reader wants no more.
     Refused,
     TooLarge,
     Broken(io::Error),
@@ -163,8 +163,8 @@ fn decode_into(
         next.send(Some(chunk)).is_ok()
     })?;
     if decoded.complete {
-        // A stream without this has broken off. If nobody listens any more, whoever stopped
-        // listening says why.
+        // A stream without this has broken off. If the other thread has stopped listening, it says
+        // why.
         drop(next.send(None));
     }
     Ok(decoded)

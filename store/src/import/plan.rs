@@ -11,7 +11,7 @@ use crate::{Digest, Result};
 
 /// The work of an import.
 pub(super) struct Plan {
-    /// What is told of each layer, bottom first.
+    /// What the caller learns of each layer, bottom first.
     pub(super) layers: Vec<PlannedLayer>,
     /// The blobs of layers for which nothing is to be done.
     pub(super) present: Vec<Option<LayerBlob>>,

@@ -1,6 +1,6 @@
 //! Syncing the file system: early, and once for several layers.
 //!
-//! syncfs(2) writes out everything that is dirty, whoever made it so. Layers that become ready while
+//! syncfs(2) writes out everything that is dirty, whichever process made it so. Layers that become ready while
 //! one call is under way all wait for the one next call. And since the kernel by itself would leave
 //! most of a layer in memory until that call, the disk is set to work before: whenever enough has
 //! been written, a thread that does nothing else syncs, while the others go on.

@@ -29,7 +29,7 @@ pub(super) fn save_oci(parts: &Parts<'_>, target: &Source, out: Option<File>) ->
             let dir = Entry {
                 kind: Kind::Dir,
                 mode: 0o755,
-                ..Entry::of_nobody(name, 0)
+                ..Entry::anonymous(name, 0)
             };
             append(out, &target.path, &dir, &mut std::io::empty())?;
         }
@@ -40,7 +40,7 @@ pub(super) fn save_oci(parts: &Parts<'_>, target: &Source, out: Option<File>) ->
             add(out, &target.path, &blob(&digest), bytes)?;
         }
         for layer in parts.layers() {
-            let entry = Entry::of_nobody(&blob(&layer.digest), layer.size);
+            let entry = Entry::anonymous(&blob(&layer.digest), layer.size);
             copy_blob(parts, layer, |data| append(out, &target.path, &entry, data))?;
         }
         Ok(())
@@ -72,7 +72,7 @@ pub(super) fn save_docker(parts: &Parts<'_>, target: &Source, out: Option<File>)
             }
             let record = parts.store.layer_record(diff_id)?;
             let record = record.ok_or_else(|| SaveError::NotUnpacked(parts.name.clone()))?;
-            let entry = Entry::of_nobody(&name(diff_id), record.size);
+            let entry = Entry::anonymous(&name(diff_id), record.size);
             copy_archive(parts, layer, diff_id, |data| {
                 append(out, &target.path, &entry, data)
             })?;
@@ -116,7 +116,7 @@ fn archive(
 }
 
 fn add(out: &mut Archive<'_>, place: &Path, name: &str, mut data: &[u8]) -> Result<()> {
-    let entry = Entry::of_nobody(name, data.len() as u64);
+    let entry = Entry::anonymous(name, data.len() as u64);
     append(out, place, &entry, &mut data)
 }
 

@@ -39,8 +39,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// A file of nobody and of no time, so that the same data makes the same archive.
-    pub(crate) fn of_nobody(name: &str, size: u64) -> Self {
+    /// A file without owner and time, so that the same data makes the same archive.
+    pub(crate) fn anonymous(name: &str, size: u64) -> Self {
         Self {
             path: name.as_bytes().to_vec(),
             kind: Kind::File,

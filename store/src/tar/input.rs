@@ -34,7 +34,7 @@ pub(crate) trait Input {
 /// A stream that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InputError {
-    /// Whoever feeds the stream gave up, and knows why.
+    /// The thread that feeds the stream gave up, and knows why.
     #[error("the stream broke off")]
     Stopped,
     /// A read failed.

@@ -147,7 +147,7 @@ impl SparseRecords {
                 let offset = self.pending.take().ok_or(Fault::SparseMap)?;
                 self.map.push(offset, number()?)?;
             }
-            // `numblocks` only counts the others; it is checked by nobody.
+            // `numblocks` only counts the others; no reader checks it.
             _ => {}
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! The archive is hostile. It may name anything anywhere, replace what it made before, and lead
 //! through links that it made a moment ago. The layer directory is private to this process while it
-//! is unpacked, so nobody else moves things in it.
+//! is unpacked, so no other process moves things in it.
 //!
 //! # Invariants
 //!
@@ -36,8 +36,8 @@
 //! - Devices, set-id files and file capabilities are part of images and are kept: for real where
 //!   the kernel lets the importer make them, else in `override_stat` records. The store is closed
 //!   to other users (mode 0700), and how a mount may use them is for the mounter to say.
-//! - Attributes that overlays keep their own records in are dropped: whoever could bring them along
-//!   could make files appear as something else (see [`xattr`]).
+//! - Attributes that overlays keep their own records in are dropped: an archive that brought them
+//!   along could make files appear as something else (see [`xattr`]).
 //! - Attributes that the kernel or the file system refuses are dropped and counted, as tar does.
 //!   What the layer cannot do without, an opaque mark or an `override_stat` record, is an error.
 

@@ -26,7 +26,7 @@ pub(crate) struct Policy {
 }
 
 /// Whether this process may write `trusted.*` attributes below the directory, which is empty and
-/// will be removed. User namespaces do not give that right, whoever is root in them.
+/// will be removed. User namespaces do not give that right, not even to their root.
 pub(crate) fn can_set_trusted(dir: BorrowedFd<'_>) -> bool {
     let name = Namespace::Trusted.opaque();
     if rustix::fs::fsetxattr(dir, name, b"n", XattrFlags::empty()).is_err() {

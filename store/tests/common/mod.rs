@@ -17,7 +17,7 @@ use plyfs_store::{
 };
 use tempfile::TempDir;
 
-/// A store, a place for sources, and files that nobody may touch.
+/// A store, a place for sources, and files that no import may touch.
 pub(crate) struct World {
     tmp: TempDir,
     canary: BTreeMap<String, String>,
@@ -40,7 +40,7 @@ impl World {
         self.tmp.path().join(name)
     }
 
-    /// The path of a file or directory outside that nobody may touch.
+    /// The path of a file or directory outside that no import may touch.
     pub(crate) fn canary(&self, name: &str) -> String {
         let path = self.path("canary").join(name);
         path.to_str().unwrap().trim_end_matches('/').to_owned()
