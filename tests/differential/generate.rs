@@ -73,9 +73,10 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
         // Reading a hole in a mapping makes it data, in memory.
         let seeks = |whence| matches!(whence, Whence::Data | Whence::Hole);
         let hole = generator.mapped && matches!(step.op, Op::Seek { whence, .. } if seeks(whence));
-        // Storing into a mapping without space for it is a fatal signal.
-        let store = matches!(step.op, Op::MapStore { .. }) && generator.small;
-        if !pending && !link && !fails && !hole && !store && !super::known::is_pending(&step) {
+        // Using a hole of a mapping without space for it is a fatal signal.
+        let touches = matches!(step.op, Op::MapStore { .. } | Op::MapLoad { .. });
+        let fatal = touches && generator.small;
+        if !pending && !link && !fails && !hole && !fatal && !super::known::is_pending(&step) {
             program.steps.push(step);
         }
     }

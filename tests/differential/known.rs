@@ -118,6 +118,21 @@ pub fn may_be_done_in_part(op: &Op) -> bool {
     )
 }
 
+/// Takes what an operation on data takes away before it does more, and may fail: set-user-ID, set-group-ID and
+/// capabilities, as in the kernel.
+pub fn without_what_goes_first(op: &Op, answer: String) -> String {
+    if !matches!(op, Op::Fallocate { .. } | Op::Truncate { .. }) {
+        return answer;
+    }
+    let lines = without_file_set_id(&answer);
+    let lines = lines.split(SEPARATOR).map(|line| {
+        let words = line.split(' ');
+        let words = words.filter(|word| !word.starts_with("security.capability="));
+        words.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join(&SEPARATOR.to_string())
+}
+
 /// Whether directories may stay copied up for what failed then, on either side: those above a file that there
 /// was no space for.
 pub fn may_leave_directories(program: &Program) -> bool {
@@ -242,6 +257,9 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         {
             Verdict::Fine
         }
+        // Both refuse: the kernel asks the copy that opening for writing made, whether it may be removed, and
+        // plyfs the file in the lower layer, whether there is one.
+        Op::Removexattr { .. } if [kernel, plyfs] == ["EPERM", "ENODATA"] => Verdict::Fine,
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
         // The kernel cannot copy up a removed file, if another has its name.
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
@@ -274,7 +292,7 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
             Verdict::FineAndOver
         }
         // As in `of_unreadable`.
-        Op::Getxattr { name, .. }
+        Op::Getxattr { name, .. } | Op::Removexattr { name, .. }
             if name.0.starts_with(b"system.posix_acl_")
                 && [kernel, plyfs] == ["EOPNOTSUPP", "ENODATA"] =>
         {

@@ -412,7 +412,9 @@ impl Bench {
         }
         if refused || kernel == known::NO_SPACE {
             let after = self.witness(running, 1, &tree)?;
-            let [before, after] = running.fresh([&before, &after]);
+            let [before, after] = running
+                .fresh([&before, &after])
+                .map(|side| known::without_what_goes_first(&step.op, side));
             changed = before != after;
             if refused && !known::may_be_done_in_part(&step.op) {
                 let at = format!("what is shown before and after {line} failed");
@@ -509,7 +511,8 @@ impl Bench {
             looks[side] = self.witness(running, side, &look)?;
             let compared = |look: &str| {
                 let look = Numbers::default().canonical(look, false);
-                known::without_copy_up(&running.set.comparable(look, running.program))
+                let look = running.set.comparable(look, running.program);
+                known::without_what_goes_first(&step.op, known::without_copy_up(&look))
             };
             let [old, new] = [&before, &looks[side]].map(|look| compared(look));
             let between = between.map(|look| compared(&look));

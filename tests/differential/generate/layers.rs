@@ -105,7 +105,13 @@ impl Generator {
             return;
         }
         let (source, target) = (self.one(&paths).clone(), self.one(&paths).clone());
-        if source != target && target.0 != b"/" {
+        // Whiteouts of a directory that is merged would be in another that may not be.
+        let whiteout = |entry: &Entry| {
+            entry.what == What::Whiteout
+                && (source.0 == b"/" || entry.path.0.starts_with(&source.0))
+        };
+        let moves = self.entries.iter().any(|e| e.layer == layer && whiteout(e));
+        if source != target && target.0 != b"/" && !moves {
             self.entries.push(Entry {
                 layer,
                 path: target,
@@ -160,7 +166,10 @@ impl Generator {
             .map(|(index, _)| &path[..index])
             .collect();
         prefixes.push(parent);
-        let at = |layer, path: &[u8]| self.in_layer(layer, path).map(|entry| &entry.what);
+        let at = |layer, path: &[u8]| {
+            let entry = self.in_layer(layer, path)?;
+            (!self.is_out_of_sight(entry)).then_some(&entry.what)
+        };
         let hides = |layer| {
             prefixes
                 .iter()
@@ -184,6 +193,25 @@ impl Generator {
             }
         }
         false
+    }
+
+    /// Whether the mount of the layers may not show an entry, since something is mounted over it.
+    fn is_out_of_sight(&self, entry: &Entry) -> bool {
+        let above = |other: &Entry| {
+            let rest = entry.path.0.strip_prefix(other.path.0.as_slice());
+            other.layer == entry.layer && rest.is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        let inside_all_is_shown = self
+            .places
+            .iter()
+            .any(|(number, place)| Some(*number) == entry.layer && *place == Place::Bindfs);
+        let hides = |other: &Entry| match other.what {
+            What::Mount => !inside_all_is_shown,
+            What::Bind(_) => inside_all_is_shown,
+            _ => false,
+        };
+        let mut others = self.entries.iter();
+        others.any(|other| hides(other) && (above(other) || other.path == entry.path))
     }
 
     fn dir_owner(&mut self) -> (u32, u32) {
