@@ -6,6 +6,7 @@
 //! - `PLYFS_DIFF_PROGRAMS`: how many programs at most.
 //! - `PLYFS_DIFF_STEPS`: how many operations each has.
 //! - `PLYFS_DIFF_OPTIONS`: names of option sets (`tests/differential/options.rs`), with commas.
+//! - `PLYFS_DIFF_WITH`: only programs with this text are run, as `disk small`, `bindfs`, ` bind,` or `/alone/`.
 //! - `PLYFS_DIFF_PENDING`: runs the cases in `tests/differential/cases/pending`, too.
 //! - `PLYFS_DIFF_CASE`: a file with a program, to be run instead of the saved ones, and made smaller if it fails.
 //! - `PLYFS_DIFF_KEEP`: a directory for failures; programs go on after them, and each kind is kept once.
@@ -34,6 +35,7 @@ mod differential {
     pub mod layers;
     pub mod mounts;
     pub mod options;
+    pub mod outside;
     pub mod program;
     pub mod run;
     pub mod show;
@@ -48,10 +50,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use differential::mounts::cannot_make;
 use differential::options::{OptionSet, SETS};
 use differential::program::Program;
 use differential::run::{Bench, Difference};
-use differential::{generate, shrink, worker};
+use differential::{generate, outside, shrink, worker};
 use support::inside;
 
 /// Started as a process of its own, this test does what an actor of a program does.
@@ -66,7 +69,30 @@ fn a_worker_serves_a_program() {
 
 #[test]
 fn random_programs_see_what_the_kernel_shows() {
-    inside("random_programs_see_what_the_kernel_shows", random_programs);
+    inside("random_programs_see_what_the_kernel_shows", || {
+        random_programs(5);
+    });
+}
+
+/// There some capabilities belong to users that do not exist.
+#[test]
+fn random_programs_in_a_user_namespace_see_what_the_kernel_shows() {
+    let name = "random_programs_in_a_user_namespace_see_what_the_kernel_shows";
+    if outside::is_helped() {
+        return random_programs(2);
+    }
+    if !support::is_initial_namespace() || !rustix::process::geteuid().is_root() {
+        return support::skip(name, "only root can give files to users that do not exist");
+    }
+    if let Some(why) = support::cannot_mount() {
+        return support::skip(name, &why);
+    }
+    let reports = outside::run_helped(name);
+    let reports = reports.lines().filter(|line| {
+        let text = ["REPORT", "SKIPPED", "#"];
+        text.iter().any(|start| line.starts_with(start))
+    });
+    reports.for_each(|line| say(&format!("{line}\n")));
 }
 
 #[test]
@@ -93,6 +119,10 @@ fn saved_programs_see_what_the_kernel_shows() {
                     &case,
                     "the kernel has these options for the superuser alone",
                 );
+                continue;
+            }
+            if let Some(why) = cannot_make(&program) {
+                support::skip(&path.display().to_string(), &why);
                 continue;
             }
             if let Err(failure) = bench.run(&program) {
@@ -153,23 +183,33 @@ fn option_sets() -> Vec<&'static OptionSet> {
     }
 }
 
-fn random_programs() {
-    let end = Instant::now() + Duration::from_secs(number("PLYFS_DIFF_SECONDS", 5));
+fn random_programs(seconds: u64) {
+    let end = Instant::now() + Duration::from_secs(number("PLYFS_DIFF_SECONDS", seconds));
     let seed = match std::env::var("PLYFS_DIFF_SEED").as_deref() {
         Ok("random") => fastrand::u64(..1 << 40),
         _ => number("PLYFS_DIFF_SEED", 1),
     };
     let most = number("PLYFS_DIFF_PROGRAMS", u64::MAX);
     let steps = number("PLYFS_DIFF_STEPS", 250) as usize;
+    let with = std::env::var("PLYFS_DIFF_WITH").unwrap_or_default();
     let keep = std::env::var_os("PLYFS_DIFF_KEEP").map(PathBuf::from);
     let sets = option_sets();
     let mut bench = Bench::new(WORKER);
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut programs, start) = (0, Instant::now());
+    let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut programs, mut next, start) = (0, seed, Instant::now());
     while Instant::now() < end && programs < most {
-        let this = seed + programs;
+        let this = next;
+        next += 1;
         let set = sets[(this % sets.len() as u64) as usize];
         let program = generate::program(this, set.name, steps);
+        if !with.is_empty() && !program.show().contains(&with) {
+            continue;
+        }
+        if let Some(why) = cannot_make(&program) {
+            *skipped.entry(why).or_default() += 1;
+            continue;
+        }
         programs += 1;
         let Err(failure) = bench.run(&program) else {
             continue;
@@ -179,9 +219,9 @@ fn random_programs() {
         if *count > 1 {
             continue;
         }
-        let operations = bench.operations;
+        let (operations, counts) = (bench.operations, bench.counts.clone());
         let (small, failure) = shrink::shrink(&mut bench, program, failure);
-        bench.operations = operations;
+        (bench.operations, bench.counts) = (operations, counts);
         let text = format!("# seed {this}\n{}", explain(&small, &failure));
         let Some(keep) = &keep else {
             panic!(
@@ -199,6 +239,12 @@ fn random_programs() {
         bench.operations,
         bench.operations as f64 / seconds
     ));
+    for (why, count) in &skipped {
+        support::skip(&format!("{count} random programs"), why);
+    }
+    for (what, count) in &bench.counts {
+        say(&format!("REPORT {count:6} {what}\n"));
+    }
     for (signature, count) in failures {
         say(&format!("REPORT {count:6} {signature}\n"));
     }

@@ -140,6 +140,57 @@ fn a_lower_layer_on_a_file_system_without_attributes_is_changed_like_any() {
     });
 }
 
+/// The kernel asks for the ACL of what it checks permissions of.
+#[test]
+fn other_users_read_a_lower_layer_on_a_file_system_without_attributes() {
+    let name = "other_users_read_a_lower_layer_on_a_file_system_without_attributes";
+    inside(name, || {
+        if !is_initial_namespace() {
+            return skip(name, "only root can become another user");
+        }
+        let mut stack = Stack::new(1);
+        if let Err(error) = over_lower(&stack, "ramfs") {
+            return skip(name, &format!("no ramfs can be mounted: {error}"));
+        }
+        put(&stack.lower(0, "d/f"), "f");
+        fs::write(stack.lower(0, "own"), "own").unwrap();
+        for (path, mode) in [("", 0o755), ("d", 0o711), ("d/f", 0o604), ("own", 0o600)] {
+            fs::set_permissions(stack.lower(0, path), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        stack.mount();
+        // Without the capabilities of root, and neither the owner nor of the group.
+        let reads = |path: &str| {
+            let mut command = Command::new("setpriv");
+            command.args([
+                "--reuid",
+                "1",
+                "--regid",
+                "1",
+                "--clear-groups",
+                "--",
+                "cat",
+            ]);
+            // The directory of the stack is for its owner alone.
+            command.arg(path).current_dir(stack.merged(""));
+            command.output()
+        };
+        let Ok(output) = reads("d/f") else {
+            return skip(name, "there is no setpriv");
+        };
+        assert_eq!(
+            (text(&output.stdout), text(&output.stderr)),
+            ("f".into(), String::new())
+        );
+        let output = reads("own").unwrap();
+        assert!(
+            text(&output.stderr).contains("Permission denied"),
+            "{output:?}"
+        );
+        stack.unmount();
+        rustix::mount::unmount(stack.lower(0, ""), UnmountFlags::DETACH).unwrap();
+    });
+}
+
 #[test]
 fn a_lower_layer_on_squashfs_is_changed_like_any() {
     let name = "a_lower_layer_on_squashfs_is_changed_like_any";

@@ -471,11 +471,11 @@ impl Overlay {
         }
     }
 
-    /// Puts a copy into the index, if it belongs there. Without that it is a file of its own, which is
-    /// what it would be without an index.
+    /// Puts a copy into the index, if it belongs there. Without that it would be a file of its own, and a
+    /// change of one name would not be one of the others.
     ///
     /// # Errors
-    /// `NOSPC` and `DQUOT` if there may be room soon.
+    /// Those of link(2) and setxattr(2): in memory and under a quota a link takes space, too.
     fn enter_index<'c>(
         &'c self,
         upper: &'c Upper,
@@ -484,14 +484,8 @@ impl Overlay {
         let (Some(index), Some((entry, links))) = (&upper.index, &copy.indexed) else {
             return Ok(None);
         };
-        match index.insert(upper.work.dir(), &copy.name, entry, *links) {
-            Ok(()) => Ok(Some((index, entry, *links))),
-            Err(errno) if self.may_get_room(errno) => Err(errno),
-            Err(errno) => {
-                log::warn!("hard links are parted, since one is not in the index: {errno}");
-                Ok(None)
-            }
-        }
+        index.insert(upper.work.dir(), &copy.name, entry, *links)?;
+        Ok(Some((index, entry, *links)))
     }
 
     /// Makes the copy the object of a node that has no name any more. `false` if it has one again.

@@ -92,7 +92,8 @@ impl Overlay {
     /// Reads an extended attribute (getxattr(2)).
     ///
     /// # Errors
-    /// `NODATA` if there is none, `OPNOTSUPP` where the layer's file system has none of its kind.
+    /// `NODATA` if there is none, `OPNOTSUPP` where the layer's file system has none of its kind; but an ACL
+    /// is `NODATA` there, too.
     pub fn getxattr(&self, id: u64, name: &OsStr) -> Result<Vec<u8>> {
         self.getxattr_of(&*self.node(id)?, name)
     }
@@ -109,7 +110,12 @@ impl Overlay {
         let naming = self.naming(&object);
         self.check_name_of_kind(name)?;
         let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
-        xattr::get_long(object.at(), &stored)
+        match xattr::get_long(object.at(), &stored) {
+            // The kernel reads the ACL to check permissions. An object without one is checked by its mode; any
+            // other error is that of the check.
+            Err(Errno::OPNOTSUPP) if name.as_bytes().starts_with(ACL) => Err(Errno::NODATA),
+            value => value,
+        }
     }
 
     /// How the attributes of an object are named.

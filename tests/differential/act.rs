@@ -69,6 +69,14 @@ impl Session {
         }
     }
 
+    /// All there is to see of a file.
+    pub fn look(&self, path: &str) -> String {
+        match super::text::unescape(path) {
+            Some(path) => super::snapshot::one(&self.path(&Bytes(path))),
+            None => "no path".to_owned(),
+        }
+    }
+
     pub fn act(&mut self, op: &Op) -> String {
         if self.changes_special(op) {
             return "not done".to_owned();
@@ -193,7 +201,7 @@ impl Session {
                 return Ok(format!("{:o}", old.bits()));
             }
             Op::Tree {} => return Ok(super::snapshot::tree(&self.root, Shown::Merged)),
-            Op::Remount {} | Op::Crash {} => {}
+            Op::Remount {} | Op::Crash {} | Op::Fill { .. } | Op::Free {} => {}
             Op::Read { .. }
             | Op::Pread { .. }
             | Op::Write { .. }

@@ -11,7 +11,9 @@ use rustix::fs::{FallocateFlags, OFlags, RenameFlags};
 
 use super::act::{MAP_SLOTS, SLOTS};
 use super::layers::Entry;
-use super::program::{ACTORS, Base, Lock, MapKind, NodeKind, Op, Program, Step, Whence};
+use super::program::{
+    ACTORS, Base, Company, Kill, Lock, MapKind, NodeKind, Op, Place, Program, Step, Whence,
+};
 use super::text::{Bytes, Flags, MapSlot, Object, Octal, Path, Slot};
 
 const NAMES: &[&str] = &["a", "b", "c", "d", "e", "f"];
@@ -22,6 +24,11 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
         rng: Rng::with_seed(seed),
         base: Base::Memory,
         linked: false,
+        small: false,
+        full: false,
+        mounts: false,
+        large: Vec::new(),
+        places: Vec::new(),
         known: vec![b"/".to_vec()],
         lowers: 1,
         entries: Vec::new(),
@@ -34,11 +41,14 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
     }
     // Directories that are copied up to be moved part the names of lower files, as a copy-up does.
     generator.linked = generator.chance(25) && options != "cut_off";
+    generator.surroundings(options);
     generator.layers();
     let mut program = Program {
         options: options.to_owned(),
         base: generator.base,
+        small: generator.small,
         lowers: generator.lowers,
+        places: std::mem::take(&mut generator.places),
         entries: std::mem::take(&mut generator.entries),
         steps: Vec::new(),
     };
@@ -63,7 +73,10 @@ pub fn program(seed: u64, options: &str, steps: usize) -> Program {
         // Reading a hole in a mapping makes it data, in memory.
         let seeks = |whence| matches!(whence, Whence::Data | Whence::Hole);
         let hole = generator.mapped && matches!(step.op, Op::Seek { whence, .. } if seeks(whence));
-        if !pending && !link && !fails && !hole && !super::known::is_pending(&step) {
+        // Using a hole of a mapping without space for it is a fatal signal.
+        let touches = matches!(step.op, Op::MapStore { .. } | Op::MapLoad { .. });
+        let fatal = touches && generator.small;
+        if !pending && !link && !fails && !hole && !fatal && !super::known::is_pending(&step) {
             program.steps.push(step);
         }
     }
@@ -75,6 +88,15 @@ struct Generator {
     base: Base,
     /// Whether lower layers have hard links.
     linked: bool,
+    /// Whether the disk of the layers can be filled.
+    small: bool,
+    /// Whether it is full.
+    full: bool,
+    /// Whether something is mounted inside of layers.
+    mounts: bool,
+    /// Files whose copy-up takes a while, if processes that wait for it are killed.
+    large: Vec<Vec<u8>>,
+    places: Vec<(u8, Place)>,
     /// Paths that have been there at some time.
     known: Vec<Vec<u8>>,
     lowers: u8,
@@ -223,7 +245,18 @@ impl Generator {
         if self.chance(7) {
             self.actor = *self.one(&[0, 0, 0, 1, 1, 2, 3]);
         }
+        if !self.large.is_empty() && self.chance(4) {
+            return self.killed();
+        }
+        if self.small && self.chance(3) {
+            return Step {
+                actor: self.actor,
+                kill: None,
+                op: self.space_op(),
+            };
+        }
         let op = match self.rng.u32(..100) {
+            _ if self.full && self.chance(40) => self.taking_op(),
             0..30 => self.data_op(),
             30..65 => self.name_op(),
             65..82 => self.attribute_op(),
@@ -232,7 +265,100 @@ impl Generator {
         };
         Step {
             actor: self.actor,
+            kill: None,
             op,
+        }
+    }
+
+    /// A change that is begun by a process that is killed.
+    fn killed(&mut self) -> Step {
+        let large = self.large[self.rng.usize(..self.large.len())].clone();
+        let what = Object::Path(Bytes(match self.chance(85) {
+            true => large,
+            false => self.one_known(),
+        }));
+        let op = loop {
+            let op = match self.chance(20) {
+                true => Op::Truncate {
+                    what: what.clone(),
+                    size: self.size(),
+                },
+                false => self.attribute_op(),
+            };
+            if super::known::of_one_path(&op).is_some() {
+                break with_object(op, what);
+            }
+        };
+        let kill = Kill {
+            company: *self.one(&[Company::Alone, Company::Alone, Company::Beside]),
+            microseconds: self.rng.u64(..1200),
+        };
+        Step {
+            actor: self.actor,
+            kill: Some(kill),
+            op,
+        }
+    }
+
+    fn space_op(&mut self) -> Op {
+        self.full = self.chance(75);
+        match self.full {
+            true => Op::Fill {
+                pages: *self.one(&[0, 0, 0, 1, 2, 5, 40]),
+                inodes: *self.one(&[0, 1, 2, 3, 5, 100, 100]),
+            },
+            false => Op::Free {},
+        }
+    }
+
+    /// What is likely to take space, or to give some back.
+    fn taking_op(&mut self) -> Op {
+        let there = Bytes(self.one_known());
+        let what = Object::Path(there.clone());
+        let (parent, name) = (self.one_known(), self.name());
+        let new = Bytes(Self::join(&parent, &name));
+        match self.rng.u32(..11) {
+            0 => Op::Chmod {
+                what,
+                mode: self.mode(),
+            },
+            1 => Op::Setxattr {
+                what,
+                name: Bytes(b"user.a".to_vec()),
+                value: Bytes(vec![b'v'; *self.one(&[10, 300, 3000])]),
+                flags: Flags::new(0),
+            },
+            2 => Op::Mkdir {
+                path: new,
+                mode: self.mode(),
+            },
+            3 => Op::Open {
+                slot: self.new_slot(),
+                path: new,
+                flags: Flags::new((OFlags::CREATE | OFlags::RDWR).bits()),
+                mode: self.mode(),
+            },
+            4..6 => Op::Pwrite {
+                slot: self.slot(),
+                offset: self.offset(),
+                length: self.size() as u32,
+                seed: self.rng.u64(..1000),
+            },
+            6 => Op::Unlink { path: there },
+            7 => Op::Rename {
+                old: there,
+                new,
+                flags: Flags::new(0),
+            },
+            8 => Op::Link { old: what, new },
+            9 => Op::Symlink {
+                target: Bytes(vec![b'a'; *self.one(&[1, 300])]),
+                path: new,
+            },
+            _ => Op::Truncate {
+                what,
+                size: self.size(),
+            },
         }
     }
 
@@ -534,4 +660,18 @@ impl Generator {
             _ => Op::Crash {},
         }
     }
+}
+
+/// An operation that [`super::known::of_one_path`] knows, on another object.
+fn with_object(mut op: Op, object: Object) -> Op {
+    if let Op::Truncate { what, .. }
+    | Op::Chmod { what, .. }
+    | Op::Chown { what, .. }
+    | Op::Utimens { what, .. }
+    | Op::Setxattr { what, .. }
+    | Op::Setacl { what, .. } = &mut op
+    {
+        *what = object;
+    }
+    op
 }

@@ -1,8 +1,9 @@
 //! What is not compared, and why. Everything else that a program can see is.
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
-use super::program::{Op, Step};
+use super::program::{Op, Program, Step};
 use super::show::Shown;
 use super::snapshot::SEPARATOR;
 use super::text::{Object, Text};
@@ -53,6 +54,16 @@ pub fn attribute(name: &[u8], value: &[u8], shown: Shown) -> Option<Vec<u8>> {
     Some(value.to_vec())
 }
 
+/// What is shown of an attribute that is listed and cannot be read. Where a file system lists ACLs that it does
+/// not give, plyfs says that there is none: FUSE checks no permissions by an ACL that cannot be read.
+pub fn of_unreadable(name: &[u8], error: Errno) -> String {
+    let is_acl = name.starts_with(b"system.posix_acl_");
+    match error {
+        Errno::NODATA | Errno::OPNOTSUPP if is_acl => "none".to_owned(),
+        error => super::show::error(error),
+    }
+}
+
 // What programs are not made to do:
 //
 // - Ask for the names of attributes with less room than there may be: the kernel's overlay reads them
@@ -80,6 +91,103 @@ pub const REFUSED: &str = "EXDEV";
 /// Whether the kernel may answer so where plyfs would not.
 pub fn may_be_refused(op: &Op) -> bool {
     matches!(op, Op::Rename { .. })
+}
+
+/// What both answer where there is no space.
+pub const NO_SPACE: &str = "ENOSPC";
+
+/// Whether two answers that differ do so since one side had space, or more of it. The kernel copies up what is
+/// opened for writing and plyfs what is changed, they make different files on the way, and what a removed file
+/// took is free when the last of its users has gone, which FUSE tells late.
+pub fn is_about_space(op: &Op, kernel: &str, plyfs: &str) -> bool {
+    let writes = matches!(
+        op,
+        Op::Write { .. } | Op::Pwrite { .. } | Op::CopyRange { .. }
+    );
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    [kernel, plyfs].iter().any(|side| side.contains(NO_SPACE))
+        || writes && is_number(kernel) && is_number(plyfs)
+}
+
+/// Whether something that failed may have changed what is shown: what consists of several system calls, or is
+/// done a piece at a time.
+pub fn may_be_done_in_part(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::RemoveTree { .. } | Op::Write { .. } | Op::Pwrite { .. } | Op::CopyRange { .. }
+    )
+}
+
+/// Takes what an operation on data takes away before it does more, and may fail: set-user-ID, set-group-ID and
+/// capabilities, as in the kernel.
+pub fn without_what_goes_first(op: &Op, answer: String) -> String {
+    if !matches!(op, Op::Fallocate { .. } | Op::Truncate { .. }) {
+        return answer;
+    }
+    let lines = without_file_set_id(&answer);
+    let lines = lines.split(SEPARATOR).map(|line| {
+        let words = line.split(' ');
+        let words = words.filter(|word| !word.starts_with("security.capability="));
+        words.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join(&SEPARATOR.to_string())
+}
+
+/// Whether directories may stay copied up for what failed then, on either side: those above a file that there
+/// was no space for.
+pub fn may_leave_directories(program: &Program) -> bool {
+    let mut steps = program.steps.iter();
+    program.small && steps.any(|step| matches!(step.op, Op::Fill { .. }))
+}
+
+/// Whether an operation opens a file that is there, and changes nothing.
+pub fn only_opens(op: &Op) -> bool {
+    matches!(op, Op::Open { .. })
+}
+
+/// The only path of an operation that may be killed and done again: what it does the second time is what it
+/// does the first time.
+pub fn of_one_path(op: &Op) -> Option<String> {
+    match op {
+        Op::Setxattr { flags, .. } if flags.bits != 0 => None,
+        Op::Truncate { what, .. }
+        | Op::Chmod { what, .. }
+        | Op::Chown { what, .. }
+        | Op::Utimens { what, .. }
+        | Op::Setxattr { what, .. }
+        | Op::Setacl { what, .. } => match what {
+            Object::Path(path) => Some(path.show()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Takes what a copy-up changes from the facts of a file: where a lower file has other names or lies on another
+/// file system, the copy has a link count and a number of its own.
+pub fn without_copy_up(answer: &str) -> String {
+    let words = answer.split(' ');
+    let words = words.filter(|word| !word.starts_with("nlink=") && !word.starts_with("ino="));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// What the kernel may answer of a file that is the same object at two paths of a layer: it has one inode for
+/// both, of which a change makes one a copy. plyfs has two files.
+pub const TWO_PATHS: &str = "ESTALE";
+
+/// Takes the numbers from an answer. In listings, where layers lie on several file systems: the kernel shows
+/// files of each with the numbers they have there, so that two may have the same, and a directory another than
+/// stat(2) shows. Everywhere, where a layer gives two files one number: the kernel shows it for both, and plyfs
+/// one of its own for the second.
+pub fn without_numbers(answer: &str) -> String {
+    let lines = answer.split(SEPARATOR).map(|line| {
+        let words = line
+            .split(' ')
+            .filter(|word| !word.starts_with("ino="))
+            .map(|word| word.split_once(":#").map_or(word, |(before, _)| before));
+        words.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join(&SEPARATOR.to_string())
 }
 
 /// Takes the times of files from an answer. When the data of a metacopy is copied up, the kernel's
@@ -149,6 +257,9 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         {
             Verdict::Fine
         }
+        // Both refuse: the kernel asks the copy that opening for writing made, whether it may be removed, and
+        // plyfs the file in the lower layer, whether there is one.
+        Op::Removexattr { .. } if [kernel, plyfs] == ["EPERM", "ENODATA"] => Verdict::Fine,
         Op::Link { .. } | Op::Open { .. } => Verdict::Bug,
         // The kernel cannot copy up a removed file, if another has its name.
         _ if kernel == "EEXIST" && on_slot(op) => Verdict::FineAndOver,
@@ -179,6 +290,13 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
             if op.show().contains(" data ") && found_in_a_hole(*offset, kernel, plyfs) =>
         {
             Verdict::FineAndOver
+        }
+        // As in `of_unreadable`.
+        Op::Getxattr { name, .. } | Op::Removexattr { name, .. }
+            if name.0.starts_with(b"system.posix_acl_")
+                && [kernel, plyfs] == ["EOPNOTSUPP", "ENODATA"] =>
+        {
+            Verdict::Fine
         }
         // The same, said by an ACL without entries.
         Op::Setxattr { name, value, .. }

@@ -1,12 +1,13 @@
 //! What is in the layers before a program starts, and putting it there.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, makedev,
 };
 use rustix::io::Errno;
+use rustix::mount::MountFlags;
 
 use super::act::pattern;
 use super::text::{Bytes, Octal, Text};
@@ -47,6 +48,10 @@ pub enum What {
     Char(u32, u32),
     Block(u32, u32),
     Whiteout,
+    /// A directory on which another file system is mounted. It counts its inodes from the start.
+    Mount,
+    /// What the layer has at this other path is mounted on what is here.
+    Bind(Bytes),
 }
 
 impl Text for What {
@@ -63,6 +68,8 @@ impl Text for What {
             Self::Char(major, minor) => format!("char,{major},{minor}"),
             Self::Block(major, minor) => format!("block,{major},{minor}"),
             Self::Whiteout => "whiteout".to_owned(),
+            Self::Mount => "mount".to_owned(),
+            Self::Bind(path) => format!("bind,{}", path.show()),
         }
     }
     fn read(word: &str) -> Option<Self> {
@@ -87,6 +94,8 @@ impl Text for What {
             "char" => device().map(|(major, minor)| Self::Char(major, minor))?,
             "block" => device().map(|(major, minor)| Self::Block(major, minor))?,
             "whiteout" => Self::Whiteout,
+            "mount" => Self::Mount,
+            "bind" => Self::Bind(Bytes::read(rest)?),
             _ => return None,
         })
     }
@@ -94,7 +103,7 @@ impl Text for What {
 
 impl Entry {
     pub fn is_dir(&self) -> bool {
-        matches!(self.what, What::Dir | What::Opaque)
+        matches!(self.what, What::Dir | What::Opaque | What::Mount)
     }
 
     /// `lower0 d/f file,5,1 644 0:0 user.a=value`.
@@ -145,14 +154,16 @@ impl Entry {
 /// The time that every file of a layer was changed at: long ago.
 pub const LAYER_TIME: i64 = 1_000_000_000;
 
-/// Makes the files of one layer. An entry that cannot be made is left out; it fails for both sides
-/// alike.
-pub fn build(root: &Path, layer: Option<u8>, entries: &[Entry], opaque: &str) {
+/// Makes the files of one layer, and returns what it has mounted. An entry that cannot be made is left out;
+/// it fails for both sides alike.
+pub fn build(root: &Path, layer: Option<u8>, entries: &[Entry], opaque: &str) -> Vec<PathBuf> {
     let own = || entries.iter().filter(|entry| entry.layer == layer);
+    let mut mounted = Vec::new();
     for entry in own() {
-        let made = make(root, entry, opaque);
-        if let Err(error) = made {
-            assert_ne!(error, Errno::NOSPC, "no space for layers");
+        match make(root, entry, opaque) {
+            Ok(()) if entry.what == What::Mount => mounted.push(place(root, &entry.path)),
+            Ok(()) => {}
+            Err(error) => assert_ne!(error, Errno::NOSPC, "no space for layers"),
         }
     }
     // Last, since making what is in a directory changes its time; the deepest first.
@@ -160,17 +171,30 @@ pub fn build(root: &Path, layer: Option<u8>, entries: &[Entry], opaque: &str) {
     paths.reverse();
     paths.push(root.to_owned());
     for path in paths {
-        let time = Timespec {
-            tv_sec: LAYER_TIME,
-            tv_nsec: 7,
-        };
-        let times = Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        // What was left out is not there.
-        rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).ok();
+        set_times(&path);
     }
+    for entry in own() {
+        if let What::Bind(source) = &entry.what {
+            let target = place(root, &entry.path);
+            if rustix::mount::mount_bind(place(root, source), &target).is_ok() {
+                mounted.push(target);
+            }
+        }
+    }
+    mounted
+}
+
+/// Gives a file the time of layers. What was left out is not there.
+fn set_times(path: &Path) {
+    let time = Timespec {
+        tv_sec: LAYER_TIME,
+        tv_nsec: 7,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).ok();
 }
 
 fn place(root: &Path, path: &Bytes) -> std::path::PathBuf {
@@ -204,6 +228,12 @@ fn make(root: &Path, entry: &Entry, opaque: &str) -> Result<(), Errno> {
         What::Char(major, minor) => node(FileType::CharacterDevice, *major, *minor)?,
         What::Block(major, minor) => node(FileType::BlockDevice, *major, *minor)?,
         What::Whiteout => return node(FileType::CharacterDevice, 0, 0),
+        What::Bind(_) => return Ok(()),
+        What::Mount => {
+            rustix::fs::mkdirat(CWD, path, mode)?;
+            set_times(path);
+            rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), None)?;
+        }
     }
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
     rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -214,7 +244,12 @@ fn make(root: &Path, entry: &Entry, opaque: &str) -> Result<(), Errno> {
         rustix::fs::lsetxattr(path, opaque, b"y", XattrFlags::empty())?;
     }
     for (name, value) in &entry.xattrs {
-        rustix::fs::lsetxattr(path, &*name.0, &value.0, XattrFlags::empty())?;
+        let set = rustix::fs::lsetxattr(path, &*name.0, &value.0, XattrFlags::empty());
+        if set == Err(Errno::PERM) && name.0 == b"security.capability" {
+            super::outside::set_capability(path, &value.0)?;
+        } else {
+            set?;
+        }
     }
     Ok(())
 }

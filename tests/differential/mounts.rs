@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -11,8 +12,8 @@ use rustix::process::{PidfdFlags, Signal};
 
 use super::layers;
 use super::options::OptionSet;
-use super::program::Program;
-use crate::support::{daemon_of, is_initial_namespace, plyfs, text};
+use super::program::{Place, Program};
+use crate::support::{daemon_of, is_initial_namespace, plyfs, succeed, text};
 
 /// Who shows the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,20 @@ pub enum Who {
 /// that `..` leads to directories of the cell for a while.
 pub const MERGED: &str = "/zz/zz/zz/zz/m";
 
+/// The bytes and inodes of a small disk before it is filled.
+const WHOLE_DISK: (u64, u64) = (256 << 20, 50_000);
+
+/// Why the layers of a program cannot be made here.
+pub fn cannot_make(program: &Program) -> Option<String> {
+    let bindfs = || Command::new("bindfs").arg("--version").output();
+    let needs = program
+        .places
+        .iter()
+        .any(|(_, place)| *place == Place::Bindfs);
+    let error = needs.then(bindfs)?.err()?;
+    Some(format!("bindfs: {error}"))
+}
+
 /// The directories of one side.
 #[derive(Debug, Clone)]
 pub struct Dirs {
@@ -33,32 +48,98 @@ pub struct Dirs {
     cell: PathBuf,
     layers: PathBuf,
     lowers: u8,
+    /// What is mounted for this side, but for the mount itself: the last first.
+    mounted: Vec<PathBuf>,
+    /// Whether all of it lies on a disk that can be filled.
+    small: bool,
 }
 
 impl Dirs {
     /// Makes the directories below `base`.
     pub fn make(base: &Path, name: &str, program: &Program, opaque: &str) -> Self {
-        let dirs = Self {
+        let mut dirs = Self {
             cell: base.join(name).join("cell"),
             layers: base.join(name).join("layers"),
             lowers: program.lowers.max(1),
+            mounted: Vec::new(),
+            small: program.small,
         };
+        if dirs.small {
+            // The cell lies on it as well, where a program may leave the mount: the numbers there are of the
+            // same file system.
+            let disk = base.join(name);
+            fs::create_dir_all(&disk).unwrap();
+            let (bytes, inodes) = WHOLE_DISK;
+            let limits = format!("size={bytes},nr_inodes={inodes}");
+            dirs.mount_memory(disk.clone(), &limits);
+            // A disk of no pages is one without a limit.
+            fs::write(disk.join("page"), "one page").unwrap();
+        }
         let proc = dirs.cell.join("proc");
         for below in [dirs.merged(), dirs.upper(), dirs.work(), proc.clone()] {
             fs::create_dir_all(below).unwrap();
         }
         rustix::mount::mount_bind("/proc", &proc).unwrap();
+        dirs.mounted.push(proc);
         for number in 0..dirs.lowers {
-            fs::create_dir(dirs.lower(number)).unwrap();
-            layers::build(&dirs.lower(number), Some(number), &program.entries, opaque);
+            dirs.make_lower(number, program, opaque);
         }
-        layers::build(&dirs.upper(), None, &program.entries, opaque);
+        let inside = layers::build(&dirs.upper(), None, &program.entries, opaque);
+        dirs.mounted.extend(inside);
+        dirs.mounted.reverse();
         dirs
+    }
+
+    fn make_lower(&mut self, number: u8, program: &Program, opaque: &str) {
+        let lower = self.lower(number);
+        fs::create_dir(&lower).unwrap();
+        let mut root = lower.clone();
+        match program.place(number) {
+            None => {}
+            Some(Place::Own) => self.mount_memory(lower.clone(), ""),
+            Some(Place::Bindfs) => {
+                root = self.layers.join(format!("behind{number}"));
+                fs::create_dir(&root).unwrap();
+            }
+        }
+        let inside = layers::build(&root, Some(number), &program.entries, opaque);
+        self.mounted.extend(inside);
+        if root != lower {
+            succeed(Command::new("bindfs").args([&root, &lower]));
+            self.mounted.push(lower);
+        }
+    }
+
+    fn mount_memory(&mut self, at: PathBuf, data: &str) {
+        let (flags, data) = (MountFlags::empty(), CString::new(data).unwrap());
+        rustix::mount::mount("tmpfs", &at, "tmpfs", flags, &*data).unwrap();
+        self.mounted.push(at);
     }
 
     /// Unmounts what is not the mount itself.
     pub fn leave(&self) {
-        rustix::mount::unmount(self.cell.join("proc"), UnmountFlags::DETACH).unwrap();
+        for at in &self.mounted {
+            rustix::mount::unmount(at, UnmountFlags::DETACH).unwrap();
+        }
+    }
+
+    /// Leaves so many pages and inodes free on the disk of the layers, or all there were.
+    pub fn leave_free(&self, free: Option<(u32, u32)>) {
+        if !self.small {
+            return;
+        }
+        let disk = self.cell.parent().unwrap();
+        let used = rustix::fs::statvfs(disk).unwrap();
+        let (bytes, inodes) = match free {
+            None => WHOLE_DISK,
+            Some((pages, inodes)) => (
+                (used.f_blocks - used.f_bfree + u64::from(pages)) * used.f_frsize,
+                used.f_files - used.f_ffree + u64::from(inodes),
+            ),
+        };
+        let data = CString::new(format!("size={bytes},nr_inodes={inodes}")).unwrap();
+        // Files that were held open may go at the same time; what they took is free then.
+        rustix::mount::mount_remount(disk, MountFlags::empty(), &*data).unwrap();
     }
 
     pub fn cell(&self) -> &Path {

@@ -1,7 +1,9 @@
 //! The sets of mount options that programs run with.
 
 use super::known;
+use super::layers::Entry;
 use super::program::{Op, Program, Step};
+use super::text::Bytes;
 
 /// One set: what the kernel is told, and what plyfs is told to behave like that.
 #[derive(Debug)]
@@ -121,10 +123,11 @@ impl OptionSet {
                 .any(|option| self.kernel.contains(option))
     }
 
-    /// Whether files keep their numbers: not directories that plyfs cuts off from lower ones, and not over
-    /// a remount in a user namespace, where the kernel finds no origins.
-    pub fn keeps_numbers(&self, initial: bool) -> bool {
-        initial && self.name != "cut_off"
+    /// Whether files keep their numbers: not directories that plyfs cuts off from lower ones, not over a
+    /// remount in a user namespace, where the kernel finds no origins, and not those of other file systems,
+    /// which the kernel makes unlike by the device alone.
+    pub fn keeps_numbers(&self, initial: bool, program: &Program) -> bool {
+        initial && self.name != "cut_off" && !program.is_of_several_file_systems()
     }
 
     /// What of an answer is compared.
@@ -135,8 +138,12 @@ impl OptionSet {
             true => known::without_file_times(&answer),
             false => answer,
         };
-        let sets = |step: &Step| matches!(&step.op, Op::Setxattr { name, .. } if name.0 == b"security.capability");
-        match !self.gathers() && program.steps.iter().any(sets) {
+        let is_capability = |name: &Bytes| name.0 == b"security.capability";
+        let sets =
+            |step: &Step| matches!(&step.op, Op::Setxattr { name, .. } if is_capability(name));
+        let has = |entry: &Entry| entry.xattrs.iter().any(|(name, _)| is_capability(name));
+        let capable = program.steps.iter().any(sets) || program.entries.iter().any(has);
+        match !self.gathers() && capable {
             true => known::without_file_set_id(&answer),
             false => answer,
         }
@@ -145,6 +152,12 @@ impl OptionSet {
     /// Whether the kernel gathers writes for plyfs, and says why it takes set-id bits away.
     pub fn gathers(&self) -> bool {
         self.plyfs.contains("writeback=1")
+    }
+
+    /// Whether the kernel writes down what copies are copies of, which it cannot on every file system.
+    pub fn needs_handles(&self) -> bool {
+        let needs = ["index=on", "xino=on", "metacopy=on"];
+        needs.iter().any(|option| self.kernel.contains(option))
     }
 
     /// Whether plyfs leaves records where the kernel does. Without redirects it moves what it copied up.

@@ -9,6 +9,19 @@ use super::text::{
     Acl, Bytes, Flags, MapSlot, Named, Object, Octal, Path, Slot, Text, Time, words,
 };
 
+impl Op {
+    /// Whether no actor does it, or what it answers is compared on its own.
+    pub fn is_of_the_bench(&self) -> bool {
+        let own = [
+            Self::Tree {},
+            Self::Remount {},
+            Self::Crash {},
+            Self::Free {},
+        ];
+        own.contains(self) || matches!(self, Self::Fill { .. })
+    }
+}
+
 /// The flags of open(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenNames;
@@ -186,8 +199,13 @@ operations! {
     Tree "tree" {}
     /// Everybody lets go of the mount; it is unmounted and mounted again.
     Remount "remount" {}
-    /// Everything open is synced, then the daemon is killed, and the mount made anew.
+    /// Everything open is synced, then the daemon is killed, and the mount made again.
     Crash "crash" {}
+    /// Leaves so many free pages and inodes on the disk of the layers. From then on each operation finds as
+    /// many, whatever those before it took or gave back.
+    Fill "fill" { pages: u32, inodes: u32 }
+    /// Ends that.
+    Free "free" {}
 }
 
 /// Who does something: ids, groups and a descriptor table of their own.
@@ -222,16 +240,76 @@ pub const ACTORS: [Actor; 4] = [
     },
 ];
 
+words! {
+    /// What the actor does while another process of the same ids does the operation and is killed.
+    Company { Alone "alone", Beside "beside" }
+}
+
+/// The operation is begun by another process, which is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    pub company: Company,
+    /// How long after the operation was begun.
+    pub microseconds: u64,
+}
+
 /// An operation and who does it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub actor: u8,
+    pub kill: Option<Kill>,
     pub op: Op,
+}
+
+impl Step {
+    /// `0 chmod f 600`; `0/alone/300 chmod f 600` where a process that does it before is killed.
+    pub fn show(&self) -> String {
+        let kill = self.kill.map(|kill| {
+            let Kill {
+                company,
+                microseconds,
+            } = kill;
+            format!("/{}/{microseconds}", company.show())
+        });
+        let kill = kill.unwrap_or_default();
+        format!("{}{kill} {}", self.actor, self.op.show())
+    }
+
+    fn read(first: &str, rest: &str) -> Option<Self> {
+        let (actor, kill) = first.split_once('/').unwrap_or((first, ""));
+        let kill = match kill {
+            "" => None,
+            kill => {
+                let (company, microseconds) = kill.split_once('/')?;
+                Some(Kill {
+                    company: Company::read(company)?,
+                    microseconds: microseconds.parse().ok()?,
+                })
+            }
+        };
+        let actor = actor.parse().ok()?;
+        (usize::from(actor) < ACTORS.len()).then_some(Self {
+            actor,
+            kill,
+            op: Op::read(rest)?,
+        })
+    }
 }
 
 words! {
     /// Where layers are.
     Base { Memory "memory", Disk "disk" }
+}
+
+words! {
+    /// What a lower layer lies on, if not on what the others lie on.
+    Place {
+        /// A file system of its own: its files have the numbers of others.
+        Own "own",
+        /// bindfs, which shows what is mounted inside as its own, under the numbers it has there: one file
+        /// system that gives two files one number, and one file two paths.
+        Bindfs "bindfs",
+    }
 }
 
 /// A whole program.
@@ -241,14 +319,36 @@ pub struct Program {
     pub options: String,
     /// Where the layers are: in memory, or on a disk, whose file system can do more.
     pub base: Base,
+    /// Whether the layers of each side lie on a disk (in memory) that can be filled.
+    pub small: bool,
     /// How many lower layers there are.
     pub lowers: u8,
+    /// Those that do not lie where the others do.
+    pub places: Vec<(u8, Place)>,
     /// What is in the layers.
     pub entries: Vec<Entry>,
     pub steps: Vec<Step>,
 }
 
 impl Program {
+    /// What a lower layer lies on, if not on what the others lie on.
+    pub fn place(&self, lower: u8) -> Option<Place> {
+        let mut places = self.places.iter();
+        places
+            .find(|(number, _)| *number == lower)
+            .map(|(_, place)| *place)
+    }
+
+    /// Whether lower layers lie on other file systems than the upper one.
+    pub fn is_of_several_file_systems(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// Whether one of them may give two files one number.
+    pub fn has_equal_numbers(&self) -> bool {
+        self.places.iter().any(|(_, place)| *place == Place::Bindfs)
+    }
+
     pub fn show(&self) -> String {
         let mut text = format!(
             "options {}\nbase {}\nlowers {}\n",
@@ -256,11 +356,17 @@ impl Program {
             self.base.show(),
             self.lowers
         );
+        if self.small {
+            text.push_str("disk small\n");
+        }
+        for (lower, place) in &self.places {
+            writeln!(text, "place {lower} {}", place.show()).unwrap();
+        }
         for entry in &self.entries {
             writeln!(text, "{}", entry.show()).unwrap();
         }
         for step in &self.steps {
-            writeln!(text, "{} {}", step.actor, step.op.show()).unwrap();
+            writeln!(text, "{}", step.show()).unwrap();
         }
         text
     }
@@ -270,7 +376,9 @@ impl Program {
         let mut program = Self {
             options: "plain".to_owned(),
             base: Base::Memory,
+            small: false,
             lowers: 1,
+            places: Vec::new(),
             entries: Vec::new(),
             steps: Vec::new(),
         };
@@ -292,13 +400,14 @@ impl Program {
             "options" => self.options = rest.to_owned(),
             "base" => self.base = Base::read(rest)?,
             "lowers" => self.lowers = rest.parse().ok()?,
-            _ if first.starts_with(|c: char| c.is_ascii_digit()) => self.steps.push(Step {
-                actor: first
-                    .parse()
-                    .ok()
-                    .filter(|actor| usize::from(*actor) < ACTORS.len())?,
-                op: Op::read(rest)?,
-            }),
+            "disk" => self.small = rest == "small",
+            "place" => {
+                let (lower, place) = rest.split_once(' ')?;
+                self.places.push((lower.parse().ok()?, Place::read(place)?));
+            }
+            _ if first.starts_with(|c: char| c.is_ascii_digit()) => {
+                self.steps.push(Step::read(first, rest)?);
+            }
             _ => self.entries.push(Entry::read(line)?),
         }
         Some(())

@@ -107,8 +107,8 @@ pub fn stat_at(base: BorrowedFd<'_>, path: &[u8], flags: AtFlags) -> Result<Stri
     statx(base, path, flags).map(|stat| facts(&stat, Shown::Merged))
 }
 
-/// The comparable facts of a file. A number after `#` stands for itself: which files share it is
-/// compared, and whether it stays.
+/// The comparable facts of a file. A number after `#`, with that of a device, stands for itself: which files
+/// share it is compared, and whether it stays.
 pub fn facts(stat: &Statx, shown: Shown) -> String {
     let kind = FileType::from_raw_mode(stat.stx_mode.into());
     let mut text = format!(
@@ -132,7 +132,10 @@ pub fn facts(stat: &Statx, shown: Shown) -> String {
         time(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)
     ));
     if shown == Shown::Merged {
-        text.push_str(&format!(" ino=#{}", stat.stx_ino));
+        text.push_str(&format!(
+            " ino=#{}:{}:{}",
+            stat.stx_ino, stat.stx_dev_major, stat.stx_dev_minor
+        ));
     }
     text
 }

@@ -27,6 +27,7 @@ pub fn shrink(bench: &mut Bench, program: Program, failure: Difference) -> (Prog
         size = shrinker.size();
         shrinker.pieces(|program| &mut program.steps);
         shrinker.pieces(|program| &mut program.entries);
+        shrinker.pieces(|program| &mut program.places);
         shrinker.details();
     }
     (shrinker.best, shrinker.failure)
@@ -82,6 +83,9 @@ impl Shrinker<'_> {
 
     /// Makes what is left plainer.
     fn details(&mut self) {
+        let mut roomy = self.best.clone();
+        roomy.small = false;
+        self.attempt(roomy);
         while self.best.lowers > 1 {
             let mut fewer = self.best.clone();
             fewer.lowers -= 1;
@@ -111,6 +115,9 @@ impl Shrinker<'_> {
             let mut by_root = self.best.clone();
             by_root.steps[index].actor = 0;
             self.attempt(by_root);
+            let mut undisturbed = self.best.clone();
+            undisturbed.steps[index].kill = None;
+            self.attempt(undisturbed);
             let mut plainer = self.best.clone();
             if let Op::Open { flags, mode, .. } = &mut plainer.steps[index].op {
                 let bits = flags.bits;

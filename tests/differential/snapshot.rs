@@ -21,6 +21,14 @@ pub fn tree(root: &str, shown: Shown) -> String {
     lines.join(&SEPARATOR.to_string())
 }
 
+/// What a path leads to.
+pub fn one(path: &[u8]) -> String {
+    match describe(Path::new(OsStr::from_bytes(path)), Shown::Merged) {
+        Ok((line, _)) => line,
+        Err(error) => show::error(error),
+    }
+}
+
 fn walk(root: &Path, below: &Path, shown: Shown, lines: &mut Vec<String>) {
     let path = root.join(below);
     let name = format!(
@@ -107,7 +115,7 @@ fn xattrs(path: &Path) -> Result<Attributes, Errno> {
         let mut value = vec![0; 65536];
         let value = match rustix::fs::lgetxattr(path, name, &mut value[..]) {
             Ok(length) => value[..length].to_vec(),
-            Err(error) => show::error(error).into_bytes(),
+            Err(error) => known::of_unreadable(name, error).into_bytes(),
         };
         found.push((name.to_vec(), value));
     }

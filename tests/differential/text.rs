@@ -197,10 +197,10 @@ impl<N: Named> Text for Flags<N> {
 
 /// One of several words.
 macro_rules! words {
-    ($(#[$doc:meta])* $type:ident { $($variant:ident $word:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $type:ident { $($(#[$of_one:meta])* $variant:ident $word:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $type { $($variant),* }
+        pub enum $type { $($(#[$of_one])* $variant),* }
         impl $type {
             #[allow(dead_code, reason = "not every word is drawn at random")]
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];

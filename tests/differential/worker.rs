@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Uid};
@@ -70,6 +70,19 @@ impl Worker {
         Ok(line)
     }
 
+    /// Kills it, and waits until it is gone.
+    pub fn kill(&mut self) -> std::io::Result<()> {
+        self.child.kill()?;
+        let start = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if start.elapsed() > PATIENCE {
+                return Err(std::io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(())
+    }
+
     pub fn ask(&mut self, line: &str) -> std::io::Result<String> {
         self.send(line);
         self.flush();
@@ -122,13 +135,16 @@ fn answer(outside: &OwnedFd, session: &mut Session, line: &str) -> String {
         *session = Session::new(MERGED);
         return "ok".to_owned();
     }
+    if let Some(path) = line.strip_prefix("look ") {
+        return session.look(path);
+    }
     match line {
         // Lets go of the mount.
         "release" => {
             session.release();
             return "ok".to_owned();
         }
-        // Goes to the mount that was made anew.
+        // Goes to the new mount.
         "enter" => {
             session.enter();
             return "ok".to_owned();

@@ -32,7 +32,9 @@ impl Generator {
             16..21 => {
                 let name = self.xattr_name();
                 let value = match name.0.as_slice() {
-                    b"security.capability" => CAPABILITY.to_vec(),
+                    b"security.capability" => self
+                        .one(&[CAPABILITY, CAPABILITY, FOREIGN_CAPABILITY])
+                        .to_vec(),
                     _ => vec![b'v'; *self.one(&[0, 1, 10, 300])],
                 };
                 let flags = *self.one(&[0, 0, 0, 1, 2]);
@@ -132,4 +134,9 @@ impl Generator {
 }
 
 /// `cap_net_bind_service=ep`, as it is in the attribute.
-const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(super) const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// The same for a user namespace whose root is the user 100000 of this one.
+pub(super) const FOREIGN_CAPABILITY: &[u8] = &[
+    1, 0, 0, 3, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xa0, 0x86, 1, 0,
+];

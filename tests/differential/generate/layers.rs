@@ -1,10 +1,33 @@
 //! Random layers: whiteouts, opaque directories and changes of type between any two of them.
 
-use super::Generator;
+use super::attributes::{CAPABILITY, FOREIGN_CAPABILITY};
+use super::{Generator, NAMES};
 use crate::differential::layers::{Entry, What};
+use crate::differential::options::OptionSet;
+use crate::differential::program::{Base, Place};
 use crate::differential::text::Bytes;
 
 impl Generator {
+    /// What the layers lie on, and what else happens around them.
+    pub(super) fn surroundings(&mut self, options: &str) {
+        let set = OptionSet::named(options);
+        match self.rng.u32(..100) {
+            // A mount that gathers writes tells late what it has no space for.
+            0..12 if set.is_some_and(|set| !set.gathers()) => {
+                (self.small, self.base) = (true, Base::Memory);
+            }
+            12..22 => self.places = vec![(0, Place::Own)],
+            22..26 if set.is_some_and(|set| !set.needs_handles()) => {
+                self.places = vec![(0, Place::Bindfs)];
+            }
+            26..36 => self.large = NAMES[..3].iter().map(|n| n.as_bytes().to_vec()).collect(),
+            // A file system of the machine, where a capability may be of a user that does not exist here.
+            36..66 if crate::differential::outside::is_helped() => self.base = Base::Disk,
+            _ => {}
+        }
+        self.mounts = self.chance(15) || self.places.first() == Some(&(0, Place::Bindfs));
+    }
+
     pub(super) fn layers(&mut self) {
         self.lowers = match self.rng.u32(..20) {
             0 => 20,
@@ -12,12 +35,30 @@ impl Generator {
             9..=13 => 2,
             _ => self.rng.u8(3..=6),
         };
+        if let Some((_, place)) = self.places.pop() {
+            let of = |number| (number, place);
+            let some: Vec<_> = (0..self.lowers).filter(|_| self.rng.bool()).collect();
+            // One bindfs is enough: each takes a process.
+            let first = some.first().copied().unwrap_or(0);
+            self.places = match place {
+                Place::Bindfs => vec![of(first)],
+                Place::Own => some.into_iter().map(of).collect(),
+            };
+        }
         // From the bottom, so that whiteouts and what replaces something come after it.
         for number in (0..self.lowers).rev() {
             let count = match self.lowers {
                 20 => self.rng.usize(0..3),
                 _ => self.rng.usize(1..14),
             };
+            let large = match number + 1 == self.lowers {
+                true => self.large.clone(),
+                false => Vec::new(),
+            };
+            for path in large {
+                let (size, seed) = (self.rng.u64(1 << 20..3 << 20), self.rng.u64(..1000));
+                self.put(Some(number), path, What::File { size, seed }, 0o644, 0);
+            }
             self.layer(Some(number), count);
         }
         if self.chance(60) {
@@ -43,6 +84,43 @@ impl Generator {
             if path.iter().filter(|byte| **byte == b'/').count() < 4 {
                 self.put_with_parents(layer, &path);
             }
+        }
+        if self.mounts && layer.is_some() {
+            for _ in 0..self.rng.usize(..3) {
+                self.bind(layer);
+            }
+        }
+    }
+
+    /// Mounts a file or directory of a layer in a second place of it.
+    fn bind(&mut self, layer: Option<u8>) {
+        let files = self.chance(50);
+        let own = |entry: &&Entry| {
+            let is_file = matches!(entry.what, What::File { .. } | What::Sparse { .. });
+            entry.layer == layer && if files { is_file } else { entry.is_dir() }
+        };
+        let paths = self.entries.iter().filter(own);
+        let paths: Vec<_> = paths.map(|entry| entry.path.clone()).collect();
+        if paths.len() < 2 {
+            return;
+        }
+        let (source, target) = (self.one(&paths).clone(), self.one(&paths).clone());
+        // Whiteouts of a directory that is merged would be in another that may not be.
+        let whiteout = |entry: &Entry| {
+            entry.what == What::Whiteout
+                && (source.0 == b"/" || entry.path.0.starts_with(&source.0))
+        };
+        let moves = self.entries.iter().any(|e| e.layer == layer && whiteout(e));
+        if source != target && target.0 != b"/" && !moves {
+            self.entries.push(Entry {
+                layer,
+                path: target,
+                what: What::Bind(source),
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                xattrs: Vec::new(),
+            });
         }
     }
 
@@ -71,7 +149,7 @@ impl Generator {
             what => what,
         };
         let (mode, uid) = match what {
-            What::Dir | What::Opaque => self.dir_owner(),
+            What::Dir | What::Opaque | What::Mount => self.dir_owner(),
             _ => (self.file_mode(), *self.one(&[0, 0, 1000, 1001])),
         };
         self.put(layer, path.to_vec(), what, mode, uid);
@@ -88,7 +166,10 @@ impl Generator {
             .map(|(index, _)| &path[..index])
             .collect();
         prefixes.push(parent);
-        let at = |layer, path: &[u8]| self.in_layer(layer, path).map(|entry| &entry.what);
+        let at = |layer, path: &[u8]| {
+            let entry = self.in_layer(layer, path)?;
+            (!self.is_out_of_sight(entry)).then_some(&entry.what)
+        };
         let hides = |layer| {
             prefixes
                 .iter()
@@ -114,6 +195,25 @@ impl Generator {
         false
     }
 
+    /// Whether the mount of the layers may not show an entry, since something is mounted over it.
+    fn is_out_of_sight(&self, entry: &Entry) -> bool {
+        let above = |other: &Entry| {
+            let rest = entry.path.0.strip_prefix(other.path.0.as_slice());
+            other.layer == entry.layer && rest.is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        let inside_all_is_shown = self
+            .places
+            .iter()
+            .any(|(number, place)| Some(*number) == entry.layer && *place == Place::Bindfs);
+        let hides = |other: &Entry| match other.what {
+            What::Mount => !inside_all_is_shown,
+            What::Bind(_) => inside_all_is_shown,
+            _ => false,
+        };
+        let mut others = self.entries.iter();
+        others.any(|other| hides(other) && (above(other) || other.path == entry.path))
+    }
+
     fn dir_owner(&mut self) -> (u32, u32) {
         let mode = *self.one(&[0o755, 0o777, 0o777, 0o1777, 0o2775, 0o2777, 0o700, 0o711]);
         (mode, *self.one(&[0, 0, 1000, 1001]))
@@ -127,6 +227,7 @@ impl Generator {
 
     fn what(&mut self, layer: Option<u8>) -> What {
         match self.rng.u32(..100) {
+            0..6 if self.mounts && layer.is_some() => What::Mount,
             0..28 => What::Dir,
             28..34 => What::Opaque,
             34..62 => What::File {
@@ -175,6 +276,15 @@ impl Generator {
                 let acl = self.acl().encode();
                 xattrs.push((Bytes(name.as_bytes().to_vec()), Bytes(acl)));
             }
+        }
+        let capable = match crate::differential::outside::is_helped() {
+            true => 15,
+            false => 3,
+        };
+        if matches!(what, What::File { .. }) && self.chance(capable) {
+            let value = *self.one(&[CAPABILITY, FOREIGN_CAPABILITY]);
+            let name = b"security.capability".to_vec();
+            xattrs.push((Bytes(name), Bytes(value.to_vec())));
         }
         self.known.push(path.clone());
         let gid = *self.one(&[uid, 1000, 2000]);
