@@ -26,6 +26,7 @@ mod notifier;
 mod passthrough;
 mod polling;
 mod pool;
+mod readers;
 mod saved;
 mod together;
 
