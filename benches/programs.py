@@ -92,8 +92,19 @@ def make_links(lower, files=2000):
             os.link(f"{lower}/{name}", other)
 
 
+def make_names(lower):
+    """A directory of 20,000 names, and 9,000 in 300 directories."""
+    os.makedirs(f"{lower}/many")
+    for number in range(20000):
+        write(f"{lower}/many/name{number:05}", b"")
+    for number in range(9000):
+        write(f"{lower}/cold/d{number % 20}/s{number % 300}/f{number}", b"x")
+
+
 def make_lower(lower):
     make_links(lower)
+    make_names(lower)
+    make_tree(f"{lower}/small", 182)
     make_repository(f"{lower}/repository")
     make_python(f"{lower}/python")
     make_c(f"{lower}/c")
@@ -162,6 +173,16 @@ PROGRAMS = [
     ("stat again 20 times names once", None, stat_all("single", 20)),
     ("stat again 20 times hard links", None, stat_all("links", 20)),
     ("stat again 20 times pairs of links", None, stat_all("pairs", 20)),
+    ("ls -f 20000 names", None, ["ls", "-f", "many"]),
+    ("ls -f again", ["ls", "-f", "many"], ["ls", "-f", "many"]),
+    ("ls -l 20000 names", None, ["ls", "-l", "many"]),
+    ("find 9000 files", None, ["find", "cold"]),
+    ("find again", ["find", "cold"], ["find", "cold"]),
+    ("find -size 9000 files", None, ["find", "cold", "-size", "+1k"]),
+    ("rm -r 182 files", None, ["rm", "-r", "small"]),
+    ("cp -a 182 files", None, ["cp", "-a", "small", "copy"]),
+    ("git init", None, ["git", "init", "-q", "new"]),
+    ("ten mkdirs", None, ["sh", "-c", "for i in 0 1 2 3 4 5 6 7 8 9; do mkdir d$i; done"]),
     ("large copy", None, ["cp", "--reflink=never", "large", "larger"]),
 ]
 
@@ -177,6 +198,8 @@ class Mount:
         self.merged = f"{self.dir}/merged"
         if plyfs is None:
             run("mount", "-t", "overlay", "overlay", "-o", layers, self.merged)
+        elif os.path.basename(plyfs) == "fuse-overlayfs":
+            run(plyfs, "-o", layers + (f",{options}" if options else ""), self.merged)
         else:
             more = f",{options}" if options else ""
             run(plyfs, "mount", "-o", f"{layers},backend=fuse{more}", self.merged)

@@ -66,6 +66,51 @@ fn attributes_of_lower_hard_links_are_cached() {
     });
 }
 
+/// find(1) by names took four times as long as on the kernel's overlay, most of it for attributes that it did not want.
+#[test]
+fn a_walk_gets_the_attributes_that_it_looks_at_and_soon_no_others() {
+    inside(
+        "a_walk_gets_the_attributes_that_it_looks_at_and_soon_no_others",
+        || {
+            let walked = |script: &str| {
+                let mut stack = Stack::new(1);
+                for number in 0..200 {
+                    put(&stack.lower(0, &format!("d{}/f{number}", number % 20)), "x");
+                }
+                stack.mount();
+                let found = succeed(
+                    Command::new("sh")
+                        .arg("-c")
+                        .arg(script)
+                        .current_dir(stack.merged("")),
+                );
+                assert_eq!(found.lines().count(), 221, "{script}");
+                stack
+            };
+            let every = "n=0; while [ $n -lt 200 ]; do stat -c %n:%s:%F d$((n % 20))/f$n || exit 1; n=$((n + 1)); done";
+            // It comes to the directories in some order: in all of them there are files, and in few were files looked at.
+            let by_names = walked("find . | sort");
+            let daemon = daemon_of(&by_names.merged("")).unwrap();
+            rustix::process::kill_process(daemon, Signal::STOP).unwrap();
+            let answered = within(2, &format!("cd merged; {every}"), &by_names.path(""));
+            rustix::process::kill_process(daemon, Signal::CONT).unwrap();
+            assert!(
+                !answered.status.success(),
+                "attributes came that nobody looked at"
+            );
+            // It looks at them.
+            let by_size = walked("find . -size -9 | sort");
+            let expected = without_daemon(&by_size, &format!("cd merged; {every}"));
+            let now = within(60, every, &by_names.merged(""));
+            assert_eq!(text(&now.stdout), expected);
+            assert_eq!(expected.lines().count(), 200);
+            for mut stack in [by_names, by_size] {
+                stack.unmount();
+            }
+        },
+    );
+}
+
 /// The attributes that a copy-up changes by itself.
 fn changed(path: &Path) -> (i64, i64, u64, u64) {
     let stat =

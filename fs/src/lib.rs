@@ -114,7 +114,7 @@ pub use kernel_mark::{MarkedUpper, mark_served_by_kernel, was_served_by_kernel};
 pub use layer::{LowerLayer, MAX_LOWER, Marks};
 pub use lookup::Entry;
 pub use overlay::{Config, Overlay, UpperLayer, Volatile};
-pub use readdir::{DirEntry, Room};
+pub use readdir::{DirEntry, Room, Wants};
 pub use records::Records;
 pub use redirect::RedirectDir;
 pub use rename::Patience;

@@ -13,6 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::ffi::OsStrExt;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::attr::FileKind;
 use crate::layer::Name;
@@ -68,11 +69,30 @@ impl Item {
         self.source = source;
     }
 
+    /// Whether it is known to be no directory.
+    fn is_plain(&self) -> bool {
+        self.kind.is_some_and(|kind| kind != FileKind::Directory)
+    }
+
     fn known(&self) -> Known {
         match self.kind {
             Some(kind) => Known::Object(self.object, kind),
             None => Known::Unresolved,
         }
+    }
+}
+
+/// Where an item is. The hash of its name is kept, so that a table that grows needs to look at no name.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    at: u32,
+    hash: u32,
+}
+
+impl Position {
+    /// The hash as tables use it, of which they look at the highest and the lowest bits.
+    fn spread(self) -> u64 {
+        u64::from(self.hash) << 32 | u64::from(self.hash)
     }
 }
 
@@ -89,8 +109,8 @@ pub(crate) struct Listed {
 pub(crate) struct Listing {
     /// In the order of their cookies. What was removed stays, without a name, until half are.
     items: Vec<Item>,
-    /// The positions of those that have a name, by their names.
-    positions: HashTable<u32>,
+    /// Where those are that have a name, by their names.
+    positions: HashTable<Position>,
     /// Names may be picked to collide.
     hash: RandomState,
     next: u64,
@@ -144,22 +164,45 @@ impl Listing {
 
     /// Adds a name, or says anew what is behind it and where that is found first.
     pub(crate) fn insert_from(&mut self, name: &Name, known: Known, source: Source) {
-        if let Some(at) = self.find(name) {
-            self.items[at].set(known, source);
-            return;
+        if let Err(at) = self.add_from(name, known, source)
+            && let Some(item) = self.items.get_mut(at)
+        {
+            item.set(known, source);
         }
-        let cookie = self.next;
-        self.next += 1;
+    }
+
+    /// Adds a name that is not there yet. If it is, nothing changes.
+    ///
+    /// # Errors
+    /// Where it is.
+    pub(crate) fn add_from(
+        &mut self,
+        name: &Name,
+        known: Known,
+        source: Source,
+    ) -> std::result::Result<(), usize> {
+        let position = self.position(self.items.len(), name);
+        let items = &self.items;
+        let is_it = |other: &Position| is_named(items, position.hash, *other, name);
+        let vacant = match self
+            .positions
+            .entry(position.spread(), is_it, |other| other.spread())
+        {
+            Entry::Occupied(known) => return Err(known.get().at as usize),
+            Entry::Vacant(vacant) => vacant,
+        };
+        vacant.insert(position);
         let mut item = Item {
-            cookie,
+            cookie: self.next,
             name: Some(name.clone()),
             object: ObjectId::default(),
             kind: None,
             source,
         };
         item.set(known, source);
+        self.next += 1;
         self.items.push(item);
-        self.enter(self.items.len() - 1, name);
+        Ok(())
     }
 
     /// Says that something of a name is in the upper layer now.
@@ -223,11 +266,46 @@ impl Listing {
         }
     }
 
-    /// Gives back what was allocated for more.
-    pub(crate) fn shrink(&mut self) {
-        let (items, hash) = (&mut self.items, &self.hash);
-        items.shrink_to_fit();
-        self.positions.shrink_to_fit(|at| hash_at(hash, items, *at));
+    /// Ends the making of a listing that nobody has read yet: directories and what only a lookup tells come first,
+    /// and what was allocated for more is given back.
+    ///
+    /// A reader that wants to know more of names than what they are may be of directories alone, to go down into
+    /// them. It then gets them at once, and is told of the others in less time.
+    pub(crate) fn complete(&mut self) {
+        if !self.items.is_sorted_by_key(Item::is_plain) {
+            self.put_directories_first();
+        }
+        self.items.shrink_to_fit();
+        self.positions.shrink_to_fit(|position| position.spread());
+    }
+
+    fn put_directories_first(&mut self) {
+        let items = std::mem::take(&mut self.items);
+        let is_plain: Vec<bool> = items.iter().map(Item::is_plain).collect();
+        let mut next_dir = 0;
+        let mut next_plain = is_plain.iter().filter(|is_plain| !**is_plain).count() as u32;
+        let moved: Vec<u32> = is_plain
+            .iter()
+            .map(|is_plain| {
+                let next = match is_plain {
+                    true => &mut next_plain,
+                    false => &mut next_dir,
+                };
+                *next += 1;
+                *next - 1
+            })
+            .collect();
+        for position in self.positions.iter_mut() {
+            if let Some(at) = moved.get(position.at as usize) {
+                position.at = *at;
+            }
+        }
+        let (plain, mut dirs): (Vec<_>, Vec<_>) = items.into_iter().partition(Item::is_plain);
+        dirs.extend(plain);
+        for (item, cookie) in dirs.iter_mut().zip(DOT_DOT + 1..) {
+            item.cookie = cookie;
+        }
+        self.items = dirs;
     }
 
     /// Up to [`BATCH`] entries after the cookie.
@@ -244,30 +322,36 @@ impl Listing {
         rest.iter().filter_map(listed).take(BATCH).collect()
     }
 
-    /// The position of a name.
+    /// What a name is known by that is at some place.
+    fn position(&self, at: usize, name: &OsStr) -> Position {
+        Position {
+            // Nobody has the memory for more.
+            at: u32::try_from(at).unwrap_or(u32::MAX),
+            hash: self.hash.hash_one(name.as_bytes()) as u32,
+        }
+    }
+
+    /// Where a name is.
     fn find(&self, name: &OsStr) -> Option<usize> {
-        let hash = self.hash.hash_one(name.as_bytes());
-        let is_it = |at: &u32| has_name(&self.items, *at, name);
-        self.positions.find(hash, is_it).map(|at| *at as usize)
+        let position = self.position(0, name);
+        let is_it = |other: &Position| is_named(&self.items, position.hash, *other, name);
+        let found = self.positions.find(position.spread(), is_it)?;
+        Some(found.at as usize)
     }
 
     /// Makes a name that is not there yet be found.
     fn enter(&mut self, at: usize, name: &OsStr) {
-        let (items, hash) = (&self.items, &self.hash);
-        // Nobody has the memory for more.
-        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        let position = self.position(at, name);
         self.positions
-            .insert_unique(hash.hash_one(name.as_bytes()), at, |at| {
-                hash_at(hash, items, *at)
-            });
+            .insert_unique(position.spread(), position, |other| other.spread());
     }
 
-    /// Lets a name be found no more; returns its position.
+    /// Lets a name be found no more; returns where it is.
     fn leave(&mut self, name: &OsStr) -> Option<usize> {
-        let hash = self.hash.hash_one(name.as_bytes());
-        let is_it = |at: &u32| has_name(&self.items, *at, name);
-        let entry = self.positions.find_entry(hash, is_it).ok()?;
-        Some(entry.remove().0 as usize)
+        let position = self.position(0, name);
+        let is_it = |other: &Position| is_named(&self.items, position.hash, *other, name);
+        let entry = self.positions.find_entry(position.spread(), is_it).ok()?;
+        Some(entry.remove().0.at as usize)
     }
 
     fn number_anew(&mut self) {
@@ -279,14 +363,10 @@ impl Listing {
     }
 }
 
-fn has_name(items: &[Item], at: u32, name: &OsStr) -> bool {
-    let item = items.get(at as usize);
+/// Whether the item at a position has this name, of this hash.
+fn is_named(items: &[Item], hash: u32, at: Position, name: &OsStr) -> bool {
+    let item = items.get(at.at as usize).filter(|_| at.hash == hash);
     item.is_some_and(|item| item.name.as_deref() == Some(name))
-}
-
-fn hash_at(hash: &RandomState, items: &[Item], at: u32) -> u64 {
-    let name = items.get(at as usize).and_then(|item| item.name.as_deref());
-    hash.hash_one(name.unwrap_or_default().as_bytes())
 }
 
 #[cfg(test)]
@@ -331,6 +411,47 @@ mod tests {
         }
         assert_eq!(seen.len(), 1001);
         assert!(listing.is_empty());
+    }
+
+    #[test]
+    fn directories_come_first_and_every_name_is_found() {
+        let mut listing = Listing::new();
+        let dir = |ino| match known(ino) {
+            Known::Object(object, _) => Known::Object(object, FileKind::Directory),
+            unresolved => unresolved,
+        };
+        for i in 0..100 {
+            let known = match i % 3 {
+                0 => known(i),
+                1 => dir(i),
+                _ => Known::Unresolved,
+            };
+            assert!(
+                listing
+                    .add_from(&name(&format!("n{i}")), known, Source::Upper)
+                    .is_ok()
+            );
+        }
+        assert_eq!(
+            listing.add_from(&name("n7"), known(1), Source::Upper),
+            Err(7)
+        );
+        listing.complete();
+        let mut all = listing.after(0);
+        all.extend(listing.after(all[all.len() - 1].cookie));
+        assert_eq!(all.len(), 100);
+        assert!(all.is_sorted_by_key(|item| item.cookie));
+        let is_file = |item: &Listed| matches!(item.known, Known::Object(_, FileKind::Regular));
+        assert!(all.is_sorted_by_key(is_file));
+        for i in 0..100 {
+            let name = name(&format!("n{i}"));
+            let item = all.iter().find(|item| item.name == name).unwrap();
+            assert_eq!(listing.known(&name), Some(item.known));
+            assert_eq!(listing.get(&name), Some((name.clone(), Source::Upper)));
+            listing.remove(&name);
+            assert!(!listing.contains(&name));
+        }
+        assert!(listing.after(0).is_empty());
     }
 
     #[test]

@@ -68,6 +68,15 @@ pub enum Room {
     Full,
 }
 
+/// Of which entries a reader wants more than what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Of all.
+    All,
+    /// Of directories. The entries end before the first that is none.
+    Directories,
+}
+
 /// Puts layers' listings on top of each other.
 struct Merge<'o> {
     overlay: &'o Overlay,
@@ -85,6 +94,8 @@ impl Merge<'_> {
         let device = object::device_of(&stat);
         // Hidden below this directory, and not in it.
         let mut hidden_below = Vec::new();
+        // Nothing that is already known can have a name of the first layer.
+        let is_first = self.listing.is_empty() && self.hidden.is_empty();
         for_each_entry(dir.as_fd(), |name, kind, ino| {
             let os_name = OsStr::from_bytes(name.to_bytes());
             if from.archive_names && name.to_bytes().starts_with(whiteout::PREFIX) {
@@ -93,42 +104,45 @@ impl Merge<'_> {
                 }
                 return Ok(());
             }
-            if self.hidden.contains(os_name) {
-                return Ok(());
-            }
-            if let Some(above) = self.listing.known(os_name) {
-                // A directory over another is merged with it, perhaps.
-                if matches!(above, Known::Object(_, FileKind::Directory)) {
-                    self.listing.unresolve(os_name);
-                }
-                self.listing.cover(os_name);
+            if !is_first && self.is_decided_above(os_name) {
                 return Ok(());
             }
             let shared = Name::from(os_name);
-            match classify(dir.as_fd(), name, kind, from.whiteouts)? {
+            let known = match classify(dir.as_fd(), name, kind, from.whiteouts)? {
                 None => {
                     self.hidden.insert(shared);
+                    return Ok(());
                 }
                 // A record may say that a regular file is something else.
-                Some(FileKind::Regular) if from.records.are_believed() => {
-                    self.listing
-                        .insert_from(&shared, Known::Unresolved, from.source);
-                }
+                Some(FileKind::Regular) if from.records.are_believed() => Known::Unresolved,
                 // It may have an origin, or show a directory that is under another name below.
-                Some(_) if from.impure => {
-                    self.listing
-                        .insert_from(&shared, Known::Unresolved, from.source);
-                }
-                Some(kind) => {
-                    let object = self.overlay.numbering.object(device, ino);
-                    let known = Known::Object(object, kind);
-                    self.listing.insert_from(&shared, known, from.source);
-                }
+                Some(_) if from.impure => Known::Unresolved,
+                Some(kind) => Known::Object(self.overlay.numbering.object(device, ino), kind),
+            };
+            if self.listing.add_from(&shared, known, from.source).is_err() {
+                // Only a directory that somebody changes meanwhile lists a name twice.
+                log::debug!("{} is listed twice by a layer", shared.display());
             }
             Ok(())
         })?;
         self.hidden.extend(hidden_below);
         Ok(())
+    }
+
+    /// Whether the layers above decide what a name shows.
+    fn is_decided_above(&mut self, name: &OsStr) -> bool {
+        if self.hidden.contains(name) {
+            return true;
+        }
+        let Some(above) = self.listing.known(name) else {
+            return false;
+        };
+        // A directory over another is merged with it, perhaps.
+        if matches!(above, Known::Object(_, FileKind::Directory)) {
+            self.listing.unresolve(name);
+        }
+        self.listing.cover(name);
+        true
     }
 }
 
@@ -205,7 +219,7 @@ impl Overlay {
 
     /// As [`readdir`](Self::readdir), with every entry but `.` and `..` looked up. An entry that was
     /// taken counts as looked up and is to be forgotten like any other. One that cannot be looked up
-    /// comes without what would have been found.
+    /// comes without what would have been found. `wants` counts for the first entries (cookie 0).
     ///
     /// # Errors
     /// As [`readdir`](Self::readdir).
@@ -213,13 +227,22 @@ impl Overlay {
         &self,
         id: u64,
         cookie: u64,
+        wants: Wants,
         mut take: impl FnMut(&DirEntry, Option<&Entry>) -> Room,
     ) -> Result<()> {
         let node = self.node(id)?;
+        // Later there might be none at all, which means that there are no more entries.
+        let only_directories = wants == Wants::Directories && cookie == 0;
         self.each_item(&node, cookie, |entry, known| {
-            if known.is_none() {
-                let itself = self.entry_of_dots(&node, entry.cookie)?;
-                return Ok(take(entry, Some(&itself)));
+            match known {
+                None => {
+                    let itself = self.entry_of_dots(&node, entry.cookie)?;
+                    return Ok(take(entry, Some(&itself)));
+                }
+                Some(Known::Object(_, kind)) if only_directories && !kind.is_dir() => {
+                    return Ok(Room::Full);
+                }
+                Some(_) => {}
             }
             let found = match self.lookup_in(&node, &entry.name) {
                 Ok((_, found)) => found,
@@ -468,7 +491,7 @@ impl Overlay {
             };
             merge.add(dir.as_fd(), from)?;
         }
-        merge.listing.shrink();
+        merge.listing.complete();
         Ok(merge.listing)
     }
 }

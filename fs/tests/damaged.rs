@@ -8,7 +8,7 @@ mod common;
 use std::fs;
 
 use common::*;
-use plyfs_fs::{Errno, RedirectDir, Room};
+use plyfs_fs::{Errno, RedirectDir, Room, Wants};
 
 /// A directory and a file of two layers. The file above is as large as the one below, and empty.
 fn layers() -> Stack {
@@ -86,12 +86,14 @@ fn a_damaged_file_does_not_hide_those_beside_it() {
     let root = stack.fs().root();
     let mut listed = Vec::new();
     let mut found = Vec::new();
-    let plus = stack.fs().readdir_plus(root, 0, |entry, entry_found| {
-        let name = entry.name.to_string_lossy().into_owned();
-        listed.push((name, entry_found.is_some()));
-        found.extend(entry_found.map(|entry| entry.id));
-        Room::Taken
-    });
+    let plus = stack
+        .fs()
+        .readdir_plus(root, 0, Wants::All, |entry, entry_found| {
+            let name = entry.name.to_string_lossy().into_owned();
+            listed.push((name, entry_found.is_some()));
+            found.extend(entry_found.map(|entry| entry.id));
+            Room::Taken
+        });
     plus.unwrap();
     listed.retain(|(name, _)| !name.starts_with('.'));
     listed.sort();

@@ -12,7 +12,7 @@ use common::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
 use plyfs_fs::{
     Config, Errno, IdRange, Ids, IndexUse, LowerLayer, Marks, MountError, Overlay, Owners, Records,
-    Room, UpperLayer,
+    Room, UpperLayer, Wants,
 };
 
 #[test]
@@ -222,7 +222,7 @@ fn a_listing_continues_where_a_full_buffer_ended() {
     loop {
         let mut room = 7;
         let before = seen.len();
-        fs.readdir_plus(fs.root(), cookie, |entry, found| {
+        fs.readdir_plus(fs.root(), cookie, Wants::All, |entry, found| {
             if room == 0 {
                 return Room::Full;
             }
@@ -250,6 +250,47 @@ fn a_listing_continues_where_a_full_buffer_ended() {
         1,
         "an entry without room was not forgotten"
     );
+}
+
+#[test]
+fn who_wants_directories_alone_gets_them_first_and_the_files_after() {
+    let mut stack = Stack::new(2);
+    for i in 0..200 {
+        put(&stack.lower(i % 2, &format!("f{i}")), "");
+        put(&stack.lower(i % 2, &format!("d{}/f", i % 7)), "");
+    }
+    stack.open();
+    let fs = stack.fs();
+    let (mut cookie, mut first, mut rest) = (0, Vec::new(), Vec::new());
+    fs.readdir_plus(fs.root(), 0, Wants::Directories, |entry, found| {
+        cookie = entry.cookie;
+        first.push((entry.name.to_str().unwrap().to_owned(), found.unwrap().attr));
+        Room::Taken
+    })
+    .unwrap();
+    first.drain(..2);
+    assert!(
+        first
+            .iter()
+            .all(|(_, attr)| attr.kind == FileKind::Directory)
+    );
+    assert_eq!(first.len(), 7);
+    assert_eq!(fs.known_nodes(), 8, "a file was looked up for nobody");
+    // The kernel may ask for attributes later on, when there are no more directories.
+    fs.readdir_plus(fs.root(), cookie, Wants::Directories, |entry, found| {
+        let attr = found.unwrap().attr;
+        assert_eq!((entry.ino, entry.kind), (attr.ino, FileKind::Regular));
+        rest.push(entry.name.to_str().unwrap().to_owned());
+        Room::Taken
+    })
+    .unwrap();
+    rest.sort();
+    let mut files: Vec<_> = (0..200).map(|i| format!("f{i}")).collect();
+    files.sort();
+    assert_eq!(rest, files);
+    for (name, attr) in first {
+        assert_eq!(stack.attr(&name).unwrap(), attr);
+    }
 }
 
 #[test]

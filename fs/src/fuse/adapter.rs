@@ -29,13 +29,14 @@ use super::ioctl::Command;
 use super::notifier::SharedNotifier;
 use super::passthrough::Passthrough;
 use super::pool::Pool;
+use super::readers::{Given, Readers};
 use super::saved::Saved;
 use crate::attr::{Device, DropSetId, SetAttr};
 use crate::error::{Errno, Result};
 use crate::file::{Seek, WriteMode};
 use crate::interrupt;
 use crate::rename::Patience;
-use crate::{Change, Entry, Overlay, Room};
+use crate::{Change, Entry, Overlay, Room, Wants};
 
 /// An attribute of the root directory whose value is the process id of the daemon, as the daemon
 /// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
@@ -65,6 +66,7 @@ pub(crate) struct Adapter {
     /// How often the kernel has forgotten something.
     forgotten: AtomicU64,
     bursts: Option<Bursts>,
+    readers: Readers,
     passthrough: Option<Passthrough>,
 }
 
@@ -100,6 +102,7 @@ impl Adapter {
             notifier: SharedNotifier::default(),
             forgotten: AtomicU64::new(0),
             bursts,
+            readers: Readers::default(),
         }
     }
 
@@ -267,7 +270,11 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.asked(request);
-        match self.overlay.lookup(parent.0, name) {
+        let found = self.overlay.lookup(parent.0, name);
+        if found.as_ref().is_ok_and(|found| !found.attr.kind.is_dir()) {
+            self.readers.looks(request.pid());
+        }
+        match found {
             Err(Errno::NOENT) => reply.entry(&self.options.timeout, &absent(), Generation(0)),
             result => answer_entry(reply, self.options.timeout, result),
         }
@@ -693,28 +700,54 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let _long = self.asked_for_much(request);
-        let listed = self.overlay.readdir_plus(ino.0, offset, |entry, found| {
-            let Some(found) = found else {
-                // The kernel makes a node of everything. It asks for this one before it uses it, and is
-                // told the error then.
-                let attr = FileAttr {
-                    ino: INodeNo(entry.ino),
-                    ..absent()
+        let given = match offset {
+            0 if !self.options.allow_for_changes() => self.readers.begins(request.pid()),
+            _ => Given::All,
+        };
+        let mut may_probe = given == Given::AllWithProbe;
+        let wants = match given {
+            Given::Directories => Wants::Directories,
+            Given::All | Given::AllWithProbe => Wants::All,
+        };
+        let timeout = self.options.timeout;
+        let listed = self
+            .overlay
+            .readdir_plus(ino.0, offset, wants, |entry, found| {
+                let Some(found) = found else {
+                    // The kernel makes a node of everything. It asks for this one before it uses it, and is
+                    // told the error then.
+                    let attr = FileAttr {
+                        ino: INodeNo(entry.ino),
+                        ..absent()
+                    };
+                    let (name, never) = (&*entry.name, Duration::ZERO);
+                    return room(reply.add(
+                        attr.ino,
+                        entry.cookie,
+                        name,
+                        &never,
+                        &attr,
+                        Generation(0),
+                    ));
                 };
-                let (name, never) = (&*entry.name, Duration::ZERO);
-                return room(reply.add(attr.ino, entry.cookie, name, &never, &attr, Generation(0)));
-            };
-            // The kernel makes no node of `.` and `..`, and shows the number as it is.
-            let number = match entry.name.as_bytes() {
-                b"." | b".." => entry.ino,
-                _ => found.id,
-            };
-            let timeout = attr_timeout(&found.attr, found.id, self.options.timeout);
-            let attr = attr(&found.attr, number);
-            let ino = INodeNo(number);
-            let name = &*entry.name;
-            room(reply.add(ino, entry.cookie, name, &timeout, &attr, Generation(0)))
-        });
+                let is_dots = matches!(entry.name.as_bytes(), b"." | b"..");
+                // The kernel makes no node of `.` and `..`, and shows the number as it is.
+                let number = if is_dots { entry.ino } else { found.id };
+                // Directories come first. If there is none, the first file serves.
+                let is_probe =
+                    !is_dots && std::mem::take(&mut may_probe) && !found.attr.kind.is_dir();
+                let timeout = match is_probe {
+                    true => Duration::ZERO,
+                    false => attr_timeout(&found.attr, found.id, timeout),
+                };
+                if is_probe {
+                    self.readers.probes(request.pid());
+                }
+                let attr = attr(&found.attr, number);
+                let ino = INodeNo(number);
+                let name = &*entry.name;
+                room(reply.add(ino, entry.cookie, name, &timeout, &attr, Generation(0)))
+            });
         match listed {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),

@@ -9,6 +9,7 @@
 //!   [`SILENCE`].
 //! - Where it soon ended again, it takes more requests to begin the next time: a processor is not to be
 //!   kept from others for nothing.
+//! - It keeps no processor from others that want it.
 //! - Where there is but one processor, it would keep away whoever it waits for: there is none of it.
 
 use std::os::fd::OwnedFd;
@@ -28,9 +29,12 @@ use crate::file::LITTLE;
 /// A burst has ended when there was no request for this long. It is how long Linux itself looks for work
 /// before it halts a processor, as a guest that is told to (`guest_halt_poll_ns`).
 pub(super) const SILENCE: Duration = Duration::from_micros(200);
-const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
+pub(super) const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
 /// What takes longer to serve than this may end a burst: it waits for a disk.
 const LONG_NANOS: u64 = 1_000_000;
+/// A thread that had to wait this long for a processor was kept from it by others. A halted processor is awake
+/// sooner.
+const KEPT_NANOS: u64 = 500_000;
 /// How many requests must have followed each other, at least and at most; and where nothing could be done.
 const FEW: u32 = 16;
 const MANY: u32 = 1024;
@@ -62,6 +66,22 @@ impl Way {
     }
 }
 
+/// How a burst came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// There were no more requests.
+    Silence,
+    /// Others want the processors that it takes.
+    Busy,
+    /// Nothing could be done for it.
+    Unable,
+}
+
+/// Whether a thread that should run at `due` and runs at `now` was kept from it by others.
+pub(super) fn is_kept_waiting(due: u64, now: u64) -> bool {
+    now.saturating_sub(due) > KEPT_NANOS
+}
+
 /// Notices bursts, and has a thread see to them that is started the first time. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Bursts {
@@ -89,6 +109,8 @@ struct Shared {
     needed: AtomicU32,
     /// Whether there is a burst that the watcher sees to. Changed while holding the lock.
     seen_to: AtomicBool,
+    /// When it began, in nanoseconds.
+    begun: AtomicU64,
     closed: Mutex<bool>,
     /// Either of them was set.
     changed: Condvar,
@@ -121,6 +143,7 @@ impl Bursts {
             streak: AtomicU32::new(0),
             needed: AtomicU32::new(FEW),
             seen_to: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
             closed: Mutex::new(false),
             changed: Condvar::new(),
         });
@@ -183,7 +206,7 @@ impl Bursts {
             .streak
             .store((streak + 1).min(most), Ordering::Relaxed);
         if streak >= needed && !shared.seen_to.load(Ordering::Acquire) && self.is_watched() {
-            shared.begin();
+            shared.begin(now);
         }
     }
 
@@ -217,18 +240,19 @@ impl Drop for Bursts {
 }
 
 impl Shared {
-    fn begin(&self) {
+    fn begin(&self, now: u64) {
         // Where the watcher is about to sleep, the next request begins it.
         let Some(_locked) = self.closed.try_lock() else {
             return;
         };
+        self.begun.store(now, Ordering::Relaxed);
         self.seen_to.store(true, Ordering::Release);
         self.changed.notify_all();
     }
 
     fn watch(&self, way: &Way) {
         if matches!(way, Way::Together)
-            && let Err(errno) = plyfs_sys::thread::give_way()
+            && let Err(errno) = give_way()
         {
             return log::debug!("each request is slept for: {errno}");
         }
@@ -240,13 +264,14 @@ impl Shared {
             }
             drop(closed);
             let before = self.burst.count();
-            let done = match way {
+            let end = match way {
                 Way::Together => together::until_silence(&self.burst),
+                Way::Polling(_) if self.is_late() => End::Busy,
                 Way::Polling(device) => polling::until_silence(&self.burst, device),
             };
             let served = self.burst.count().wrapping_sub(before);
-            self.learn(done.then_some(served));
-            if !done {
+            self.learn(end, served);
+            if end != End::Silence {
                 self.streak.store(0, Ordering::Relaxed);
             }
             closed = self.closed.lock();
@@ -254,16 +279,28 @@ impl Shared {
         }
     }
 
-    /// How many requests were served; `None` if nothing could be done for them.
-    fn learn(&self, served: Option<u32>) {
+    /// Whether the watcher had to wait for a processor when the burst began.
+    fn is_late(&self) -> bool {
+        is_kept_waiting(self.begun.load(Ordering::Relaxed), nanoseconds())
+    }
+
+    /// Takes into account how a burst ended, in which so many requests came.
+    fn learn(&self, end: End, served: u32) {
         let needed = self.needed.load(Ordering::Relaxed);
-        let next = match served {
-            Some(WORTH..) => FEW,
-            Some(_) => (needed * 2).min(MANY),
-            None => (needed * 4).min(HOPELESS),
+        let next = match end {
+            End::Silence if served >= WORTH => FEW,
+            End::Silence => (needed * 2).min(MANY),
+            End::Busy => (needed * 4).min(MANY),
+            End::Unable => (needed * 4).min(HOPELESS),
         };
         self.needed.store(next, Ordering::Relaxed);
     }
+}
+
+/// Makes this thread, which is like the reader, one that keeps nobody from running.
+fn give_way() -> plyfs_sys::Result<()> {
+    plyfs_sys::thread::give_way()?;
+    plyfs_sys::thread::take_usual_turns()
 }
 
 impl Burst {
@@ -405,12 +442,16 @@ mod tests {
     fn short_bursts_make_it_reluctant_and_long_ones_do_not() {
         let bursts = Bursts::new(device(), |_| Some(Way::Together));
         let needed = || bursts.shared.needed.load(Ordering::Relaxed);
-        bursts.shared.learn(Some(WORTH - 1));
+        let learn = |end, served| bursts.shared.learn(end, served);
+        learn(End::Silence, WORTH - 1);
         assert_eq!(needed(), 2 * FEW);
-        (0..20).for_each(|_| bursts.shared.learn(Some(3)));
+        (0..20).for_each(|_| learn(End::Silence, 3));
         assert_eq!(needed(), MANY);
-        bursts.shared.learn(Some(WORTH));
+        learn(End::Silence, WORTH);
         assert_eq!(needed(), FEW);
+        // It served many, and others waited meanwhile.
+        (0..20).for_each(|_| learn(End::Busy, 10 * WORTH));
+        assert_eq!(needed(), MANY);
     }
 
     /// Each request began it again, in vain.

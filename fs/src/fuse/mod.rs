@@ -26,6 +26,7 @@ mod notifier;
 mod passthrough;
 mod polling;
 mod pool;
+mod readers;
 mod saved;
 mod together;
 
@@ -123,6 +124,11 @@ impl Session {
     /// # Errors
     /// What reading from the connection fails with.
     pub fn run(self) -> io::Result<()> {
+        // Whoever asks waits for the answer, which takes some microseconds. On a busy machine the thread that gives
+        // it, and is started by this one, would first wait until another has had its turn.
+        if let Err(errno) = plyfs_sys::thread::take_short_turns() {
+            log::debug!("requests may wait for busy processors: sched_setattr(2): {errno}");
+        }
         self.inner.run()
     }
 }

@@ -3,26 +3,35 @@
 //! Reads of the connection do not wait (`O_NONBLOCK`), and the library, which tries again at once, finds the
 //! next request the moment it is there. Only the client is left to be woken.
 //!
-//! - Nobody polls longer than about twice [`SILENCE`] for a request, and until this thread gets a processor.
+//! - Nobody polls longer than about twice [`SILENCE`] for a request, and until this thread gets a processor. If it
+//!   did not get one when it wanted to, others want what polling takes, and it ends.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::bursts::{Burst, SILENCE, nanoseconds};
+use super::bursts::{Burst, End, SILENCE, SILENCE_NANOS, is_kept_waiting, nanoseconds};
 
-/// Polls as long as requests come. `false` if that cannot be.
-pub(super) fn until_silence(burst: &Burst, device: &OwnedFd) -> bool {
+/// Polls as long as requests come.
+pub(super) fn until_silence(burst: &Burst, device: &OwnedFd) -> End {
     if !set_waiting(device, false) {
-        return false;
+        return End::Unable;
     }
-    loop {
+    let end = loop {
+        let due = nanoseconds() + SILENCE_NANOS;
         std::thread::sleep(SILENCE);
-        if burst.has_ended(nanoseconds()) {
-            break;
+        let now = nanoseconds();
+        if burst.has_ended(now) {
+            break End::Silence;
         }
+        if is_kept_waiting(due, now) {
+            break End::Busy;
+        }
+    };
+    match set_waiting(device, true) {
+        true => end,
+        false => End::Unable,
     }
-    set_waiting(device, true)
 }
 
 /// Whether reads of the connection wait for a request. `false` if that cannot be said.

@@ -10,8 +10,10 @@
 //! - the reader is bound to the client's processor, which is looked for anew every [`LOOK`] (`processor`
 //!   in proc_pid_stat(5)). Left to itself it may come to run beside this thread, and stay.
 //!
-//! What else wants the other processor gets nearly all of it: this thread has the lowest priority, which
-//! leaves it 15 in 1,000. Bound is only the reader, only to processors that it may use, and only until the
+//! What else wants the other processor gets it: this thread has the lowest priority, which leaves it 15 in 1,000, and
+//! offers it every [`YIELD`] (sched_yield(2)), without which others would wait for the next tick of the scheduler, 4 ms
+//! with 250 a second. Where both processors are busy it hardly runs, and the reader stays beside its client, so that no
+//! request waits for the turn of another program on the other processor. Bound is only the reader, only to processors that it may use, and only until the
 //! burst ends: whoever notices that first, this thread, which may have to wait for a processor, or the reader,
 //! [lets it go](Binding). Where a client may use other processors than the reader, or cannot be seen, nothing is
 //! done.
@@ -22,33 +24,40 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, getpid};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 
-use super::bursts::{Burst, nanoseconds};
+use super::bursts::{Burst, End, nanoseconds};
 
 /// How often the client is looked for, in nanoseconds.
 const LOOK: u64 = 1_000_000;
+/// How often the processor is offered to others, in nanoseconds.
+const YIELD: u64 = 20_000;
 /// How often the clock is read: after so many pauses of the processor.
 const PAUSES: u32 = 64;
 
-/// Keeps client and reader together as long as requests come. `false` if that cannot be.
-pub(super) fn until_silence(burst: &Burst) -> bool {
+/// Keeps client and reader together as long as requests come.
+pub(super) fn until_silence(burst: &Burst) -> End {
     let Some(mut pair) = Pair::of(burst) else {
-        return false;
+        return End::Unable;
     };
     let mut looked = nanoseconds();
+    let mut yielded = looked;
     loop {
         (0..PAUSES).for_each(|_| std::hint::spin_loop());
         let now = nanoseconds();
         if burst.has_ended(now) {
-            return true;
+            return End::Silence;
+        }
+        if now.saturating_sub(yielded) >= YIELD {
+            yielded = now;
+            sched_yield();
         }
         if now.saturating_sub(looked) >= LOOK {
             looked = now;
             if let Some(client) = burst.client()
                 && pair.follow(client).is_none()
             {
-                return false;
+                return End::Unable;
             }
         }
     }

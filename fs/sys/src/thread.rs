@@ -60,6 +60,43 @@ pub fn be_ordinary() -> Result<()> {
     returned(class).map(drop)
 }
 
+/// Asks for short turns: the calling thread, and those that it starts, run sooner when they wake, and for less time
+/// before others of the same priority do. They get no more time altogether (EEVDF, Linux 6.12; before that it has no
+/// effect). 0.1 ms is the least there is.
+///
+/// # Errors
+/// Those of sched_setattr(2).
+pub fn take_short_turns() -> Result<()> {
+    set_turns(100_000)
+}
+
+/// Takes turns of the usual length again.
+///
+/// # Errors
+/// Those of sched_setattr(2).
+pub fn take_usual_turns() -> Result<()> {
+    set_turns(0)
+}
+
+/// Sets how long a turn of the calling thread is, in nanoseconds. 0 is the usual length.
+fn set_turns(nanoseconds: u64) -> Result<()> {
+    let nice = rustix::process::getpriority_process(Some(rustix::thread::gettid()))?;
+    // The ordinary policy, and no flags. `nice` stays what it is, which is always allowed.
+    let attributes = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: libc::SCHED_OTHER as u32,
+        sched_flags: 0,
+        sched_nice: nice,
+        sched_priority: 0,
+        sched_runtime: nanoseconds,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: 0 is the calling thread, and the kernel reads the attributes, which say how large they are.
+    let set = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    returned(set).map(drop)
+}
+
 fn set_ordinary_policy() -> Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread, and the parameters are those of that policy.
@@ -80,6 +117,38 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    /// How long a turn of this thread is, and its nice value. Before Linux 6.12 the length is 0.
+    fn turns() -> (u64, i32) {
+        // SAFETY: these are numbers, of which all may be zero.
+        let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::sched_attr>();
+        // SAFETY: 0 is the calling thread, and the kernel writes as much as was said.
+        let got =
+            unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+        returned(got).unwrap();
+        (attributes.sched_runtime, attributes.sched_nice)
+    }
+
+    #[test]
+    fn turns_become_short_and_usual_again_and_threads_inherit_them() {
+        let (usual, nice) = turns();
+        let short = match usual {
+            0 => 0,
+            _ => 100_000,
+        };
+        take_short_turns().unwrap();
+        assert_eq!(turns(), (short, nice));
+        let inherited = std::thread::spawn(|| {
+            let before = turns();
+            give_way().unwrap();
+            take_usual_turns().unwrap();
+            (before, turns())
+        });
+        assert_eq!(inherited.join().unwrap(), ((short, nice), (usual, 19)));
+        take_usual_turns().unwrap();
+        assert_eq!(turns(), (usual, nice));
+    }
 
     #[test]
     fn a_mask_is_the_threads_own() {

@@ -309,7 +309,9 @@ impl Walk<'_> {
                 };
                 position = next;
             }
-            let count = self.block(file, position, path)?;
+            // Not beyond the size, which would take one more call for each file to learn that there is no more.
+            let length = usize::try_from(size - position).map_or(BUFFER, |rest| rest.min(BUFFER));
+            let count = self.block(file, position, length, path)?;
             let block = self.buffer.get(..count).unwrap_or_default();
             if block.iter().any(|byte| *byte != 0) {
                 hasher.update(&position.to_le_bytes());
@@ -323,10 +325,20 @@ impl Walk<'_> {
         Ok((size, hasher.finish()))
     }
 
-    /// Reads a block as far as the file has it.
-    fn block(&mut self, file: &OwnedFd, position: u64, path: &[u8]) -> Result<usize> {
+    /// Reads a block of a length as far as the file has it.
+    fn block(
+        &mut self,
+        file: &OwnedFd,
+        position: u64,
+        length: usize,
+        path: &[u8],
+    ) -> Result<usize> {
         let mut done = 0;
-        while let Some(rest) = self.buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .buffer
+            .get_mut(done..length)
+            .filter(|rest| !rest.is_empty())
+        {
             let at = position + done as u64;
             let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *rest, at));
             match self.at("read", path, read)? {
