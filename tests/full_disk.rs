@@ -270,7 +270,7 @@ impl Moment<'_> {
             expected.remove("a:test");
         }
         if let Some(image) = self.task.image().filter(|_| done) {
-            let digest = now.remove(image).expect(image);
+            let digest = now.remove(image).unwrap();
             assert_ne!(Some(&digest), expected.remove(image).as_ref());
         }
         assert_eq!(now, expected);
