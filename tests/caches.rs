@@ -527,3 +527,53 @@ fn two_readers_of_a_changing_directory_miss_nothing() {
         stack.unmount();
     });
 }
+
+/// As on the kernel's overlay, which opens the files of layers with those of the mount.
+#[test]
+fn an_open_file_stays_itself_when_a_lower_file_is_replaced() {
+    inside(
+        "an_open_file_stays_itself_when_a_lower_file_is_replaced",
+        || {
+            for timeout in ["timeout=0", "timeout=0.2"] {
+                let mut stack = Stack::new(1);
+                for name in ["read", "written", "removed", "mode"] {
+                    put(&stack.lower(0, name), "old content");
+                }
+                stack.mount_with(timeout);
+                let (m, l) = (|path| stack.merged(path), |path| stack.lower(0, path));
+                let opened = |name| File::open(m(name)).unwrap();
+                let [read, removed, mode] = ["read", "removed", "mode"].map(opened);
+                let written = File::options().write(true).open(m("written")).unwrap();
+                for name in ["read", "written", "mode"] {
+                    put(&l("beside"), "new");
+                    fs::rename(l("beside"), l(name)).unwrap();
+                }
+                fs::remove_file(l("removed")).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                // Now the names are known as other files.
+                for name in ["read", "mode"] {
+                    assert_eq!(content(&m(name)), "new", "{timeout}");
+                }
+                assert!(!m("removed").exists());
+                for file in [&read, &removed, &mode] {
+                    let mut found = [0; 100];
+                    let length = file.read_at(&mut found, 0).unwrap();
+                    assert_eq!(text(&found[..length]), "old content", "{timeout}");
+                    assert_eq!(file.metadata().unwrap().len(), 11);
+                }
+                // It was copied up when it was opened, and hides the new one.
+                written.write_all_at(b"OLD", 0).unwrap();
+                assert_eq!(content(&m("written")), "OLD content", "{timeout}");
+                // A file that is no longer there is not copied over the new one.
+                let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                let changed = mode.set_permissions(permissions).unwrap_err();
+                let stale = rustix::io::Errno::STALE.raw_os_error();
+                assert_eq!(changed.raw_os_error(), Some(stale), "{timeout}");
+                assert_eq!(content(&m("mode")), "new", "{timeout}");
+                assert!(!stack.upper("mode").exists());
+                drop((read, removed, mode, written));
+                stack.unmount();
+            }
+        },
+    );
+}

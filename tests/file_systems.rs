@@ -474,6 +474,89 @@ fn a_directory_made_again_on_ramfs_hides_what_was_there() {
     });
 }
 
+/// What happens in two directories, as inotify(7) has it: "0 create name".
+fn events_during(dirs: [&Path; 2], body: impl FnOnce()) -> Vec<String> {
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+    let inotify = inotify::init(CreateFlags::NONBLOCK).unwrap();
+    let wanted =
+        WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
+    let watches = dirs.map(|dir| inotify::add_watch(&inotify, dir, wanted).unwrap());
+    body();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(&inotify, &mut buffer);
+    let mut events = Vec::new();
+    while let Ok(event) = reader.next() {
+        let dir = watches.iter().position(|watch| *watch == event.wd());
+        let (Some(dir), Some(name)) = (dir, event.file_name()) else {
+            continue;
+        };
+        let what = match event.events() {
+            flags if flags.contains(ReadFlags::CREATE) => "create",
+            flags if flags.contains(ReadFlags::DELETE) => "delete",
+            flags if flags.contains(ReadFlags::MOVED_FROM) => "leave",
+            _ => "come",
+        };
+        events.push(format!("{dir} {what} {}", name.to_string_lossy()));
+    }
+    events
+}
+
+/// Its whiteouts go when it is no longer there, and a file hides what is below meanwhile.
+#[test]
+fn a_directory_that_is_replaced_hides_what_is_below_until_then() {
+    let name = "a_directory_that_is_replaced_hides_what_is_below_until_then";
+    inside(name, || {
+        for again in [false, true] {
+            let mut stack = Stack::new(1);
+            let (at, beside) = (stack.path("small"), stack.path("beside"));
+            fs::create_dir(&at).unwrap();
+            fs::create_dir(&beside).unwrap();
+            if let Err(why) = bindfs_without_attributes(&at, &beside) {
+                return skip(name, &why);
+            }
+            put(&stack.lower(0, "d/below"), "below");
+            stack.upper_in(&at);
+            let mut mount = plyfs([] as [&str; 0]);
+            std::os::unix::process::CommandExt::arg0(&mut mount, "fuse-overlayfs");
+            succeed(mount.args(["-o", &stack.options()]).arg(stack.merged("")));
+            stack.mounted_by_other();
+            fs::remove_file(stack.merged("d/below")).unwrap();
+            if again {
+                // It is opaque then, by a file.
+                fs::remove_dir(stack.merged("d")).unwrap();
+                fs::create_dir(stack.merged("d")).unwrap();
+            }
+            fs::create_dir(stack.merged("new")).unwrap();
+            fs::write(stack.merged("new/file"), "new").unwrap();
+            let (upper, replaced) = (stack.upper(""), stack.upper("d"));
+            let events = events_during([&upper, &replaced], || {
+                fs::rename(stack.merged("new"), stack.merged("d")).unwrap();
+            });
+            let when = |event: &str| events.iter().position(|one| one == event);
+            let guarded = when("0 create .wh.d").unwrap_or_else(|| panic!("{events:?}"));
+            let left = when("0 leave d").unwrap_or_else(|| panic!("{events:?}"));
+            let came = when("0 come d").unwrap_or_else(|| panic!("{events:?}"));
+            let unguarded = when("0 delete .wh.d").unwrap_or_else(|| panic!("{events:?}"));
+            assert!(
+                guarded < left && left < came && came < unguarded,
+                "{events:?}"
+            );
+            let emptied = events.iter().position(|one| one.starts_with("1 delete"));
+            assert!(emptied.is_some_and(|emptied| left < emptied), "{events:?}");
+            let shown = |stack: &Stack| support::world::names(&stack.merged("d"));
+            assert_eq!(shown(&stack), ["file"]);
+            stack.unmount();
+            let mut mount = plyfs([] as [&str; 0]);
+            std::os::unix::process::CommandExt::arg0(&mut mount, "fuse-overlayfs");
+            succeed(mount.args(["-o", &stack.options()]).arg(stack.merged("")));
+            stack.mounted_by_other();
+            assert_eq!(shown(&stack), ["file"]);
+            stack.unmount();
+            stack.drop_tmpfs();
+        }
+    });
+}
+
 #[test]
 fn an_upper_layer_on_an_overlay_is_changed_like_any_by_the_drop_in() {
     let name = "an_upper_layer_on_an_overlay_is_changed_like_any_by_the_drop_in";

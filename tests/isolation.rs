@@ -15,7 +15,8 @@ use support::tools::{By, Home};
 use support::world::World;
 use support::*;
 
-/// Prints a line an item: its kind, its name, and its value.
+/// Prints a line an item: its kind, its name, and its value. What can be read in /proc/fs is left out: it comes and
+/// goes with the file systems that others mount on the machine.
 const LISTING: &str = r#"
 status() { while read -r name value; do case $name in
     CapInh:|CapPrm:|CapEff:|CapBnd:|CapAmb:|NoNewPrivs:|Seccomp:|Groups:|Umask:|Uid:|Gid:)
@@ -40,7 +41,7 @@ while read -r id parent device root at how rest; do
 done </proc/$$/mountinfo
 find /proc /sys -maxdepth 4 -type f ! -path '/proc/[0-9]*' ! -path '/sys/devices/*' 2>/dev/null |
     while read -r path; do { true >>$path; } 2>/dev/null && echo "writable $path yes"; done
-find /proc /sys -maxdepth 2 ! -path '/proc/[0-9]*' 2>/dev/null | while read -r path; do
+find /proc /sys -maxdepth 2 ! -path '/proc/[0-9]*' ! -path '/proc/fs/*' 2>/dev/null | while read -r path; do
     if [ -d $path ]; then
         [ -n "$(ls -A $path 2>/dev/null)" ] && echo "readable $path yes"
     else case $path in

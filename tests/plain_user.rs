@@ -193,3 +193,41 @@ fn what_is_not_mounted_is_said_in_plain_words() {
         );
     }
 }
+
+/// Copies lend the directory that they come to the permission to write, which an ACL must not lose or keep.
+#[test]
+fn an_acl_that_is_set_while_files_are_copied_up_stays() {
+    let name = "an_acl_that_is_set_while_files_are_copied_up_stays";
+    if let Some(why) = cannot_be_mounted() {
+        return skip(name, &why);
+    }
+    if !support::tools::has("setfacl") {
+        return skip(name, "there is no setfacl");
+    }
+    let stack = Stack::new(1);
+    for number in 0..400 {
+        put(&stack.lower(0, &format!("d/{number}")), "x");
+    }
+    set_mode(&stack.lower(0, "d"), 0o555);
+    let turns = in_mount(
+        &stack,
+        "touch -d 2001-01-01 d
+         touch -d 2001-01-01 d/* &
+         turns=0
+         while kill -0 $! 2>/dev/null; do
+             for wanted in rwx:7 r-x:5; do
+                 setfacl -m u::${wanted%:*} d
+                 test $(stat -c %a d) = ${wanted#*:}55
+                 getfacl -cp d | grep -qx user::${wanted%:*}
+             done
+             turns=$((turns + 1))
+         done
+         wait $!
+         test $(stat -c %a d) = 555
+         echo $turns",
+    );
+    assert!(turns.trim().parse::<u32>().unwrap() > 0);
+    assert_eq!(mode(&stack.upper("d")), 0o555);
+    assert_eq!(fs::read_dir(stack.upper("d")).unwrap().count(), 400);
+    make_writable(&stack);
+}

@@ -5,15 +5,21 @@
 //! each reading of a directory merges it once more, and a node is looked at before it is used for what
 //! was found. A node that no longer fits keeps its id and its open files, but is found by no lookup;
 //! the name gets another node, so that the kernel sees another file.
+//!
+//! A file is opened in its layer when the kernel opens it, and the descriptor is kept. If it had to go, and the name
+//! leads to another file by now, the open file is `STALE`, as one of a network file system that was replaced.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use rustix::fs::Statx;
+
 use crate::Overlay;
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::inode::{Names, Node, Real};
 use crate::layer::LowerDir;
 use crate::listing::Listing;
+use crate::object::Located;
 use crate::search::Found;
 
 impl Overlay {
@@ -30,6 +36,26 @@ impl Overlay {
         }
         let mut names = node.dir()?.names.write();
         self.list_locked(node, &mut names).map(drop)
+    }
+
+    /// Checks that what was found where a file of a lower layer lies is that file.
+    ///
+    /// # Errors
+    /// `STALE` if it was replaced.
+    pub(crate) fn check_in_place(
+        &self,
+        node: &Node,
+        object: &Located<'_>,
+        found: Result<Statx>,
+    ) -> Result<Statx> {
+        if !self.lowers_change || object.in_upper || node.kind.is_dir() {
+            return found;
+        }
+        match found {
+            Ok(stat) if self.nodes.shown(node.id) == Some(self.object_of(&stat)) => Ok(stat),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(Errno::STALE),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Whether a node that was known before is what the layers have under a name now.

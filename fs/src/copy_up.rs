@@ -199,6 +199,10 @@ impl Overlay {
             _ => None,
         };
         let object = self.locate(node)?;
+        if self.lowers_change {
+            // The copy would hide what is there now.
+            self.check_in_place(node, &object, object::stat(object.at()))?;
+        }
         let elsewhere = object.metacopy_data();
         let fd = match (open, object.at()) {
             (Some(open), _) if elsewhere.is_none() => open,
@@ -435,6 +439,11 @@ impl Overlay {
             }
             let indexed = self.enter_index(upper, copy)?;
             let renamed = upper.work.publish(&copy.name, (dir.as_fd(), &place.name));
+            let renamed = match renamed {
+                // The name is that of another file by now.
+                Err(Errno::EXIST) if self.lowers_change => Err(Errno::STALE),
+                renamed => renamed,
+            };
             if u32::from(dir_stat.stx_mode) & 0o300 != 0o300 {
                 // A caller may have seen the mode that the directory had meanwhile.
                 self.changed_unasked(parent.id);

@@ -56,6 +56,8 @@ struct Made {
     source: Source,
     /// It is a directory that hides those below by whiteouts.
     merged: bool,
+    /// It is a directory that hides what is below already.
+    hides: bool,
 }
 
 /// A directory in which something is being made.
@@ -157,7 +159,11 @@ impl Overlay {
             plyfs_sys::thread::set_umask(caller.umask)?;
         }
         let mut made = self.make(&site, &names, name, &wanted)?;
-        if kind.is_dir() && !names.lowers.is_empty() && self.hide_what_comes_below(&site, name) {
+        if kind.is_dir()
+            && !made.hides
+            && !names.lowers.is_empty()
+            && self.hide_what_comes_below(&site, name)
+        {
             // The mark gave it another ctime.
             made.stat = None;
         }
@@ -342,6 +348,7 @@ impl Overlay {
                 stat,
                 source: Source::Upper,
                 merged: false,
+                hides: false,
             }),
             Err(error) => {
                 stage::undo(dir, name, wanted.kind);
@@ -358,8 +365,11 @@ impl Overlay {
             return false;
         }
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        if let Err(errno) = site.upper.hide_below(at) {
-            log::debug!("a new directory is not opaque: {errno}");
+        match site.upper.hide_below(at) {
+            Ok(()) => {}
+            // No directory of an upper layer without attributes is, and that is no fault of this one.
+            Err(Errno::OPNOTSUPP) => return false,
+            Err(errno) => log::debug!("a new directory is not opaque: {errno}"),
         }
         true
     }
@@ -394,6 +404,7 @@ impl Overlay {
             stat: None,
             source: Source::Unknown,
             merged,
+            hides: wanted.kind.is_dir(),
         })
     }
 

@@ -133,13 +133,15 @@ impl Overlay {
         self.open_for_reading(&*self.node(id)?)
     }
 
-    /// Makes sure that a file can be read: its data may be missing.
+    /// Makes sure that a file can be read: its data may be missing, and where layers change, it may be replaced
+    /// while it is open.
     ///
     /// # Errors
     /// `NOENT` if the data of a metacopy is in no layer, and those of open(2).
     pub fn prepare_to_read(&self, id: u64) -> Result<()> {
         let node = self.node(id)?;
-        match node.is_metacopy() {
+        let may_be_replaced = self.lowers_change && !node.in_upper();
+        match node.is_metacopy() || may_be_replaced {
             true => self.open_for_reading(&node).map(drop),
             false => Ok(()),
         }
@@ -323,13 +325,23 @@ impl Overlay {
         let handle = match data {
             Some(data) => read_only(self.open_data(&data)?),
             None if object.in_upper => self.open_upper_file(&object, write, append_only)?,
-            None => read_only(self.open_reading(object.at(), false)?),
+            None => read_only(self.open_lower(node, &object)?),
         };
         // Under the place lock still, so that a copy-up that follows finds it there to remove.
         self.fds.insert(key, handle.clone());
         drop(object);
         self.may_have_told_mtime(node, &handle)?;
         Ok(handle.fd)
+    }
+
+    /// Opens a regular file of a lower layer where it lies.
+    fn open_lower(&self, node: &Node, object: &Located<'_>) -> Result<OwnedFd> {
+        let opened = self.open_reading(object.at(), false);
+        if self.lowers_change {
+            let fd = opened.as_ref().map_err(|errno| *errno);
+            self.check_in_place(node, object, fd.and_then(|fd| object::stat_fd(fd.as_fd())))?;
+        }
+        opened
     }
 
     /// Opens the file that holds the data of a metacopy.

@@ -6,7 +6,10 @@
 //! owner's bits are then added for the length of the call. A crash in between leaves them: the object grants more
 //! to its owner alone, who can grant it anyway.
 //!
-//! Meanwhile no caller changes a mode ([`hold_modes`]), and none sees the added bits ([`unlent`]).
+//! Meanwhile no caller changes a mode, nor an access ACL, which is the same ([`hold_modes`]), and none sees the added
+//! bits ([`unlent`]). An object that is not published yet has no other user: its mode is changed without.
+//!
+//! `MODES` is taken last: who holds it, for reading or writing, waits for no other lock, and takes it only once.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,7 +61,8 @@ impl Known {
     }
 }
 
-/// Keeps permissions from being lent for as long as this lives. To be held while a mode is changed.
+/// Keeps permissions from being lent for as long as this lives. To be held while a mode is changed, from when the
+/// old one is read.
 pub(crate) fn hold_modes() -> RwLockReadGuard<'static, ()> {
     MODES.read()
 }
@@ -224,8 +228,14 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
+    use std::time::Duration;
+
+    use rustix::fs::XattrFlags;
 
     use super::*;
+    use crate::attr::Caller;
+    use crate::number::ROOT_ID;
+    use crate::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
 
     fn mode_of(path: &Path) -> u32 {
         let dir = rustix::fs::CWD.as_fd();
@@ -292,5 +302,63 @@ mod tests {
             }
             assert_eq!(mode_of(&path), wanted);
         });
+    }
+
+    /// `system.posix_acl_access` with nothing but permissions of the owner (acl(5)).
+    fn acl_of_owner(permissions: u16) -> Vec<u8> {
+        let mut acl = 2_u32.to_le_bytes().to_vec();
+        for (tag, permissions) in [(0x01_u16, permissions), (0x04, 0), (0x20, 0)] {
+            acl.extend(tag.to_le_bytes());
+            acl.extend(permissions.to_le_bytes());
+            acl.extend(u32::MAX.to_le_bytes());
+        }
+        acl
+    }
+
+    #[test]
+    fn an_acl_that_is_set_while_permissions_are_lent_stays() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |name: &str| tmp.path().join(name);
+        for dir in ["lower", "upper", "upper/d", "work"] {
+            std::fs::create_dir(at(dir)).unwrap();
+        }
+        let overlay = Overlay::open(&Config {
+            lowers: vec![LowerLayer::new(at("lower"))],
+            upper: Some(UpperLayer {
+                path: at("upper"),
+                work: at("work"),
+                records: Records::None,
+                marks: Marks::Own,
+                archive_names: false,
+            }),
+            ..Config::default()
+        })
+        .unwrap();
+        let dir = overlay.lookup(ROOT_ID, OsStr::new("d")).unwrap().id;
+        let caller = Caller {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            pid: std::process::id(),
+            umask: 0,
+        };
+        let name = OsStr::new("system.posix_acl_access");
+        let path = at("upper/d");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o500)).unwrap();
+        let modes = MODES.write();
+        let at = At::Name(rustix::fs::CWD.as_fd(), path.as_os_str().as_bytes());
+        let lent = Lent::to(at).unwrap();
+        std::thread::scope(|threads| {
+            // It gives the same mode that the directory has meanwhile.
+            let set = || {
+                let (acl, flags) = (acl_of_owner(0o7), XattrFlags::empty());
+                overlay.setxattr(&caller, dir, name, &acl, flags)
+            };
+            let setting = threads.spawn(set);
+            std::thread::sleep(Duration::from_millis(50));
+            drop(lent);
+            drop(modes);
+            setting.join().unwrap().unwrap();
+        });
+        assert_eq!(mode_of(&path), 0o700);
     }
 }

@@ -8,7 +8,7 @@
 //! Where whiteouts may be files ([`UpperLayer::archive_names`](crate::UpperLayer)), one stands guard meanwhile: it
 //! says nothing as long as the name is there, and hides what lies below while it is not.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -125,7 +125,42 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// A directory of the upper layer that was moved to the work directory to make room for another. Where whiteouts may
+/// be files, one hides what is below its name meanwhile.
+pub(crate) struct Aside<'a> {
+    work: &'a Work,
+    name: OsString,
+    at: NameIn<'a>,
+    _guard: Option<Guard<'a>>,
+}
+
+impl Aside<'_> {
+    /// Removes the directory if there is another in its place, and else puts it back.
+    pub(crate) fn end(self, is_replaced: bool) {
+        match is_replaced {
+            true => self.work.discard(&self.name),
+            false => self.work.put_back(&self.name, self.at),
+        }
+    }
+}
+
 impl Work {
+    /// Moves a directory of the upper layer aside.
+    ///
+    /// # Errors
+    /// Those of renameat2(2) and of making a whiteout.
+    pub(crate) fn set_aside<'a>(&'a self, at: NameIn<'a>) -> Result<Aside<'a>> {
+        let guard = self.guard(at)?;
+        let name = self.temp_name();
+        lend::rename(at, (self.dir(), &name), RenameFlags::empty())?;
+        Ok(Aside {
+            work: self,
+            name,
+            at,
+            _guard: guard,
+        })
+    }
+
     fn guard<'g>(&self, (dir, name): NameIn<'g>) -> Result<Option<Guard<'g>>> {
         if !self.reads_files() {
             return Ok(None);
@@ -449,6 +484,21 @@ mod tests {
             let moved = work.leave_whiteout((dir, name), missing, false);
             assert_eq!(moved, Err(Errno::NOENT));
             assert!(upper.join("d").is_dir());
+        });
+    }
+
+    #[test]
+    fn a_directory_that_was_set_aside_comes_back() {
+        with(NONE, |work, upper, dir| {
+            fs::create_dir(upper.join("d")).unwrap();
+            work.make_whiteout(dir, "d/x".as_ref()).unwrap();
+            let aside = work.set_aside((dir, "d".as_ref())).unwrap();
+            assert!(!upper.join("d").exists());
+            aside.end(false);
+            assert!(is_whiteout_at(&upper.join("d/x")));
+            let aside = work.set_aside((dir, "d".as_ref())).unwrap();
+            aside.end(true);
+            assert_eq!(fs::read_dir(upper).unwrap().count(), 0);
         });
     }
 

@@ -165,6 +165,12 @@ impl NodeTable {
         shard.get(id).map(|slot| slot.identity.object())
     }
 
+    /// The object that a known node shows, or of a directory that its number comes from. That of a node that was
+    /// [parted](Self::part_with) with is none.
+    pub(crate) fn shown(&self, id: u64) -> Option<ObjectId> {
+        self.shard(id).lock().get(id).map(|slot| slot.object)
+    }
+
     /// Whether a known node has the number of another object than it shows: of its origin.
     pub(crate) fn has_origin(&self, id: u64) -> bool {
         let shard = self.shard(id).lock();

@@ -292,7 +292,16 @@ impl Overlay {
             return Ok(attr);
         }
         let object = self.locate(node)?;
-        let stat = stat(object.at())?;
+        let stat = match self.check_in_place(node, &object, stat(object.at())) {
+            // Replaced while it is open.
+            Err(Errno::STALE) if let Some(open) = self.fds.get(Key::File(node.id)) => {
+                let at = At::Fd(open.fd.as_fd());
+                let mut attr = self.attr_of(at, &stat_fd(open.fd.as_fd())?, object.records)?;
+                self.adapt(node, &mut attr, false);
+                return Ok(attr);
+            }
+            found => found?,
+        };
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;
         self.adapt(node, &mut attr, object.in_upper);
         if let (Real::Index(name), Some(index)) = (&object.place.real, self.index()) {

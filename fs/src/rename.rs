@@ -24,6 +24,7 @@ use crate::layer::Name;
 use crate::lend;
 use crate::listing::Known;
 use crate::lookup::check_name;
+use crate::moves::Aside;
 use crate::nodes::NameIn;
 use crate::object;
 use crate::overlay::Upper;
@@ -267,13 +268,14 @@ impl Overlay {
             _ => None,
         };
         // After that, since who has the directory open is to keep it, and not what takes its place.
+        let mut aside = None;
         if let Some(target) = target.filter(|target| target.kind.is_dir())
             && ground == Ground::Taken
         {
-            self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
+            aside = self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
             self.fds.remove(Key::UpperDir(target.id));
         }
-        move_name(
+        let moved = move_name(
             &here,
             from.name,
             &there,
@@ -283,7 +285,11 @@ impl Overlay {
                 leaves_whiteout,
                 is_shown: target.is_some(),
             },
-        )?;
+        );
+        if let Some(aside) = aside {
+            aside.end(moved.is_ok());
+        }
+        moved?;
         if place.is_at(from.parent, from.name) {
             drop(place.set_parent(Some(to.parent.clone())));
             place.name = Name::from(to.name);
@@ -404,17 +410,31 @@ impl Overlay {
     }
 
     /// Puts an empty directory in the place of one that shows nothing but holds whiteouts, since
-    /// rename(2) replaces no other.
-    fn clear_whiteouts(&self, site: &Site<'_>, name: &OsStr, victim: &Names) -> Result<()> {
+    /// rename(2) replaces no other. Returns the directory if it was moved aside instead.
+    fn clear_whiteouts<'s>(
+        &self,
+        site: &'s Site<'_>,
+        name: &'s OsStr,
+        victim: &Names,
+    ) -> Result<Option<Aside<'s>>> {
         if victim.lowers.is_empty() && is_bare(site, name)? {
-            return Ok(());
+            return Ok(None);
         }
         let work = &site.upper.work;
         let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        if work.reads_files() {
+            match set_opaque(at, site.upper.namespace) {
+                // Nothing but what is in it says what it hides.
+                Err(Errno::OPNOTSUPP) => {
+                    return work.set_aside((site.dir.as_fd(), name)).map(Some);
+                }
+                other => other?,
+            }
+        }
         if !work.moves().exchange {
             // It shows no more without them: it is opaque then.
             set_opaque_if_possible(at, site.upper)?;
-            return empty(at);
+            return empty(at).map(|()| None);
         }
         let staged = work.temp_name();
         rustix::fs::mkdirat(work.dir(), &staged, Mode::RWXU)?;
@@ -424,7 +444,7 @@ impl Overlay {
             lend::rename(from, to, RenameFlags::EXCHANGE)
         });
         work.discard(&staged);
-        exchanged
+        exchanged.map(|()| None)
     }
 
     /// Gives an empty directory owner and mode of another, and makes it hide what that one hid.
@@ -540,7 +560,8 @@ fn move_name(
     Ok(())
 }
 
-/// Marks a directory that is about to be replaced. Without attributes a crash before that can show what it hid.
+/// Marks a directory that is about to be replaced. Without attributes it hides nothing: no directory is moved there
+/// over one that does, unless whiteouts may be files.
 fn set_opaque_if_possible(at: At<'_>, upper: &Upper) -> Result<()> {
     match set_opaque(at, upper.namespace) {
         Err(Errno::OPNOTSUPP) => Ok(()),

@@ -35,6 +35,8 @@ use crate::setattr::may_keep_set_gid;
 const SECURITY: &[u8] = b"security.";
 const CAPABILITY: &str = "security.capability";
 const ACL: &[u8] = b"system.posix_acl_";
+/// The ACL that the mode is a part of.
+const ACCESS_ACL: &str = "system.posix_acl_access";
 
 /// How the attributes of a layer are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +112,8 @@ impl Overlay {
         let naming = self.naming(&object);
         self.check_name_of_kind(name)?;
         let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
+        // The owner's permissions in it are those of the mode, with what is lent.
+        let _modes = (name == ACCESS_ACL).then(hold_modes);
         match xattr::get_long(object.at(), &stored) {
             // The kernel reads the ACL to check permissions. An object without one is checked by its mode; any
             // other error is that of the check.
@@ -177,8 +181,12 @@ impl Overlay {
         if name == CAPABILITY {
             node.capability.set(true);
         }
-        xattr::set(object.at(), &stored, value, flags)?;
-        self.mode_follows_acl(caller, id, &object, name)
+        if name != ACCESS_ACL {
+            return xattr::set(object.at(), &stored, value, flags);
+        }
+        self.change_acl(caller, id, object.at(), |at| {
+            xattr::set(at, &stored, value, flags)
+        })
     }
 
     /// Removes an extended attribute (removexattr(2)), copying the file up if need be.
@@ -193,23 +201,25 @@ impl Overlay {
         self.copy_up(&node, Extent::None)?;
         let _writing = (name == CAPABILITY).then(|| node.times.lock());
         let object = self.locate(&node)?;
-        xattr::remove(object.at(), &stored)?;
-        self.mode_follows_acl(caller, id, &object, name)
+        if name != ACCESS_ACL {
+            return xattr::remove(object.at(), &stored);
+        }
+        self.change_acl(caller, id, object.at(), |at| xattr::remove(at, &stored))
     }
 
-    /// After an ACL was changed: the file system below has changed the mode with it, and set-gid may
-    /// have to go. A kernel that takes ACLs for plain attributes expects neither.
-    fn mode_follows_acl(
+    /// Changes the ACL for access: the file system below changes the mode with it, and set-gid may have to go. A
+    /// kernel that takes ACLs for plain attributes expects neither.
+    fn change_acl(
         &self,
         caller: &Caller,
         id: u64,
-        object: &Located<'_>,
-        name: &OsStr,
+        at: At<'_>,
+        change: impl FnOnce(At<'_>) -> Result<()>,
     ) -> Result<()> {
-        if name != "system.posix_acl_access" {
-            return Ok(());
-        }
-        let dropped = drop_set_gid(caller, object.at());
+        let modes = hold_modes();
+        change(at)?;
+        let dropped = drop_set_gid(caller, at);
+        drop(modes);
         self.changed_unasked(id);
         dropped
     }
@@ -252,13 +262,12 @@ impl Overlay {
 }
 
 /// Takes the set-gid bit from what had its ACL changed by somebody who is neither in its group
-/// nor privileged, as the kernel does (`posix_acl_update_mode`).
+/// nor privileged, as the kernel does (`posix_acl_update_mode`). The caller holds the modes.
 fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
     const S_ISGID: u32 = 0o2000;
     let stat = object::stat(at)?;
     let mode = u32::from(stat.stx_mode);
     if mode & S_ISGID != 0 && !may_keep_set_gid(caller, stat.stx_gid) {
-        let _modes = hold_modes();
         object::chmod(at, mode & 0o7777 & !S_ISGID)?;
     }
     Ok(())

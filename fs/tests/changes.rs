@@ -17,6 +17,43 @@ use plyfs_fs::file::WriteMode;
 use plyfs_fs::{Change, Errno, IndexUse};
 use rustix::fs::{RenameFlags, XattrFlags};
 
+/// The names in a directory whose attributes change.
+fn with_changed_attributes(dir: &Path, body: impl FnOnce()) -> Vec<String> {
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    let inotify = inotify::init(CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&inotify, dir, WatchFlags::ATTRIB).unwrap();
+    body();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(&inotify, &mut buffer);
+    let mut names = Vec::new();
+    while let Ok(event) = reader.next() {
+        names.extend(
+            event
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
+    }
+    names
+}
+
+#[test]
+fn a_directory_over_a_whiteout_is_made_opaque_once() {
+    let mut stack = Stack::new(1);
+    put(&stack.lower(0, "d/f"), "");
+    stack.redirect_dir = plyfs_fs::RedirectDir::On;
+    stack.open();
+    stack.remove_all("d");
+    let upper = stack.upper("");
+    // It comes there complete.
+    let changed = with_changed_attributes(&upper, || stack.mkdir("d").unwrap());
+    assert_eq!(changed, [""; 0]);
+    assert!(is_opaque(&stack.upper("d")));
+    // Where nothing is below, it gets the mark in its place.
+    let changed = with_changed_attributes(&upper, || stack.mkdir("new").unwrap());
+    assert_eq!(changed, ["new"]);
+    assert!(is_opaque(&stack.upper("new")));
+}
+
 #[test]
 fn writing_copies_up_and_leaves_the_rest_alone() {
     let mut stack = Stack::new(1);

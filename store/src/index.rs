@@ -12,12 +12,12 @@
 //! - The copy is written first. After a crash one of the two is whole, whichever was being written, so both can
 //!   be overwritten in place where a full disk has no space for a new file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 use crate::error::Context;
@@ -143,8 +143,12 @@ impl Store {
         match self.replace_index(&bytes, &copy) {
             // Freeing space must not need any.
             Err(error) if is_full(&error) => {
-                overwrite(&self.index_copy_path(), &copy)?;
-                overwrite(&self.index_path(), &bytes)
+                let (copy_place, place) = (self.index_copy_path(), self.index_path());
+                // Before one of them is touched: both fit, or both stay.
+                let copy_file = open_for(&copy_place, copy.len())?;
+                let file = open_for(&place, bytes.len())?;
+                overwrite(&copy_file, &copy_place, &copy)?;
+                overwrite(&file, &place, &bytes)
             }
             written => written,
         }
@@ -193,9 +197,11 @@ fn is_nearly(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && differing <= DAMAGED_BYTES
 }
 
-/// Writes a file in place: blocks that it has need no space. Spaces fill it up to its old length until it is cut,
-/// so that a reader meanwhile finds valid JSON.
-fn overwrite(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Opens a file that is to be written in place, and takes the space that it needs besides what it has.
+///
+/// # Errors
+/// `NOSPC` if there is none; nothing has changed then.
+fn open_for(path: &Path, len: usize) -> Result<File> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -204,6 +210,21 @@ fn overwrite(path: &Path, bytes: &[u8]) -> Result<()> {
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .context("open", path)?;
+    let old = file.metadata().context("examine", path)?.len();
+    if len as u64 > old {
+        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, len as u64) {
+            // Whether it would fit cannot be known here.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(Errno::NOSPC),
+            taken => taken,
+        }
+        .context("write", path)?;
+    }
+    Ok(file)
+}
+
+/// Writes a file in place: blocks that it has need no space. Spaces fill it up to its old length until it is cut,
+/// so that a reader meanwhile finds valid JSON.
+fn overwrite(file: &File, path: &Path, bytes: &[u8]) -> Result<()> {
     let old = file.metadata().context("examine", path)?.len();
     let old = usize::try_from(old)
         .unwrap_or(0)
@@ -273,7 +294,9 @@ mod tests {
     fn an_index_is_overwritten_in_place() {
         let (_tmp, store) = world();
         for bytes in [&b"{}"[..], b"longer than before", b""] {
-            overwrite(&store.index_path(), bytes).unwrap();
+            let path = store.index_path();
+            let file = open_for(&path, bytes.len()).unwrap();
+            overwrite(&file, &path, bytes).unwrap();
             assert_eq!(fs::read(store.index_path()).unwrap(), bytes);
         }
     }

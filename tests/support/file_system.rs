@@ -106,6 +106,17 @@ impl FileSystem {
         }
     }
 
+    /// A copy of one, from its image.
+    pub fn copy_of(kind: &Kind, image: &Path) -> Self {
+        let tmp = tempfile::tempdir().unwrap();
+        let (copy, at) = (tmp.path().join("image"), tmp.path().join("fs"));
+        let mut cp = Command::new("cp");
+        succeed(cp.arg("--sparse=always").arg(image).arg(&copy));
+        fs::create_dir(&at).unwrap();
+        kind.mount(&copy, &at);
+        Self { tmp }
+    }
+
     pub fn path(&self) -> PathBuf {
         self.tmp.path().join("fs")
     }

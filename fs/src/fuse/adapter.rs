@@ -484,7 +484,8 @@ impl Filesystem for Adapter {
             return reply.error(errno(error));
         }
         let keep = self.keep_cache();
-        if !self.options.copy_up_at_open {
+        // What is open is to stay the same file where a layer may get another of its name.
+        if !self.options.copy_up_at_open && !self.options.allow_for_changes() {
             return reply.opened(FileHandle(0), keep);
         }
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
