@@ -244,7 +244,7 @@ impl Store {
         if !path.exists() {
             return Err(ContainerError::Unknown(name.clone()).into());
         }
-        self.load_container(read_record(&path)?)
+        self.load_container(read_record_of(&path, name.as_str())?)
     }
 
     fn load_container(&self, record: ContainerRecord) -> Result<Container> {
@@ -261,8 +261,10 @@ impl Store {
         let dir = self.containers_dir();
         let mut containers: Vec<ContainerRecord> = Vec::new();
         for entry in std::fs::read_dir(&dir).context("list", &dir)? {
-            let path = entry.context("list", &dir)?.path().join("container.json");
-            match read_record(&path) {
+            let entry = entry.context("list", &dir)?;
+            let name = entry.file_name();
+            let path = entry.path().join("container.json");
+            match read_record_of(&path, &name.to_string_lossy()) {
                 Ok(record) => containers.push(record),
                 Err(error) => log::warn!("a container is passed over: {error}"),
             }
@@ -385,6 +387,19 @@ fn make_dirs(staging: &Staging, image: &Image, ownership: Ownership) -> Result<P
         copy_root(layer, &made.join("upper"), ownership)?;
     }
     Ok(made)
+}
+
+/// Reads the record in the directory of this name. A copy of another container's directory has a record that
+/// leads to the upper directory of that one.
+fn read_record_of(path: &Path, name: &str) -> Result<ContainerRecord> {
+    let record: ContainerRecord = read_record(path)?;
+    match record.name.as_str() == name {
+        true => Ok(record),
+        false => Err(crate::Error::DamagedRecord {
+            path: path.to_owned(),
+            why: format!("it is the record of container {}", record.name),
+        }),
+    }
 }
 
 fn write_record(staging: &Staging, dir: &Path, record: &ContainerRecord) -> Result<()> {

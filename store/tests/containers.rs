@@ -66,6 +66,29 @@ fn a_container_is_made_found_and_removed() {
     }
 }
 
+/// As `cp -a` of its directory leaves it: both had one upper directory, whose lock each took under its own name.
+#[test]
+fn a_copied_container_does_not_lead_into_the_original() {
+    let world = World::new();
+    let (store, image) = store_with_image(&world, "a:1");
+    let web = Some(name("web"));
+    let made = store.create_container(web.as_ref(), &image, Ownership::Override);
+    let record = made.unwrap().upper.with_file_name("container.json");
+    let copy = world.path("store/containers/copy");
+    fs::create_dir_all(copy.join("upper")).unwrap();
+    fs::copy(record, copy.join("container.json")).unwrap();
+    let error = store.container(&name("copy")).unwrap_err();
+    assert!(
+        message(&error).ends_with("is damaged: it is the record of container web"),
+        "{error}"
+    );
+    let listed = store.containers().unwrap();
+    let listed: Vec<_> = listed.iter().map(|record| record.name.as_str()).collect();
+    assert_eq!(listed, ["web"]);
+    store.remove_container(&name("copy")).unwrap();
+    store.container(&name("web")).unwrap();
+}
+
 #[test]
 fn names_are_generated_and_free() {
     let world = World::new();

@@ -1,0 +1,118 @@
+//! The bodies of the fuzz targets: plain functions that take bytes and panic when a property does not hold.
+//!
+//! `fuzz/libfuzzer` calls them from libFuzzer, which needs a nightly compiler; `fuzz/tests/targets.rs` calls
+//! them on stable, over the seeds and over deterministic mutations of them. See `fuzz/README.md`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fuzz target reports a fault by a panic"
+)]
+
+mod archive;
+mod decompression;
+mod documents;
+mod layers;
+mod lines;
+mod mount;
+mod mutate;
+mod records;
+mod tar_reader;
+mod unpack;
+mod world;
+
+// Parsers that no public item of their crate reaches alone, included as they are.
+#[path = "../../store/src/errno.rs"]
+#[allow(dead_code, reason = "one function of it is used")]
+mod errno;
+#[path = "../../store/src/escape.rs"]
+#[allow(dead_code, unreachable_pub, reason = "part of it is used")]
+mod escape;
+#[path = "../../src/failure.rs"]
+#[allow(dead_code, reason = "part of it is used")]
+mod failure;
+#[path = "../../store/src/limits.rs"]
+#[allow(dead_code, unreachable_pub, reason = "part of it is used")]
+mod limits;
+#[path = "../../store/src/tar/mod.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "the reader is used, the writer is not"
+)]
+mod tar;
+#[path = "../../store/src/time.rs"]
+#[allow(dead_code, unreachable_pub, reason = "part of it is used")]
+mod time;
+
+pub use mutate::Mutator;
+
+/// A fuzz target.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, which is that of its directory below `fuzz/seeds`.
+    pub name: &'static str,
+    /// Runs it once. Panics if a property does not hold.
+    pub run: fn(&[u8]),
+    /// Words that a mutation may put in.
+    pub words: &'static [&'static str],
+}
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    Target {
+        name: "tar_reader",
+        run: tar_reader::run,
+        words: tar_reader::WORDS,
+    },
+    Target {
+        name: "unpack",
+        run: unpack::run,
+        words: unpack::WORDS,
+    },
+    Target {
+        name: "documents",
+        run: documents::run,
+        words: documents::WORDS,
+    },
+    Target {
+        name: "records",
+        run: records::run,
+        words: records::WORDS,
+    },
+    Target {
+        name: "mount_options",
+        run: mount::run,
+        words: mount::WORDS,
+    },
+    Target {
+        name: "layers",
+        run: layers::run,
+        words: layers::WORDS,
+    },
+    Target {
+        name: "decompression",
+        run: decompression::run,
+        words: &[],
+    },
+];
+
+/// Runs one target by its name, for libFuzzer.
+///
+/// # Panics
+/// If there is no target of that name, or if a property does not hold.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.expect("a target of this name").run)(data);
+}
+
+/// A message that reaches a user: one line without control characters.
+fn check_message(message: &str) {
+    assert!(!message.is_empty(), "an error without a message");
+    assert!(
+        !message.chars().any(char::is_control),
+        "a message with control characters: {message:?}"
+    );
+}
