@@ -15,6 +15,7 @@ use plyfs_fs::attr::{Attr, Caller, Device, FileKind, SetAttr};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{
     Config, LowerLayer, Marks, Overlay, Patience, Records, RedirectDir, Room, UpperLayer, Volatile,
+    Wants,
 };
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, XattrFlags};
 
@@ -267,7 +268,7 @@ fn visit(overlay: &Overlay) -> Vec<Seen> {
             continue;
         }
         let mut looked_up = Vec::new();
-        let plus = overlay.readdir_plus(dir, 0, |_, entry| {
+        let plus = overlay.readdir_plus(dir, 0, Wants::All, |_, entry| {
             looked_up.extend(entry.map(|entry| entry.id));
             Room::Taken
         });
