@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Marks, Overlay, Records, RedirectDir, ShownIds,
-    UpperLayer, Volatile, fuse, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, Marks, Records, RedirectDir, ShownIds, UpperLayer,
+    Volatile, fuse, was_served_by_kernel,
 };
 use plyfs_store::{
     Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
@@ -17,7 +17,7 @@ use rustix::mount::MountFlags;
 use crate::failure::{Failure, Outcome};
 use crate::mount::backend::Wanted;
 use crate::mount::connection::Request;
-use crate::mount::daemon::{Place, Plan};
+use crate::mount::daemon::{self, Place, Plan};
 use crate::mount::options::Options;
 use crate::mount::table;
 use crate::{live, namespace, places, storage};
@@ -180,12 +180,15 @@ pub(crate) fn lock(store: &Store, container: &Container) -> Outcome<ContainerLoc
     lock.map_err(|error| container_failure(store, error))
 }
 
+/// How long the kernel may take to close the layers of a process that was killed.
+const DYING: Duration = Duration::from_secs(1);
+
 /// Removes what a container has only to be mounted on. The caller holds its lock.
 pub(crate) fn remove_places(store: &Store, container: &Container) -> Outcome {
     let subject = Subject::Container(Box::new(container.clone()));
     let removed = places::remove(store, container, || {
         refuse_mounted(container)?;
-        Ok(Overlay::open(&overlay(&subject, false))?)
+        daemon::open_when_free(&overlay(&subject, false), DYING)
     });
     removed.map_err(|failure| {
         Failure::new(format_args!(

@@ -288,7 +288,10 @@ fn what_cannot_be_mounted_is_one_line_and_leaves_nothing() {
                 &format!("{},lowerdir={}", stack.options(), stack.upper("").display()),
                 "overlap",
             );
-            said("ro", "lower");
+            // As for every argument that is missing.
+            let (status, line) = fail(plyfs(["mount", "-o", "ro"]).arg(&merged));
+            assert_eq!(status, 2);
+            assert!(line.contains("lowerdir="), "{line}");
             let (_, line) = fail(&mut plyfs([
                 "mount",
                 "-o",

@@ -287,7 +287,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     require_for_passthrough(&plan)?;
     // Nothing is mounted yet that would be left behind.
     signals.unblock().doing("let signals through")?;
-    let overlay = Arc::new(open_when_free(&plan)?);
+    let overlay = Arc::new(open_when_free(&plan.overlay, plan.patience)?);
     let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
     obey_limits()?;
     let device = connection::mount(&plan.connection)?;
@@ -325,11 +325,11 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
 }
 
 /// Opens the layers, for which it may be that the daemon of another mount has to let go first.
-fn open_when_free(plan: &Plan) -> Outcome<Overlay> {
+pub(crate) fn open_when_free(overlay: &Config, patience: Duration) -> Outcome<Overlay> {
     let start = Instant::now();
     loop {
-        match Overlay::open(&plan.overlay) {
-            Err(MountError::InUse { .. }) if start.elapsed() < plan.patience => {
+        match Overlay::open(overlay) {
+            Err(MountError::InUse { .. }) if start.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             opened => return Ok(opened?),

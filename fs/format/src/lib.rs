@@ -7,7 +7,7 @@
 //! - [`whiteout`]: a removed name, and a directory that hides the ones below it.
 //! - [`names`]: the extended attributes that belong to the overlay and not to its users.
 //! - [`handle`]: the file a copy comes from, as a record names it.
-//! - [`protattr`]: files that nobody may change.
+//! - [`protattr`]: files that are protected from changes.
 //! - [`override_stat`]: owner, mode and device numbers kept in an extended attribute, for layers
 //!   whose writer may not `chown(2)`.
 //!

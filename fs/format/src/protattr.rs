@@ -1,4 +1,4 @@
-//! The record `protattr`: which files nobody may change (chattr(1)).
+//! The record `protattr`: which files are protected from changes (chattr(1)).
 //!
 //! The kernel's overlay keeps the flags "immutable" and "append only" of an upper file in this record
 //! and not on the file itself, where they would keep it from renaming the file and from writing its own

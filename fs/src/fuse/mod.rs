@@ -124,7 +124,7 @@ impl Session {
     /// # Errors
     /// What reading from the connection fails with.
     pub fn run(self) -> io::Result<()> {
-        // Whoever asks waits for the answer, which takes some microseconds. On a busy machine the thread that gives
+        // The client waits for the answer, which takes some microseconds. On a busy machine the thread that gives
         // it, and is started by this one, would first wait until another has had its turn.
         if let Err(errno) = plyfs_sys::thread::take_short_turns() {
             log::debug!("requests may wait for busy processors: sched_setattr(2): {errno}");
