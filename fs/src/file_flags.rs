@@ -266,7 +266,7 @@ impl Overlay {
     /// in it, to change its owner, mode, size or attributes.
     ///
     /// # Errors
-    /// As [`check_may_add`](Self::check_may_add).
+    /// `PERM` where the flags forbid it.
     pub(crate) fn check_unprotected(&self, node: &Node) -> Result<()> {
         allow(!self.protection(node)?.any())
     }
@@ -274,7 +274,7 @@ impl Overlay {
     /// Refuses to take `name` out of `parent`, before anything is copied up for that.
     ///
     /// # Errors
-    /// As [`check_may_add`](Self::check_may_add).
+    /// `PERM` where the flags forbid it.
     pub(crate) fn check_may_leave(&self, parent: &Node, node: &Node) -> Result<()> {
         self.check_unprotected(parent)?;
         self.check_unprotected(node)
@@ -283,7 +283,7 @@ impl Overlay {
     /// Refuses a change of attributes that protection forbids (`notify_change` of the kernel).
     ///
     /// # Errors
-    /// As [`check_may_add`](Self::check_may_add).
+    /// `PERM` where the flags forbid it.
     pub(crate) fn check_may_set(&self, node: &Node, set: &SetAttr) -> Result<()> {
         if set.kept_by_kernel {
             return Ok(());
@@ -306,7 +306,7 @@ impl Overlay {
     /// Refuses a write that protection forbids. Returns whether the file is append-only.
     ///
     /// # Errors
-    /// As [`check_may_add`](Self::check_may_add).
+    /// `PERM` where the flags forbid it.
     pub(crate) fn check_may_write(&self, node: &Node, mode: WriteMode) -> Result<bool> {
         let protection = self.protection(node)?;
         // Data that was gathered came by a descriptor that is not known any more.
@@ -319,7 +319,7 @@ impl Overlay {
     /// kernel asks for each open(2).
     ///
     /// # Errors
-    /// As [`check_may_add`](Self::check_may_add).
+    /// `PERM` where the flags forbid it.
     pub fn check_may_open(&self, id: u64, appends: bool) -> Result<()> {
         let protection = self.protection(&*self.node(id)?)?;
         allow(!protection.immutable && (appends || !protection.append_only))
