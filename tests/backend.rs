@@ -20,14 +20,14 @@ fn the_choice_has_a_reason() {
         chosen(&stack, &stack.options(), KERNEL, "all that was asked for");
         chosen(&stack, &with("backend=kernel"), KERNEL, "it was asked for");
         chosen(&stack, &with("backend=fuse"), FUSE, "it was asked for");
-        let shown = "shown as others";
+        let shown = "show other owners";
         for (options, why) in [
             ("uidmapping=0:0:1", shown),
             ("gidmapping=0:0:1", shown),
             ("squash_to_root", shown),
             ("squash_to_uid=0", shown),
             ("xattr_permissions=2", "override_stat"),
-            ("whiteouts=file", "may be files"),
+            ("whiteouts=file", "that are files"),
             ("noacl", "noacl"),
             ("subtype=x", "subtype="),
             ("timeout=1", "timeout="),
@@ -35,12 +35,9 @@ fn the_choice_has_a_reason() {
             ("threads=2", "threads= is for FUSE"),
             (
                 "userxattr,redirect_dir=on",
-                "redirect_dir=on is not possible in user",
+                "does not allow redirect_dir=on",
             ),
-            (
-                "userxattr,metacopy=on",
-                "metacopy=on is not possible in user",
-            ),
+            ("userxattr,metacopy=on", "does not allow metacopy=on"),
         ] {
             chosen(&stack, &with(options), FUSE, why);
         }
@@ -51,7 +48,7 @@ fn the_choice_has_a_reason() {
                 &stack,
                 &with("metacopy=on"),
                 FUSE,
-                "goes with redirect_dir=on",
+                "only with redirect_dir=on",
             );
             let (lower, data) = (stack.lower(0, ""), stack.lower(1, ""));
             let data = format!("lowerdir={}::{}", lower.display(), data.display());
@@ -59,12 +56,7 @@ fn the_choice_has_a_reason() {
             let both = format!("{data},metacopy=on,redirect_dir=on");
             chosen(&stack, &both, KERNEL, "all that");
         } else {
-            chosen(
-                &stack,
-                &with("index=on"),
-                FUSE,
-                "index=on is not possible in user",
-            );
+            chosen(&stack, &with("index=on"), FUSE, "does not allow index=on");
         }
         let (one, other) = (stack.lower(0, ""), stack.lower(1, ""));
         let single = format!("lowerdir={}", one.display());
@@ -206,11 +198,11 @@ fn what_was_asked_for_by_name_is_had_or_refused() {
         for (options, words) in [
             (
                 "backend=kernel,squash_to_root",
-                ["cannot serve", "shown as others"],
+                ["cannot serve", "show other owners"],
             ),
             (
                 "backend=kernel,whiteouts=file",
-                ["cannot serve", "may be files"],
+                ["cannot serve", "that are files"],
             ),
             ("backend=fuse,verity=on", ["verity=on", "backend=fuse"]),
             // What is gone on without takes nothing else with it.
@@ -219,7 +211,10 @@ fn what_was_asked_for_by_name_is_had_or_refused() {
                 ["verity=on", "backend=fuse"],
             ),
             ("backend=fuse,context=x", ["context=x", "backend=fuse"]),
-            ("squash_to_root,context=x", ["context=x", "shown as others"]),
+            (
+                "squash_to_root,context=x",
+                ["context=x", "show other owners"],
+            ),
             ("backend=both", ["\"both\"", "auto, kernel or fuse"]),
         ] {
             let options = format!("{},{options}", stack.options());

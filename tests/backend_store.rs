@@ -403,7 +403,7 @@ fn containers_and_images_are_chosen_for() {
         chosen(&["--ro", "box:test"], KERNEL, "all that");
         chosen(&["--container", "c", "box:test"], KERNEL, "all that");
         let volatile = ["-o", "volatile", "--container", "c"];
-        chosen(&volatile, FUSE, "a container is volatile only");
+        chosen(&volatile, FUSE, "the mark of a volatile mount");
         if !is_initial_namespace() {
             // What is to be a device there is a record. That it is one of plyfs is known where the kernel's
             // overlay has never served the container, as in stores from before that was kept.
@@ -453,7 +453,7 @@ fn containers_and_images_are_chosen_for() {
         chosen(
             &["--ro", "opaque:test"],
             FUSE,
-            "where it does not look for the mark",
+            "attributes that the kernel does not read",
         );
         // Owners in records.
         let source = world.layout("records", &image);

@@ -254,7 +254,7 @@ fn what_is_not_in_the_store_is_refused() {
             mount.args(["-o", "context=x", "good:test"]).arg(&at);
             let (_, line) = fail(&mut mount);
             let word = if backend == "kernel" {
-                "shown as others"
+                "show other owners"
             } else {
                 "context=x"
             };
