@@ -72,16 +72,16 @@ fn one_word_alone(word: &OsStr) -> Failure {
     failure.with_status(cli::USAGE)
 }
 
-/// What there is to say of directories that are mounted.
+/// Announces nothing: a mount of directories prints nothing.
 fn nothing() -> Outcome {
     Ok(())
 }
 
-/// How long container tools are waited for: they unmount without waiting until the daemon is done, and
-/// mount the same directories again at once.
+/// How long a mount for a container tool waits for its directories: these tools unmount without waiting until
+/// the daemon is done, and mount the same directories again at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Mounts plain directories on a path, or serves a connection that was mounted already and comes as
+/// Mounts plain directories on a path, or serves a connection that the caller has mounted and passes as
 /// `/dev/fd/N`.
 pub(crate) fn mount_directories(
     options: &Options,
@@ -106,7 +106,7 @@ pub(crate) fn mount_directories(
     serve(plan, foreground, &nothing)
 }
 
-/// Mounts an image, or a container, which is made if need be.
+/// Mounts an image, or a container, which it makes if there is none.
 fn mount_from_store(
     args: &MountArgs,
     options: &Options,
@@ -160,7 +160,7 @@ fn mount_from_store(
         plan.register = Some(live::on_mount(&store, request));
         serve(plan, args.foreground, &announce)
     });
-    // What fails later, in the foreground, is no reason to remove what was written.
+    // A later failure, in the foreground, is no reason to remove a container that was mounted: it may hold changes.
     if served.is_err()
         && made
         && !was_mounted.get()
@@ -171,9 +171,10 @@ fn mount_from_store(
     served
 }
 
-/// Comes back when a mount that is served in the foreground is gone, or with why it cannot be mounted.
+/// Returns when a mount that is served in the foreground is gone, or with the reason why it cannot be mounted.
 fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
-    // A pipe that somebody waits at the other end of is not to be held as long as the mount lives.
+    // Close inherited pipes: a process at the other end may wait for their end, and the daemon would hold them
+    // open as long as the mount lives.
     plyfs_sys::process::close_inherited(plan.connection.device).doing("close descriptors")?;
     if foreground {
         daemon::serve_here(plan, announce)
@@ -182,7 +183,8 @@ fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
     }
 }
 
-/// The directory to mount on, without links. With `replace`, mounts there whose daemons have ended are taken away.
+/// The directory to mount on, without links. With `replace`, unmounts file systems there whose
+/// daemons have ended.
 fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
     let doing = format!("mount on {}", path.display());
     let real = path.canonicalize().doing(&doing)?;
@@ -195,7 +197,7 @@ fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
                 path.display()
             )));
         }
-        // A program that still uses it keeps it from nothing else.
+        // Detach it (lazily): a program that still uses it does not keep the new mount from being made.
         connection::unmount(&real, true)?;
     }
     let found = rustix::fs::stat(&real).doing(&doing)?;
@@ -214,8 +216,8 @@ fn is_dead(path: &Path) -> bool {
     rustix::fs::statfs(path).err() == Some(rustix::io::Errno::NOTCONN)
 }
 
-/// Where a link leads: something may be mounted there, as it is through the link by [`mount`]. Not asked of a
-/// mount point itself, whose daemon may have ended.
+/// The path that a symbolic link leads to, since [`mount`] mounts there too. Any other path is returned as it is,
+/// without a call on the file system mounted there: its daemon may have ended.
 fn followed(path: PathBuf) -> PathBuf {
     match path.symlink_metadata() {
         Ok(found) if found.is_symlink() => path.canonicalize().unwrap_or(path),
@@ -226,8 +228,9 @@ fn followed(path: PathBuf) -> PathBuf {
 /// The mount of plain directories.
 fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     let absolute = |path: &PathBuf| std::path::absolute(path).doing("resolve a path");
-    // As fuse-overlayfs does: the record on the root of a layer says where the layer keeps its records.
-    // To the kernel's overlay it is an attribute that its users write.
+    // As in fuse-overlayfs, the record on the root of a layer shows which attribute the layer uses for records.
+    // Users of a mount of the kernel's overlay can write that attribute, so it does not count in a directory
+    // that the kernel's overlay has served.
     let records_of = |path: &Path, work: Option<&Path>| match options.archive_names {
         true if !was_served_by_kernel(path, work) => records_on(path).unwrap_or(options.records),
         _ => options.records,
@@ -263,8 +266,8 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         upper,
         volatile: options.volatile,
         namespace: options.namespace,
-        // What writes these can be misread by who does not know them, and whoever named the upper
-        // directory may mount it with anything.
+        // By default, write no redirects, metacopies and index entries into a directory of the user: programs
+        // that do not know them misread them, and the user may mount the directory with any program.
         redirect_dir: options.redirect_dir.unwrap_or_default(),
         metacopy: options.metacopy.unwrap_or(false),
         index: options.index.unwrap_or(IndexUse::Off),
@@ -279,7 +282,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
     Ok(stack::with_transport(options, target, overlay, "plyfs"))
 }
 
-/// Where the root of a layer has a record.
+/// The kind of records that the root of a layer has.
 fn records_on(path: &Path) -> Option<Records> {
     let mut kinds = [Records::Privileged, Records::Older, Records::All].into_iter();
     kinds.find(|records| {
@@ -288,9 +291,9 @@ fn records_on(path: &Path) -> Option<Records> {
     })
 }
 
-/// Unmounts, and waits until who serves or keeps the mount has let go of the layers.
+/// Unmounts, and waits until the process that serves or keeps the mount has released the layers.
 ///
-/// What is not mounted in this mount namespace is looked for among the live records of the store.
+/// If nothing is mounted there in this mount namespace, looks for a mount among the live records of the store.
 pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
     let target = followed(std::path::absolute(&args.mountpoint).doing("resolve a path")?);
     let target = match bundle::mounted_below(&target) {
@@ -317,7 +320,7 @@ pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
     }
 }
 
-/// Why there is nothing to unmount. The helper of ordinary users is not asked: it says where it has looked.
+/// Why there is nothing to unmount. Does not call fusermount3(1), whose message names the table it has read.
 fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> Failure {
     let name = argument.to_str().and_then(|name| name.parse().ok());
     if let (Some(name), Some(store)) = (name, storage::open_if_usable(store))
@@ -384,7 +387,8 @@ fn ambiguous(target: &Path, records: &[&LiveRecord]) -> Failure {
     ))
 }
 
-/// Unmounts what is mounted in whatever namespace. Elsewhere the process that serves it does.
+/// Unmounts a mount in any mount namespace. In another one the process that serves the mount unmounts it, on a
+/// signal.
 pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
     let target = record.what.target.as_deref().unwrap_or(Path::new("/"));
     if live::is_here(record) {
@@ -402,7 +406,7 @@ pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
     if has_ended(&process)? {
         return Ok(());
     }
-    // It cannot be told before whether it is in use there, and it has been detached.
+    // Only now can this process know that the mount is in use there; the other one has already detached it.
     Err(Failure::new(format_args!(
         "{} was detached, but something still uses it in its mount namespace; process {} serves it \
          until that has ended",
@@ -417,14 +421,14 @@ fn daemon_of(target: &Path) -> Option<OwnedFd> {
     let length = rustix::fs::lgetxattr(target, fuse::DAEMON_PID, &mut buffer[..]).ok()?;
     let pid = str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()?;
     let daemon = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    // In another pid namespace the number may stand for anybody.
+    // In another pid namespace the number may be that of any process.
     let comm = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm"));
     let (name, own) = (comm(&pid.to_string()).ok()?, comm("self").ok()?);
     (name == own || personality::is_name_of_process(name.trim_end())).then_some(daemon)
 }
 
-/// Waits until a process has ended, which it does when the file system is gone. It is not, if another
-/// mount namespace has a copy of the mount, for as long as that has it.
+/// Waits until a daemon has ended, which it does when the file system is gone. As long as another mount
+/// namespace has a copy of the mount, the file system is not gone: then warns and returns.
 fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
     if !has_ended(daemon)? {
         log::warn!(
@@ -435,10 +439,10 @@ fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
     Ok(())
 }
 
-/// Waits until a process that serves a mount has ended, however long it takes to make durable what was
-/// written; returns `false` if the file system is still in use.
+/// Waits until a process that serves a mount has ended, however long it needs to sync written data; returns
+/// `false` if the file system is still in use.
 fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
-    /// How long a daemon may take to hear that the file system is gone.
+    /// How long a daemon may take to notice that the file system is gone.
     const PATIENCE: Duration = Duration::from_secs(3);
     let turn = Timespec {
         tv_sec: 0,
@@ -455,7 +459,7 @@ fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
     }
 }
 
-/// Whether a daemon knows that the file system is gone, and makes durable what was written.
+/// Whether a daemon has noticed that the file system is gone, and syncs written data.
 fn is_ending(daemon: &OwnedFd) -> bool {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", daemon.as_raw_fd()));
     let info = info.unwrap_or_default();

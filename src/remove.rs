@@ -214,13 +214,15 @@ fn warn_of_damage(collected: &Collected) {
     }
 }
 
-/// Removes what was left of an image that lost its names while it was in use, now that its last use has ended. It
-/// is no failure of that use if this does not succeed: `plyfs prune` does the same.
+/// Removes what is left of an image that lost its names while it was in use, now that its last use has ended. A
+/// failure here is logged only, and does not fail that use: `plyfs prune` does the same later.
 pub(crate) fn collect_unnamed(store: &Store, manifest: &Digest) {
     match store.collect_unnamed(manifest) {
         Ok(Some(collected)) => log::debug!("removed {} layers", collected.layers),
         Ok(None) => {}
-        Err(error) => log::debug!("what nothing needs any more was not removed: {error}"),
+        Err(error) => {
+            log::debug!("cannot remove the unnamed image; \"plyfs prune\" tries again: {error}")
+        }
     }
 }
 
@@ -230,7 +232,7 @@ fn open(store: Option<&Path>) -> Outcome<Store> {
     Ok(Store::open_existing(location)?)
 }
 
-/// Removes one after another, whatever becomes of the others, and then what nobody needs any more.
+/// Removes each name, even if another one fails, and then the blobs and layers that nothing needs any more.
 fn each(
     store: &Store,
     names: &[String],
@@ -249,7 +251,7 @@ fn each(
         }
     }
     let collected = match (store.collect(&unneeded), failed.take()) {
-        // The same reason, most likely.
+        // Both failed, most likely for the same reason: report one.
         (Err(error), Some(failure)) => {
             log::info!("what nothing needs any more was not removed: {error}");
             return Err(failure);

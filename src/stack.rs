@@ -22,7 +22,7 @@ use crate::mount::options::Options;
 use crate::mount::table;
 use crate::{live, namespace, places, storage};
 
-/// What of the store is to be mounted.
+/// An image or container of the store to mount.
 pub(crate) enum Subject {
     /// The layers of an image, read-only.
     Image(Box<Image>, Arc<ImageHold>),
@@ -31,7 +31,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// An image, which is kept from being removed as long as it is mounted.
+    /// An image, with a hold that keeps it from being removed as long as it is mounted.
     pub(crate) fn image_of(store: &Store, image: Image) -> Outcome<Self> {
         let hold = store.hold(&image.manifest_digest)?;
         Ok(Self::Image(Box::new(image), Arc::new(hold)))
@@ -53,7 +53,7 @@ impl Subject {
     }
 }
 
-/// The container of a name, made on an image if there is none yet; whether it was made is told.
+/// The container of a name. Creates it on the image if there is none yet, and returns whether it was created.
 pub(crate) fn container(
     store: &Store,
     name: Option<&str>,
@@ -162,8 +162,7 @@ fn no_container(store: &Store, name: &ContainerName) -> Failure {
     }
 }
 
-/// Refuses a container that somebody has mounted with the kernel's overlay and not with this program,
-/// so that no lock tells of it.
+/// Refuses a container that another program has mounted with the kernel's overlay: such a mount holds no lock.
 pub(crate) fn refuse_mounted(container: &Container) -> Outcome {
     match table::is_changed_by_kernel(&container.upper) {
         true => Err(Failure::new(format_args!(
@@ -174,7 +173,7 @@ pub(crate) fn refuse_mounted(container: &Container) -> Outcome {
     }
 }
 
-/// Takes a container into use.
+/// Locks a container for use. Fails if another process uses it.
 pub(crate) fn lock(store: &Store, container: &Container) -> Outcome<ContainerLock> {
     let lock = container.lock();
     lock.map_err(|error| container_failure(store, error))
@@ -327,11 +326,11 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
     lowers
 }
 
-/// How the upper directory of a container keeps what cannot be as it is to be.
+/// Which `override_stat` records the upper directory of a container uses.
 fn records_of_upper(ownership: Ownership) -> Records {
     match ownership {
         Ownership::Override => Records::All,
-        // No devices can be made in a user namespace.
+        // The kernel makes no devices in a user namespace, so records stand for them.
         Ownership::Real if !namespace::is_initial() => Records::Devices,
         Ownership::Real => Records::None,
     }
@@ -375,17 +374,18 @@ pub(crate) fn with_transport(
             .unwrap_or_else(|| "plyfs".to_owned()),
         flags,
         flag_words: options.flag_words(),
-        // Who may mount is root of a machine or of a namespace, and others there use the mount, too.
+        // A process that may mount is root of a machine or of a namespace, and other users there use the mount, too.
         allow_other: options.allow_other || trusted,
-        // An ordinary user is shown the owners that records name, but all of it is the user's own:
-        // nobody else can reach the mount, and the daemon can do no more than the user.
+        // An ordinary user sees the owners that records name, but all files are the user's own. So the kernel
+        // need not check permissions: no other user can reach the mount, and the daemon has no more rights
+        // than the user.
         default_permissions: trusted || !records || options.default_permissions,
     };
     let transport = fuse::Options {
         timeout: options.timeout.unwrap_or(default.timeout),
         writeback: options.writeback.unwrap_or(default.writeback),
-        // ACLs name ids, and records are what ids are kept in; and with ACLs the kernel would check
-        // permissions.
+        // No ACLs with records: ACLs name ids as the file system has them, while records hold the ids that the
+        // mount shows; and with ACLs the kernel would check permissions.
         acl: options.acl.unwrap_or(default.acl) && !records,
         passthrough: options.passthrough,
         copy_up_at_open: options.copy_up_at_open,

@@ -20,14 +20,14 @@ fn the_choice_has_a_reason() {
         chosen(&stack, &stack.options(), KERNEL, "all that was asked for");
         chosen(&stack, &with("backend=kernel"), KERNEL, "it was asked for");
         chosen(&stack, &with("backend=fuse"), FUSE, "it was asked for");
-        let shown = "shown as others";
+        let shown = "show other owners";
         for (options, why) in [
             ("uidmapping=0:0:1", shown),
             ("gidmapping=0:0:1", shown),
             ("squash_to_root", shown),
             ("squash_to_uid=0", shown),
             ("xattr_permissions=2", "override_stat"),
-            ("whiteouts=file", "may be files"),
+            ("whiteouts=file", "that are files"),
             ("noacl", "noacl"),
             ("subtype=x", "subtype="),
             ("timeout=1", "timeout="),
@@ -35,23 +35,20 @@ fn the_choice_has_a_reason() {
             ("threads=2", "threads= is for FUSE"),
             (
                 "userxattr,redirect_dir=on",
-                "redirect_dir=on is not possible in user",
+                "does not allow redirect_dir=on",
             ),
-            (
-                "userxattr,metacopy=on",
-                "metacopy=on is not possible in user",
-            ),
+            ("userxattr,metacopy=on", "does not allow metacopy=on"),
         ] {
             chosen(&stack, &with(options), FUSE, why);
         }
-        // What the kernel has and FUSE has not.
+        // Options that only the kernel's overlay has.
         if is_initial_namespace() {
             chosen(&stack, &with("index=on,nfs_export=on"), KERNEL, "all that");
             chosen(
                 &stack,
                 &with("metacopy=on"),
                 FUSE,
-                "goes with redirect_dir=on",
+                "only with redirect_dir=on",
             );
             let (lower, data) = (stack.lower(0, ""), stack.lower(1, ""));
             let data = format!("lowerdir={}::{}", lower.display(), data.display());
@@ -59,19 +56,14 @@ fn the_choice_has_a_reason() {
             let both = format!("{data},metacopy=on,redirect_dir=on");
             chosen(&stack, &both, KERNEL, "all that");
         } else {
-            chosen(
-                &stack,
-                &with("index=on"),
-                FUSE,
-                "index=on is not possible in user",
-            );
+            chosen(&stack, &with("index=on"), FUSE, "does not allow index=on");
         }
         let (one, other) = (stack.lower(0, ""), stack.lower(1, ""));
         let single = format!("lowerdir={}", one.display());
         chosen(&stack, &single, FUSE, "a single lower directory");
         let both = format!("{single}:{}", other.display());
         chosen(&stack, &both, KERNEL, "all that");
-        // What only trying tells: the kernel stacks overlays no deeper than two.
+        // Only trying shows this: the kernel stacks overlays no deeper than two.
         let (mut below, mut above) = (Stack::new(2), Stack::new(1));
         below.mount_kernel();
         let twice = format!("{}:{}", below.merged("").display(), one.display());
@@ -124,7 +116,7 @@ fn what_fuse_wrote_is_not_given_to_a_kernel_that_cannot_read_it() {
     });
 }
 
-/// As root of a mount namespace whose /dev has no fuse.
+/// Mounts as root of a mount namespace whose /dev has no fuse.
 fn without_fuse(options: &str, target: &Path, say: &str) -> Command {
     let script = "mount -t tmpfs none /dev && : >/dev/null && \"$0\" mount $3 -o \"$1\" \"$2\" && \
         grep -q \" $2 .* - overlay \" /proc/self/mountinfo && \"$0\" umount \"$2\"";
@@ -168,7 +160,7 @@ fn without_fuse_the_kernel_serves_what_it_can() {
 #[test]
 fn an_ordinary_user_gets_fuse_outside_of_a_namespace() {
     let name = "an_ordinary_user_gets_fuse_outside_of_a_namespace";
-    if let Some(why) = cannot_be_run_by_nobody() {
+    if let Some(why) = cannot_run_as_ordinary_user() {
         return skip(name, &why);
     }
     use std::os::unix::process::CommandExt;
@@ -182,7 +174,7 @@ fn an_ordinary_user_gets_fuse_outside_of_a_namespace() {
         }
         command.uid(NOBODY).gid(NOBODY);
     }
-    // Whether it can be mounted at all depends on fusermount3.
+    // The mount itself may succeed or fail: that depends on fusermount3.
     let output = command.output().unwrap();
     let said = text(&output.stderr);
     assert!(
@@ -199,27 +191,30 @@ fn an_ordinary_user_gets_fuse_outside_of_a_namespace() {
 }
 
 #[test]
-fn what_was_asked_for_by_name_is_had_or_refused() {
-    inside("what_was_asked_for_by_name_is_had_or_refused", || {
+fn an_explicit_backend_never_falls_back() {
+    inside("an_explicit_backend_never_falls_back", || {
         let stack = Stack::new(1);
         let target = stack.merged("");
         for (options, words) in [
             (
                 "backend=kernel,squash_to_root",
-                ["cannot serve", "shown as others"],
+                ["cannot serve", "show other owners"],
             ),
             (
                 "backend=kernel,whiteouts=file",
-                ["cannot serve", "may be files"],
+                ["cannot serve", "that are files"],
             ),
             ("backend=fuse,verity=on", ["verity=on", "backend=fuse"]),
-            // What is gone on without takes nothing else with it.
+            // FUSE ignores nfs_export=on with a warning; that must not make it ignore verity=on.
             (
                 "backend=fuse,nfs_export=on,verity=on",
                 ["verity=on", "backend=fuse"],
             ),
             ("backend=fuse,context=x", ["context=x", "backend=fuse"]),
-            ("squash_to_root,context=x", ["context=x", "shown as others"]),
+            (
+                "squash_to_root,context=x",
+                ["context=x", "show other owners"],
+            ),
             ("backend=both", ["\"both\"", "auto, kernel or fuse"]),
         ] {
             let options = format!("{},{options}", stack.options());
@@ -328,7 +323,7 @@ fn directories_are_held_as_long_as_the_file_system_lives() {
         let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(&at));
         assert!(line.contains("in use"), "{line}");
         rustix::mount::unmount(&copy, rustix::mount::UnmountFlags::empty()).unwrap();
-        // Nobody waited for the one that kept it.
+        // `umount --lazy` did not wait for the keeper of the mount, so try until it has ended.
         for attempt in 0.. {
             let output = plyfs(["mount", "-o", &stack.options()]).arg(&at).output();
             if output.unwrap().status.success() {

@@ -1,4 +1,4 @@
-//! What serves images and containers, and that one can take the place of the other.
+//! Which backend serves images and containers, and that each can go on with what the other left.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -86,7 +86,7 @@ fn a_container_goes_from_one_backend_to_the_other_and_back() {
             fs::write(at.join(format!("remade/{round}")), "x").unwrap();
             let (from, to) = (format!("moved-{lower}"), format!("renamed-{round}"));
             match fs::rename(at.join(&from), at.join(&to)) {
-                // As the kernel has it in a user namespace.
+                // The kernel's overlay has this form in a user namespace.
                 Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
                     assert!(!is_initial_namespace() && backend == "kernel");
                 }
@@ -127,7 +127,7 @@ fn a_container_that_the_kernel_serves_is_in_use() {
         fs::write(at.join("new"), "kept").unwrap();
         unmount(&at);
         assert!(!in_use());
-        // Somebody may have done it without plyfs.
+        // Another program may have mounted the container with the kernel's overlay.
         let upper = world.store("containers/c/upper");
         let options = format!(
             "lowerdir={},upperdir={},workdir={}{}",
@@ -156,13 +156,14 @@ fn a_container_that_the_kernel_serves_is_in_use() {
 
 const RECORD: &str = "user.containers.override_stat";
 
-/// Makes the container `c`, which the kernel's overlay serves, and writes in it what would be records.
+/// Makes the container `c`, which the kernel's overlay serves, and writes attributes in it that FUSE would take for
+/// records.
 fn forge_on_the_kernels_overlay(world: &World) {
     let at = place(world, "mnt");
     let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
     succeed(mount.arg("box:test").arg(&at));
     assert_eq!(mount_type(&at), "overlay");
-    // Before anybody writes: whoever finds the container later must know.
+    // The mark must exist before a process can write: a later mount must not trust the records in the container.
     let work = world.store("containers/c/work");
     let mark = rustix::fs::getxattr(work, "user.overlay.plyfs.kernel", &mut [0; 8][..]);
     assert_eq!(mark, Ok(1));
@@ -176,7 +177,7 @@ fn forge_on_the_kernels_overlay(world: &World) {
         xattr(&at.join(name), RECORD, record.as_bytes());
     }
     xattr(&at, RECORD, b"0:0:4755");
-    // In sight of the users, and out of their reach.
+    // The mark must be hidden from users of the mount, who could remove it otherwise.
     let mut names = [0; 1024];
     let length = rustix::fs::listxattr(&at, &mut names[..]).unwrap();
     let names = text(&names[..length]);
@@ -225,9 +226,9 @@ fn a_container_cannot_forge_a_device_record_on_the_kernels_overlay() {
             unmount(&at);
             found
         };
-        // Read-only, the upper directory is a layer that is not changed.
+        // In a read-only mount the upper directory is a layer, which plyfs does not change.
         assert_eq!(shown(&["--ro", "--container", "c"]), none);
-        // While it is mounted, by who does not hold its lock.
+        // Read the container while it is mounted, by a process that does not hold its lock.
         let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
         succeed(mount.arg(&at));
         let listed = succeed(&mut world.plyfs(["diff", "c"]));
@@ -236,7 +237,7 @@ fn a_container_cannot_forge_a_device_record_on_the_kernels_overlay() {
         succeed(&mut world.plyfs(["commit", "c", "new:1"]));
         assert_eq!(shown(&["--ro", "new:1"]), none);
         assert_eq!(shown(&["--container", "c"]), none);
-        // It can be served by either afterwards.
+        // Both backends can serve it afterwards.
         for backend in ["kernel", "fuse", "auto"] {
             let mut mount = world.plyfs(["mount", "--backend", backend, "--container", "c"]);
             succeed(mount.arg(&at));
@@ -317,7 +318,7 @@ fn mount_of_an_image_as_root_is_nodev_and_nosuid() {
                     unmount(&at);
                 }
             }
-            // Other layers are somebody's own.
+            // Layers outside the store belong to the user: plyfs adds no flags there.
             let layer = world.path("layer");
             fs::create_dir_all(&layer).unwrap();
             let other = world.path("other");
@@ -403,7 +404,7 @@ fn containers_and_images_are_chosen_for() {
         chosen(&["--ro", "box:test"], KERNEL, "all that");
         chosen(&["--container", "c", "box:test"], KERNEL, "all that");
         let volatile = ["-o", "volatile", "--container", "c"];
-        chosen(&volatile, FUSE, "a container is volatile only");
+        chosen(&volatile, FUSE, "the mark of a volatile mount");
         if !is_initial_namespace() {
             // What is to be a device there is a record. That it is one of plyfs is known where the kernel's
             // overlay has never served the container, as in stores from before that was kept.
@@ -433,7 +434,7 @@ fn containers_and_images_are_chosen_for() {
             fs::create_dir_all(index).unwrap();
             chosen(&["--container", "c"], FUSE, "the index");
         }
-        // An opaque directory of a layer that does not say where its mark is.
+        // The record of this layer does not say in which attribute the opaque directory has its mark.
         let layer = Layer::new([Entry::dir("d"), Entry::opaque("d")]);
         let image = ImageBuilder::new().layer(layer, Compression::Gzip);
         let source = world.layout("opaque", &image);
@@ -443,7 +444,7 @@ fn containers_and_images_are_chosen_for() {
             let path = world.store(&format!("layers/sha256/{layer}/layer.json"));
             let json = fs::read_to_string(&path).unwrap();
             assert!(json.contains("\"trusted\":"), "{json}");
-            // Nor had it a seal.
+            // Such a record had no seal either.
             let (unsealed, _) = json.split_once(",\"seal\":").unwrap();
             let older = format!("{unsealed}}}")
                 .replace("\"trusted\":true,", "")
@@ -453,7 +454,7 @@ fn containers_and_images_are_chosen_for() {
         chosen(
             &["--ro", "opaque:test"],
             FUSE,
-            "where it does not look for the mark",
+            "attributes that the kernel does not read",
         );
         // Owners in records.
         let source = world.layout("records", &image);

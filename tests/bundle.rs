@@ -42,7 +42,7 @@ fn another_runtime_runs_a_bundle() {
     let dir = world.path("bundle").display().to_string();
     let expected = format!("{files}bx\n/root\n{dir}:\n{files}\n{dir}/rootfs:\n");
     assert_eq!(said, expected);
-    // What was written is the container's, which stays.
+    // The container stays, with the changes that the program made.
     let names = world.names("containers");
     assert_eq!(names.len(), 1);
     let changes = succeed(&mut world.plyfs(["diff", &names[0]]));
@@ -57,7 +57,7 @@ fn a_bundle_that_cannot_be_made_leaves_nothing() {
     let dir = world.path("bundle");
     for arguments in [
         &["no-such-image"][..],
-        &["--user", "nobody-there", "box:test"],
+        &["--user", "no-such-user", "box:test"],
         &["box:test"],
     ] {
         let mut words: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
@@ -79,7 +79,7 @@ fn a_bundle_that_cannot_be_made_leaves_nothing() {
     assert_eq!(world::names(&dir), ["file"]);
 }
 
-/// The name of the container cannot be printed: the caller does not get to know what was made.
+/// If plyfs cannot print the name of the container, the caller does not learn it, so no container is left.
 #[test]
 fn a_bundle_whose_name_cannot_be_printed_leaves_nothing() {
     let Some(world) = world("a_bundle_whose_name_cannot_be_printed_leaves_nothing") else {
@@ -92,7 +92,7 @@ fn a_bundle_whose_name_cannot_be_printed_leaves_nothing() {
     assert_nothing_left(&world, &dir);
 }
 
-/// Wherever a signal comes, there is a bundle or nothing.
+/// A signal at any moment leaves a whole bundle or nothing.
 #[test]
 fn a_bundle_that_is_interrupted_leaves_nothing() {
     let Some(world) = world("a_bundle_that_is_interrupted_leaves_nothing") else {

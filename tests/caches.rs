@@ -49,7 +49,7 @@ fn attributes_of_lower_hard_links_are_cached() {
         let first = succeed(Command::new("sh").args(["-c", &script]));
         assert_eq!(first.lines().collect::<Vec<_>>()[1..].len(), 2);
         assert_eq!(without_daemon(&stack, &script), first);
-        // A copy-up makes it another file, at once, and leaves the others as they were.
+        // A copy-up breaks the link at once: the name is another file, and the other names are unchanged.
         let before = fs::metadata(stack.merged("b")).unwrap().ino();
         let mut file = File::options()
             .append(true)
@@ -96,9 +96,9 @@ fn a_walk_gets_the_attributes_that_it_looks_at_and_soon_no_others() {
             rustix::process::kill_process(daemon, Signal::CONT).unwrap();
             assert!(
                 !answered.status.success(),
-                "attributes came that nobody looked at"
+                "the kernel had attributes that the script did not ask for"
             );
-            // It looks at them.
+            // find(1) with `-size` asks for the attributes, so the kernel has them.
             let by_size = walked("find . -size -9 | sort");
             let expected = without_daemon(&by_size, &format!("cd merged; {every}"));
             let now = within(60, every, &by_names.merged(""));
@@ -274,8 +274,8 @@ fn too_large() -> Stack {
 }
 
 #[test]
-fn a_refused_copy_up_fails_the_write_and_is_seen_by_nobody() {
-    let name = "a_refused_copy_up_fails_the_write_and_is_seen_by_nobody";
+fn a_refused_copy_up_fails_the_write_and_changes_no_file() {
+    let name = "a_refused_copy_up_fails_the_write_and_changes_no_file";
     inside(name, || {
         let mut stack = too_large();
         stack.mount();
@@ -291,7 +291,7 @@ fn a_refused_copy_up_fails_the_write_and_is_seen_by_nobody() {
             assert_eq!(now.len(), 1 << 20, "{script}");
             assert!(now.iter().all(|byte| *byte == b'x'), "{script}");
         }
-        // Others find what is there as well, and room for what fits.
+        // Other files still fit.
         fs::write(stack.merged("small"), "small").unwrap();
         stack.unmount();
         assert!(!stack.upper("f").exists());

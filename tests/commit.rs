@@ -1,4 +1,4 @@
-//! `plyfs commit`: what comes out is what the container showed, for plyfs and for others.
+//! `plyfs commit`: the new image shows what the container showed, in plyfs and in other tools.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -247,7 +247,7 @@ fn others_read_what_was_committed() {
         let layout = format!("oci:{}:t", world.path("copy").display());
         succeed(Command::new("skopeo").args(["copy", "-q", &source, &layout]));
         let bundle = world.path("bundle");
-        // Who is not the superuser of the machine can keep neither owners nor devices.
+        // Only the superuser of the machine can keep owners and devices.
         let rootless = (!is_initial_namespace()).then_some("--rootless");
         let unpack = Command::new("umoci")
             .arg("unpack")
@@ -300,8 +300,8 @@ fn what_cannot_be_committed_is_one_line() {
             assert!(said.contains(expected), "{said}");
         };
         refused(
-            &["nobody", "x:1"],
-            "there is no container \"nobody\", but c",
+            &["missing", "x:1"],
+            "there is no container \"missing\", but c",
         );
         refused(&["c", "no name"], "cannot be the name of an image");
         refused(
@@ -432,7 +432,7 @@ fn a_killed_commit_leaves_nothing_in_the_way() {
             &tree(shown(&world, &["--ro", "killed:1"])),
         );
         assert_same(&shown_before, &shown(&world, &["--container", "c"]));
-        // What a killed one had published goes with what nobody needs.
+        // A killed commit had published a layer; removing the images removes it, since no image needs it.
         succeed(&mut world.plyfs(["rm", "c"]));
         succeed(&mut world.plyfs(["rmi", "killed:1", "box:test"]));
         assert_eq!(world.names("layers/sha256"), [""; 0]);

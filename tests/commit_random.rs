@@ -1,4 +1,4 @@
-//! `plyfs commit` after changes that nobody chose: what the container showed is what the image shows.
+//! `plyfs commit` after random changes: the image shows what the container showed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

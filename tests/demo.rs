@@ -86,7 +86,7 @@ fn the_demo_works_where_mounting_is_allowed_already() {
 #[test]
 fn the_demo_works_without_subordinate_ids() {
     const TEST: &str = "the_demo_works_without_subordinate_ids";
-    if let Some(why) = cannot_mount().or_else(cannot_be_run_by_nobody) {
+    if let Some(why) = cannot_mount().or_else(cannot_run_as_ordinary_user) {
         return skip(TEST, &why);
     }
     if !rustix::process::geteuid().is_root() {
@@ -98,9 +98,9 @@ fn the_demo_works_without_subordinate_ids() {
 }
 
 #[test]
-fn the_demo_goes_on_when_nobody_listens() {
+fn the_demo_goes_on_when_its_output_is_closed() {
     if let Some(why) = cannot_mount() {
-        return skip("the_demo_goes_on_when_nobody_listens", &why);
+        return skip("the_demo_goes_on_when_its_output_is_closed", &why);
     }
     let tmp = open_dir();
     let mut demo = plyfs(["demo"]);

@@ -80,14 +80,14 @@ fn every_change_is_listed_and_nothing_else() {
 fn an_unknown_container_is_one_line() {
     inside("an_unknown_container_is_one_line", || {
         let world = world();
-        let (status, said) = fail(&mut world.plyfs(["diff", "nobody"]));
+        let (status, said) = fail(&mut world.plyfs(["diff", "missing"]));
         assert_eq!(status, 1);
         assert!(
-            said.contains("there is no container \"nobody\"; there are none"),
+            said.contains("there is no container \"missing\"; there are none"),
             "{said}"
         );
         mounted(&world, &["--container", "c", "box:test"], |_| {});
-        let (_, said) = fail(&mut world.plyfs(["diff", "nobody"]));
-        assert!(said.ends_with("\"nobody\", but c"), "{said}");
+        let (_, said) = fail(&mut world.plyfs(["diff", "missing"]));
+        assert!(said.ends_with("\"missing\", but c"), "{said}");
     });
 }

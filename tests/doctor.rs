@@ -47,11 +47,11 @@ fn the_machine_is_described() {
             "{line}"
         );
     }
-    // Only where there is something to choose.
+    // The report has this probe only where the cpuidle driver makes it useful.
     let driver = std::fs::read_to_string("/sys/devices/system/cpu/cpuidle/current_driver");
     let chooses = driver.is_ok_and(|driver| driver.trim() == "haltpoll");
     assert_eq!(probes.contains_key("halt_polling"), chooses);
-    // Nothing is left of it, and no store was made.
+    // `doctor` leaves no files, and makes no store.
     assert!(world::names(&world.path("")).is_empty());
 }
 
@@ -78,7 +78,7 @@ fn what_is_tried_is_what_mounts_do() {
         let without = probes(&without);
         assert_eq!(without["fuse_device"]["ok"], false);
         assert_eq!(without["fuse_mount"]["ok"], false);
-        // The helper opens the device as its caller.
+        // fusermount3 opens the device as its caller, so it fails too.
         assert_eq!(without["fusermount3"]["ok"], false);
         assert_eq!(without["kernel_overlay"]["ok"], mounted);
         let remedy = without["fuse_device"]["remedy"].as_str().unwrap();
@@ -105,7 +105,7 @@ fn a_machine_where_nothing_mounts_is_a_failure() {
 }
 
 #[test]
-fn nobody_waits_for_it() {
+fn doctor_answers_at_once() {
     let time = |arguments: &[&str]| {
         let start = Instant::now();
         succeed(&mut plyfs(arguments));

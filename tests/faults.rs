@@ -1,4 +1,4 @@
-//! What goes wrong below a mount is told to who asked, and nothing else is changed by it.
+//! A fault below a mount fails the call that meets it, and changes nothing else.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use support::file_system::{BTRFS, EXT4, FileSystem};
 use support::*;
 
-/// A script that may do all it wants, but not take longer than this.
+/// Runs a script, which must not take longer than this.
 fn within(seconds: u32, script: &str, in_dir: &Path) -> Output {
     let start = Instant::now();
     let mut command = Command::new("timeout");
@@ -35,9 +35,9 @@ fn fails_for_want_of_space(result: std::io::Result<()>) {
 }
 
 #[test]
-fn a_copy_up_that_does_not_fit_is_told_and_changes_nothing() {
+fn a_copy_up_that_does_not_fit_fails_and_changes_nothing() {
     inside(
-        "a_copy_up_that_does_not_fit_is_told_and_changes_nothing",
+        "a_copy_up_that_does_not_fit_fails_and_changes_nothing",
         || {
             let mut stack = Stack::new(1);
             let large = "large ".repeat(400_000);
@@ -50,7 +50,7 @@ fn a_copy_up_that_does_not_fit_is_told_and_changes_nothing() {
             fails_for_want_of_space(file.write_all_at(b"X", 5).and_then(|()| file.sync_all()));
             drop(file);
             fails_for_want_of_space(fs::set_permissions(&path, PermissionsExt::from_mode(0o600)));
-            // What fits goes on.
+            // A change that fits succeeds.
             fs::write(stack.merged("d/small"), "changed").unwrap();
             stack.unmount();
             let left = fs::read_dir(stack.upper("d")).unwrap().count();
@@ -65,14 +65,14 @@ fn a_copy_up_that_does_not_fit_is_told_and_changes_nothing() {
 }
 
 #[test]
-fn what_does_not_fit_is_told_when_the_file_is_closed() {
-    inside("what_does_not_fit_is_told_when_the_file_is_closed", || {
+fn close_reports_data_that_does_not_fit() {
+    inside("close_reports_data_that_does_not_fit", || {
         for options in ["", ",writeback=1"] {
             let mut stack = Stack::new(1);
             put(&stack.lower(0, "lower"), "");
             stack.upper_on_tmpfs("1200k");
             stack.mount_with(options);
-            // dd(1) looks at what close(2) says.
+            // dd(1) checks the result of close(2).
             for name in ["new", "lower"] {
                 let script = format!("dd if=/dev/zero of={name} bs=100k count=30 2>&1");
                 let output = within(20, &script, &stack.merged(""));
@@ -87,8 +87,8 @@ fn what_does_not_fit_is_told_when_the_file_is_closed() {
     });
 }
 
-/// The kernel is told once that there is nothing to sync where nothing lasts. It sends what it has gathered
-/// all the same.
+/// Where data does not outlast the machine, the daemon answers once that there is nothing to sync. The kernel must
+/// still send the writes that it has gathered.
 #[test]
 fn what_is_synced_where_nothing_lasts_is_in_the_upper_layer() {
     let name = "what_is_synced_where_nothing_lasts_is_in_the_upper_layer";
@@ -130,11 +130,11 @@ fn what_is_synced_where_nothing_lasts_is_in_the_upper_layer() {
     });
 }
 
-/// The kernel tells the daemon after unlink(2) that nobody has a file any more, and may tell it after
-/// what was written next.
+/// The kernel sends FORGET for a removed file after unlink(2) returns, and may send later writes first. The daemon
+/// must free the space before that.
 #[test]
-fn the_room_of_a_removed_file_can_be_used_at_once() {
-    inside("the_room_of_a_removed_file_can_be_used_at_once", || {
+fn the_space_of_a_removed_file_can_be_used_at_once() {
+    inside("the_space_of_a_removed_file_can_be_used_at_once", || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "lower"), "");
         stack.upper_on_tmpfs("1200k");
@@ -142,7 +142,7 @@ fn the_room_of_a_removed_file_can_be_used_at_once() {
         let (content, busy) = (vec![7; 1 << 20], AtomicBool::new(true));
         std::thread::scope(|scope| {
             for _ in 0..3 {
-                // The daemon is not always where it would run at once.
+                // Keep processors busy, so that the daemon does not always run at once.
                 scope.spawn(|| {
                     while busy.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
@@ -166,7 +166,8 @@ fn the_room_of_a_removed_file_can_be_used_at_once() {
     });
 }
 
-/// A symbolic link that cannot carry the record of its owner is a file, for whose content there is no room.
+/// A symbolic link cannot carry an owner record, so plyfs keeps such a link as a file. Here the disk has no space for
+/// the content of that file.
 #[test]
 fn a_link_without_room_leaves_nothing_behind() {
     let name = "a_link_without_room_leaves_nothing_behind";
@@ -201,7 +202,7 @@ fn a_link_without_room_leaves_nothing_behind() {
     });
 }
 
-/// The file system below takes them before it sees that there is no room.
+/// The file system below drops capabilities on a write before it finds that it has no space.
 #[test]
 fn a_write_without_room_leaves_capabilities() {
     inside("a_write_without_room_leaves_capabilities", || {
@@ -214,7 +215,7 @@ fn a_write_without_room_leaves_capabilities() {
         (value[3], value[4]) = (2, 1);
         let mut file = File::create(&capable).unwrap();
         file.write_all(&[7; 30 * 1024]).unwrap();
-        // Gathered, and sent after the attribute is set, as install(1) does it.
+        // As with install(1), the kernel gathers this write and sends it after the attribute is set.
         file.write_all(&[7; 60 * 1024]).unwrap();
         let set = rustix::fs::XattrFlags::empty();
         rustix::fs::setxattr(&capable, name, &value, set).unwrap();
@@ -232,7 +233,7 @@ fn a_write_without_room_leaves_capabilities() {
     });
 }
 
-/// The daemon of root would write over every quota, with the capability of root.
+/// With CAP_SYS_RESOURCE the daemon of root would write beyond every quota.
 #[test]
 fn a_quota_holds_for_what_is_written_through_a_mount() {
     let name = "a_quota_holds_for_what_is_written_through_a_mount";
@@ -270,7 +271,7 @@ fn a_quota_holds_for_what_is_written_through_a_mount() {
             .unwrap();
         let written = theirs.write_all_at(b"X", 0);
         fails_for_want_of_space(written.and_then(|()| theirs.sync_all()));
-        // Root has none.
+        // Root has no quota.
         fs::write(stack.merged("roots"), &megabytes).unwrap();
         drop((file, theirs));
         stack.unmount();
@@ -280,8 +281,8 @@ fn a_quota_holds_for_what_is_written_through_a_mount() {
 }
 
 #[test]
-fn a_quota_of_a_subvolume_is_told_to_the_writer() {
-    let name = "a_quota_of_a_subvolume_is_told_to_the_writer";
+fn the_writer_gets_the_error_of_a_subvolume_quota() {
+    let name = "the_writer_gets_the_error_of_a_subvolume_quota";
     inside(name, || {
         if let Some(why) = BTRFS.cannot() {
             return skip(name, &why);
@@ -379,7 +380,7 @@ fn walk(dir: &Path) -> usize {
     below.sum()
 }
 
-/// Undefined what is shown then, but it ends, and so does the mount.
+/// What the mount shows then is undefined, but each call ends, and so does the mount.
 #[test]
 fn a_layer_that_vanishes_ends_nothing_else() {
     inside("a_layer_that_vanishes_ends_nothing_else", || {
@@ -395,7 +396,7 @@ fn a_layer_that_vanishes_ends_nothing_else() {
                 assert_eq!(walk(&stack.merged("")), 101);
             }
             fs::remove_dir_all(stack.lower(1, "")).unwrap();
-            // Errors are fine, and that there are none, too.
+            // The call may fail or succeed.
             let script = "ls -laR .; cat d/e/*; echo x >>d/e/f1; echo x >d/e/new; mv d/e/f2 d/moved; \
                 rm -rf d/e; mkdir d/e; chmod 700 d/e; rm d/e/f3; ln d/e/f4 d/l; mv d moved; true";
             within(30, script, &stack.merged(""));
@@ -418,7 +419,7 @@ fn what_the_daemon_may_not_read_is_refused_and_nothing_else() {
     if !is_initial_namespace() || !rustix::process::geteuid().is_root() {
         return skip(name, "only root makes files that others cannot read");
     }
-    if let Some(why) = cannot_mount().or(cannot_be_run_by_nobody()) {
+    if let Some(why) = cannot_mount().or(cannot_run_as_ordinary_user()) {
         return skip(name, &why);
     }
     let stack = Stack::new(1);

@@ -217,7 +217,7 @@ fn a_store_that_is_named_and_not_there_is_no_empty_one() {
         let (_, line) = fail(plyfs(words).env("PLYFS_STORE", world.store("")));
         assert!(line.contains("there is no store"), "{line}");
         assert!(!world.store("").exists());
-        // The usual place says nothing wrong before the first import.
+        // The default store need not exist before the first import.
         if !rustix::process::geteuid().is_root() {
             succeed(
                 plyfs(words)
@@ -408,7 +408,7 @@ fn an_ordinary_user_s_store_is_among_the_user_s_data() {
         fs::create_dir_all(world.path(dir)).unwrap();
         fs::set_permissions(world.path(dir), everybody.clone()).unwrap();
     }
-    if let Some(why) = cannot_be_run_by_nobody() {
+    if let Some(why) = cannot_run_as_ordinary_user() {
         return skip(TEST, &why);
     }
     let (home, data) = (world.path("home"), world.path("data"));
@@ -470,7 +470,7 @@ fn an_import_is_interrupted_while_its_archive_is_copied() {
     writer.write_all(&[b'x'; 1 << 20]).unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    // There is always more, until nobody reads it.
+    // Write more until the import has ended and closed the pipe.
     while writer.write_all(&[b'x'; 1 << 16]).is_ok() {}
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));

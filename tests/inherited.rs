@@ -1,4 +1,4 @@
-//! What the process that mounts hands down does not harm the mount.
+//! Limits, umask, signal actions and priorities that a daemon inherits do not harm its mount.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -123,7 +123,7 @@ fn a_daemon_is_of_ordinary_priority_for_time_disks_and_memory() {
 #[test]
 fn a_plain_user_mounts_with_any_mask_and_ignored_children() {
     let name = "a_plain_user_mounts_with_any_mask_and_ignored_children";
-    if let Some(why) = cannot_be_run_by_nobody() {
+    if let Some(why) = cannot_run_as_ordinary_user() {
         return skip(name, &why);
     }
     if Command::new("fusermount3")

@@ -29,7 +29,7 @@ fn make(target: &str, dest: &Path) -> Command {
     command
 }
 
-/// The paths of everything that is no directory.
+/// The paths of all files that are not directories.
 fn files(root: &Path) -> BTreeSet<PathBuf> {
     let all = tree::facts(root).into_iter();
     let files = all.filter(|(_, facts)| facts.kind != "directory");
@@ -96,7 +96,7 @@ fn everything_is_installed_and_taken_away_again() {
         assert!(documents.join(page).with_extension("md").exists(), "{page}");
     }
 
-    // Of somebody else's nothing is taken away.
+    // `make uninstall` does not remove the file of another package.
     let other = at("bin/fuse-overlayfs");
     fs::remove_file(&other).unwrap();
     fs::write(&other, "another").unwrap();

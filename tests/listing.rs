@@ -33,7 +33,7 @@ fn where_there_is_nothing_lists_are_empty() {
     assert_eq!(rows(&world, &["containers"]), [""; 0]);
     assert_eq!(listed(&world, &["df", "--json"])["images"], json!([]));
     for command in ["history", "inspect"] {
-        let (_, said) = fail(&mut world.plyfs([command, "nobody"]));
+        let (_, said) = fail(&mut world.plyfs([command, "missing"]));
         assert!(said.contains("there is no store"), "{said}");
     }
 }
@@ -81,9 +81,9 @@ fn an_image_and_a_container_are_inspected() {
         assert_eq!(container["layers"], image["layers"]);
         let upper = container["upper"].as_str().unwrap();
         assert_eq!(fs::read_to_string(format!("{upper}/f")).unwrap(), "f");
-        let (_, said) = fail(&mut world.plyfs(["inspect", "nobody"]));
+        let (_, said) = fail(&mut world.plyfs(["inspect", "missing"]));
         assert!(
-            said.contains("there is no container \"nobody\", and there is no image \"nobody\""),
+            said.contains("there is no container \"missing\", and there is no image \"missing\""),
             "{said}"
         );
     });
@@ -124,8 +124,8 @@ fn the_history_has_a_step_for_each_layer() {
 }
 
 #[test]
-fn room_is_told_shared_from_unique() {
-    inside("room_is_told_shared_from_unique", || {
+fn df_separates_shared_from_unique_space() {
+    inside("df_separates_shared_from_unique_space", || {
         let world = World::new();
         let layer = |name: &str, size: usize| {
             Layer::new([Entry::dir("."), Entry::file(name, vec![7; size])])

@@ -35,7 +35,7 @@ fn a_stack_is_mounted_changed_and_unmounted() {
         assert!(!is_mounted(&stack.merged("")));
         assert_eq!(fs::read_to_string(stack.upper("moved")).unwrap(), "bottom");
         assert_eq!(fs::read_to_string(stack.lower(0, "d/top")).unwrap(), "top");
-        // What was left behind is found again.
+        // A second mount shows the changes of the first.
         stack.mount();
         assert_eq!(names(stack.merged("d")), ["new"]);
     });
@@ -288,7 +288,7 @@ fn what_cannot_be_mounted_is_one_line_and_leaves_nothing() {
                 &format!("{},lowerdir={}", stack.options(), stack.upper("").display()),
                 "overlap",
             );
-            // As for every argument that is missing.
+            // The status is 2, as for every missing argument.
             let (status, line) = fail(plyfs(["mount", "-o", "ro"]).arg(&merged));
             assert_eq!(status, 2);
             assert!(line.contains("lowerdir="), "{line}");
@@ -324,8 +324,8 @@ fn a_work_directory_serves_one_mount() {
     });
 }
 
-/// A table that grows where there are threads waits for all processors, ten milliseconds and more. Room that
-/// was made before fork(2) is not there in the child.
+/// If the table of descriptors grows while the process has several threads, the kernel waits for all processors, ten
+/// milliseconds and more. fork(2) does not hand down a table that the parent has enlarged.
 #[test]
 fn the_table_of_descriptors_is_large_from_the_start() {
     inside("the_table_of_descriptors_is_large_from_the_start", || {
@@ -359,7 +359,7 @@ fn what_can_be_answered_at_once_wakes_no_thread() {
         let file = File::open(stack.merged("sector")).unwrap();
         assert!(!file.is_terminal());
         assert_eq!(works(), None);
-        // It ends where a file may be short because what follows is not in memory.
+        // The file ends where a read could also be short because the following data is not in memory.
         assert_eq!(fs::read_to_string(stack.merged("sector")).unwrap(), sector);
         assert_eq!(works(), None);
         let copy = File::create(stack.merged("copy")).unwrap();
@@ -368,7 +368,7 @@ fn what_can_be_answered_at_once_wakes_no_thread() {
         assert_eq!(fs::read_to_string(stack.merged("copy")).unwrap(), sector);
         drop(copy);
         assert_eq!(works(), None);
-        // So one would be seen.
+        // This request does start a thread, so the check above would see one.
         rustix::fs::ioctl_getflags(&file).ok();
         assert!(works().is_some());
         drop(file);
@@ -424,7 +424,7 @@ fn the_daemon_holds_no_pipe_of_its_caller() {
         "#;
         let mut command = std::process::Command::new("timeout");
         command.args(["20", "sh", "-c", script, PLYFS, &stack.options()]);
-        // Reads until everybody has closed the pipe.
+        // This reads until all processes have closed the pipe.
         let said = succeed(command.arg(stack.merged("")));
         assert_eq!(said, "mounted\n");
         succeed(plyfs(["umount"]).arg(stack.merged("")));
@@ -432,8 +432,8 @@ fn the_daemon_holds_no_pipe_of_its_caller() {
 }
 
 #[test]
-fn a_full_disk_is_told_to_the_writer() {
-    inside("a_full_disk_is_told_to_the_writer", || {
+fn the_writer_gets_the_error_of_a_full_disk() {
+    inside("the_writer_gets_the_error_of_a_full_disk", || {
         let mut stack = Stack::new(1);
         stack.upper_on_tmpfs("1200k");
         stack.mount();
@@ -491,7 +491,7 @@ fn unmounting_does_not_wait_for_other_mount_namespaces() {
             assert!(line.contains("still mounted in another"), "{line}");
             other.kill().unwrap();
             other.wait().unwrap();
-            // With the last namespace that has the mount, the daemon goes.
+            // The daemon ends when the last namespace with the mount has ended.
             let options = stack.options();
             let again = || {
                 plyfs(["mount", "-o", &options])
@@ -508,7 +508,7 @@ fn unmounting_does_not_wait_for_other_mount_namespaces() {
     );
 }
 
-/// Of the superuser's daemon: writes beyond quotas and into reserved blocks are not for others' data.
+/// The superuser's daemon must not write data of other users beyond quotas or into reserved blocks.
 #[test]
 fn the_daemon_gives_up_what_exempts_from_limits() {
     inside("the_daemon_gives_up_what_exempts_from_limits", || {
@@ -675,7 +675,7 @@ fn a_mount_whose_daemon_has_ended_is_named_and_replaced() {
             assert!(is_dead());
             succeed(&mut mount(&["--replace"]));
             assert_eq!(fs::read(stack.merged("f")).unwrap(), b"text");
-            // It replaces nothing that is served.
+            // `--replace` does not replace a mount whose daemon lives.
             let (_, line) = fail(&mut mount(&["--replace"]));
             assert!(line.contains("busy"), "{line}");
             stack.unmount();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 use support::*;
 
-/// Why it cannot be tried here.
+/// Why passthrough cannot be tried here.
 fn cannot() -> Option<&'static str> {
     if !is_initial_namespace() || !rustix::process::geteuid().is_root() {
         return Some("only the superuser of the machine may");
@@ -49,7 +49,7 @@ fn read_without(stack: &Stack, file: &File, length: usize) -> Option<Vec<u8>> {
     let reader = std::thread::spawn(move || {
         let mut data = vec![0; length];
         file.read_exact(&mut data).unwrap();
-        // Nobody listens if it took too long.
+        // The receiver is gone if the read took too long.
         done.send(data).ok();
     });
     let data = result.recv_timeout(Duration::from_secs(3)).ok();

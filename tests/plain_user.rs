@@ -1,4 +1,4 @@
-//! Mounts of an ordinary user through fusermount3(1), whose daemon no capability helps.
+//! Mounts of an ordinary user through fusermount3(1), whose daemon has no capabilities.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -24,7 +24,7 @@ fn as_user(mut command: Command) -> Command {
 fn cannot_be_mounted() -> Option<String> {
     let helper = Command::new("fusermount3").arg("--version").output();
     let missing = helper.err().map(|error| format!("fusermount3: {error}"));
-    cannot_be_run_by_nobody().or(missing)
+    cannot_run_as_ordinary_user().or(missing)
 }
 
 /// Runs a script of the user in the mounted directory, between mounting and unmounting.
@@ -153,10 +153,10 @@ fn a_read_only_directory_is_renamed_and_removed_where_it_is() {
     make_writable(&stack);
 }
 
-/// The helper of ordinary users would answer with where it has looked.
+/// plyfs must not call fusermount3(1), whose message names the table that it has read.
 #[test]
 fn what_is_not_mounted_is_said_in_plain_words() {
-    if let Some(why) = cannot_be_run_by_nobody() {
+    if let Some(why) = cannot_run_as_ordinary_user() {
         return skip("what_is_not_mounted_is_said_in_plain_words", &why);
     }
     let dir = tempfile::tempdir().unwrap();
@@ -180,7 +180,7 @@ fn what_is_not_mounted_is_said_in_plain_words() {
         said.contains("there is no such directory, and no container of that name"),
         "{said}"
     );
-    // Mounted, but by another.
+    // Something is mounted there, but not by this user.
     let said = umount(Path::new("/proc"));
     assert!(
         said.contains("no FUSE file system of this user's"),

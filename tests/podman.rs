@@ -24,13 +24,13 @@ type Step = (&'static str, &'static [&'static str]);
 /// What is done in containers. It prints the same every time.
 const STEPS: &[Step] = &[
     (
-        // What the mount is, differs. Some files in /etc are made now, which may be the next minute.
+        // Leave out the mount itself, which differs, and the times of files in /etc, which Podman makes now.
         "podman run --rm localhost/base sh -c '
             id -u; ls /; ls -ln --time-style=+%F /etc /usr/bin; stat -c %h /etc'",
         &["etc", "usr"],
     ),
     (
-        // How a directory that was replaced is told of, depends on how changes are found.
+        // How `podman diff` lists a replaced directory depends on how the storage driver finds changes.
         r#"podman run -d --name one localhost/base sleep 1000 >/dev/null
         podman run -d --name two localhost/base sleep 1000 >/dev/null
         podman exec one sh -ec '
@@ -138,7 +138,7 @@ fn podman_does_what_it_does_on_the_kernels_overlay() {
         assert_eq!(theirs.script(script), said, "{script}");
     }
     for home in [&ours, &theirs] {
-        // What it has started itself in the background may still write to what it removes.
+        // A process that Podman started in the background may still write to the directory that Podman removes.
         home.script("podman system reset -f || { sleep 2; podman system reset -f; }");
         let left = home.path("data/graph/overlay");
         let left = std::fs::read_dir(left).map_or(0, |dir| dir.count());

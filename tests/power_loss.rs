@@ -171,7 +171,7 @@ fn survive(name: &str, kind: &Kind, options: &Options) {
             random: random.fork(),
         };
         scope.spawn(|| work.run());
-        // Whatever happens in here, the other thread is told to end.
+        // The other thread must end even if this one panics.
         let _stop = StopAtEnd(&stop);
         for round in 0..rounds {
             let observed = expected.clone();

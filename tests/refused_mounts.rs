@@ -100,7 +100,7 @@ fn layers_that_cannot_be_are_refused() {
     });
 }
 
-/// Whoever walks through the lower directory would come to the mount, which shows that directory.
+/// A process that walks through the lower directory would come to the mount, which shows that directory.
 #[test]
 fn a_mount_in_its_own_layer_is_refused() {
     inside("a_mount_in_its_own_layer_is_refused", || {
@@ -138,8 +138,7 @@ fn a_mount_in_its_own_layer_is_refused() {
     });
 }
 
-/// The root of the machine is bound somewhere and used as a layer by those who want to try changes to
-/// all of it.
+/// Users who want to try changes of a whole machine bind its root somewhere, and use that as a layer.
 #[test]
 fn a_layer_by_way_of_another_mount_does_not_contain_the_mount() {
     let name = "a_layer_by_way_of_another_mount_does_not_contain_the_mount";
@@ -164,8 +163,8 @@ fn a_layer_by_way_of_another_mount_does_not_contain_the_mount() {
     });
 }
 
-/// Mounts that share what is mounted on them show it in each of them, as under systemd all do. A daemon
-/// that reads such a layer would wait for itself.
+/// Shared mounts propagate a later mount to each other; under systemd all mounts are shared. A daemon that reads
+/// such a layer would wait for itself.
 #[test]
 fn a_mount_that_is_shared_with_its_layer_is_refused() {
     inside("a_mount_that_is_shared_with_its_layer_is_refused", || {
@@ -176,7 +175,7 @@ fn a_mount_that_is_shared_with_its_layer_is_refused() {
         let [bound, follower, last] = ["bound", "follower", "last"].map(|name| stack.path(name));
         mount_bind(&lower, &lower).unwrap();
         mount_change(&lower, MountPropagationFlags::SHARED).unwrap();
-        // One that shares, one that only gets, and one that gets what that one got.
+        // A peer, a slave, and a slave of that slave (mount_namespaces(7)).
         for (dir, from) in [(&bound, &lower), (&follower, &lower), (&last, &follower)] {
             fs::create_dir(dir).unwrap();
             mount_bind(from, dir).unwrap();
@@ -249,12 +248,12 @@ fn what_is_not_in_the_store_is_refused() {
             let mut run = world.plyfs(["run", "--backend", backend, "nope:test", "true"]);
             let (status, line) = fail(&mut run);
             assert_eq!(status, 125, "{line}");
-            // Of a mount that is refused no container is left.
+            // A refused mount leaves no container.
             let mut mount = world.plyfs(["mount", "--backend", backend, "-o", "uidmapping=0:0:1"]);
             mount.args(["-o", "context=x", "good:test"]).arg(&at);
             let (_, line) = fail(&mut mount);
             let word = if backend == "kernel" {
-                "shown as others"
+                "show other owners"
             } else {
                 "context=x"
             };

@@ -199,7 +199,7 @@ fn podman_loads_what_was_saved() {
     }
     let listed = succeed(podman().args(["images", "--format", "{{.Names}}"]));
     assert!(listed.contains("some/name:t"), "{listed}");
-    // Some of it belongs to subordinate ids.
+    // Some of the files belong to subordinate ids, so only root of a namespace can remove them.
     let dirs = ["podman", "podman-run"].map(|name| world.path(name));
     succeed(plyfs(["unshare", "rm", "-rf"]).args(dirs));
 }
@@ -217,7 +217,7 @@ fn a_layout_takes_several_images() {
     succeed(&mut world.plyfs(["save", "box:test", &target("a")]));
     succeed(&mut world.plyfs(["save", "other:test", &target("b")]));
     succeed(&mut world.plyfs(["save", "other:test", &target("a")]));
-    // Without a name it is that of the image.
+    // If the target has no name, the name of the image is used.
     succeed(&mut world.plyfs(["save", "other:test", &format!("oci:{}", dir.display())]));
     let index = json(&fs::read_to_string(dir.join("index.json")).unwrap());
     let listed = index["manifests"].as_array().unwrap().iter();
@@ -234,9 +234,9 @@ fn what_cannot_be_saved_is_one_line_and_leaves_nothing() {
     let before = names(&world.path(""));
     for (image, target, expected) in [
         (
-            "nobody",
+            "missing",
             format!("oci:{}", path("x")),
-            "there is no image \"nobody\"",
+            "there is no image \"missing\"",
         ),
         ("box:test", "x".to_owned(), "does not say where to save to"),
         (

@@ -1,5 +1,5 @@
-//! What can be mounted: tried by a process in namespaces of its own, which take with them whatever it
-//! has mounted.
+//! What can be mounted. A process tries it in namespaces of its own; when it ends, they end, and with them
+//! whatever it has mounted.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use super::{Probe, ids};
 use crate::failure::{Doing, Failure, Outcome};
 use crate::namespace;
 
-/// In which namespaces.
+/// The namespaces in which a process tries to mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Where {
     /// The user namespace of this process, where it may mount.
@@ -42,7 +42,7 @@ impl Trial {
             }),
             Fork::Child => {
                 drop(listen);
-                // What is missing is told by the probes.
+                // The probes report what is missing, so this process logs nothing.
                 log::set_max_level(log::LevelFilter::Off);
                 let probes = probe_inside(which, place);
                 let told = serde_json::to_vec(&probes).map_err(std::io::Error::from);
@@ -52,10 +52,11 @@ impl Trial {
         }
     }
 
-    /// What became of it.
+    /// Reads the probes that the process sends at its end.
     pub(super) fn finish(mut self) -> Outcome<Vec<Probe>> {
         let mut said = Vec::new();
-        // It is not waited for: taking its namespaces down takes longer than all that it has done.
+        // Do not wait for the process itself: the kernel needs longer to take its namespaces down than the
+        // process needed for all its work.
         self.said
             .read_to_end(&mut said)
             .doing("hear from a process")?;
@@ -64,7 +65,7 @@ impl Trial {
 }
 
 fn probe_inside(which: Where, place: &Path) -> Vec<Probe> {
-    // Before, while this process is who it is outside.
+    // Make the directory before the process enters the namespaces, while it still has its ids of outside.
     let dir = tempfile::Builder::new()
         .prefix(".plyfs-doctor-")
         .tempdir_in(place);
@@ -87,7 +88,7 @@ fn probe_inside(which: Where, place: &Path) -> Vec<Probe> {
             "images run and are mounted without root",
             &namespace::remedy_for_refusal(),
         ));
-        // The superuser needs none.
+        // The superuser needs no subordinate ids.
         if inside && !is_root {
             probes.push(ids::probe(super::mappers().is_ok(), &owner));
         }
@@ -149,7 +150,7 @@ fn offers(features: u64, is_root: bool) -> Vec<Probe> {
     ]
 }
 
-/// Makes an overlay that nobody sees.
+/// Mounts an overlay that is not attached to any directory, so that no process sees it.
 fn overlay(dir: &Path) -> Outcome {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).doing("open it (fsopen)")?;
     if !namespace::is_initial() {
@@ -170,7 +171,7 @@ fn overlay(dir: &Path) -> Outcome {
             fsconfig_set_string(&context, name, path).doing(format_args!("set {name}"))?;
         }
     }
-    // Unmounting is not to wait until all of the file system is on disk.
+    // With `volatile` the kernel does not sync the whole upper file system when it unmounts.
     fsconfig_set_flag(&context, "volatile").doing("set volatile")?;
     fsconfig_create(&context).doing("make it")?;
     let (flags, attributes) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
@@ -179,7 +180,7 @@ fn overlay(dir: &Path) -> Outcome {
         .doing("mount it")
 }
 
-/// Mounts FUSE where nobody sees it; the features the kernel offers.
+/// Mounts FUSE in the mount namespace of this process alone, and returns the features that the kernel offers.
 fn fuse() -> Outcome<u64> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let device = rustix::fs::open("/dev/fuse", flags, Mode::empty()).doing("open /dev/fuse")?;
@@ -192,7 +193,7 @@ fn fuse() -> Outcome<u64> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("plyfs", &target, "fuse.plyfs", flags, &*data).doing("mount")?;
     let features = features(&device);
-    // What is below must be seen again.
+    // The temporary directory of the probe lies below: uncover it again.
     rustix::mount::unmount(&target, UnmountFlags::DETACH).doing("unmount")?;
     features
 }

@@ -1,14 +1,15 @@
 //! What serves a mount: the kernel's overlay, or this program through FUSE.
 //!
-//! Whoever mounts says which, or leaves it to be chosen: then the kernel's overlay serves what it can
-//! serve as it was asked for, and FUSE everything else. What the kernel can is found out by trying: a
-//! mount is made that nobody sees yet, and shown when it has come about.
+//! The user names one of them, or leaves the choice to this program: then the kernel's overlay serves each
+//! mount for which it can honour all options, and FUSE serves the others. Only trying shows what the kernel
+//! can do: this program makes a mount that is not attached to any directory yet, and attaches it when the
+//! kernel has accepted it.
 //!
 //! # Invariants
 //!
-//! - The layers are checked and locked in the same way for both, so that what is wrong with them is
-//!   told in the same words, and neither gets directories that the other has.
-//! - What was asked for by name is had or refused; nothing else is taken instead.
+//! - This program checks and locks the layers in the same way for both backends, so that both report
+//!   faults of layers in the same words, and neither gets directories that the other has in use.
+//! - With `kernel` or `fuse` the mount fails if that backend cannot serve it; there is no fallback.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use super::table;
 use crate::failure::{Failure, Outcome};
 use crate::namespace;
 
-/// What somebody wants a mount to be served by.
+/// The backend that the user wants for a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Wish {
     /// The kernel's overlay where it can give all that is asked for, else FUSE
@@ -41,15 +42,15 @@ pub(crate) enum Wish {
 impl Wish {
     /// The values, for a message.
     pub(crate) const NAMES: &str = "auto, kernel or fuse";
-    /// The environment variable that says it where nothing else does.
+    /// The environment variable that gives the backend where neither an option nor an argument does.
     pub(crate) const VARIABLE: &str = "PLYFS_BACKEND";
 
-    /// What was asked for, or what the environment says.
+    /// The backend that the arguments give, or else the environment.
     pub(crate) fn or_environment(asked: Option<Self>) -> Outcome<Option<Self>> {
         if asked.is_some() {
             return Ok(asked);
         }
-        // An empty variable is as good as none.
+        // An empty variable counts as unset.
         let value = std::env::var_os(Self::VARIABLE).filter(|value| !value.is_empty());
         let Some(value) = value else { return Ok(None) };
         let wish = value.to_str().and_then(|value| value.parse().ok());
@@ -90,13 +91,13 @@ impl FromStr for Wish {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) wish: Wish,
-    /// Options that the kernel's overlay is given as they are.
+    /// Options to pass on to the kernel's overlay unchanged.
     pub(crate) kernel: Vec<(String, String)>,
     /// The first of those that FUSE cannot honour.
     pub(crate) kernel_only: Option<String>,
     /// The first of the options that the kernel's overlay cannot honour.
     pub(crate) fuse_only: Option<&'static str>,
-    /// The first of the options that only say how FUSE works.
+    /// The first of the options that only tune FUSE.
     pub(crate) tuning: Option<&'static str>,
     /// An empty directory, to be put below a single layer.
     pub(crate) empty: Option<PathBuf>,
@@ -106,7 +107,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// What options say of it.
+    /// Reads it from the options.
     pub(crate) fn of(options: &Options) -> Self {
         let first = |options: &[(bool, &'static str)]| {
             let mut options = options.iter();
@@ -142,13 +143,14 @@ impl Wanted {
 
 /// What was chosen.
 pub(crate) enum Backend {
-    /// The kernel's overlay, mounted where nobody sees it yet, with the locks of its layers.
+    /// The kernel's overlay, mounted, with the locks of its layers.
     Kernel(Mounted, Box<Overlay>),
     /// FUSE.
     Fuse,
 }
 
-/// Chooses what serves a mount, and says so to who wants to hear it.
+/// Chooses the backend of a mount, and logs the reason at info level. If it chooses the kernel's overlay, it has
+/// mounted it.
 pub(crate) fn choose(plan: &Plan) -> Outcome<Backend> {
     let place = (plan.place == Place::Free).then_some(&*plan.connection.target);
     table::refuse(&plan.overlay, place)?;
@@ -167,7 +169,7 @@ pub(crate) fn choose(plan: &Plan) -> Outcome<Backend> {
                 Err(why) => fuse(plan, &why),
             };
         }
-        // Only then it matters: opening the device costs as much as the rest of the choice.
+        // Look for the device only here, where it matters: opening it costs as much as the rest of the choice.
         Some(why) => match why.is_slight().then(connection::missing_device).flatten() {
             None => return fuse(plan, &why),
             Some(missing) => missing,
@@ -181,7 +183,7 @@ pub(crate) fn choose(plan: &Plan) -> Outcome<Backend> {
     })
 }
 
-/// How many files of an upper directory are looked at before something else is done than mounting.
+/// How many files of an upper directory the automatic choice looks at before it takes FUSE instead.
 const PATIENCE: usize = 20_000;
 
 fn cannot(why: &dyn fmt::Display) -> Failure {
@@ -190,22 +192,22 @@ fn cannot(why: &dyn fmt::Display) -> Failure {
     ))
 }
 
-/// What keeps the kernel's overlay from giving what was asked for, as far as that can be told before
-/// it is tried. `patience` is how many files may be looked at for it.
+/// What keeps the kernel's overlay from serving the mount as the user wants it, as far as this program can
+/// know before it tries. `patience` is the number of files that it may look at.
 fn hindrance(plan: &Plan, patience: Option<usize>) -> Option<Hindrance> {
     Hindrance::of(plan, Mode::of(&plan.overlay), patience)
 }
 
-/// Mounts with the kernel's overlay. The outer error is why it cannot, the inner one what is wrong
-/// with the layers, for whatever serves them.
+/// Mounts with the kernel's overlay. The outer error is why the kernel cannot serve the mount; the inner one
+/// is a fault of the layers, which FUSE would report as well.
 fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Outcome<Backend>, Failure> {
     let mut config = Config {
-        // The kernel leaves the mark by itself, and does not go on where there is one.
+        // The kernel sets the mark of a volatile mount itself, and refuses to mount where it finds one.
         volatile: Volatile::No,
         ..plan.overlay.clone()
     };
     if let Some(upper) = &mut config.upper {
-        // The kernel believes none, so there are none to remove.
+        // The kernel does not read `override_stat` records, so do not remove any.
         upper.records = upper.records.untrusted();
     }
     let checked = match Overlay::open(&config) {
@@ -217,7 +219,7 @@ fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Outcome<Backend>, Fa
     Ok(Ok(Backend::Kernel(mounted, Box::new(checked))))
 }
 
-/// FUSE, unless that cannot give something that was asked for, or is not there.
+/// Takes FUSE. Fails if the user gave an option that FUSE cannot honour, or if FUSE is missing.
 fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Outcome<Backend> {
     if let Some(option) = &plan.backend.kernel_only {
         return Err(match plan.backend.wish {
@@ -229,8 +231,8 @@ fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Outcome<Backend> {
             )),
         });
     }
-    let mut told = plan.backend.kernel.iter();
-    if told.any(|(name, value)| name == "nfs_export" && value == "on") {
+    let mut options = plan.backend.kernel.iter();
+    if options.any(|(name, value)| name == "nfs_export" && value == "on") {
         log::warn!("nfs_export=on is not possible through FUSE, falling back to nfs_export=off");
     }
     let may_choose = plan.backend.wish == Wish::Auto && plan.connection.device.is_none();

@@ -1,6 +1,6 @@
 //! Getting a FUSE connection mounted, and unmounting it.
 //!
-//! Who may mount does it by mount(2). An ordinary user outside a user namespace asks the set-uid
+//! A process that may mount calls mount(2). An ordinary user outside a user namespace asks the set-uid
 //! helper fusermount3(1), which opens the device and mounts, and passes the descriptor back over a
 //! socket.
 
@@ -28,7 +28,7 @@ const HELPER: &str = "fusermount3";
 pub(crate) struct Request {
     /// An absolute path.
     pub(crate) target: PathBuf,
-    /// The number of a descriptor on which this is mounted already, by somebody else.
+    /// The number of a descriptor of /dev/fuse that another program has mounted already.
     pub(crate) device: Option<RawFd>,
     pub(crate) source: String,
     /// The part of the file system type after `fuse.`.

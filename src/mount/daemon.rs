@@ -1,13 +1,13 @@
 //! The process that serves a mount, or keeps one that the kernel serves.
 //!
-//! - A command that only mounts does so itself, ends, and goes on to serve in another process ([`detach`]): who
-//!   waits for the command waits for nothing else, and it says itself what is wrong.
-//! - A command that wants the mount for something has a child that mounts and serves ([`start`]), and tells
-//!   its parent over a pipe when the mount can be used, or why it cannot. The parent unmounts. A signal does
-//!   only when the parent has ended: one that reaches all processes of the command would otherwise take the
-//!   mount from under what it is for.
+//! - A command that only mounts makes the mount itself and reports errors itself. Then it ends, and a child goes
+//!   on to serve the mount ([`detach`]): a caller that waits for the command does not wait for the child.
+//! - A command that uses the mount itself starts a child that mounts and serves ([`start`]). The child reports
+//!   to its parent over a pipe that the mount can be used, or why it cannot. The parent unmounts. The child
+//!   unmounts only when the parent has ended, and not on a signal: a signal that reaches all processes of
+//!   the command would otherwise take the mount away from the program that uses it.
 //!
-//! Either process is made while there is one thread.
+//! Both fork while the process has one thread.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -38,13 +38,13 @@ pub(crate) struct Plan {
     pub(crate) connection: Request,
     pub(crate) backend: Wanted,
     pub(crate) place: Place,
-    /// How long to wait for directories that another mount has.
+    /// How long to wait for directories that another mount has in use.
     pub(crate) patience: Duration,
-    /// Something that is to be held as long as the mount lives: a lock.
+    /// A lock, or something else that the daemon holds as long as the mount lives.
     pub(crate) hold: Option<Box<dyn std::any::Any>>,
-    /// What there is to do when the mount has ended and nothing is held any more.
+    /// What to do when the mount has ended and the daemon has released all locks.
     pub(crate) after: Option<Box<dyn FnOnce()>>,
-    /// Makes the mount known to other commands, when it is made.
+    /// Makes the mount known to other commands; called once it exists.
     pub(crate) register: Option<Register>,
 }
 
@@ -56,23 +56,23 @@ pub(crate) type Register = Box<dyn FnOnce(&'static str) -> Option<LiveEntry>>;
 pub(crate) enum Place {
     /// Where it hides no other union and does not contain itself.
     Free,
-    /// Wherever it was asked for: who asked knows what it hides, or nobody else sees the place.
+    /// Wherever the caller wants it: the caller knows what it hides, or no other process sees the place.
     Any,
 }
 
 /// Signals that ask a daemon to end.
 const ENDING: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
-/// What a daemon says when the mount can be used. Anything else is why it cannot.
+/// What a daemon writes to its parent when the mount can be used. Anything else is the reason why it cannot.
 const READY: &[u8] = b"\0";
 
-/// Who waits until the mount can be used.
+/// The process that waits until the mount can be used.
 enum Caller<'a> {
-    /// Nobody: this process serves it. What there is to say is said when it can be used.
-    Nobody(Announce<'a>),
-    /// Who waits for this process to end.
+    /// None: this process serves the mount, and makes the announcement when the mount can be used.
+    Foreground(Announce<'a>),
+    /// One that waits for this process to end.
     OfThisProcess(Announce<'a>),
-    /// The parent.
+    /// The parent, which waits for a report over a pipe.
     Parent(Parent),
 }
 
@@ -87,22 +87,23 @@ struct Parent {
 /// A daemon that was started for the calling process.
 pub(crate) struct Daemon {
     pub(crate) pid: Pid,
-    /// What the plan held is held here as well, should the daemon be killed.
+    /// The lock of the plan. This process holds it as well, in case the daemon is killed.
     pub(crate) hold: Option<Box<dyn std::any::Any>>,
 }
 
-/// Says what there is to say of a mount that can be used.
+/// Prints what the command prints once the mount can be used.
 pub(crate) type Announce<'a> = &'a dyn Fn() -> Outcome;
 
 impl Caller<'_> {
-    /// The mount was made, and this process still has one thread. From here on it may be another one.
+    /// To be called when the mount exists and this process still has one thread. The process that returns from
+    /// this may be a child of the one that called it.
     fn mounted(&self, signals: &SignalQueue) -> Outcome {
         if let Some(signal) = signals.pending().doing("look for signals")? {
             return Err(Failure::new(format_args!("ended by {signal:?}")));
         }
         match self {
             Self::Parent(_) => Ok(()),
-            Self::Nobody(announce) => announce(),
+            Self::Foreground(announce) => announce(),
             Self::OfThisProcess(announce) => {
                 announce()?;
                 leave_to_child()
@@ -110,7 +111,7 @@ impl Caller<'_> {
         }
     }
 
-    /// The mount can be used.
+    /// Reports to the parent that the mount can be used.
     fn ready(&mut self) -> Outcome {
         let Self::Parent(parent) = self else {
             return Ok(());
@@ -126,7 +127,7 @@ impl Caller<'_> {
     fn parent(&self) -> Option<Arc<OwnedFd>> {
         match self {
             Self::Parent(parent) => Some(Arc::clone(&parent.process)),
-            Self::Nobody(_) | Self::OfThisProcess(_) => None,
+            Self::Foreground(_) | Self::OfThisProcess(_) => None,
         }
     }
 }
@@ -135,25 +136,25 @@ impl Caller<'_> {
 /// ([`leave_group`]).
 fn leave_to_child() -> Outcome {
     let null = open_null()?;
-    // Who looks for the keeper of a mount by its name is not to find the process that ended.
+    // The keeper of a mount is found by its process name: the process that ends must not have that name.
     go_on_in_child(c"plyfs").doing("start the daemon")?;
     leave_terminal(&null)
 }
 
-/// Serves a mount in this process until it is unmounted. What `announce` says is said when it can be used.
+/// Serves a mount in this process until it is unmounted. Calls `announce` when the mount can be used.
 pub(crate) fn serve_here(plan: Plan, announce: Announce<'_>) -> Outcome {
-    serve(plan, &mut Caller::Nobody(announce))
+    serve(plan, &mut Caller::Foreground(announce))
 }
 
-/// Mounts, says what there is to say, and ends this process, while another one serves the mount. Comes
-/// back only with why it cannot be mounted.
+/// Mounts, calls `announce` and ends this process, while a child serves the mount. Returns only if it cannot
+/// mount, with the reason.
 pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Outcome {
     let caller = rustix::process::getpid();
     let served = serve(plan, &mut Caller::OfThisProcess(announce));
     if rustix::process::getpid() == caller {
         return served;
     }
-    // Who called this has ended.
+    // This is the child; the process that called has ended.
     std::process::exit(i32::from(served.is_err()))
 }
 
@@ -222,7 +223,7 @@ fn open_null() -> Outcome<File> {
     null.doing("open /dev/null")
 }
 
-/// Lets go of standard input, output and error, which somebody may wait for.
+/// Closes standard input, output and error: a caller may wait for the end of these pipes.
 fn leave_terminal(null: &File) -> Outcome {
     rustix::stdio::dup2_stdin(null).doing("close standard input")?;
     rustix::stdio::dup2_stdout(null).doing("close standard output")?;
@@ -232,10 +233,10 @@ fn leave_terminal(null: &File) -> Outcome {
 fn serve(plan: Plan, caller: &mut Caller<'_>) -> Outcome {
     inherited::reset();
     plyfs_sys::memory::use_one_heap();
-    // A directory somebody may want to unmount is not to be held by the daemon.
+    // The working directory of the daemon would keep the file system it lies in from being unmounted.
     rustix::process::chdir("/").doing("change to /")?;
-    // Before there are other threads, which would get the signals otherwise, and before there is a
-    // mount, which would be left behind.
+    // Block the signals before there are other threads, which would get them otherwise, and before there is
+    // a mount, which a signal would leave behind.
     let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
     match backend::choose(&plan)? {
         Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, caller),
@@ -267,7 +268,8 @@ fn keep(
             Err(failure)
         }
     };
-    // The record first: the next user of the container locks that and writes a record of the same name.
+    // Drop the live record before the lock: the next user of the container takes the lock and writes a live
+    // record of the same name.
     drop(live);
     drop((locks, plan.hold));
     if let Some(after) = plan.after {
@@ -276,7 +278,7 @@ fn keep(
     kept
 }
 
-/// Says in the record of a mount that this process serves it, which may have come of the one that mounted.
+/// Writes into the live record of a mount that this process serves it. It may be a child of the one that mounted.
 fn take_over(live: &mut Option<LiveEntry>) {
     if let Some(Err(error)) = live.as_mut().map(LiveEntry::take_over) {
         log::warn!("cannot change a live record: {error}");
@@ -285,13 +287,13 @@ fn take_over(live: &mut Option<LiveEntry>) {
 
 fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outcome {
     require_for_passthrough(&plan)?;
-    // Nothing is mounted yet that would be left behind.
+    // There is no mount yet that a signal could leave behind, and opening the layers may take long.
     signals.unblock().doing("let signals through")?;
     let overlay = Arc::new(open_when_free(&plan.overlay, plan.patience)?);
     let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
     obey_limits()?;
     let device = connection::mount(&plan.connection)?;
-    // What somebody else has mounted is theirs to unmount.
+    // A program that has made the mount itself unmounts it itself.
     let is_ours = plan.connection.device.is_none();
     let target = is_ours.then(|| plan.connection.target.clone());
     let mut live = plan.register.take().and_then(|register| register("fuse"));
@@ -299,9 +301,9 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let started = session.doing("start the FUSE session").and_then(|session| {
         caller.mounted(&signals)?;
         take_over(&mut live);
-        // Not before: a copy of the process has room for the descriptors that are open.
+        // Not before `mounted`, which may fork: the kernel gives the child a table for the open descriptors only.
         if let Err(errno) = plyfs_fs::reserve_descriptors() {
-            log::debug!("no room for many descriptors: {errno}");
+            log::debug!("cannot enlarge the table of descriptors: {errno}");
         }
         unmount_on_signal(signals, target.clone(), caller.parent());
         caller.ready()?;
@@ -324,7 +326,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     served
 }
 
-/// Opens the layers, for which it may be that the daemon of another mount has to let go first.
+/// Opens the layers. Waits up to `patience` for the daemon of another mount to release them.
 pub(crate) fn open_when_free(overlay: &Config, patience: Duration) -> Outcome<Overlay> {
     let start = Instant::now();
     loop {
@@ -337,10 +339,10 @@ pub(crate) fn open_when_free(overlay: &Config, patience: Duration) -> Outcome<Ov
     }
 }
 
-/// Unmounts when the daemon is asked to end; the session ends by that. A daemon that cannot have a thread
-/// for it serves its mount all the same: somebody may have been told that it can be used.
+/// Unmounts when a signal asks the daemon to end, and thereby ends the session. A daemon that cannot start a
+/// thread for this warns and goes on serving: the caller may already know that the mount can be used.
 ///
-/// A `parent` unmounts by itself. With one, signals stay blocked, and only its end unmounts here.
+/// A `parent` unmounts by itself. With one, signals stay blocked, and this unmounts only when the parent ends.
 fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>, parent: Option<Arc<OwnedFd>>) {
     let wait = move || {
         if let (Some(parent), Some(target)) = (&parent, &target) {
@@ -351,19 +353,23 @@ fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>, parent: Opti
         }
         loop {
             match (signals.wait(), &target) {
-                // nohup(1) ignores SIGHUP for what it starts, and a shell SIGINT for what it runs in the
-                // background.
+                // Do not end on a signal that the daemon was started to ignore: nohup(1) sets SIGHUP to be
+                // ignored, and a shell sets SIGINT so for a command in the background.
                 (Ok(received), _)
                     if received.signal != Signal::TERM && is_ignored(received.signal) => {}
                 (Ok(_), Some(target)) => unmount_after_failure(target),
-                (Ok(_), None) => log::warn!("a mount of somebody else's is not unmounted here"),
+                (Ok(_), None) => log::warn!(
+                    "ignoring a signal to end: another program made this mount; unmount it to end the daemon"
+                ),
                 (Err(error), _) => return log::error!("cannot wait for signals: {error}"),
             }
         }
     };
     let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
     if let Err(error) = thread.spawn(wait) {
-        log::warn!("signals do not unmount: cannot start a thread: {error}");
+        log::warn!(
+            "cannot start the thread that waits for signals; signals will not unmount: {error}"
+        );
     }
 }
 
@@ -373,10 +379,10 @@ fn unmount_after_failure(target: &Path) {
     }
 }
 
-/// Refuses passthrough where it cannot be.
+/// Refuses `passthrough=` where the kernel or the overlay does not allow it.
 fn require_for_passthrough(plan: &Plan) -> Outcome {
     match plan.transport.passthrough {
-        // Whoever may remount can make it writable otherwise.
+        // `ro` is not enough: a later remount could make the mount writable.
         true if plan.overlay.upper.is_some() => Err(Failure::new(
             "passthrough= is for mounts without an upper directory; leave upperdir= away, or add --ro",
         )),
@@ -387,9 +393,9 @@ fn require_for_passthrough(plan: &Plan) -> Outcome {
     }
 }
 
-/// Gives up the capability to write beyond quotas and into blocks reserved for the superuser: what is
-/// written is somebody else's. The kernel's overlay does without it, too (`ovl_fill_super`). Threads that
-/// are started later have what this one has.
+/// Gives up CAP_SYS_RESOURCE, which allows to write beyond quotas and into blocks reserved for the superuser:
+/// the daemon writes the data of other users, whose limits hold. The kernel's overlay drops it, too
+/// (`ovl_fill_super`). Threads that start later inherit the capabilities of this one.
 fn obey_limits() -> Outcome {
     let mut sets = rustix::thread::capabilities(None).doing("read capabilities")?;
     if sets.effective.contains(CapabilitySet::SYS_RESOURCE) {

@@ -1,4 +1,4 @@
-//! What keeps the kernel's overlay from serving a mount as it was asked for.
+//! What keeps the kernel's overlay from serving a mount as the user wants it.
 
 use std::fmt;
 
@@ -9,48 +9,49 @@ use super::kernel::Mode;
 use super::traces::{self, Trace};
 use crate::namespace;
 
-/// A reason to take FUSE, or to refuse where the kernel's overlay was asked for by name.
+/// A reason to take FUSE, or to fail where the user asks for the kernel's overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Hindrance {
     /// This process may not mount in its mount namespace.
     MayNotMount,
-    /// Owners are to be shown as others.
+    /// Options make files show other owners than they have.
     Owners,
-    /// Owners, modes or devices are kept in `override_stat` records.
+    /// `override_stat` records hold owners, modes or devices.
     Records,
-    /// Whiteouts may be files.
+    /// Layers may have whiteouts that are files (`.wh.*`).
     ArchiveNames,
     /// An option that only FUSE honours.
     Option(&'static str),
     /// An option that only makes FUSE faster or slower.
     Tuning(&'static str),
-    /// Features whose records the kernel reads in `trusted.*` only.
+    /// A feature for which the kernel reads `trusted.*` attributes only.
     NotWithUserxattr(&'static str),
     /// Metacopies without redirects.
     MetacopyWithoutRedirects,
-    /// Layers of data without metacopies, which lead there.
+    /// Data-only layers without metacopies, the files that refer to them.
     DataWithoutMetacopy,
-    /// Nothing takes the mark of a volatile container away at the end.
+    /// The kernel does not remove the mark of a volatile container when the mount ends.
     VolatileContainer,
-    /// Marks of opaque directories are where the kernel does not look for them.
+    /// Opaque directories have their marks in attributes that the kernel does not read in this mode.
     ForeignMarks,
-    /// One directory is no stack to the kernel.
+    /// The kernel refuses a single lower directory without an upper one.
     SingleLower,
-    /// There is something in the upper directory that the kernel would show wrongly.
+    /// The upper directory has something that the kernel would show wrongly.
     Upper(Trace),
 }
 
 impl Hindrance {
-    /// The first of them, those first that are told without looking at a file. `patience` is how many
-    /// files may be looked at.
+    /// The first reason found; those that need no search of the upper directory come first. `patience` is the
+    /// number of files that the search may look at.
     pub(crate) fn of(plan: &Plan, mode: Mode, patience: Option<usize>) -> Option<Self> {
-        Self::told(plan, mode).or_else(|| {
+        Self::without_search(plan, mode).or_else(|| {
             let upper = plan.overlay.upper.as_ref()?;
             let sought = traces::Sought {
                 mode,
                 metacopies: !plan.overlay.metacopy || mode == Mode::User,
                 redirects: mode == Mode::User,
-                // In a directory with the mark of the kernel's overlay its users wrote them.
+                // If the directory has the mark that the kernel's overlay served it, users of that mount can have
+                // written the records, so they do not count.
                 devices: upper.records == Records::Devices
                     && !was_served_by_kernel(&upper.path, Some(&upper.work)),
             };
@@ -58,7 +59,7 @@ impl Hindrance {
         })
     }
 
-    fn told(plan: &Plan, mode: Mode) -> Option<Self> {
+    fn without_search(plan: &Plan, mode: Mode) -> Option<Self> {
         let (overlay, wanted) = (&plan.overlay, &plan.backend);
         if !namespace::can_mount() || plan.connection.device.is_some() {
             return Some(Self::MayNotMount);
@@ -72,7 +73,7 @@ impl Hindrance {
         if archive_names || upper.is_some_and(|upper| upper.archive_names) {
             return Some(Self::ArchiveNames);
         }
-        // What can be a device in the upper layer is looked for: there is rarely one.
+        // `Records::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
         let in_lowers = lowers.clone().any(|layer| layer.records != Records::None);
         if in_lowers || upper.is_some_and(|upper| upper.records.keep_owners()) {
             return Some(Self::Records);
@@ -87,7 +88,7 @@ impl Hindrance {
                 (overlay.metacopy, "metacopy=on"),
                 (overlay.index == IndexUse::On, "index=on"),
                 (has_index, "the index that the work directory has"),
-                (!overlay.data.is_empty(), "a layer of data"),
+                (!overlay.data.is_empty(), "a data-only layer"),
             ];
             let first = without.iter().find(|(asked, _)| *asked);
             if let Some((_, what)) = first {
@@ -115,7 +116,7 @@ impl Hindrance {
         wanted.tuning.map(Self::Tuning)
     }
 
-    /// Whether the mount is what was asked for all the same.
+    /// Whether the kernel's overlay still shows and does all that the user wants: only FUSE tuning is lost.
     pub(crate) fn is_slight(&self) -> bool {
         matches!(self, Self::Tuning(_))
     }
@@ -125,31 +126,34 @@ impl fmt::Display for Hindrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MayNotMount => f.write_str(
-                "an ordinary user may not mount with it here (\"plyfs unshare\" opens a namespace \
-                 where that is allowed)",
+                "an ordinary user may not mount the kernel's overlay here (\"plyfs unshare\" opens a \
+                 namespace where that is allowed)",
             ),
-            Self::Owners => f.write_str("owners are to be shown as others"),
+            Self::Owners => f.write_str("options make files show other owners"),
             Self::Records => {
-                f.write_str("owners or devices of the layers are in override_stat records")
+                f.write_str("override_stat records of the layers hold owners or devices")
             }
-            Self::ArchiveNames => f.write_str("whiteouts of the layers may be files"),
-            Self::Option(option) => write!(f, "it does not know {option}"),
+            Self::ArchiveNames => f.write_str("layers may have whiteouts that are files"),
+            Self::Option(option) => write!(f, "only FUSE has {option}"),
             Self::Tuning(option) => write!(f, "{option} is for FUSE"),
             Self::NotWithUserxattr(what) => {
-                write!(f, "{what} is not possible in user.* attributes")
+                write!(f, "the kernel does not allow {what} with user.* attributes")
             }
             Self::MetacopyWithoutRedirects => {
-                f.write_str("metacopy=on goes with redirect_dir=on there")
+                f.write_str("the kernel allows metacopy=on only with redirect_dir=on")
             }
-            Self::DataWithoutMetacopy => f.write_str("layers of data go with metacopy=on there"),
+            Self::DataWithoutMetacopy => {
+                f.write_str("the kernel allows data-only layers only with metacopy=on")
+            }
             Self::VolatileContainer => {
-                f.write_str("a container is volatile only as long as somebody can end that")
+                f.write_str("the kernel would leave the mark of a volatile mount in the container")
             }
             Self::ForeignMarks => f.write_str(
-                "opaque directories of a layer are marked where it does not look for the mark",
+                "opaque directories of a layer have marks in attributes that the kernel does not \
+                 read in this mode",
             ),
             Self::SingleLower => {
-                f.write_str("a single lower directory without an upper one is no overlay to it")
+                f.write_str("the kernel refuses a single lower directory without an upper one")
             }
             Self::Upper(trace) => trace.fmt(f),
         }

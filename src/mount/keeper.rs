@@ -1,11 +1,11 @@
 //! The process that keeps a mount of the kernel's overlay.
 //!
 //! The kernel serves such a mount by itself; this process sleeps, and holds what a mount must hold as
-//! long as it lives: the lock of its container or directories, so that nothing else changes or
-//! removes them, and its image, so that nothing of that is collected. It ends when the file system is
-//! gone, in whatever mount namespace that was used last, and unmounts when it is told to end.
+//! long as it lives: the lock of its container or directories, so that no other process changes or
+//! removes them, and its image, so that `plyfs prune` does not collect it. The process ends when the last mount
+//! namespace has let go of the file system, and unmounts when a signal asks it to end.
 //!
-//! It is called `plyfs@N`, N being the number of the mount in hexadecimal, by which it is found.
+//! The process is called `plyfs@N`, N being the number of the mount in hexadecimal, and is found by that name.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ pub(crate) fn has_ended(process: &OwnedFd) -> bool {
 }
 
 fn name(mount: u64) -> String {
-    // Of a name the kernel keeps 15 bytes.
+    // The kernel keeps the first 15 bytes of a name.
     format!("plyfs@{mount:x}")
 }
 
@@ -47,8 +47,7 @@ pub(crate) fn take_name(mount: u64) -> Outcome {
     rustix::thread::set_name(&name).doing("name the process")
 }
 
-/// A descriptor of the process that keeps what is mounted on a path, if there is one that can be
-/// seen.
+/// A descriptor of the process that keeps what is mounted on a path, if this process can see one.
 pub(crate) fn of(target: &Path) -> Option<OwnedFd> {
     let mount = kernel::id_of(CWD, target.to_str()?).ok()?;
     let name = name(mount);
@@ -61,7 +60,7 @@ pub(crate) fn of(target: &Path) -> Option<OwnedFd> {
     let numbers = processes.filter_map(|entry| {
         let entry = entry.ok()?;
         let pid = entry.file_name().to_str()?.parse::<i32>().ok()?;
-        // Somebody else's could have any name.
+        // Another user can give a process any name, so look at own processes only.
         (entry.metadata().ok()?.uid() == own).then_some(pid)
     });
     numbers.into_iter().find_map(|pid| {
@@ -69,8 +68,8 @@ pub(crate) fn of(target: &Path) -> Option<OwnedFd> {
             return None;
         }
         let keeper = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        // The number may have become another's meanwhile; and one that has ended keeps its name until
-        // somebody has asked how.
+        // Look at the name again, since another process may have got the number meanwhile. A process that has
+        // ended keeps its name until its parent has waited for it.
         (is_named(pid) && !has_ended(&keeper)).then_some(keeper)
     })
 }

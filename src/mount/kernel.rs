@@ -1,10 +1,10 @@
 //! Mounting with the kernel's overlay.
 //!
-//! Layers are given by descriptors, so that neither their number nor the length of their paths
-//! matters: one by one to fsconfig(2) where the kernel takes that, else by their numbers as names
+//! The kernel gets the layers as descriptors, so that neither their number nor the length of their paths
+//! matters: one by one by fsconfig(2) where the kernel takes that, else by their numbers as names
 //! relative to `/proc/self/fd`, all of which fit into the page that mount(2) takes.
 //!
-//! Until it is complete nobody sees the mount, and whatever fails before leaves nothing.
+//! The mount is attached to its directory only when it is complete, so a failure before leaves nothing.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -26,18 +26,18 @@ use crate::namespace;
 
 const TYPE: &str = "overlay";
 
-/// Where the kernel's overlay keeps its records.
+/// Where the kernel's overlay keeps its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// In `trusted.*` attributes: for the superuser.
     Trusted,
-    /// In `user.*` attributes (`userxattr`): for everybody else, without features that would trust
-    /// what others could have written.
+    /// In `user.*` attributes (`userxattr`): for all other users, without the features that would have to trust
+    /// attributes which others could have written.
     User,
 }
 
 impl Mode {
-    /// The mode in which an overlay goes on with the records it has.
+    /// The mode in which the kernel reads the attributes that an overlay has.
     pub(crate) fn of(overlay: &Config) -> Self {
         match overlay.namespace {
             Some(Namespace::Trusted) => Self::Trusted,
@@ -58,7 +58,8 @@ impl Mode {
 /// A mount of the kernel's overlay.
 #[derive(Debug)]
 pub(crate) struct Mounted {
-    /// Tells when the file system is gone, in every mount namespace. It does not keep it.
+    /// An inotify descriptor that reports when the file system is gone from every mount namespace. It does not
+    /// keep the file system mounted.
     pub(crate) end: OwnedFd,
     /// The number of the mount: see [`id_of`].
     pub(crate) id: u64,
@@ -71,7 +72,7 @@ struct Layers {
     upper_and_work: Option<(OwnedFd, OwnedFd)>,
 }
 
-/// Mounts; an error is why it cannot be done.
+/// Mounts; an error says why the kernel's overlay cannot.
 pub(crate) fn mount(plan: &Plan) -> Outcome<Mounted> {
     if let Some(upper) = &plan.overlay.upper {
         probe_attributes(&upper.work, Mode::of(&plan.overlay))?;
@@ -123,8 +124,8 @@ pub(crate) fn mount(plan: &Plan) -> Outcome<Mounted> {
     Ok(Mounted { end, id })
 }
 
-/// Makes sure that records can be kept. The kernel mounts without, too, and would then fail in the
-/// middle of what somebody does.
+/// Fails if the work directory cannot hold the attributes of an overlay. The kernel mounts even then, and later
+/// fails single operations of users.
 fn probe_attributes(work: &Path, mode: Mode) -> Outcome {
     let name = match mode {
         Mode::Trusted => "trusted.overlay.probe",
@@ -211,8 +212,8 @@ impl Layers {
         })
     }
 
-    /// Gives them to a mount that is being made: by descriptor (Linux 6.13), or by the path that a
-    /// descriptor has.
+    /// Gives the layers to a mount that is being made: by descriptor (Linux 6.13), or by the path of the
+    /// descriptor.
     fn give(&self, context: &OwnedFd) -> rustix::io::Result<()> {
         let mut by_path = false;
         let mut give = |name: &str, layer: &OwnedFd| {
@@ -263,7 +264,7 @@ fn options(plan: &Plan) -> Vec<(&str, Option<&str>)> {
     let overlay = &plan.overlay;
     let switch = |on: bool| Some(if on { "on" } else { "off" });
     let mut options = match Mode::of(overlay) {
-        // There the others are refused even where they are off.
+        // With `userxattr` the kernel refuses the other options, even with the value `off`.
         Mode::User => vec![("userxattr", None)],
         Mode::Trusted => {
             let redirects = match overlay.redirect_dir {
@@ -304,7 +305,7 @@ fn attributes(flags: MountFlags) -> MountAttrFlags {
     ] {
         attributes.set(attribute, flags.contains(flag));
     }
-    // One of three, of which the kernel takes no two.
+    // The kernel accepts only one of the three values of MOUNT_ATTR__ATIME.
     if flags.contains(MountFlags::STRICTATIME) {
         attributes |= MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     } else if flags.contains(MountFlags::NOATIME) {
@@ -319,7 +320,7 @@ fn refused(context: &OwnedFd, errno: Errno) -> Failure {
     let mut buffer = [0; 1024];
     while let Ok(length) = rustix::io::read(context, &mut buffer) {
         let line = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-        // A letter says how grave it is, and the file system begins with its name.
+        // A line begins with a letter for its level (`e `), and then with the name of the file system.
         let line = line.trim_end();
         let line = line.get(2..).unwrap_or(line);
         words.push(line.strip_prefix("overlay: ").unwrap_or(line).to_owned());
@@ -331,7 +332,8 @@ fn refused(context: &OwnedFd, errno: Errno) -> Failure {
     Failure::new(format_args!("{words} ({})", reason(&errno)))
 }
 
-/// Makes the end of a file system be told. Its directories may come and go meanwhile.
+/// Watches the root of a mount, so that inotify(7) reports the end of the file system. The directories in it may
+/// come and go meanwhile.
 fn watch(end: &OwnedFd, root: &str) -> Outcome {
     let flags = inotify::WatchFlags::DELETE_SELF;
     let watched = inotify::add_watch(end, root, flags);

@@ -1,7 +1,7 @@
-//! The table of mounts, /proc/self/mountinfo (proc(5)): what of it says that directories are in use.
+//! The table of mounts, /proc/self/mountinfo (proc(5)), and which directories are in use according to it.
 //!
-//! A mount of this program holds locks. Mounts of the kernel's overlay that others made hold none,
-//! and are seen here as long as they are in the same mount namespace.
+//! A mount of this program holds locks. Mounts of the kernel's overlay that other programs made hold none;
+//! the table shows them as long as they are in the same mount namespace.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::namespace;
 /// A line of the table.
 struct Line<'t> {
     id: u64,
-    /// What of the file system is mounted, as it is written there.
+    /// The directory of the file system that is mounted, escaped as in the table.
     root: &'t str,
-    /// Where it is mounted, as it is written there.
+    /// The mount point, escaped as in the table.
     target: &'t str,
-    /// The group of mounts that it shares later mounts with.
+    /// The peer group of the mount, which shares later mounts with it (mount_namespaces(7)).
     shared: Option<&'t str>,
-    /// The group whose later mounts it gets.
+    /// The peer group from which it receives later mounts.
     master: Option<&'t str>,
     kind: &'t str,
     /// The options of the file system.
@@ -60,14 +60,14 @@ impl<'t> Line<'t> {
         Some(unescape(self.root).join(below))
     }
 
-    /// Where something in the file system is seen by way of this mount.
+    /// The path at which this mount shows something in the file system.
     fn shown_at(&self, inside: &Path) -> Option<PathBuf> {
         let below = inside.strip_prefix(unescape(self.root)).ok()?;
         Some(unescape(self.target).join(below))
     }
 }
 
-/// Whether an overlay of the kernel, whoever made it, changes this directory.
+/// Whether an overlay of the kernel, made by any program, has this directory as upper or work directory.
 pub(crate) fn is_changed_by_kernel(dir: &Path) -> bool {
     is_changed_by_overlay(&parse(&read()), dir)
 }
@@ -97,7 +97,7 @@ pub(crate) fn is_mount_point(path: &Path) -> bool {
 /// A path without links, but for its last component.
 fn resolved(path: &Path) -> PathBuf {
     let resolved = match (path.parent(), path.file_name()) {
-        // Not of the path itself: a file system whose daemon has ended answers nothing.
+        // Do not resolve the path itself: a file system whose daemon has ended fails every call.
         (Some(parent), Some(name)) => parent.canonicalize().map(|parent| parent.join(name)),
         _ => Ok(path.to_owned()),
     };
@@ -137,7 +137,7 @@ fn identity(dir: &Path) -> Option<(u64, u64)> {
     Some((found.st_dev, found.st_ino))
 }
 
-/// Refuses directories for changes that an overlay of the kernel has already; and a place, if one is to be free,
+/// Refuses an upper or work directory that an overlay of the kernel already uses. If `place` is given, refuses it
 /// where the mount would hide another one, or contain itself.
 pub(crate) fn refuse(overlay: &Config, place: Option<&Path>) -> Outcome {
     if place.is_none() && overlay.upper.is_none() {
@@ -195,8 +195,8 @@ fn refuse_changed(lines: &[Line<'_>], overlay: &Config, upper: &UpperLayer) -> O
     Ok(())
 }
 
-/// Refuses a place where a union is mounted already. To mount another on top would only hide it, and
-/// is not what somebody means who mounts twice.
+/// Refuses a place where a union is mounted already. Another one on top would only hide it, which a user who
+/// mounts twice does not mean.
 fn refuse_taken(lines: &[Line<'_>], target: &Path) -> Outcome {
     // The last one is on top.
     let top = lines.iter().rfind(|line| unescape(line.target) == target);
@@ -227,8 +227,8 @@ fn unescape(text: &str) -> PathBuf {
     std::ffi::OsString::from_vec(bytes).into()
 }
 
-/// Where else it is seen when something is mounted at this place: by way of mounts that share, or get,
-/// what is mounted there (mount_namespaces(7)).
+/// The other paths at which a mount on `target` appears, because other mounts share later mounts with the one
+/// there, or receive them from it (mount_namespaces(7)).
 fn propagated(lines: &[Line<'_>], target: &Path) -> Vec<PathBuf> {
     let id = place_of(target).map(|(mount, ..)| mount);
     let Some(here) = lines.iter().find(|line| Some(line.id) == id) else {
@@ -256,7 +256,7 @@ fn propagated(lines: &[Line<'_>], target: &Path) -> Vec<PathBuf> {
     copies.filter_map(|line| line.shown_at(&inside)).collect()
 }
 
-/// What tells a directory in the tree of mounts from all others: mount, device and inode.
+/// Identifies a directory in the tree of mounts: mount, device and inode.
 fn place_of(path: &Path) -> Option<(u64, (u32, u32), u64)> {
     let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
     let found = rustix::fs::statx(CWD, path, AtFlags::empty(), wanted).ok()?;
@@ -264,8 +264,8 @@ fn place_of(path: &Path) -> Option<(u64, (u32, u32), u64)> {
     Some((found.stx_mnt_id, device, found.stx_ino))
 }
 
-/// Refuses to mount inside one of the layers: who reads that layer would come to the mount, which
-/// reads that layer.
+/// Refuses to mount inside one of the layers: a process that walks through that layer would come to the mount,
+/// which shows that layer.
 fn refuse_inside(lines: &[Line<'_>], overlay: &Config, target: &Path) -> Outcome {
     let copies = propagated(lines, target);
     let above = [target]
@@ -277,7 +277,7 @@ fn refuse_inside(lines: &[Line<'_>], overlay: &Config, target: &Path) -> Outcome
     let upper = upper.flat_map(|upper| [("upper", &upper.path), ("work", &upper.work)]);
     let lowers = overlay.lowers.iter().chain(&overlay.data);
     for (role, path) in lowers.map(|lower| ("lower", &lower.path)).chain(upper) {
-        // What is not there is told of when it is opened.
+        // A missing directory is no error here: opening the layers reports it.
         if place_of(path).is_some_and(|place| above.contains(&place)) {
             return Err(Failure::new(format_args!(
                 "cannot mount on {}: it lies inside the {role} directory {}, so that the mount would \

@@ -1,8 +1,8 @@
-//! Traces in an upper directory of what the kernel's overlay does not read in the mode it is mounted
-//! in, or not in the way it was meant.
+//! Searches an upper directory for traces of FUSE mounts that the kernel's overlay, in the mode of the mount, does
+//! not read, or reads in another way.
 //!
-//! Looking costs a call for every file, which is why it is done only where there can be something,
-//! and given up where there is too much to look at.
+//! The search costs a system call for every file. So it is done only where there can be traces, and it gives up
+//! where there are too many files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,9 @@ pub(crate) enum Trace {
     Metacopy(PathBuf),
     Redirect(PathBuf),
     Device(PathBuf),
-    /// More files than somebody who mounts wants to wait for.
+    /// There are more files than the search may look at: a user who mounts does not want to wait for it.
     TooMany,
-    /// Somewhere it was not possible to look.
+    /// The search could not read this path.
     Unknown(PathBuf),
 }
 
@@ -52,11 +52,11 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Makes what was found of where it was.
+/// Makes a trace of the path where it was found.
 type Found = fn(PathBuf) -> Trace;
 
-/// Looks through an upper directory; the first thing found. `patience` is how many files are looked
-/// at.
+/// Searches an upper directory and returns the first trace found. `patience` is the number of files that the
+/// search may look at.
 pub(crate) fn search(upper: &Path, sought: &Sought, patience: Option<usize>) -> Option<Trace> {
     let namespace = sought.mode.namespace();
     let mut names: Vec<(&[u8], Found)> = Vec::new();
@@ -73,7 +73,7 @@ pub(crate) fn search(upper: &Path, sought: &Sought, patience: Option<usize>) -> 
         return None;
     }
     if !upper.is_dir() {
-        // Whoever opens it says what is wrong with it.
+        // Opening the layers reports what is wrong with it.
         return None;
     }
     let mut seen = 0;
@@ -93,7 +93,7 @@ pub(crate) fn search(upper: &Path, sought: &Sought, patience: Option<usize>) -> 
             if patience.is_some_and(|patience| seen > patience) {
                 return Some(Trace::TooMany);
             }
-            // Others carry none of these.
+            // Files of other types have none of these attributes.
             if kind.is_file() || kind.is_dir() {
                 let Ok(length) = rustix::fs::llistxattr(&path, &mut buffer[..]) else {
                     return Some(Trace::Unknown(path));

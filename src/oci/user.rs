@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        for user in ["nobody", "www:nogroup", "-1", "+5"] {
+        for user in ["unknown", "www:nogroup", "-1", "+5"] {
             let error = identify(user, PASSWD, GROUP).unwrap_err().to_string();
             assert!(error.contains("the image has no"), "{error}");
         }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts a Docker daemon of its own, in the directory given, with the storage driver given, and works with
-# images and containers. To be run as root in a mount namespace of its own, or below rootlesskit. The directory
+# Starts a Docker daemon in the given directory, with the given storage driver, and works with images and
+# containers. Run it as root in a mount namespace of its own, or below rootlesskit. The directory
 # holds base.tar (an archive of base:test), a context, and bin/fuse-overlayfs.
 set -eu
 dir=$1 driver=$2
@@ -50,7 +50,7 @@ $docker exec one sh -ec '
     mv /usr/share/doc/bash /usr/share/doc/moved; chmod 0600 /etc/profile
     touch /var/lib/owned; chown 33:34 /var/lib/owned; mkfifo /var/lib/fifo'
 $docker exec two sh -ec 'ls /opt /usr/share/doc/apt; cat /etc/motd; echo two >/opt/two'
-# How a directory that was replaced is told of, depends on how changes are found.
+# How `docker diff` lists a replaced directory depends on how the storage driver finds changes.
 $docker diff one | sort | grep -v doc/apt
 $docker diff two | sort
 $docker commit one one >/dev/null

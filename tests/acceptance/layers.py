@@ -1,10 +1,10 @@
 """Lists what the layers of the one image in an OCI layout hold: a line an entry, sorted by name.
 
-Times are left out, since two builds are made at two times, and so is what says so inside: logs, and a
-cache of ldconfig. Everything else of an entry is told: type, mode, owner, size, hash, target,
-device, and attributes. Podman puts records of the kernel's overlay into layers, and what was
-copied up and not changed: both say nothing. An opaque directory and a whiteout of all that it hides are the same: the tools
-write the one or the other, as they find changes in an upper directory or by comparing.
+It leaves out times, since two builds run at two times, and the contents of files that hold times: logs, and
+a cache of ldconfig. It lists all other properties of an entry: type, mode, owner, size, hash, target, device,
+and attributes. It leaves out the attributes of the kernel's overlay and the unchanged copies that Podman puts
+into layers: they change no file. It treats an opaque directory and whiteouts of all that it hides as equal:
+tools that look at an upper directory write the one, tools that compare trees write the other.
 """
 
 import gzip

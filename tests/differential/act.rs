@@ -60,7 +60,7 @@ impl Session {
     }
 
     pub fn settle(&mut self) {
-        // What is no file cannot be synced, and a file that nobody can find need not be.
+        // Ignore errors: only regular files can be synced, and a file without a name need not be.
         for map in self.maps.iter().flatten() {
             map.sync().ok();
         }

@@ -191,7 +191,7 @@ pub fn without_numbers(answer: &str) -> String {
 }
 
 /// Takes the times of files from an answer. When the data of a metacopy is copied up, the kernel's
-/// overlay leaves the file with the present time, though nobody wrote to it. And without writeback a FUSE
+/// overlay leaves the file with the present time, though no program wrote to it. And without writeback a FUSE
 /// mount learns of what was stored in a mapping, and when, with msync(2), munmap(2) or close(2): until then
 /// stat(2) shows the time before, as POSIX allows.
 pub fn without_file_times(answer: &str) -> String {

@@ -5,7 +5,7 @@ use super::layers::Entry;
 use super::program::{Op, Program, Step};
 use super::text::Bytes;
 
-/// One set: what the kernel is told, and what plyfs is told to behave like that.
+/// One set: options for the kernel, and the options that make plyfs behave the same way.
 #[derive(Debug)]
 pub struct OptionSet {
     pub name: &'static str,

@@ -125,7 +125,7 @@ impl Bench {
         }
         let result = self.run_in(&base, program);
         if result.is_err() {
-            // Somebody may hang, or hold what is to be unmounted.
+            // A worker may hang, or keep the mount busy: replace all of them.
             let start = |_| [Worker::start(self.entry), Worker::start(self.entry)];
             self.workers = (0..ACTORS.len()).map(start).collect();
             self.witnesses = start(0);
@@ -243,7 +243,7 @@ impl Bench {
         if set.leaves_the_same() && !known::may_leave_directories(program) {
             running.same_trees("what is left in the upper layer", [&kernels, &plyfs])?;
         }
-        // Each reads what the other wrote.
+        // Each side reads what the other wrote.
         running.mount([Who::Plyfs, Who::Kernel])?;
         let crossed = running
             .dirs
@@ -376,7 +376,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Tells everybody who has begun something that takes an empty answer.
+    /// Sends a line to every actor that has begun.
     fn tell(&mut self, running: &mut Running<'_>, what: &str) -> Result<(), Difference> {
         for (workers, begun) in self.workers.iter_mut().zip(running.begun) {
             for worker in workers.iter_mut().filter(|_| begun) {
@@ -604,7 +604,7 @@ impl Bench {
 }
 
 impl Running<'_> {
-    /// How an actor is told to start.
+    /// The line that tells an actor to start.
     fn begin_line(&self, side: usize, actor: u8, ids: bool) -> String {
         let ids = if ids { "ids" } else { "single" };
         format!("begin {actor} {ids} {}", path(self.dirs[side].cell()))

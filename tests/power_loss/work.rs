@@ -71,7 +71,7 @@ pub fn make_lower(lower: &Path, linked: bool) -> Expected {
     expected
 }
 
-/// Changes files at random until it is told to stop.
+/// Changes files at random until `stop` is set.
 pub struct Work<'w> {
     pub root: PathBuf,
     pub expected: &'w Mutex<Expected>,
@@ -100,7 +100,7 @@ impl Work<'_> {
             5 => self.rename(step),
             6 => self.write_unwaited(&format!("unwaited/f{file}")),
             _ if self.expected.lock().unwrap().links.is_empty() => {
-                // Nobody waits for this one; whatever is there of it is fine.
+                // Nothing syncs this file; a crash may leave any part of it.
                 let name = format!("unsynced{}", step % FILES);
                 fs::write(self.root.join(name), content(step))
             }
@@ -155,13 +155,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Copies up without anybody waiting for it: the content is that of the lower file at any time.
+    /// Copies up without a sync: the content is that of the lower file at any time.
     fn touch(&self, name: &str, step: usize) -> Result<()> {
         let mode = 0o600 | (step as u32 & 0o77);
         fs::set_permissions(self.root.join(name), PermissionsExt::from_mode(mode))
     }
 
-    /// Copies up without anybody waiting for it, too, but needs the data now. Once, since of more blocks
+    /// Copies up without a sync, too, but needs the data now. Once, since of more blocks
     /// than one any might be found.
     fn write_unwaited(&self, name: &str) -> Result<()> {
         let path = self.root.join(name);

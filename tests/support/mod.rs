@@ -31,8 +31,8 @@ pub const PLYFS: &str = env!("CARGO_BIN_EXE_plyfs");
 /// Set for a test that runs inside its namespace.
 const INSIDE: &str = "PLYFS_TEST_INSIDE";
 
-/// The program, which mounts with FUSE: that is what most tests are of, and not the kernel's overlay.
-/// `PLYFS_TEST_BACKEND` makes it another, for the tests that do not tell them apart.
+/// The program, which mounts with FUSE, since most tests test that. `PLYFS_TEST_BACKEND` sets another backend, for
+/// the tests that pass with either.
 pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(PLYFS);
     command.args(arguments).stdin(Stdio::null());
@@ -41,7 +41,7 @@ pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command
     command
 }
 
-/// Says that a test cannot run here, on the standard error that the harness does not keep back.
+/// Reports that a test cannot run here. Writes to standard error itself, since the harness captures `eprintln!`.
 pub fn skip(test: &str, why: &str) {
     let line = format!("SKIPPED {test}: {why}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
@@ -109,7 +109,7 @@ pub fn without_anything(script: &str, arguments: &[&str]) -> Option<Command> {
     if Command::new("setpriv").arg("--version").output().is_err() {
         return None;
     }
-    // The limit is one of the user namespace, so that it must not be anybody else's.
+    // The limit belongs to the user namespace, so set it in a new one that no other test uses.
     let outer = "mount -t tmpfs none /dev && : >/dev/null && \
         echo 0 >/proc/sys/user/max_user_namespaces && \
         exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs sh -c \"$@\"";
@@ -119,11 +119,11 @@ pub fn without_anything(script: &str, arguments: &[&str]) -> Option<Command> {
     Some(command)
 }
 
-/// An ordinary user without subordinate ids, as root can become one.
+/// The uid of an ordinary user without subordinate ids, which root can take.
 pub const NOBODY: u32 = 65534;
 
 /// Why root cannot run the program as an ordinary user here.
-pub fn cannot_be_run_by_nobody() -> Option<String> {
+pub fn cannot_run_as_ordinary_user() -> Option<String> {
     use std::os::unix::process::CommandExt;
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -233,7 +233,7 @@ impl Stack {
         self.mounted = true;
     }
 
-    /// Says that something else than [`Stack::mount`] has mounted it.
+    /// Marks the stack as mounted, by something else than [`Stack::mount`].
     pub fn mounted_by_other(&mut self) {
         self.mounted = true;
     }
