@@ -15,7 +15,7 @@ use crate::attr::{Caller, FileKind};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
-use crate::file_flags::length_there;
+use crate::file_flags::standing;
 use crate::gathered::write_gathered;
 use crate::inode::Node;
 use crate::layer::LowerFile;
@@ -103,18 +103,23 @@ impl Overlay {
     /// how much was written (pwrite(2)).
     ///
     /// # Errors
-    /// `PERM` for a protected file, and those of copying up, open(2) and pwrite(2). If part of what was not gathered was written, that
-    /// is the answer, and the error shows at the next write.
+    /// `PERM` for a protected file, and those of copying up, open(2) and pwrite(2). If part of what was not
+    /// gathered was written, that is the answer, and the error shows at the next write.
     pub fn write(&self, id: u64, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
         let node = self.node(id)?;
         let append_only = self.check_may_write(&node, mode)?;
         self.copy_up(&node, Extent::Whole)?;
         let file = self.open_for_writing(&node)?;
         if mode.gathered && append_only {
-            let there = length_there(file.as_fd(), offset, data)?;
-            let new = data.get(there..).unwrap_or_default();
-            return write_gathered(&node, file.as_fd(), offset + there as u64, new)
-                .map(|written| there + written);
+            let there = standing(file.as_fd(), offset, data)?;
+            let new = data.get(there.length..).unwrap_or_default();
+            // What was appended is kept also if a mapping changed the page that it is in: the program has written
+            // it with success.
+            let written = write_gathered(&node, file.as_fd(), offset + there.length as u64, new)?;
+            return match there.is_same {
+                true => Ok(there.length + written),
+                false => Err(Errno::PERM),
+            };
         }
         if mode.gathered {
             // What writing takes from a file went when the program wrote.

@@ -368,30 +368,39 @@ impl Overlay {
     }
 }
 
-/// How much of data that the kernel has gathered, or that a mapping stored, an append-only file has already. The
-/// kernel sends whole pages, which begin with what was there.
+/// What an append-only file has already of data that is to be written to it.
+pub(crate) struct Standing {
+    /// How much of the data lies before the end of the file, in bytes.
+    pub(crate) length: usize,
+    /// Whether the file has the same there.
+    pub(crate) is_same: bool,
+}
+
+/// Compares data that the kernel has gathered, or that a mapping stored, with an append-only file. The kernel sends
+/// whole pages, which begin with what was there.
 ///
 /// # Errors
-/// `PERM` if the file has something else there; those of pread(2).
-pub(crate) fn length_there(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+/// Those of pread(2).
+pub(crate) fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<Standing> {
     let mut there = vec![0; data.len().min(COMPARED)];
-    let mut compared = 0;
-    while let Some(rest) = data.get(compared..).filter(|rest| !rest.is_empty()) {
+    let mut standing = Standing {
+        length: 0,
+        is_same: true,
+    };
+    while let Some(rest) = data.get(standing.length..).filter(|rest| !rest.is_empty()) {
         let length = rest.len().min(there.len());
         let Some(buffer) = there.get_mut(..length) else {
             break;
         };
-        let read = match rustix::io::pread(file, buffer, offset + compared as u64) {
+        let read = match rustix::io::pread(file, buffer, offset + standing.length as u64) {
             Ok(0) => break,
             Err(Errno::INTR) => continue,
             read => read?,
         };
-        if there.get(..read) != rest.get(..read) {
-            return Err(Errno::PERM);
-        }
-        compared += read;
+        standing.is_same &= there.get(..read) == rest.get(..read);
+        standing.length += read;
     }
-    Ok(compared)
+    Ok(standing)
 }
 
 fn allow(is_allowed: bool) -> Result<()> {
@@ -502,14 +511,17 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![b'x'; COMPARED + 10]).unwrap();
         let fd = file.as_fd();
-        let there = |offset, data: &[u8]| length_there(fd, offset, data);
-        assert_eq!(there(0, &vec![b'x'; COMPARED + 20]), Ok(COMPARED + 10));
-        assert_eq!(there(COMPARED as u64 + 10, b"new"), Ok(0));
-        assert_eq!(there(3, b"xxx"), Ok(3));
-        assert_eq!(there(0, b""), Ok(0));
-        assert_eq!(there(0, b"xy"), Err(Errno::PERM));
+        let there = |offset, data: &[u8]| {
+            let standing = standing(fd, offset, data).unwrap();
+            (standing.length, standing.is_same)
+        };
+        assert_eq!(there(0, &vec![b'x'; COMPARED + 20]), (COMPARED + 10, true));
+        assert_eq!(there(COMPARED as u64 + 10, b"new"), (0, true));
+        assert_eq!(there(3, b"xxx"), (3, true));
+        assert_eq!(there(0, b""), (0, true));
+        assert_eq!(there(0, b"xy"), (2, false));
         let mut changed = vec![b'x'; COMPARED + 20];
         changed[COMPARED + 9] = b'y';
-        assert_eq!(there(0, &changed), Err(Errno::PERM));
+        assert_eq!(there(0, &changed), (COMPARED + 10, false));
     }
 }
