@@ -159,7 +159,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
 ];
 
 /// First words of commands of two words.
-const GROUPS: [&str; 4] = ["image", "container", "system", "builder"];
+const GROUPS: [&str; 3] = ["image", "container", "system"];
 
 /// Second words that are another command here, for images, containers and the whole. All others are the command of
 /// that name.
@@ -181,9 +181,15 @@ pub(crate) fn command(word: &str, next: Option<&str>) -> Option<String> {
         let instead = known(COMMANDS, word)?;
         return Some(format!("there is no command '{word}': {instead}"));
     };
-    let next = next.filter(|next| !next.starts_with('-')).unwrap_or("ls");
+    let Some(next) = next.filter(|next| !next.starts_with('-')) else {
+        return Some(format!(
+            "there is no command '{word}': plyfs has no groups of commands; what \"{word} rm\" does elsewhere, \
+             \"plyfs {}\" does",
+            known(IN_GROUPS, "rm").and_then(|commands| commands.get(group))?
+        ));
+    };
     let instead = match known(IN_GROUPS, next) {
-        Some(commands) => commands.get(group.min(2)).copied().unwrap_or_default(),
+        Some(commands) => commands.get(group).copied().unwrap_or_default(),
         None if Cli::command().find_subcommand(next).is_some() => next,
         None => {
             let instead = known(COMMANDS, next)?;

@@ -614,6 +614,26 @@ fn a_lost_record_of_places_does_not_keep_a_container_from_use() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_record_does_not_keep_commands_waiting() {
+    let world = world(&mut Numbers(21));
+    for record in [
+        "containers/box/places.json",
+        "containers/box/container.json",
+    ] {
+        let path = world.store(record);
+        fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let (_, said) = fail(&mut world.plyfs(["commit", "box", "made"]));
+        assert!(said.contains("no regular file"), "{said}");
+    }
+    // One is repaired, and the other cannot be.
+    assert_eq!(check(&world, &["--repair"]).0, 5);
+    succeed(&mut world.plyfs(["rm", "box"]));
+    assert_eq!(check(&world, &[]), (0, vec![]));
+}
+
+#[test]
 fn a_lost_index_is_made_again_from_the_manifests() {
     let world = world(&mut Numbers(15));
     for is_there in [true, false] {

@@ -186,6 +186,8 @@ pub enum RepairedFrom {
     Source,
     /// Nothing needs it, so it was removed.
     Removed,
+    /// The record of places to mount on, which was removed: what it named stays in the container.
+    WithoutPlaces,
 }
 
 impl fmt::Display for Remedy {
@@ -201,6 +203,9 @@ impl fmt::Display for Remedy {
             Self::Repaired(RepairedFrom::Blob(digest)) => write!(f, "repaired from blob {digest}"),
             Self::Repaired(RepairedFrom::Source) => f.write_str("repaired from the given image"),
             Self::Repaired(RepairedFrom::Removed) => f.write_str("removed, since nothing needs it"),
+            Self::Repaired(RepairedFrom::WithoutPlaces) => f.write_str(
+                "removed; empty directories and files that mounts were made on may stay in the container (plyfs diff)",
+            ),
             Self::Impossible(why) => write!(f, "cannot be repaired: {}", escaped(why)),
         }
     }

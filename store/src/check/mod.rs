@@ -287,7 +287,9 @@ impl Check<'_> {
     /// The record of places to mount on, which is there while a container runs, and after that was killed.
     fn places(&self, name: &ContainerName, path: &std::path::Path) -> Result<()> {
         let error = match path.exists().then(|| read_record::<PlacesRecord>(path)) {
-            None | Some(Ok(_)) => return Ok(()),
+            None => return Ok(()),
+            Some(Ok(record)) if is_plain(path, &record) => return Ok(()),
+            Some(Ok(_)) => "it is not what plyfs writes".to_owned(),
             Some(Err(error)) => error.to_string(),
         };
         let whole = restored::<PlacesRecord>(path);
@@ -299,7 +301,7 @@ impl Check<'_> {
             // What it named is empty, and in the container for good.
             None => {
                 std::fs::remove_file(path).context("remove", path)?;
-                Ok(RepairedFrom::Removed)
+                Ok(RepairedFrom::WithoutPlaces)
             }
         });
         let object = CheckedObject::Places(name.clone());
