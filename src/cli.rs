@@ -263,7 +263,7 @@ pub(crate) struct ImagesArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
-    /// The first digits of the digests alone, each once, for rmi and inspect
+    /// The first digits of the digests alone, each once, for inspect and rmi --force
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) quiet: bool,
 }
@@ -274,10 +274,10 @@ pub(crate) struct PsArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
-    /// The names alone, for rm and stop
+    /// The names of containers alone, for rm and stop
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) quiet: bool,
-    /// Also containers that do not run, which is so in any case
+    /// Also containers that do not run; they are always listed
     #[arg(short, long)]
     pub(crate) all: bool,
 }

@@ -92,7 +92,10 @@ pub(crate) fn containers(args: &PsArgs, store: Option<&Path>) -> Outcome {
         return output::json(&listed);
     }
     if args.quiet {
-        let names = listed.iter().map(|one| format!("{}\n", one.name));
+        // rm takes no mount of an image.
+        let is_container = |one: &&Listed| !one.temporary || one.target.is_none();
+        let names = listed.iter().filter(is_container);
+        let names = names.map(|one| format!("{}\n", one.name));
         return output::write(&names.collect::<String>());
     }
     let row = |one: &Listed| {

@@ -187,7 +187,14 @@ fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
 /// daemons have ended.
 fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
     let doing = format!("mount on {}", path.display());
-    let real = path.canonicalize().doing(&doing)?;
+    let real = match path.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Failure::new(format_args!(
+                "cannot {doing}: there is no such directory; make it first"
+            )));
+        }
+        found => found.doing(&doing)?,
+    };
     while is_dead(&real) {
         if !replace {
             return Err(Failure::new(format_args!(

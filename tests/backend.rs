@@ -147,7 +147,7 @@ fn without_fuse_the_kernel_serves_what_it_can() {
         for words in [
             "cannot open /dev/fuse",
             "the kernel's overlay cannot serve",
-            "others",
+            "other owners",
         ] {
             assert!(line.contains(words), "{line}");
         }

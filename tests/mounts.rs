@@ -299,6 +299,7 @@ fn what_cannot_be_mounted_is_one_line_and_leaves_nothing() {
                 "/no/such/mountpoint",
             ]));
             assert!(line.contains("/no/such/mountpoint"), "{line}");
+            assert!(line.ends_with("make it first"), "{line}");
             let file = stack.path("file");
             fs::write(&file, "").unwrap();
             let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(&file));

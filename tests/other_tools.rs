@@ -56,6 +56,9 @@ fn commands_of_podman_are_answered_with_what_does_the_same() {
             "\"skopeo copy docker://NAME oci:DIR:TAG\"",
         ),
         (&["image", "ls"], "\"plyfs images\""),
+        (&["image"], "command 'image': "),
+        (&["container", "--help"], "command 'container': "),
+        (&["builder", "prune"], "Buildah"),
         (&["image", "rm", "x"], "\"plyfs rmi\""),
         (&["container", "ls", "-a"], "\"plyfs ps\""),
         (&["container", "rm", "x"], "\"plyfs rm\""),
@@ -153,6 +156,15 @@ fn lists_of_names_are_for_scripts() {
             .unwrap();
     }
     assert_eq!(succeed(&mut world.plyfs(["ps", "-a", "-q"])), "one\ntwo\n");
+    // plyfs rm takes no mount of an image.
+    if cannot_mount().is_none() {
+        let at = world.path("mnt");
+        fs::create_dir(&at).unwrap();
+        succeed(world.plyfs(["mount", "--ro", "box:test"]).arg(&at));
+        let names = succeed(&mut world.plyfs(["ps", "-q"]));
+        succeed(world.plyfs(["umount"]).arg(&at));
+        assert_eq!(names, "one\ntwo\n");
+    }
     let all = succeed(&mut world.plyfs(["ps", "-a"]));
     assert_eq!(all, succeed(&mut world.plyfs(["ps"])));
     assert_eq!(
