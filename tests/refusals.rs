@@ -325,7 +325,7 @@ fn mount_points_that_cannot_be_used_are_refused() {
         let file = world.path("file");
         fs::write(&file, "").unwrap();
         for (place, why) in [
-            ("/no/such/place", "No such file or directory"),
+            ("/no/such/place", "there is no such directory"),
             (file.to_str().unwrap(), "no directory"),
         ] {
             let mut mount = world.plyfs(["mount", "good:test", place]);
