@@ -38,12 +38,12 @@ DOCS = README.md SECURITY.md SEMANTICS.md CHANGELOG.md $(wildcard docs/*.md)
 
 all: $(BIN)
 
-# Cargo knows itself what is to be built anew.
+# Cargo knows itself what has to be built again.
 target/release/plyfs: release
 release:
 	$(CARGO) build --release --locked
 
-# What is generated goes to a directory that is gone afterwards, so that nobody's build directory gets
+# What is generated goes to a directory that is gone afterwards, so that no build directory of a user gets
 # files of root.
 install: $(BIN)
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(MOUNTDIR) $(MANDIR)/man1 $(MANDIR)/man8 \

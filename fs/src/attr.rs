@@ -165,7 +165,7 @@ pub enum SetTime {
 pub enum DropSetId {
     /// As a chown(2) does that leaves owner and group as they are: only the owner may.
     Chown,
-    /// As a chown(2) or, of a regular file, a write(2) does; which of them, nobody said. A write says so
+    /// As a chown(2) or, of a regular file, a write(2) does; the kernel did not say which of them. A write says so
     /// again.
     Unsaid,
     /// As a chown(2) does of anything but a regular file, of which it is a write(2).

@@ -24,7 +24,7 @@ const CHUNK: usize = 1 << 20;
 /// in bytes.
 const STEP: u64 = 8 << 20;
 
-/// The largest file whose data is copied by whoever serves lookups meanwhile, in bytes.
+/// The largest file whose data is copied by the thread that serves lookups meanwhile, in bytes.
 const SMALL: u64 = 64 << 10;
 
 /// What the data of a copy is, before anything is synced.

@@ -193,7 +193,7 @@ impl Overlay {
     }
 
     fn open_source(&self, node: &Node) -> Result<Source> {
-        // Whoever reads the file, and who asked whether this is slow, has it open.
+        // Readers of the file, and the check whether this is slow, have it open.
         let open = match node.kind {
             FileKind::Regular if !node.is_metacopy() => Some(self.open_for_reading(node)?),
             _ => None,

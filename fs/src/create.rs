@@ -115,7 +115,7 @@ impl Overlay {
 
     #[expect(
         clippy::too_many_arguments,
-        reason = "one for each thing a new file is told"
+        reason = "one for each property of a new file"
     )]
     fn create(
         &self,
@@ -147,7 +147,7 @@ impl Overlay {
             target,
         };
         if !upper.layer.records.rule(kind) {
-            // Where all owners are shown as one, files belong to whoever makes them on disk: us.
+            // Where all owners are shown as one, the daemon owns the files that it makes on disk.
             let (uids, gids) = (&self.owners.uids, &self.owners.gids);
             wanted.uid = uids.stored(caller.uid).unwrap_or_else(own_uid);
             wanted.gid = gids.stored(caller.gid).unwrap_or_else(own_gid);
@@ -342,7 +342,7 @@ impl Overlay {
             Ok((!changed).then_some(stat))
         });
         match owned {
-            // There was no whiteout, and whoever calls has seen that nothing shows.
+            // There was no whiteout, and the caller has seen that nothing shows.
             Ok(stat) => Ok(Made {
                 fd: made,
                 stat,
@@ -357,7 +357,7 @@ impl Overlay {
         }
     }
 
-    /// Makes a new directory opaque, with which nobody looks for lower ones any more, where the kernel
+    /// Makes a new directory opaque, so that no lookup goes on to lower ones, where the kernel
     /// does: with records that tie it to lower layers, these do not change. Returns whether it did.
     fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) -> bool {
         let tied = self.index().is_some() || self.metacopy || self.redirect_dir == RedirectDir::On;
@@ -460,7 +460,7 @@ impl Overlay {
         self.told_mtime(&node, attr.mtime);
         node.capability.set(false);
         node.protection.set(Protection::default());
-        // Nobody else knows the directory yet.
+        // No other thread knows the directory yet.
         if !made.merged
             && let Some(dir) = &node.dir
             && let Some(mut names) = dir.names.try_write()
@@ -485,7 +485,7 @@ fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Resul
     }
     match object::chown(at, uid, gid) {
         // An ordinary user's daemon cannot give its files to a group of the caller that it is not
-        // in itself; they are the user's own all the same.
+        // in itself; they are the user's own nevertheless.
         Err(Errno::PERM) if uid.is_none() => return Ok(false),
         other => other?,
     }

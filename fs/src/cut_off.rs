@@ -99,7 +99,7 @@ impl Overlay {
     fn seal(&self, node: &Arc<Node>) -> Result<Vec<Name>> {
         let upper = self.upper()?;
         let parent = node.place.read().parent.clone();
-        // Those of its parent, too: nobody is to find it while what it is known by changes.
+        // Those of its parent, too: no lookup may find it while what it is known by changes.
         let dirs: Vec<_> = parent.iter().chain([node]).collect();
         let mut locks = lock_names(&dirs)?;
         let names = locks.of(node)?;
@@ -130,7 +130,7 @@ impl Overlay {
         }
         node.dir()?.cut_off(names);
         // Its number came from the lower directory, and comes from its own from now on. Who has it open
-        // has the same node all the same.
+        // has the same node nevertheless.
         self.nodes.rebind(node, object, false);
         if let Some(parent) = &parent
             && let Some(listing) = &mut locks.of(parent)?.listing

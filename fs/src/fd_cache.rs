@@ -1,12 +1,12 @@
 //! Open descriptors of directories and files, kept for the next request.
 //!
-//! The kernel is told that opening needs no request, so the daemon learns of no open and no close:
+//! The daemon says that opening needs no request, so the daemon learns of no open and no close:
 //! it opens what it needs and keeps it for a while. The cache is a least-recently-used list with a
-//! bound well below `RLIMIT_NOFILE`; whoever uses a descriptor holds a reference, so that eviction
+//! bound well below `RLIMIT_NOFILE`; a user of a descriptor holds a reference, so that eviction
 //! never closes it underneath.
 //!
 //! Invariant: an entry under [`Key::File`] is a descriptor of the object where its data is now.
-//! Whoever moves the data (copy-up) removes the entry while it excludes new ones.
+//! Copy-up, which moves the data, removes the entry while it excludes new ones.
 
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
@@ -36,7 +36,7 @@ pub(crate) fn capacity() -> usize {
 
 /// Makes room in the process for as many descriptors as a cache keeps. To be called before there are other
 /// threads: with them, the kernel waits some milliseconds each time that its table doubles, to be sure
-/// that nobody looks at the old one.
+/// that no thread looks at the old one.
 ///
 /// # Errors
 /// `MFILE` and `NOMEM`: then room is made when it is needed.

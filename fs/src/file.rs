@@ -70,7 +70,7 @@ impl Overlay {
                     }
                 }
                 Err(Errno::INTR) => {}
-                // Whoever gets less takes it for the end of the file, and the rest for zeros.
+                // To the kernel a short read is the end of the file; it would show zeros behind it.
                 Err(error) => return Err(error),
             }
         }

@@ -1,6 +1,6 @@
 //! A hash of numbers that the overlay chose itself, for tables on the way of every request.
 //!
-//! The hasher of the standard library withstands keys that somebody picks to collide. Inode numbers
+//! The hasher of the standard library withstands keys that an attacker picks to collide. Inode numbers
 //! and serial numbers are not picked by users of a mount.
 
 use std::hash::{BuildHasherDefault, Hasher};

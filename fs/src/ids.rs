@@ -85,7 +85,7 @@ impl Ids {
         }
     }
 
-    /// The id on disk of one that somebody has or asks for. `None` if a file keeps the one it has.
+    /// The id on disk of one that a caller has or asks for. `None` if a file keeps the one it has.
     pub(crate) fn stored(&self, shown: u32) -> Option<u32> {
         match self {
             Self::Same => Some(shown),

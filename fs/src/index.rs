@@ -2,7 +2,7 @@
 //!
 //! A copy-up moves one name of a file to the upper layer; its other names would go on to show the
 //! lower file. So the copy of a file with several names gets one more, in the directory `index`
-//! beside the work directory: the handle of the lower file, in hexadecimal. Whoever looks up another
+//! beside the work directory: the handle of the lower file, in hexadecimal. A lookup of another
 //! of its lower names finds the copy there. Form and records are those of the kernel's overlay
 //! (`index=on` in `Documentation/filesystems/overlayfs.rst`).
 //!
@@ -185,7 +185,7 @@ impl Index {
         rustix::fs::linkat(work, staged, &self.dir, &**name, AtFlags::empty())
     }
 
-    /// Counts a name anew that has moved from the lower to the upper layer, or is hidden in the lower
+    /// Counts a name again that has moved from the lower to the upper layer, or is hidden in the lower
     /// one: on disk there is one more, or one less shown, than the record says.
     pub(crate) fn count_down(&self, name: &Name, record_before: u32) -> Result<()> {
         let disk = stat_name(self.dir.as_fd(), name.as_bytes())?.stx_nlink;

@@ -1,8 +1,8 @@
-//! Nodes: what the overlay remembers of a file while somebody knows it.
+//! Nodes: what the overlay remembers of a file while the kernel knows it.
 //!
 //! A [`Node`] is one file of the merged tree. It has an id, a kind and a [`Place`]: its parent, its
 //! name there, and in which layer its object is now. The object of a file moves once in its life,
-//! from a lower layer to the upper, when it is copied up; the node stays the same, so that whoever
+//! from a lower layer to the upper, when it is copied up; the node stays the same, so that a thread that
 //! has it open sees what is written afterwards.
 //!
 //! # Locks
@@ -18,11 +18,11 @@
 //!    but for rename, which takes those of the two files it moves in the order of their ids
 //!    ([`lock_places`]).
 //!
-//! `Node::times` is taken by itself, with none of these but the place: before it, never by whoever holds it.
+//! `Node::times` is taken by itself, with none of these but the place: before it, never by a thread that holds it.
 //!
 //! The lock of what removed files take (`room`) is the last of all; nothing else is held while waiting with it.
 //!
-//! A lookup reads names under the namespace lock of its directory; whoever changes what a name
+//! A lookup reads names under the namespace lock of its directory; a change of what a name
 //! stands for (create, unlink, rename, publishing a copy-up) holds it for writing, for the few
 //! system calls of that change. Copying data and fsync happen under `copy_up` alone.
 
@@ -218,7 +218,7 @@ impl Dir {
 }
 
 impl Node {
-    /// A node that nobody has looked up yet.
+    /// A node that was not looked up yet.
     pub(crate) fn new(
         id: u64,
         ino: u64,

@@ -9,7 +9,7 @@
 //! # Concepts
 //!
 //! - A **layer** is a directory; lower layers are only read, the upper layer takes the changes.
-//! - A **node** is a file somebody knows, from its first lookup until it is forgotten. Operations
+//! - A **node** is a file that the kernel knows, from its first lookup until it is forgotten. Operations
 //!   name nodes by id and files by their parent's id and a name.
 //! - A **whiteout** hides a name of the layers below; an **opaque** directory hides all of them.
 //! - **Copy-up** makes a file of a lower layer a file of the upper one, before its first change.

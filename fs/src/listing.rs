@@ -157,12 +157,12 @@ impl Listing {
         item.map(|item| item.source).unwrap_or_default()
     }
 
-    /// Adds a name, or says anew what is behind it, of which something is in the upper layer.
+    /// Adds a name, or updates what is behind it, of which something is in the upper layer.
     pub(crate) fn insert(&mut self, name: &Name, known: Known) {
         self.insert_from(name, known, Source::Unknown);
     }
 
-    /// Adds a name, or says anew what is behind it and where that is found first.
+    /// Adds a name, or updates what is behind it and where that is found first.
     pub(crate) fn insert_from(&mut self, name: &Name, known: Known, source: Source) {
         if let Err(at) = self.add_from(name, known, source)
             && let Some(item) = self.items.get_mut(at)
@@ -251,11 +251,11 @@ impl Listing {
         self.items[at].name = None;
         if self.items.len() > 2 * self.positions.len() + BATCH {
             self.items.retain(|item| item.name.is_some());
-            self.number_anew();
+            self.number_again();
         }
     }
 
-    /// Gives an entry another name, in its place: whoever renames what a listing tells would be told of
+    /// Gives an entry another name, in its place: a program that renames what a listing names would read of
     /// it again and again otherwise.
     pub(crate) fn rename(&mut self, from: &OsStr, to: &Name) {
         self.remove(to);
@@ -266,11 +266,11 @@ impl Listing {
         }
     }
 
-    /// Ends the making of a listing that nobody has read yet: directories and what only a lookup tells come first,
+    /// Ends the making of a listing that was not read yet: directories and what only a lookup tells come first,
     /// and what was allocated for more is given back.
     ///
     /// A reader that wants to know more of names than what they are may be of directories alone, to go down into
-    /// them. It then gets them at once, and is told of the others in less time.
+    /// them. It then gets them at once, and learns of the others in less time.
     pub(crate) fn complete(&mut self) {
         if !self.items.is_sorted_by_key(Item::is_plain) {
             self.put_directories_first();
@@ -325,7 +325,7 @@ impl Listing {
     /// What a name is known by that is at some place.
     fn position(&self, at: usize, name: &OsStr) -> Position {
         Position {
-            // Nobody has the memory for more.
+            // There is no memory for more.
             at: u32::try_from(at).unwrap_or(u32::MAX),
             hash: self.hash.hash_one(name.as_bytes()) as u32,
         }
@@ -354,7 +354,7 @@ impl Listing {
         Some(entry.remove().0.at as usize)
     }
 
-    fn number_anew(&mut self) {
+    fn number_again(&mut self) {
         self.positions.clear();
         let names = self.names();
         for (at, name) in names.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Lookup: from a name in a merged directory to the node it stands for.
 //!
 //! What the layers hold under the name is found by the [search](crate::search); here it becomes a
-//! node, the same one as long as somebody knows it.
+//! node, the same one as long as the kernel knows it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -73,7 +73,7 @@ impl Overlay {
         found
     }
 
-    /// As [`lookup_in`](Self::lookup_in), for who holds the namespace lock.
+    /// As [`lookup_in`](Self::lookup_in), for a caller that holds the namespace lock.
     pub(crate) fn lookup_locked(
         &self,
         parent: &Arc<Node>,

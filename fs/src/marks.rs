@@ -1,7 +1,7 @@
 //! Marks: what the records of an overlay say of an object in a layer.
 //!
 //! Nearly every object has no attributes at all, so that one listxattr(2) usually says it all. A
-//! record counts in the namespace of the mount. Only `opaque` is taken from whoever wrote it, where a
+//! record counts in the namespace of the mount. Only `opaque` is taken from any writer, where a
 //! layer is known to hold nothing else than what overlays wrote: it can hide but not uncover.
 
 use std::ffi::CString;

@@ -7,7 +7,7 @@
 //! copy that keeps no origin, or a derived number that was taken), an alias tells.
 //!
 //! The object a number comes from need not be the one that is shown: a copy has the number of its
-//! origin. Records of origins can be wrong, when somebody copied an upper layer by hand; so a node is
+//! origin. Records of origins can be wrong, when an upper layer was copied by hand; so a node is
 //! only ever found for the object that it shows.
 
 use std::collections::HashMap;

@@ -301,7 +301,7 @@ mod tests {
 
     /// The root of an ext4 file system has a generation of 0, its files have not.
     #[test]
-    fn the_layout_is_told_by_a_handle_without_a_generation() {
+    fn the_layout_follows_from_a_handle_without_a_generation() {
         let layout = Layout::find(&handle(1, &[2, 0]), 2).unwrap();
         assert_eq!(layout.read(&handle(1, &[77, 12345]).bytes), Some(77));
     }

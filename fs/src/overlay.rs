@@ -55,12 +55,12 @@ pub enum Volatile {
     /// It is not.
     #[default]
     No,
-    /// It is, and the mark stays, as in the kernel's overlay: whoever knows that the machine did not
+    /// It is, and the mark stays, as in the kernel's overlay: a user who knows that the machine did not
     /// crash takes it away.
     Marked,
     /// It is, and the mark goes when everything was made durable at the end.
     MarkedWhileOpen,
-    /// It is, and whoever owns the upper layer knows. Marks of others do not count.
+    /// It is, and the owner of the upper layer knows. Marks of others do not count.
     Unmarked,
 }
 
@@ -267,7 +267,7 @@ impl Overlay {
     /// asked for, because a transport may have kept them. May be set once.
     pub fn on_unasked_change(&self, f: impl Fn(u64) + Send + Sync + 'static) {
         if self.notify.set(Notify(Box::new(f))).is_err() {
-            log::debug!("somebody is told of changes already");
+            log::debug!("a listener for changes is set already");
         }
     }
 
@@ -467,7 +467,7 @@ fn open_roots(
     Ok((roots.into(), data.into()))
 }
 
-/// The namespace whose records this process can read: those of `trusted.*` are shown to nobody but
+/// The namespace whose records this process can read: those of `trusted.*` are shown to no process but
 /// the superuser of the initial user namespace.
 fn readable_namespace() -> Namespace {
     let identity = std::fs::read_to_string("/proc/self/uid_map")

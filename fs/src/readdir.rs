@@ -2,8 +2,8 @@
 //!
 //! The transport opens no directories, so a listing belongs to the directory and not to a reader.
 //!
-//! It is also made for lookups, which read a directory in nobody's name: its time of last access is left
-//! alone then, and changes when somebody lists it, though the listing be in memory.
+//! It is also made for lookups, which no program asked for: its time of last access is left
+//! alone then, and changes when a program lists it, though the listing be in memory.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, OsStr};
@@ -50,7 +50,7 @@ const DAY: i64 = 24 * 60 * 60;
 pub(crate) const LOST: u64 = u64::MAX;
 
 /// Lists a name of which no more is known, since one damaged file is not to hide all others in its
-/// directory. Whoever looks it up is told the error.
+/// directory. A lookup gets the error.
 fn lost(entry: &mut DirEntry, error: Errno) {
     log::debug!(
         "{} is listed, and cannot be looked up: {error}",
@@ -120,7 +120,7 @@ impl Merge<'_> {
                 Some(kind) => Known::Object(self.overlay.numbering.object(device, ino), kind),
             };
             if self.listing.add_from(&shared, known, from.source).is_err() {
-                // Only a directory that somebody changes meanwhile lists a name twice.
+                // Only a directory that changes meanwhile lists a name twice.
                 log::debug!("{} is listed twice by a layer", shared.display());
             }
             Ok(())
@@ -429,7 +429,7 @@ impl Overlay {
         self.with_listing(node, Listing::names)
     }
 
-    /// As [`names_of`](Self::names_of), for who holds the namespace lock.
+    /// As [`names_of`](Self::names_of), for a caller that holds the namespace lock.
     pub(crate) fn names_of_locked(&self, node: &Arc<Node>, names: &mut Names) -> Result<Vec<Name>> {
         Ok(self.list_locked(node, names)?.names())
     }

@@ -20,7 +20,7 @@ pub enum Records {
     /// Devices only: the layer belongs to a user namespace with ids enough for owners, but in which
     /// no devices can be made. They are empty regular files with a record.
     Devices,
-    /// Any file: the layer belongs to somebody with a single id. What is in `security.*` is kept
+    /// Any file: the layer belongs to a user with a single id. What is in `security.*` is kept
     /// under another name as well.
     All,
     /// As `All`, where older versions of fuse-overlayfs keep records.
@@ -66,7 +66,7 @@ impl Records {
     }
 
     /// Owner and group of an object that has no record. Where owners are in records, the one on disk
-    /// is whoever wrote the layer, and says nothing; without a record root is meant.
+    /// is the user who wrote the layer, and says nothing; without a record root is meant.
     pub(crate) fn owner_on_disk(self, stat: &Statx) -> (u32, u32) {
         match self {
             Self::All | Self::Older => (0, 0),

@@ -3,7 +3,7 @@
 //! What only the upper layer has is unlinked there. What a lower layer has is hidden by a whiteout,
 //! which takes the place of the upper object, if there is one, in one rename.
 //!
-//! A file that is removed while somebody knows it stays usable: its node keeps a descriptor of the
+//! A file that is removed while the kernel knows it stays usable: its node keeps a descriptor of the
 //! object, taken before the name goes. An object in a lower layer needs none, since nothing ever
 //! removes it there.
 
@@ -59,7 +59,7 @@ impl Overlay {
         self.hold_locked(parent, &names, name)
     }
 
-    /// As [`hold`](Self::hold), for who holds the namespace lock.
+    /// As [`hold`](Self::hold), for a caller that holds the namespace lock.
     pub(crate) fn hold_locked(
         &self,
         parent: &Arc<Node>,

@@ -32,7 +32,7 @@ use crate::redirect::RedirectDir;
 use crate::remove::Held;
 use crate::whiteout::set_opaque;
 
-/// How often a rename starts anew because the names changed before they were locked.
+/// How often a rename starts again because the names changed before they were locked.
 const MAX_TRIES: usize = 1000;
 
 /// How long a rename may take.

@@ -1,7 +1,7 @@
 //! Room that removed files still take.
 //!
 //! A file that is removed while its node is known keeps its room in the upper layer until the node is
-//! forgotten. The kernel forgets it as soon as nobody uses the file, but says so after unlink(2) has
+//! forgotten. The kernel forgets it as soon as no program uses the file, but says so after unlink(2) has
 //! returned, and perhaps after the next change has come. Programs count on the room at once. So a
 //! change that finds none waits until what was removed before is forgotten, and is tried again.
 //!
@@ -92,7 +92,7 @@ impl Removed {
     }
 }
 
-/// A file without a name, which takes room until nobody keeps it.
+/// A file without a name, which takes space until nothing keeps it.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) fd: Arc<OwnedFd>,
@@ -180,7 +180,7 @@ mod tests {
         assert!(removed.wait(0, Instant::now()));
     }
 
-    /// Somebody makes and removes files all the time, which makes no room for what is too large.
+    /// A program makes and removes files all the time, which makes no room for what is too large.
     #[test]
     fn what_is_removed_meanwhile_is_not_waited_for() {
         let removed = Arc::new(Removed::default());

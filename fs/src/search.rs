@@ -139,7 +139,7 @@ struct Search<'o> {
 }
 
 /// Whether a file may be a metacopy, whatever its directory says. The kernel does not mark a directory
-/// impure for one that was copied up without its origin, and nobody does for one that was put there; its
+/// impure for one that was copied up without its origin, and nothing does for one that was put there; its
 /// data would read as zeros. Its records may take some blocks.
 fn is_suspect(kind: FileKind, blocks: u64, size: u64) -> bool {
     const RECORDS: u64 = 16;
@@ -456,7 +456,7 @@ impl Search<'_> {
                 break;
             }
         }
-        // What is said of the file holds all the same if there is none; reading it will fail.
+        // Without a data file the metadata is still valid; only reading fails.
         let data = data.or_else(|| overlay.data_roots.first().map(file_in));
         if let (Some(found), Some(data)) = (&mut self.found, data) {
             found.data = Some(data);

@@ -21,7 +21,7 @@ const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o010;
 
-/// The mode a regular file has after a change by somebody without privileges: no set-uid, and no
+/// The mode a regular file has after a change by a caller without privileges: no set-uid, and no
 /// set-gid where that lets others act as the group, or if who changes it is not in the group
 /// (`setattr_should_drop_suidgid` of the kernel).
 pub(crate) fn without_set_id(mode: u32, in_group: impl FnOnce() -> bool) -> u32 {
@@ -207,7 +207,7 @@ impl Overlay {
     }
 
     /// Takes from a file that was written what its writer could otherwise make use of: set-uid and
-    /// set-gid if it was somebody without privileges, and capabilities in any case.
+    /// set-gid if it was a caller without privileges, and capabilities in any case.
     ///
     /// What was written stays written if that fails.
     pub(crate) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {

@@ -1,4 +1,4 @@
-//! Removing a tree that nobody else can reach.
+//! Removing a tree that no other process can reach.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,7 +27,7 @@ pub(crate) fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let mode = crate::object::stat_name(dir, name.as_bytes())?.stx_mode;
     let opened = open_to_clear(dir, name)?;
     remove_below(opened.as_fd())?;
-    // Somebody may still look at it.
+    // Another process may still look at it.
     if rustix::fs::fstat(&opened)?.st_mode != u32::from(mode) {
         rustix::fs::fchmod(&opened, Mode::from_raw_mode(u32::from(mode)))?;
     }

@@ -40,7 +40,7 @@ pub(crate) fn set_opaque(at: At<'_>, namespace: Namespace) -> Result<()> {
 }
 
 impl Upper {
-    /// Makes a directory opaque, for whoever reads this layer: where whiteouts may be files, tools look for
+    /// Makes a directory opaque, for all readers of this layer: where whiteouts may be files, tools look for
     /// a file, too.
     ///
     /// # Errors

@@ -124,7 +124,7 @@ impl Work {
     }
 
     /// Makes everything in another directory from now on, as the kernel's overlay does in the index.
-    /// Whoever opens that one removes what is left there.
+    /// The next mount that opens it removes what is left there.
     pub(crate) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
         self.stage = Some(dir);
         *self.whiteout.get_mut() = None;
@@ -328,7 +328,7 @@ pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
             Err(error) => return Err(error),
         }
     }
-    // Nobody else has business in there. Who may pass all the same is told by trying.
+    // Mode 0000 keeps others out. With CAP_DAC_OVERRIDE the daemon can still enter; trying tells.
     rustix::fs::fchmod(&dir, Mode::empty())?;
     let passes = rustix::fs::openat(&dir, ".", flags, Mode::empty()).is_ok();
     if !passes {

@@ -261,7 +261,7 @@ impl Overlay {
     }
 }
 
-/// Takes the set-gid bit from what had its ACL changed by somebody who is neither in its group
+/// Takes the set-gid bit from what had its ACL changed by a caller that is neither in its group
 /// nor privileged, as the kernel does (`posix_acl_update_mode`). The caller holds the modes.
 fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
     const S_ISGID: u32 = 0o2000;

@@ -229,7 +229,7 @@ fn leftovers_in_the_work_directory_do_not_show() {
 
 /// Fault 5: a removed and remade directory is empty, also after a remount.
 #[test]
-fn a_directory_made_anew_is_empty() {
+fn a_directory_made_again_is_empty() {
     let mut stack = Stack::new(2);
     put(&stack.lower(0, "d/a/x"), "top");
     put(&stack.lower(1, "d/b"), "bottom");
@@ -288,7 +288,7 @@ fn only_an_empty_directory_is_removed() {
     let open = stack.hold("d");
     stack.rmdir("d").unwrap();
     assert!(!stack.exists("d"));
-    // The directory somebody is still in shows nothing and takes nothing.
+    // The directory a process is still in shows nothing and takes nothing.
     let fs = stack.fs();
     assert!(fs.getattr(open).unwrap().kind.is_dir());
     assert!(list_node(fs, open).is_empty());
@@ -684,7 +684,7 @@ fn a_file_made_read_only_is_written_by_its_maker() {
     fs.write(entry.id, 0, b"two", WriteMode::default()).unwrap();
     assert_eq!(read_node(fs, entry.id), b"two");
     assert_eq!(fs.getattr(entry.id).unwrap().mode, 0);
-    // Opened anew, with nothing kept from before.
+    // Opened again, with nothing kept from before.
     stack.remount();
     let id = stack.hold("f");
     stack
@@ -728,7 +728,7 @@ fn remove_chain(parent: &Path, name: &str) {
 }
 
 /// A kernel that gathers writes knows when a program wrote, and says so if it matters. The time the
-/// data arrives must not show through, or a file would seem to change when nobody touches it.
+/// data arrives must not show through, or a file would seem to change when no program touches it.
 #[test]
 fn gathered_writes_leave_the_time_of_change_alone() {
     let mut stack = Stack::new(1);

@@ -32,7 +32,7 @@ fn the_topmost_layer_wins_and_directories_are_merged() {
     assert_eq!(stack.attr("nothing"), Err(Errno::NOENT));
 }
 
-/// Lookups and changes read directories too, but nobody asked for that.
+/// Lookups and changes read directories too, but no program asked for that.
 #[test]
 fn the_time_of_last_access_of_an_upper_directory_is_that_of_its_listing() {
     let name = "the_time_of_last_access_of_an_upper_directory_is_that_of_its_listing";
@@ -65,7 +65,7 @@ fn the_time_of_last_access_of_an_upper_directory_is_that_of_its_listing() {
         for missing in 0..50 {
             assert!(!stack.exists(&format!("{path}/missing{missing}")));
         }
-        assert!(is_old(dir), "{path}: nobody has listed it");
+        assert!(is_old(dir), "{path}: no program has listed it");
         stack.list(path);
         assert!(!is_old(dir), "{path} was listed");
         long_ago(dir);
@@ -275,7 +275,7 @@ fn who_wants_directories_alone_gets_them_first_and_the_files_after() {
             .all(|(_, attr)| attr.kind == FileKind::Directory)
     );
     assert_eq!(first.len(), 7);
-    assert_eq!(fs.known_nodes(), 8, "a file was looked up for nobody");
+    assert_eq!(fs.known_nodes(), 8, "a file was looked up without need");
     // The kernel may ask for attributes later on, when there are no more directories.
     fs.readdir_plus(fs.root(), cookie, Wants::Directories, |entry, found| {
         let attr = found.unwrap().attr;
@@ -543,7 +543,7 @@ fn an_opaque_directory_has_a_file_that_says_so_where_whiteouts_may_be_files() {
     stack.create("e/f", "text").unwrap();
     stack.remount();
     assert_eq!(stack.list("e"), ["f"]);
-    // It is in nobody's way.
+    // It is in no program's way.
     stack.unlink("e/f").unwrap();
     stack.rename("d", "e").unwrap();
     stack.rmdir("e").unwrap();

@@ -1,4 +1,4 @@
-//! Locks are taken in one order, whoever asks for what: alone in its process, which it keeps short of
+//! Locks are taken in one order, whatever is asked for: alone in its process, which it keeps short of
 //! descriptors.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -17,8 +17,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// How long one of them may make no step.
 const STUCK: Duration = Duration::from_secs(20);
 
-/// A write that opens its file anew, one that sets times and one that moves the file: a reader of the place
-/// that waits for the times deadlocks with a reader of the place that has them, when somebody wants to
+/// A write that opens its file again, one that sets times and one that moves the file: a reader of the place
+/// that waits for the times deadlocks with a reader of the place that has them, when another thread wants to
 /// change the place.
 #[test]
 fn writes_times_and_renames_of_one_file_do_not_wait_for_each_other() {

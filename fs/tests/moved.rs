@@ -58,7 +58,7 @@ fn a_lower_directory_is_renamed_in_every_mode() {
 }
 
 #[test]
-fn a_renamed_directory_is_renamed_again_and_its_name_made_anew() {
+fn a_renamed_directory_is_renamed_again_and_its_name_made_again() {
     for mode in MODES {
         let mut stack = tree(mode);
         stack.rename("d", "a").unwrap();

@@ -412,7 +412,7 @@ fn what_users_of_the_kernels_overlay_wrote_is_removed_before_records_are_believe
 }
 
 #[test]
-fn an_upper_directory_of_somebodys_own_is_refused_with_what_the_kernels_users_wrote() {
+fn an_upper_directory_that_a_user_named_is_refused_with_what_the_kernels_users_wrote() {
     let mut stack = served_by_kernel();
     stack.records = Records::All;
     let error = plyfs_fs::Overlay::open(&stack.config()).unwrap_err();
@@ -480,7 +480,7 @@ fn devices_alone_can_be_records() {
     assert_eq!(record_of(&stack.upper("f")), None);
 }
 
-/// Whoever wrote the layer owns its files on disk; without a record, root is meant.
+/// The user who wrote the layer owns its files on disk; without a record, root is meant.
 #[test]
 fn a_file_without_a_record_is_roots() {
     let mut stack = stack();

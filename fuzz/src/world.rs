@@ -68,7 +68,11 @@ pub(crate) fn snapshot(dir: &Path) -> Snapshot {
     let mut all = Snapshot::new();
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
-        let stat = fs::symlink_metadata(&path).unwrap();
+        let stat = match fs::symlink_metadata(&path) {
+            // A directory whose names an ordinary user may list but not follow.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => continue,
+            stat => stat.unwrap(),
+        };
         let content = match stat.file_type() {
             kind if kind.is_symlink() => fs::read_link(&path)
                 .unwrap()

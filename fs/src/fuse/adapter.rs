@@ -106,7 +106,7 @@ impl Adapter {
         }
     }
 
-    /// A request came that somebody waits for, and that is mostly answered at once.
+    /// A request came that a client waits for, and that is mostly answered at once.
     fn asked(&self, request: &Request) {
         self.asked_to_move(request, 0);
     }
@@ -715,8 +715,8 @@ impl Filesystem for Adapter {
             .overlay
             .readdir_plus(ino.0, offset, wants, |entry, found| {
                 let Some(found) = found else {
-                    // The kernel makes a node of everything. It asks for this one before it uses it, and is
-                    // told the error then.
+                    // The kernel makes a node of everything. It asks for this one before it uses it, and
+                    // gets the error then.
                     let attr = FileAttr {
                         ino: INodeNo(entry.ino),
                         ..absent()

@@ -1,4 +1,4 @@
-//! Requests that come one right after the other, and that nobody sleeps in between.
+//! Requests that come one right after the other, without a sleep in between.
 //!
 //! Most requests come from a program that waits for each answer before it asks again. A reader that sleeps
 //! in between has to be woken for every one of them, and so has the program for every answer. Where the
@@ -10,7 +10,7 @@
 //! - Where it soon ended again, it takes more requests to begin the next time: a processor is not to be
 //!   kept from others for nothing.
 //! - It keeps no processor from others that want it.
-//! - Where there is but one processor, it would keep away whoever it waits for: there is none of it.
+//! - Where there is but one processor, it would keep away the client that it waits for: there is none of it.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::{polling, together};
 use crate::file::LITTLE;
 
 /// A burst has ended when there was no request for this long. It is how long Linux itself looks for work
-/// before it halts a processor, as a guest that is told to (`guest_halt_poll_ns`).
+/// before it halts a processor, as a guest that was configured so (`guest_halt_poll_ns`).
 pub(super) const SILENCE: Duration = Duration::from_micros(200);
 pub(super) const SILENCE_NANOS: u64 = SILENCE.as_nanos() as u64;
 /// What takes longer to serve than this may end a burst: it waits for a disk.
@@ -153,7 +153,7 @@ impl Bursts {
         }
     }
 
-    /// Whether there is somebody to see to a burst.
+    /// Whether there is a thread to see to a burst.
     fn is_watched(&self) -> bool {
         let mut watcher = self.watcher.lock();
         *watcher = match std::mem::replace(&mut *watcher, Watcher::IsNone) {
@@ -197,7 +197,7 @@ impl Bursts {
             if shared.burst.binding.is_bound() {
                 shared.burst.binding.undo(gettid());
             }
-            // Whoever asks may be interrupted once in a while.
+            // A client may be interrupted once in a while.
             return shared.streak.store(streak / 2, Ordering::Relaxed);
         }
         let needed = shared.needed.load(Ordering::Relaxed);
@@ -232,7 +232,7 @@ impl Drop for Long<'_> {
 }
 
 impl Drop for Bursts {
-    /// Nobody waits for the thread: it may have to wait for a processor.
+    /// No thread waits for it: it may have to wait for a processor.
     fn drop(&mut self) {
         *self.shared.closed.lock() = true;
         self.shared.changed.notify_all();
@@ -297,7 +297,7 @@ impl Shared {
     }
 }
 
-/// Makes this thread, which is like the reader, one that keeps nobody from running.
+/// Makes this thread, which is like the reader, one that keeps no other from running.
 fn give_way() -> plyfs_sys::Result<()> {
     plyfs_sys::thread::give_way()?;
     plyfs_sys::thread::take_usual_turns()

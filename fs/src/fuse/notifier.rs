@@ -1,4 +1,4 @@
-//! What the kernel is told unasked.
+//! Notifications to the kernel.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +15,7 @@ impl SharedNotifier {
         }
     }
 
-    /// Makes the kernel ask for attributes anew.
+    /// Makes the kernel ask for attributes again.
     pub(crate) fn forget_attributes(&self, id: u64) {
         self.invalidate(id, -1, 0);
     }

@@ -3,7 +3,7 @@
 //! Reads of the connection do not wait (`O_NONBLOCK`), and the library, which tries again at once, finds the
 //! next request the moment it is there. Only the client is left to be woken.
 //!
-//! - Nobody polls longer than about twice [`SILENCE`] for a request, and until this thread gets a processor. If it
+//! - No thread polls longer than about twice [`SILENCE`] for a request, and until this thread gets a processor. If it
 //!   did not get one when it wanted to, others want what polling takes, and it ends.
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -10,10 +10,10 @@ use super::together;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A few threads that run jobs in the order they come. Each is started when there is a job and nobody
+/// A few threads that run jobs in the order they come. Each is started when there is a job and no thread
 /// to do it.
 ///
-/// A thread without a job sleeps at once: on few processors, one that looks for work keeps whoever
+/// A thread without a job sleeps at once: on few processors, one that looks for work keeps the client that
 /// would bring it from running.
 ///
 /// Dropping the pool waits for the jobs it was given.
@@ -65,7 +65,7 @@ impl Pool {
         };
         self.shared.arrived.notify_one();
         if waits && !self.add_thread() {
-            // Nobody else can: late is better than never.
+            // No other thread can: late is better than never.
             let job = self.shared.queue.lock().jobs.pop_front();
             if let Some(job) = job {
                 job();

@@ -1,7 +1,7 @@
-//! Requests that need not be sent, each of which can be had all the same: to see what it costs, or where a
+//! Requests that need not be sent, each of which can be turned on again: to see what it costs, or where a
 //! kernel has trouble with leaving it out.
 
-/// A request that the kernel does not send unless it is told to.
+/// A request that the kernel does not send unless the daemon asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
     /// `OPEN` and `RELEASE`: reads and writes name the node, so that there is nothing to open.

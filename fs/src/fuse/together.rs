@@ -7,14 +7,14 @@
 //! more than the request. So while there is a burst,
 //!
 //! - the other processor is not idle: this thread is there, and does nothing;
-//! - the reader is bound to the client's processor, which is looked for anew every [`LOOK`] (`processor`
+//! - the reader is bound to the client's processor, which is looked for again every [`LOOK`] (`processor`
 //!   in proc_pid_stat(5)). Left to itself it may come to run beside this thread, and stay.
 //!
 //! What else wants the other processor gets it: this thread has the lowest priority, which leaves it 15 in 1,000, and
 //! offers it every [`YIELD`] (sched_yield(2)), without which others would wait for the next tick of the scheduler, 4 ms
 //! with 250 a second. Where both processors are busy it hardly runs, and the reader stays beside its client, so that no
 //! request waits for the turn of another program on the other processor. Bound is only the reader, only to processors that it may use, and only until the
-//! burst ends: whoever notices that first, this thread, which may have to wait for a processor, or the reader,
+//! burst ends: the first that notices it, this thread, which may have to wait for a processor, or the reader,
 //! [lets it go](Binding). Where a client may use other processors than the reader, or cannot be seen, nothing is
 //! done.
 
@@ -105,7 +105,7 @@ struct Pair<'b> {
     reader: Pid,
     /// The two processors.
     both: CpuSet,
-    /// What the threads are given back: those two, or whatever there is if nobody said that it be those.
+    /// The processors that the threads get back: those two, or all if these were not chosen.
     free: CpuSet,
     at: Option<usize>,
 }
@@ -160,7 +160,7 @@ impl Drop for Pair<'_> {
     }
 }
 
-/// All processors, if a thread that may use these may use whatever there is; these, if somebody said so
+/// All processors, if a thread that may use these may use all there are; these, if they were chosen
 /// (taskset(1)). What is given back is then right for processors that are added later, too.
 fn unless_said_otherwise(thread: Pid, these: CpuSet) -> Option<CpuSet> {
     let mut all = CpuSet::new();
@@ -182,7 +182,7 @@ pub(super) fn leave_reader() {
 
 /// The processor that a thread runs on, or last ran on.
 ///
-/// Nothing is allocated for it: this thread may be kept from running at any time, and whoever allocates next,
+/// Nothing is allocated for it: this thread may be kept from running at any time, and a thread that allocates next,
 /// the reader, would wait for it.
 fn processor_of(thread: Pid) -> Option<usize> {
     let mut buffer = [0; 1024];

@@ -160,7 +160,7 @@ impl Stack {
         self.overlay.as_ref().expect("the stack is not open")
     }
 
-    /// Closes and opens it again: everything is to be found anew.
+    /// Closes and opens it again: everything has to be found again.
     pub fn remount(&mut self) {
         self.open();
     }
