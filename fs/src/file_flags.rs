@@ -181,10 +181,17 @@ impl Overlay {
         let before = self.protection(&node)?;
         self.copy_up(&node, Extent::None)?;
         let fd = self.open_for_flags(&node)?;
+        let flags = rustix::fs::ioctl_getflags(&fd);
         // First: this takes protection from the object itself, too, which keeps records from being written.
         set_others(fd.as_fd())?;
         if protection != before || protection.any() {
-            write_protection(upper, At::Fd(fd.as_fd()), protection)?;
+            let written = write_protection(upper, At::Fd(fd.as_fd()), protection);
+            if let (Err(_), Ok(flags)) = (&written, flags)
+                && let Err(errno) = rustix::fs::ioctl_setflags(&fd, flags)
+            {
+                log::warn!("a file may have lost its protection (chattr(1)): {errno}");
+            }
+            written?;
             // A descriptor that can only append must not outlive the flag of the object.
             let _place = node.place.write();
             self.fds.remove(Key::File(node.id));

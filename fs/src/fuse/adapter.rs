@@ -14,7 +14,7 @@ use fuser::{
     INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags,
     ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
     ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    Version, WriteFlags,
 };
 use rustix::fs::{OFlags, XattrFlags};
 
@@ -68,7 +68,12 @@ pub(crate) struct Adapter {
     bursts: Option<Bursts>,
     readers: Readers,
     passthrough: Option<Passthrough>,
+    /// Whether the kernel checks who may change the flags of a file (Linux 5.13). Older ones pass ioctl(2) on as it is.
+    flags_are_checked: bool,
 }
+
+/// The first version of the protocol that only kernels have which check that (Linux 5.14).
+const FLAGS_ARE_CHECKED: Version = Version(7, 34);
 
 thread_local! {
     /// Where a thread reads file data into.
@@ -103,6 +108,7 @@ impl Adapter {
             forgotten: AtomicU64::new(0),
             bursts,
             readers: Readers::default(),
+            flags_are_checked: false,
         }
     }
 
@@ -200,6 +206,7 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        self.flags_are_checked = config.kernel_abi() >= FLAGS_ARE_CHECKED;
         let mut wanted = vec![
             // The file system below applies the mask or the default ACL, whichever holds.
             InitFlags::FUSE_DONT_MASK,
@@ -855,6 +862,9 @@ impl Filesystem for Adapter {
         let Some(command) = Command::parse(command, input) else {
             return reply.error(fuser::Errno::ENOTTY);
         };
+        if command.changes() && !self.flags_are_checked {
+            return reply.error(fuser::Errno::EOPNOTSUPP);
+        }
         if !command.changes() {
             return self.change_in_pool(
                 request,

@@ -1,6 +1,7 @@
 //! What is known of ioctl(2): the requests of chattr(1) and of xfs_io(8) (`linux/fs.h`).
 //!
-//! The kernel checks who may change flags: it asks for the attributes before it sends a change.
+//! The kernel checks who may change flags: it asks for the attributes before it sends a change. Linux before 5.13 does
+//! not, so there the adapter refuses changes.
 
 use plyfs_sys::attributes::LENGTH;
 
