@@ -97,7 +97,12 @@ impl Overlay {
     /// `NODATA` if there is none, `OPNOTSUPP` where the layer's file system has none of its kind; but an ACL
     /// is `NODATA` there, too.
     pub fn getxattr(&self, id: u64, name: &OsStr) -> Result<Vec<u8>> {
-        self.getxattr_of(&*self.node(id)?, name)
+        match self.getxattr_of(&*self.node(id)?, name) {
+            // The kernel reads the ACL to check permissions. An object without one is checked by its mode; any
+            // other error is that of the check.
+            Err(Errno::OPNOTSUPP) if name.as_bytes().starts_with(ACL) => Err(Errno::NODATA),
+            value => value,
+        }
     }
 
     fn getxattr_of(&self, node: &Node, name: &OsStr) -> Result<Vec<u8>> {
@@ -114,12 +119,7 @@ impl Overlay {
         let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
         // The owner's permissions in it are those of the mode, with what is lent.
         let _modes = (name == ACCESS_ACL).then(hold_modes);
-        match xattr::get_long(object.at(), &stored) {
-            // The kernel reads the ACL to check permissions. An object without one is checked by its mode; any
-            // other error is that of the check.
-            Err(Errno::OPNOTSUPP) if name.as_bytes().starts_with(ACL) => Err(Errno::NODATA),
-            value => value,
-        }
+        xattr::get_long(object.at(), &stored)
     }
 
     /// How the attributes of an object are named.
