@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let program = arguments.next().unwrap_or_default();
     let done = match Personality::of(&program) {
         Some(personality) => personality.run(arguments),
-        None => Cli::read().and_then(|mut cli| execute(&mut cli)),
+        None => Cli::read().and_then(|cli| execute(&cli)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,10 +72,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: &mut Cli) -> Outcome {
+fn execute(cli: &Cli) -> Outcome {
     logger::install(cli.global.verbose);
     let store = cli.global.store.as_deref();
-    match &mut cli.command {
+    match &cli.command {
         Command::Demo => demo::demo(),
         Command::Import(args) => import::import(args, store),
         Command::Images(args) => images::images(args, store),
@@ -83,10 +83,7 @@ fn execute(cli: &mut Cli) -> Outcome {
         Command::Doctor(args) => doctor::doctor(args, store),
         Command::Diff(args) => diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
-        Command::Run(args) => {
-            args.forget_image_of_container(store);
-            run::run(args, store).map_err(|failure| args.explain(failure))
-        }
+        Command::Run(args) => run::run(args, store),
         Command::Bundle(args) => bundle::bundle(args, store),
         Command::Exec(args) => exec::exec(args, store),
         Command::Rm(args) => remove::rm(args, store),

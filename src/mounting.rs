@@ -309,11 +309,11 @@ pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
     };
     let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
     let is_mounted = daemon.is_some() || table::is_mount_point(&target);
-    if !is_mounted && let Some(record) = live_mount(&args.mountpoint, &target, store)? {
-        return unmount_live(&record, args.lazy);
-    }
     if !is_mounted {
-        return Err(not_mounted(&args.mountpoint, &target, store));
+        return match live_mount(&args.mountpoint, &target, store)? {
+            Some(record) => unmount_live(&record, args.lazy),
+            None => Err(not_mounted(&args.mountpoint, &target, store)),
+        };
     }
     if !connection::unmount_own(&target, args.lazy)? {
         return match live_mount(&args.mountpoint, &target, store)? {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plyfs_store::{
-    Collected, ContainerError, ContainerName, Digest, LiveKind, LiveRecord, NameError, RemoveError,
-    Store, Unneeded,
+    Collected, ContainerError, ContainerName, Digest, LiveKind, LiveRecord, RemoveError, Store,
+    Unneeded,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -17,17 +17,20 @@ use crate::{live, output, stack, storage};
 
 /// Removes containers, and prints their names.
 pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
-    if (args.all || args.force) && is_without_store(store)? {
-        return Ok(());
+    let mut containers = args.containers.clone();
+    let mut ended = HashMap::new();
+    if args.all || args.force {
+        let Some(store) = storage::open_if_there(store, storage::location(store)?)? else {
+            // Nothing was imported yet.
+            return Ok(());
+        };
+        if args.all {
+            containers = all_containers(&store)?;
+        }
+        if args.force {
+            ended = end_uses(&containers, &store);
+        }
     }
-    let containers = match args.all {
-        true => all_containers(store)?,
-        false => args.containers.clone(),
-    };
-    let mut ended = match args.force {
-        true => end_uses(&containers, store)?,
-        false => HashMap::new(),
-    };
     let store = open(store)?;
     each(&store, &containers, |name| {
         let unneeded = match ended.remove(name) {
@@ -42,15 +45,9 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
     })
 }
 
-/// Whether nothing was imported yet, so that there is nothing to remove.
-fn is_without_store(store: Option<&Path>) -> Outcome<bool> {
-    let found = storage::open_if_there(store, storage::location(store)?)?;
-    Ok(found.is_none())
-}
-
 /// The names of all containers.
-fn all_containers(store: Option<&Path>) -> Outcome<Vec<String>> {
-    let names = storage::open_existing(store)?.container_names()?;
+fn all_containers(store: &Store) -> Outcome<Vec<String>> {
+    let names = store.container_names()?;
     Ok(names.iter().map(ContainerName::to_string).collect())
 }
 
@@ -90,10 +87,8 @@ fn remove(store: &Store, name: &str) -> Outcome<Unneeded> {
 /// The id of something that is no container.
 fn no_container(record: &LiveRecord) -> Failure {
     Failure::new(format_args!(
-        "\"{}\" is no container, but the image {}, {}; end that with \"{}\"",
-        record.id,
-        record.what.image,
-        live::describe(record),
+        "{}; end that with \"{}\"",
+        live::not_kept(record),
         live::remedy(record)
     ))
 }
@@ -108,17 +103,16 @@ enum Ended {
 
 /// Ends what uses containers. That is done before a namespace is entered, from which containers of others could
 /// not be.
-fn end_uses(names: &[String], store: Option<&Path>) -> Outcome<HashMap<String, Outcome<Ended>>> {
-    let store = storage::open_existing(store)?;
+fn end_uses(names: &[String], store: &Store) -> HashMap<String, Outcome<Ended>> {
     let end = |name: &String| {
-        let ended = match live::find(&store, name) {
-            Ok(Some(record)) => end_use(&store, &record),
+        let ended = match live::find(store, name) {
+            Ok(Some(record)) => end_use(store, &record),
             Ok(None) => return None,
             Err(failure) => Err(failure),
         };
         Some((name.clone(), ended))
     };
-    Ok(names.iter().filter_map(end).collect())
+    names.iter().filter_map(end).collect()
 }
 
 fn end_use(store: &Store, record: &LiveRecord) -> Outcome<Ended> {
@@ -144,15 +138,19 @@ fn end_use(store: &Store, record: &LiveRecord) -> Outcome<Ended> {
 
 /// Removes images, and prints their names.
 pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
-    if args.force && is_without_store(store)? {
-        return Ok(());
-    }
-    let store = open(store)?;
+    let store = match args.force {
+        true => open_if_there(store)?,
+        false => Some(open(store)?),
+    };
+    let Some(store) = store else { return Ok(()) };
     each(&store, &args.images, |name| {
-        let removed = store.remove_image(name, args.force);
-        if args.force && is_unknown_image(&removed) {
-            return Ok(Unneeded::default());
-        }
+        let removed = match store.remove_image(name, args.force) {
+            // As in Podman, what is not there is gone.
+            Err(error) if args.force && stack::is_unknown_image(&error) => {
+                return Ok(Unneeded::default());
+            }
+            removed => removed,
+        };
         let (names, unneeded) = removed.map_err(|error| match error {
             plyfs_store::Error::Remove(error @ RemoveError::Used { .. }) => Failure::new(
                 format_args!("{error}; remove that first, or with --force the name alone"),
@@ -169,19 +167,9 @@ pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
     })
 }
 
-/// Whether there is no image of that name. As in Podman, with --force that is no failure.
-fn is_unknown_image<T>(removed: &plyfs_store::Result<T>) -> bool {
-    matches!(
-        removed,
-        Err(plyfs_store::Error::Name(NameError::UnknownImage { .. }))
-    )
-}
-
 /// Removes what nothing needs, and prints how much that was.
 pub(crate) fn prune(args: &PruneArgs, store: Option<&Path>) -> Outcome {
-    let location = storage::location(store)?;
-    storage::enter_for_owners()?;
-    let collected = match storage::open_if_there(store, location)? {
+    let collected = match open_if_there(store)? {
         None => Collected::default(),
         Some(store) => store.collect(&Unneeded::default())?.ok_or_else(|| {
             Failure::new("cannot prune: something is being added to the store; try again later")
@@ -230,6 +218,13 @@ fn open(store: Option<&Path>) -> Outcome<Store> {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     Ok(Store::open_existing(location)?)
+}
+
+/// As [`open`], where there is nothing to remove before something was imported.
+fn open_if_there(store: Option<&Path>) -> Outcome<Option<Store>> {
+    let location = storage::location(store)?;
+    storage::enter_for_owners()?;
+    storage::open_if_there(store, location)
 }
 
 /// Removes each name, even if another one fails, and then the blobs and layers that nothing needs any more.

@@ -10,7 +10,7 @@ use plyfs_fs::{
 };
 use plyfs_store::{
     Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
-    Ownership, Store,
+    NameError, Ownership, Store,
 };
 use rustix::mount::MountFlags;
 
@@ -91,6 +91,14 @@ pub(crate) fn find_container(store: &Store, name: &ContainerName) -> Outcome<Opt
         Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether an image was not found because none has its name.
+pub(crate) fn is_unknown_image(error: &plyfs_store::Error) -> bool {
+    matches!(
+        error,
+        plyfs_store::Error::Name(NameError::UnknownImage { .. })
+    )
 }
 
 /// Why an image cannot be given with a container that was made of another one. `to` is what the user wants.
@@ -184,9 +192,9 @@ const DYING: Duration = Duration::from_secs(1);
 
 /// Removes what a container has only to be mounted on. The caller holds its lock.
 pub(crate) fn remove_places(store: &Store, container: &Container) -> Outcome {
-    let subject = Subject::Container(Box::new(container.clone()));
     let removed = places::remove(store, container, || {
         refuse_mounted(container)?;
+        let subject = Subject::Container(Box::new(container.clone()));
         daemon::open_when_free(&overlay(&subject, false), DYING)
     });
     removed.map_err(|failure| {

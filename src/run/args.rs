@@ -1,16 +1,12 @@
 //! The arguments of `plyfs run`.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use plyfs_store::NameError;
 
-use crate::failure::Failure;
 use crate::mount::backend::Wish;
 use crate::oci::options::ContainerOptions;
-use crate::runtime::NOT_FOUND;
-use crate::storage;
 
 /// Run a command in a container: in namespaces of its own, root inside
 ///
@@ -70,68 +66,9 @@ pub(crate) struct RunArgs {
     /// The image
     #[arg(required_unless_present = "container", value_name = "IMAGE")]
     pub(crate) image: Option<OsString>,
-    /// Whether the first word begins the command, but looks like an image.
-    #[arg(skip)]
-    pub(crate) looks_like_image: bool,
     /// The command, and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
-}
-
-impl RunArgs {
-    /// Leaves the image away if the container exists, and was made of an image of that name which has lost the name
-    /// since: the same command line goes on in the container whether the image still has its name or not. An image that
-    /// the name leads to is compared later.
-    pub(crate) fn forget_image_of_container(&mut self, store: Option<&Path>) {
-        let (Some(container), Some(image)) = (&self.container, &self.image) else {
-            return;
-        };
-        let Some(store) = storage::open_if_usable(store) else {
-            return;
-        };
-        let container = container.parse().ok();
-        let container = container.and_then(|container| store.container(&container).ok());
-        let (Some(container), Some(image)) = (container, image.to_str()) else {
-            return;
-        };
-        let is_gone = matches!(
-            store.image(image),
-            Err(plyfs_store::Error::Name(NameError::UnknownImage { .. }))
-        );
-        if is_gone && !container.record.image.is_meant_by(image) {
-            self.looks_like_image = looks_like(image, container.record.image.as_str());
-        } else if is_gone {
-            log::info!(
-                "the container {} goes on without the image {image}, which has lost that name",
-                container.record.name
-            );
-            self.image = None;
-        }
-    }
-
-    /// Adds to a failure that the program is not there why the first word was taken for it.
-    pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        let (Some(container), Some(word)) = (&self.container, &self.image) else {
-            return failure;
-        };
-        if !self.looks_like_image || failure.status() != NOT_FOUND || failure.is_silent() {
-            return failure;
-        }
-        Failure::new(format_args!(
-            "{failure}; there is no image {} either, and the container {container} needs none: leave it away",
-            word.display()
-        ))
-        .with_status(NOT_FOUND)
-    }
-}
-
-/// Whether a word is more like the name of an image than like a program: it has a tag, or the repository of the image.
-fn looks_like(word: &str, image: &str) -> bool {
-    let repository = image
-        .rsplit_once(':')
-        .map_or(image, |(repository, _)| repository);
-    let name = repository.rsplit('/').next();
-    word.contains(':') || word == repository || Some(word) == name
 }
 
 /// How ids of the caller and of the container belong together.

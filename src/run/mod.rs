@@ -76,7 +76,7 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
         hostname: chosen.hostname(&args.container_options),
         chosen: &chosen,
     };
-    let status = run.mounted();
+    let status = run.mounted().map_err(|failure| chosen.explain(failure));
     if args.keep
         && let Some(name) = chosen.container_name()
     {

@@ -1,5 +1,7 @@
 //! What `plyfs run` runs in: a container that is there, a new one, or the image itself.
 
+use std::ffi::OsString;
+
 use plyfs_store::{
     Container, ContainerError, ContainerName, Image, LiveKind, LiveRequest, Store,
     TemporaryContainer,
@@ -9,6 +11,7 @@ use super::RunArgs;
 use crate::failure::{Failure, Outcome};
 use crate::oci::Command;
 use crate::oci::options::ContainerOptions;
+use crate::runtime::NOT_FOUND;
 use crate::stack::{self, Subject};
 use crate::storage;
 
@@ -17,7 +20,9 @@ pub(super) struct Chosen {
     pub(super) subject: Subject,
     pub(super) image: Image,
     /// The words of the command line that are the command.
-    words: Vec<std::ffi::OsString>,
+    words: Vec<OsString>,
+    /// The first of them, if it looks like an image.
+    like_image: Option<OsString>,
     /// Goes when this is dropped.
     temporary: Option<TemporaryContainer>,
 }
@@ -51,6 +56,7 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
             subject: Subject::image_of(store, image.clone())?,
             image,
             words,
+            like_image: None,
             temporary: None,
         });
     }
@@ -64,6 +70,7 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
             subject: Subject::Container(Box::new(container)),
             image,
             words,
+            like_image: None,
             temporary: None,
         });
     }
@@ -74,31 +81,79 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
         subject: Subject::Container(Box::new(Container::clone(&temporary))),
         image,
         words,
+        like_image: None,
         temporary: Some(temporary),
     })
 }
 
 /// A container that is there goes on with the image that it was made of. If the first word names an image of
-/// the store it is taken for that, and must be the same; otherwise it begins the command.
+/// the store it is taken for that, and must be the same. The name of its image may have been removed since: the
+/// same command line goes on in the container then. Any other word begins the command.
 fn with_existing(store: &Store, args: &RunArgs, container: Container) -> Outcome<Chosen> {
     let image = store.container_image(&container.record)?;
     let mut words = args.command.clone();
+    let mut like_image = None;
     if let Some(first) = &args.image {
-        match store.image(&first.to_string_lossy()) {
+        let name = first.to_string_lossy();
+        match store.image(&name) {
             Ok(named) if named.manifest_digest == image.manifest_digest => {}
             Ok(_) => return Err(stack::another_image(&container, "run")),
-            Err(_) => words.insert(0, first.clone()),
+            Err(error) if has_lost(&container, &name, &error) => {}
+            Err(error) => {
+                let is_like = stack::is_unknown_image(&error)
+                    && looks_like(&name, container.record.image.as_str());
+                like_image = is_like.then(|| first.clone());
+                words.insert(0, first.clone());
+            }
         }
     }
     Ok(Chosen {
         subject: Subject::Container(Box::new(container)),
         image,
         words,
+        like_image,
         temporary: None,
     })
 }
 
+/// Whether a name was that of a container's image, which has lost it. `error` is why no image has the name.
+fn has_lost(container: &Container, name: &str, error: &plyfs_store::Error) -> bool {
+    let record = &container.record;
+    let has_lost = stack::is_unknown_image(error) && record.image.is_meant_by(name);
+    if has_lost {
+        log::info!(
+            "the container {} goes on without the image {name}, which has lost that name",
+            record.name
+        );
+    }
+    has_lost
+}
+
+/// Whether a word is more like the name of an image than like a program: it has a tag, or the repository of the image.
+fn looks_like(word: &str, image: &str) -> bool {
+    let repository = image
+        .rsplit_once(':')
+        .map_or(image, |(repository, _)| repository);
+    let name = repository.rsplit('/').next();
+    word.contains(':') || word == repository || Some(word) == name
+}
+
 impl Chosen {
+    /// Adds to a failure that the program is not there why the first word was taken for it.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        let (Some(word), Some(container)) = (&self.like_image, self.container_name()) else {
+            return failure;
+        };
+        if failure.status() != NOT_FOUND || failure.is_silent() {
+            return failure;
+        }
+        Failure::new(format_args!(
+            "{failure}; there is no image {} either, and the container {container} needs none: leave it away",
+            word.display()
+        ))
+        .with_status(NOT_FOUND)
+    }
+
     pub(super) fn command(&self, options: &ContainerOptions) -> Outcome<Command> {
         Command::new(
             &self.words,
