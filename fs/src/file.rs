@@ -15,8 +15,7 @@ use crate::attr::{Caller, FileKind};
 use crate::copy_up::Extent;
 use crate::error::{Errno, Result};
 use crate::fd_cache::{Handle, Key};
-use crate::file_flags::standing;
-use crate::gathered::write_gathered;
+use crate::gathered::{append_gathered, write_gathered};
 use crate::inode::Node;
 use crate::layer::LowerFile;
 use crate::lend::with_permission;
@@ -110,20 +109,11 @@ impl Overlay {
         let append_only = self.check_may_write(&node, mode)?;
         self.copy_up(&node, Extent::Whole)?;
         let file = self.open_for_writing(&node)?;
-        if mode.gathered && append_only {
-            let there = standing(file.as_fd(), offset, data)?;
-            let new = data.get(there.length..).unwrap_or_default();
-            // What was appended is kept also if a mapping changed the page that it is in: the program has written
-            // it with success.
-            let written = write_gathered(&node, file.as_fd(), offset + there.length as u64, new)?;
-            return match there.is_same {
-                true => Ok(there.length + written),
-                false => Err(Errno::PERM),
-            };
-        }
-        if mode.gathered {
+        match (mode.gathered, append_only) {
+            (true, true) => return append_gathered(&node, file.as_fd(), offset, data),
             // What writing takes from a file went when the program wrote.
-            return write_gathered(&node, file.as_fd(), offset, data);
+            (true, false) => return write_gathered(&node, file.as_fd(), offset, data),
+            (false, _) => {}
         }
         let written = write_at(file.as_fd(), offset, data, false)?;
         self.after_write(&node, mode.unprivileged.as_ref());
@@ -209,7 +199,7 @@ impl Overlay {
         let mode = FallocateFlags::from_bits_retain(mode);
         self.check_may_add(&node)?;
         if !FallocateFlags::KEEP_SIZE.contains(mode) {
-            // Only room may be added to what may only be appended to.
+            // Only space may be added to what may only be appended to.
             self.check_unprotected(&node)?;
         }
         self.copy_up(&node, Extent::Whole)?;
@@ -247,7 +237,7 @@ impl Overlay {
         length: usize,
     ) -> Result<usize> {
         let to = self.node(to)?;
-        // Who appends cannot say where to (copy_file_range(2)).
+        // A descriptor that appends cannot say where to (copy_file_range(2)).
         self.check_unprotected(&to)?;
         self.copy_up(&to, Extent::Whole)?;
         let output = self.open_for_writing(&to)?;

@@ -37,9 +37,6 @@ const XFLAG_APPEND: u32 = 0x10;
 /// The flags that the kernel's overlay copies to the object itself (`OVL_COPY_FS_FLAGS_MASK`).
 const COPIED: IFlags = IFlags::SYNC.union(IFlags::NOATIME);
 
-/// How much is compared at once, in bytes.
-const COMPARED: usize = 64 << 10;
-
 /// What is known of the protection of a node: a few bits, since nodes are many.
 #[derive(Debug, Default)]
 pub(crate) struct KnownProtection(AtomicU8);
@@ -375,41 +372,6 @@ impl Overlay {
     }
 }
 
-/// What an append-only file has already of data that is to be written to it.
-pub(crate) struct Standing {
-    /// How much of the data lies before the end of the file, in bytes.
-    pub(crate) length: usize,
-    /// Whether the file has the same there.
-    pub(crate) is_same: bool,
-}
-
-/// Compares data that the kernel has gathered, or that a mapping stored, with an append-only file. The kernel sends
-/// whole pages, which begin with what was there.
-///
-/// # Errors
-/// Those of pread(2).
-pub(crate) fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<Standing> {
-    let mut there = vec![0; data.len().min(COMPARED)];
-    let mut standing = Standing {
-        length: 0,
-        is_same: true,
-    };
-    while let Some(rest) = data.get(standing.length..).filter(|rest| !rest.is_empty()) {
-        let length = rest.len().min(there.len());
-        let Some(buffer) = there.get_mut(..length) else {
-            break;
-        };
-        let read = match rustix::io::pread(file, buffer, offset + standing.length as u64) {
-            Ok(0) => break,
-            Err(Errno::INTR) => continue,
-            read => read?,
-        };
-        standing.is_same &= there.get(..read) == rest.get(..read);
-        standing.length += read;
-    }
-    Ok(standing)
-}
-
 fn allow(is_allowed: bool) -> Result<()> {
     match is_allowed {
         true => Ok(()),
@@ -472,8 +434,6 @@ fn with_xflags(mut attributes: [u8; attributes::LENGTH], flags: u32) -> [u8; att
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     const IMMUTABLE: Protection = Protection {
@@ -511,24 +471,5 @@ mod tests {
         let attributes = with_xflags([7; attributes::LENGTH], XFLAG_APPEND);
         assert_eq!(xflags(&attributes), XFLAG_APPEND);
         assert!(attributes[4..].iter().all(|byte| *byte == 7));
-    }
-
-    #[test]
-    fn bytes_that_are_there_are_not_written_again() {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&vec![b'x'; COMPARED + 10]).unwrap();
-        let fd = file.as_fd();
-        let there = |offset, data: &[u8]| {
-            let standing = standing(fd, offset, data).unwrap();
-            (standing.length, standing.is_same)
-        };
-        assert_eq!(there(0, &vec![b'x'; COMPARED + 20]), (COMPARED + 10, true));
-        assert_eq!(there(COMPARED as u64 + 10, b"new"), (0, true));
-        assert_eq!(there(3, b"xxx"), (3, true));
-        assert_eq!(there(0, b""), (0, true));
-        assert_eq!(there(0, b"xy"), (2, false));
-        let mut changed = vec![b'x'; COMPARED + 20];
-        changed[COMPARED + 9] = b'y';
-        assert_eq!(there(0, &changed), (COMPARED + 10, false));
     }
 }

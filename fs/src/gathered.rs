@@ -19,6 +19,8 @@ use crate::file::write_at;
 use crate::inode::Node;
 use crate::object::{self, stat_fd};
 
+/// How much of an append-only file is compared at once, in bytes.
+const COMPARED: usize = 64 << 10;
 /// The capabilities of an executable.
 const CAPABILITY: &std::ffi::CStr = c"security.capability";
 
@@ -152,6 +154,61 @@ pub(crate) fn write_gathered(
     written
 }
 
+/// As [`write_gathered`], to an append-only file: only what comes behind its end is written.
+///
+/// # Errors
+/// `PERM` if the data would change what the file has. What comes behind that is kept also then, since a program has
+/// written it with success: a mapping changed the page that it is in.
+pub(crate) fn append_gathered(
+    node: &Node,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    data: &[u8],
+) -> Result<usize> {
+    let there = standing(file, offset, data)?;
+    let new = data.get(there.length..).unwrap_or_default();
+    let written = write_gathered(node, file, offset + there.length as u64, new)?;
+    match there.is_same {
+        true => Ok(there.length + written),
+        false => Err(Errno::PERM),
+    }
+}
+
+/// What an append-only file has already of data that is written to it.
+struct Standing {
+    /// How much of the data lies before the end of the file, in bytes.
+    length: usize,
+    /// Whether the file has the same there.
+    is_same: bool,
+}
+
+/// Compares data that the kernel has gathered, or that a mapping stored, with an append-only file. The kernel sends
+/// whole pages, which begin with what was there.
+///
+/// # Errors
+/// Those of pread(2).
+fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<Standing> {
+    let mut there = vec![0; data.len().min(COMPARED)];
+    let mut standing = Standing {
+        length: 0,
+        is_same: true,
+    };
+    while let Some(rest) = data.get(standing.length..).filter(|rest| !rest.is_empty()) {
+        let length = rest.len().min(there.len());
+        let Some(buffer) = there.get_mut(..length) else {
+            break;
+        };
+        let read = match rustix::io::pread(file, buffer, offset + standing.length as u64) {
+            Ok(0) => break,
+            Err(Errno::INTR) => continue,
+            read => read?,
+        };
+        standing.is_same &= there.get(..read) == rest.get(..read);
+        standing.length += read;
+    }
+    Ok(standing)
+}
+
 /// The capabilities that a file has, which the file system below takes at any write: they may have been
 /// set after the program wrote what comes now.
 fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
@@ -163,4 +220,30 @@ fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
         node.capability.set(false);
     }
     found.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_there_are_not_written_again() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![b'x'; COMPARED + 10]).unwrap();
+        let fd = file.as_fd();
+        let there = |offset, data: &[u8]| {
+            let standing = standing(fd, offset, data).unwrap();
+            (standing.length, standing.is_same)
+        };
+        assert_eq!(there(0, &vec![b'x'; COMPARED + 20]), (COMPARED + 10, true));
+        assert_eq!(there(COMPARED as u64 + 10, b"new"), (0, true));
+        assert_eq!(there(3, b"xxx"), (3, true));
+        assert_eq!(there(0, b""), (0, true));
+        assert_eq!(there(0, b"xy"), (2, false));
+        let mut changed = vec![b'x'; COMPARED + 20];
+        changed[COMPARED + 9] = b'y';
+        assert_eq!(there(0, &changed), (COMPARED + 10, false));
+    }
 }

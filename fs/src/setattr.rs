@@ -50,8 +50,8 @@ impl Overlay {
     /// Changes attributes, copying the file up if need be, and returns what they are now.
     ///
     /// # Errors
-    /// `PERM` for a protected file, and those of copying up, chown(2), chmod(2), truncate(2) and utimensat(2). Where several are
-    /// changed and one fails, those before it stay changed: owner, mode, size, times.
+    /// `PERM` for a protected file, and those of copying up, chown(2), chmod(2), truncate(2) and utimensat(2).
+    /// Where several are changed and one fails, those before it stay changed: owner, mode, size, times.
     pub fn setattr(&self, caller: &Caller, id: u64, set: &SetAttr) -> Result<Attr> {
         let node = self.node(id)?;
         self.upper()?;

@@ -3,28 +3,27 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, OsStr};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    Version, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, Version,
+    WriteFlags,
 };
 use rustix::fs::{OFlags, XattrFlags};
 
 use super::Options;
 use super::answer::{
     answer, answer_attr, answer_created, answer_entry, answer_ioctl, answer_written, answer_xattr,
-    attr_timeout,
+    is_dots, listed_entry,
 };
 use super::bursts::{Bursts, Long};
-use super::convert::{absent, attr, caller, decode, errno, file_type, set_time};
+use super::convert::{absent, caller, decode, errno, file_type, set_time};
 use super::ioctl::Command;
 use super::notifier::SharedNotifier;
 use super::passthrough::Passthrough;
@@ -167,9 +166,18 @@ impl Adapter {
         change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
+        self.change_in(&self.copying, request, change, answer);
+    }
+
+    fn change_in<T>(
+        &self,
+        pool: &Pool,
+        request: &Request,
+        change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
         let (overlay, caller) = (self.overlay.clone(), request.pid());
-        self.copying
-            .run(move || answer(interrupt::serving(caller, || overlay.with_room(change))));
+        pool.run(move || answer(interrupt::serving(caller, || overlay.with_room(change))));
     }
 
     /// Makes a change that is answered with what was made.
@@ -717,44 +725,21 @@ impl Filesystem for Adapter {
             Given::Directories => Wants::Directories,
             Given::All | Given::AllWithProbe => Wants::All,
         };
-        let timeout = self.options.timeout;
         let listed = self
             .overlay
             .readdir_plus(ino.0, offset, wants, |entry, found| {
-                let Some(found) = found else {
-                    // The kernel makes a node of everything. It asks for this one before it uses it, and
-                    // gets the error then.
-                    let attr = FileAttr {
-                        ino: INodeNo(entry.ino),
-                        ..absent()
-                    };
-                    let (name, never) = (&*entry.name, Duration::ZERO);
-                    return room(reply.add(
-                        attr.ino,
-                        entry.cookie,
-                        name,
-                        &never,
-                        &attr,
-                        Generation(0),
-                    ));
-                };
-                let is_dots = matches!(entry.name.as_bytes(), b"." | b"..");
-                // The kernel makes no node of `.` and `..`, and shows the number as it is.
-                let number = if is_dots { entry.ino } else { found.id };
+                let (attr, mut timeout) = listed_entry(entry, found, self.options.timeout);
                 // Directories come first. If there is none, the first file serves.
-                let is_probe =
-                    !is_dots && std::mem::take(&mut may_probe) && !found.attr.kind.is_dir();
-                let timeout = match is_probe {
-                    true => Duration::ZERO,
-                    false => attr_timeout(&found.attr, found.id, timeout),
-                };
-                if is_probe {
+                if let Some(found) = found
+                    && !is_dots(entry)
+                    && std::mem::take(&mut may_probe)
+                    && !found.attr.kind.is_dir()
+                {
                     self.readers.probes(request.pid());
+                    timeout = Duration::ZERO;
                 }
-                let attr = attr(&found.attr, number);
-                let ino = INodeNo(number);
-                let name = &*entry.name;
-                room(reply.add(ino, entry.cookie, name, &timeout, &attr, Generation(0)))
+                let (name, none) = (&*entry.name, Generation(0));
+                room(reply.add(attr.ino, entry.cookie, name, &timeout, &attr, none))
             });
         match listed {
             Ok(()) => reply.ok(),
@@ -862,25 +847,21 @@ impl Filesystem for Adapter {
         let Some(command) = Command::parse(command, input) else {
             return reply.error(fuser::Errno::ENOTTY);
         };
-        if command.changes() && !self.flags_are_checked {
-            return reply.error(fuser::Errno::EOPNOTSUPP);
-        }
+        let answer = move |result| answer_ioctl(reply, result);
         if !command.changes() {
-            return self.change_in_pool(
-                request,
-                move |overlay| command.run(overlay, ino.0),
-                move |result| answer_ioctl(reply, result),
-            );
+            let read = move |overlay: &Overlay| command.run(overlay, ino.0);
+            return self.change_in_pool(request, read, answer);
         }
-        let (overlay, notifier, caller) =
-            (self.overlay.clone(), self.notifier.clone(), request.pid());
-        self.syncing.run(move || {
+        if !self.flags_are_checked {
+            return answer(Err(Errno::OPNOTSUPP));
+        }
+        let notifier = self.notifier.clone();
+        let change = move |overlay: &Overlay| {
             // What was written before a file is protected is not to be refused.
             notifier.flush(ino.0);
-            let change = |overlay: &Overlay| command.run(overlay, ino.0);
-            let changed = interrupt::serving(caller, || overlay.with_room(change));
-            answer_ioctl(reply, changed);
-        });
+            command.run(overlay, ino.0)
+        };
+        self.change_in(&self.syncing, request, change, answer);
     }
 
     fn fallocate(

@@ -1,17 +1,18 @@
 //! Answers to requests: what the overlay returned, in the words of the protocol.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use fuser::{
-    FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyWrite, ReplyXattr,
+    FileAttr, FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyWrite, ReplyXattr,
 };
 
-use super::convert::{attr, errno};
-use crate::Entry;
+use super::convert::{absent, attr, errno};
 use crate::attr::Attr;
 use crate::error::Result;
 use crate::number::ROOT_ID;
+use crate::{DirEntry, Entry};
 
 /// How long the attributes hold that a lookup returns. The library answers a lookup with one number for
 /// the node and for `st_ino`; where the two differ, the kernel has to ask for the attributes once. So
@@ -86,4 +87,29 @@ pub(crate) fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>
         Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
         Ok(value) => reply.data(&value),
     }
+}
+
+/// Whether an entry is `.` or `..`.
+pub(crate) fn is_dots(entry: &DirEntry) -> bool {
+    matches!(entry.name.as_bytes(), b"." | b"..")
+}
+
+/// What a listing says of an entry, and how long that holds.
+pub(crate) fn listed_entry(
+    entry: &DirEntry,
+    found: Option<&Entry>,
+    timeout: Duration,
+) -> (FileAttr, Duration) {
+    let Some(found) = found else {
+        // The kernel makes a node of everything. It asks for this one before it uses it, and gets the error then.
+        let attr = FileAttr {
+            ino: INodeNo(entry.ino),
+            ..absent()
+        };
+        return (attr, Duration::ZERO);
+    };
+    // The kernel makes no node of `.` and `..`, and shows the number as it is.
+    let number = if is_dots(entry) { entry.ino } else { found.id };
+    let timeout = attr_timeout(&found.attr, found.id, timeout);
+    (attr(&found.attr, number), timeout)
 }
