@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Outcome};
-use crate::mount::backend::Wish;
+use crate::mount::wish::Wish;
 use crate::other_tools;
 use crate::run::RunArgs;
 

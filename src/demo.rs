@@ -13,8 +13,8 @@ use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, ImportRequest, Silent, Source, Store};
 
 use crate::failure::{Doing, Failure, Outcome};
-use crate::mount::backend::Wish;
 use crate::mount::options::Options;
+use crate::mount::wish::Wish;
 use crate::mount::{connection, daemon};
 use crate::stack::{self, Subject};
 use crate::{namespace, output, storage};

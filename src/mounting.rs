@@ -17,12 +17,12 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::cli::{self, MountArgs, UmountArgs};
 use crate::failure::{Doing, Failure, Outcome};
-use crate::mount::backend::Wish;
 use crate::mount::connection;
 use crate::mount::daemon::{self, Announce, Place, Plan};
 use crate::mount::keeper;
 use crate::mount::options::Options;
 use crate::mount::table;
+use crate::mount::wish::Wish;
 use crate::stack::{self, Subject};
 use crate::{bundle, live, output, personality, remove, storage};
 

@@ -12,8 +12,8 @@ use plyfs_fs::Volatile;
 
 use crate::cli::MountArgs;
 use crate::failure::{Failure, Outcome};
-use crate::mount::backend::Wish;
 use crate::mount::options::Options;
+use crate::mount::wish::Wish;
 use crate::runtime::child;
 use crate::{logger, mounting, output};
 

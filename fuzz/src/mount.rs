@@ -13,37 +13,13 @@ use crate::check_message;
 #[allow(dead_code, reason = "the parser is used, the mounter is not")]
 pub(crate) mod options;
 
-/// What the parser needs of the choice of a backend.
-pub(crate) mod backend {
-    use std::str::FromStr;
-
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Wish {
-        Auto,
-        Kernel,
-        Fuse,
-    }
-
-    impl Wish {
-        pub(crate) const NAMES: &str = "auto, kernel or fuse";
-    }
-
-    impl FromStr for Wish {
-        type Err = ();
-
-        fn from_str(text: &str) -> Result<Self, ()> {
-            match text {
-                "auto" => Ok(Self::Auto),
-                "kernel" => Ok(Self::Kernel),
-                "fuse" => Ok(Self::Fuse),
-                _ => Err(()),
-            }
-        }
-    }
-}
+#[path = "../../src/mount/wish.rs"]
+#[allow(dead_code, reason = "the parser needs a part of it")]
+pub(crate) mod wish;
 
 use options::Options;
 
+/// What a mutation puts in besides the names of options.
 pub(crate) const WORDS: &[&str] = &[
     ",",
     ":",
@@ -53,42 +29,13 @@ pub(crate) const WORDS: &[&str] = &[
     "\\:",
     "\\\\",
     "=",
-    "lowerdir=",
-    "lowerdir+=",
-    "datadir+=",
-    "upperdir=",
-    "workdir=",
-    "ro",
-    "rw",
-    "redirect_dir=",
     "metacopy=on",
-    "copy_up=",
-    "uidmapping=",
-    "gidmapping=",
-    "squash_to_root",
-    "squash_to_uid=",
     "xattr_permissions=2",
     "whiteouts=file",
     "index=off",
     "xino=auto",
     "uuid=null",
     "nfs_export=on",
-    "verity=",
-    "remount",
-    "volatile",
-    "userxattr",
-    "allow_other",
-    "acl",
-    "writeback=",
-    "timeout=",
-    "threads=",
-    "polling=",
-    "passthrough=",
-    "send=",
-    "fsname=",
-    "subtype=",
-    "backend=",
-    "context=",
     "noatime",
     "relatime",
     "strictatime",

@@ -113,7 +113,8 @@ fn mutate(target: &Target, seeds: &[Vec<u8>], once: &dyn Fn(&str, &[u8])) {
     let first = variable("PLYFS_FUZZ_SEED").unwrap_or_else(seed_of_now);
     let seconds = variable("PLYFS_FUZZ_SECONDS").unwrap_or(0.5);
     println!("{}: PLYFS_FUZZ_SEED={first}", target.name);
-    let mutator = Mutator::new(seeds, target.words);
+    let words = target.words.concat();
+    let mutator = Mutator::new(seeds, &words);
     let start = Instant::now();
     let mut count = 0;
     while start.elapsed().as_secs_f64() < seconds {

@@ -12,7 +12,7 @@ use plyfs_sys::process::without_blocked_signals;
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::guest::{files, host};
-use crate::mount::backend::Wish;
+use crate::mount::wish::Wish;
 use crate::oci::options::ContainerOptions;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;

@@ -11,3 +11,4 @@ pub(crate) mod kernel;
 pub(crate) mod options;
 pub(crate) mod table;
 pub(crate) mod traces;
+pub(crate) mod wish;

@@ -12,7 +12,7 @@ use plyfs_fs::fuse::{Saved, Sent};
 use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
 use rustix::mount::MountFlags;
 
-use super::backend::Wish;
+use super::wish::Wish;
 use crate::failure::{Failure, Outcome};
 
 /// What the options of a mount say.
@@ -88,7 +88,7 @@ const FLAGS: [(&str, MountFlags, bool); 16] = [
 ];
 
 /// The other names, for the message about one that is unknown.
-const NAMES: [&str; 42] = [
+pub(crate) const NAMES: [&str; 42] = [
     "lowerdir=",
     "upperdir=",
     "workdir=",

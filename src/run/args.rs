@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use crate::mount::backend::Wish;
+use crate::mount::wish::Wish;
 use crate::oci::options::ContainerOptions;
 
 /// Run a command in a container: in namespaces of its own, root inside

@@ -20,8 +20,8 @@ use args::Userns;
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::guest::{attend, files, host};
-use crate::mount::backend::Wish;
 use crate::mount::options::Options;
+use crate::mount::wish::Wish;
 use crate::mount::{connection, daemon};
 use crate::oci::user::Identity;
 use crate::oci::{self, Command};
