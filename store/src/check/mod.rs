@@ -29,6 +29,7 @@ mod replace;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -257,55 +258,56 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn container(
-        &self,
-        name: &ContainerName,
-        path: &std::path::Path,
-    ) -> Result<Option<ContainerRecord>> {
-        let error = match read_record::<ContainerRecord>(path) {
-            Ok(record) if record.name == *name && is_plain(path, &record) => {
-                return Ok(Some(record));
-            }
-            Ok(_) => "it is not what plyfs writes".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        let whole = restored::<ContainerRecord>(path);
-        let remedy = self.repair(|staging| match &whole {
-            Some((bytes, _)) => {
-                staging.publish_file(&format!("container-{name}"), bytes, path)?;
-                Ok(RepairedFrom::Itself)
-            }
-            None => {
-                refuse("its layers are not known any more; its changes are in its directory upper")
-            }
-        });
+    fn container(&self, name: &ContainerName, path: &Path) -> Result<Option<ContainerRecord>> {
+        let is_its = |record: &ContainerRecord| record.name == *name;
         let object = CheckedObject::Container(name.clone());
-        self.found(object, &Users::new(), CheckFault::Unreadable(error), remedy)?;
-        Ok(whole.map(|(_, record)| record))
+        self.record_of_container(object, path, is_its, || {
+            refuse("its layers are not known any more; its changes are in its directory upper")
+        })
     }
 
     /// The record of places to mount on, which is there while a container runs, and after that was killed.
-    fn places(&self, name: &ContainerName, path: &std::path::Path) -> Result<()> {
-        let error = match path.exists().then(|| read_record::<PlacesRecord>(path)) {
-            None => return Ok(()),
-            Some(Ok(record)) if is_plain(path, &record) => return Ok(()),
-            Some(Ok(_)) => "it is not what plyfs writes".to_owned(),
-            Some(Err(error)) => error.to_string(),
-        };
-        let whole = restored::<PlacesRecord>(path);
-        let remedy = self.repair(|staging| match &whole {
-            Some((bytes, _)) => {
-                staging.publish_file(&format!("places-{name}"), bytes, path)?;
-                Ok(RepairedFrom::Itself)
-            }
-            // What it named is empty, and in the container for good.
-            None => {
+    fn places(&self, name: &ContainerName, path: &Path) -> Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let object = CheckedObject::Places(name.clone());
+        let checked = self.record_of_container(
+            object,
+            path,
+            |_: &PlacesRecord| true,
+            || {
+                // What it named is empty, and in the container for good.
                 std::fs::remove_file(path).context("remove", path)?;
                 Ok(RepairedFrom::WithoutPlaces)
+            },
+        );
+        checked.map(drop)
+    }
+
+    /// A sealed record of a container. `lost` is the repair of one that cannot be restored.
+    fn record_of_container<T: serde::Serialize + serde::de::DeserializeOwned>(
+        &self,
+        object: CheckedObject,
+        path: &Path,
+        is_its: impl FnOnce(&T) -> bool,
+        lost: impl FnOnce() -> Result<RepairedFrom>,
+    ) -> Result<Option<T>> {
+        let error = match read_record::<T>(path) {
+            Ok(record) if is_its(&record) && is_plain(path, &record) => return Ok(Some(record)),
+            Ok(_) => "it is not what plyfs writes".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let whole = restored::<T>(path);
+        let remedy = self.repair(|staging| match &whole {
+            Some((bytes, _)) => {
+                staging.publish_file(object.kind(), bytes, path)?;
+                Ok(RepairedFrom::Itself)
             }
+            None => lost(),
         });
-        let object = CheckedObject::Places(name.clone());
-        self.found(object, &Users::new(), CheckFault::Unreadable(error), remedy)
+        self.found(object, &Users::new(), CheckFault::Unreadable(error), remedy)?;
+        Ok(whole.map(|(_, record)| record))
     }
 
     /// Adds what is in the store and was not reached.
@@ -414,7 +416,7 @@ impl Check<'_> {
 }
 
 /// Whether a record without a seal has nothing but what an older version wrote: a seal with a damaged name is none.
-fn is_plain(path: &std::path::Path, record: &impl serde::Serialize) -> bool {
+fn is_plain(path: &Path, record: &impl serde::Serialize) -> bool {
     let Ok(bytes) = read_document(path, limits::DOCUMENT_BYTES) else {
         return false;
     };
