@@ -59,6 +59,18 @@ fn cannot_protect(stack: &Stack) -> Option<String> {
 /// A stack whose layers hold protected files, which must lose their flags before it can be removed.
 struct Protected(Stack);
 
+/// Such a stack, or a skipped test.
+fn protected(test: &str) -> Option<Protected> {
+    let stack = Protected(Stack::new(1));
+    match cannot_protect(&stack.0) {
+        None => Some(stack),
+        Some(why) => {
+            skip(test, &why);
+            None
+        }
+    }
+}
+
 impl Drop for Protected {
     fn drop(&mut self) {
         let layers = ["upper".to_owned()]
@@ -393,10 +405,9 @@ fn protection_forbids_what_the_kernel_forbids() {
     let name = "protection_forbids_what_the_kernel_forbids";
     inside(name, || {
         for (options, opening) in [("", false), (",copy_up=open", true), (",index=on", false)] {
-            let mut kernel = Protected(Stack::new(1));
-            if let Some(why) = cannot_protect(&kernel.0) {
-                return skip(name, &why);
-            }
+            let Some(mut kernel) = protected(name) else {
+                return;
+            };
             let kernels = changes(&mut kernel.0, opening, Stack::mount_kernel);
             let mut plyfs = Protected(Stack::new(1));
             let ours = changes(&mut plyfs.0, opening, |stack| stack.mount_with(options));
@@ -409,11 +420,10 @@ fn protection_forbids_what_the_kernel_forbids() {
 fn protection_is_what_the_kernel_reads_and_writes() {
     let name = "protection_is_what_the_kernel_reads_and_writes";
     inside(name, || {
-        let mut stack = Protected(Stack::new(1));
+        let Some(mut stack) = protected(name) else {
+            return;
+        };
         let stack = &mut stack.0;
-        if let Some(why) = cannot_protect(stack) {
-            return skip(name, &why);
-        }
         let files = [
             ("immutable", IFlags::IMMUTABLE, &b"i"[..]),
             ("appended", IFlags::APPEND, b"a"),
@@ -503,10 +513,9 @@ fn a_copy_has_the_flags_that_the_kernel_copies() {
             set_flags(&stack.lower(0, "plain"), COPIED | IFlags::NODUMP).unwrap();
             set_flags(&stack.lower(0, "i.d"), all.difference(IFlags::APPEND)).unwrap();
         };
-        let mut kernel = Protected(Stack::new(1));
-        if let Some(why) = cannot_protect(&kernel.0) {
-            return skip(name, &why);
-        }
+        let Some(mut kernel) = protected(name) else {
+            return;
+        };
         prepare(&kernel.0);
         kernel.0.mount_kernel();
         let kernels = touch(&kernel.0);
@@ -523,11 +532,10 @@ fn a_copy_has_the_flags_that_the_kernel_copies() {
 fn attributes_of_xfs_io_are_read_and_set() {
     let name = "attributes_of_xfs_io_are_read_and_set";
     inside(name, || {
-        let mut stack = Protected(Stack::new(1));
+        let Some(mut stack) = protected(name) else {
+            return;
+        };
         let stack = &mut stack.0;
-        if let Some(why) = cannot_protect(stack) {
-            return skip(name, &why);
-        }
         put(&stack.lower(0, "f"), "content");
         stack.mount();
         let file = File::open(stack.merged("f")).unwrap();
@@ -555,11 +563,10 @@ fn what_was_written_before_a_file_is_protected_is_kept() {
     let name = "what_was_written_before_a_file_is_protected_is_kept";
     inside(name, || {
         for options in ["", ",writeback=1"] {
-            let mut stack = Protected(Stack::new(1));
+            let Some(mut stack) = protected(name) else {
+                return;
+            };
             let stack = &mut stack.0;
-            if let Some(why) = cannot_protect(stack) {
-                return skip(name, &why);
-            }
             put(&stack.lower(0, "f"), "content");
             stack.mount_with(options);
             let path = stack.merged("f");
@@ -581,11 +588,10 @@ fn an_append_only_file_keeps_what_it_has() {
     let name = "an_append_only_file_keeps_what_it_has";
     inside(name, || {
         for options in ["", ",writeback=1"] {
-            let mut stack = Protected(Stack::new(1));
+            let Some(mut stack) = protected(name) else {
+                return;
+            };
             let stack = &mut stack.0;
-            if let Some(why) = cannot_protect(stack) {
-                return skip(name, &why);
-            }
             put(&stack.lower(0, "f"), "content\n");
             stack.mount_with(options);
             let (path, stored) = (stack.merged("f"), stack.upper("f"));
@@ -617,11 +623,10 @@ fn an_append_only_file_keeps_what_it_has() {
 fn an_upper_file_with_the_flags_itself_is_protected_as_in_the_kernel() {
     let name = "an_upper_file_with_the_flags_itself_is_protected_as_in_the_kernel";
     inside(name, || {
-        let mut stack = Protected(Stack::new(1));
+        let Some(mut stack) = protected(name) else {
+            return;
+        };
         let stack = &mut stack.0;
-        if let Some(why) = cannot_protect(stack) {
-            return skip(name, &why);
-        }
         for (name, flags) in [("i", IFlags::IMMUTABLE), ("a", IFlags::APPEND)] {
             put(&stack.upper(name), "content\n");
             set_flags(&stack.upper(name), flags).unwrap();

@@ -833,19 +833,23 @@ fn a_killed_run_leaves_nothing_running() {
 fn places_of_mounts_do_not_become_changes_of_a_container() {
     const TEST: &str = "places_of_mounts_do_not_become_changes_of_a_container";
     let Some(world) = world(TEST) else { return };
+    let layer = Layer::new([
+        Entry::dir("etc"),
+        Entry::symlink("etc/resolv.conf", "../run/systemd/stub.conf"),
+        Entry::symlink("etc/hosts", "/var/hosts"),
+    ]);
+    assert_place_goes(&world, layer, "/new/place", "[[ -s /etc/hosts ]]");
+}
+
+/// Mounts something on a place of a container on bash and a layer, and makes sure that the place is no change of it.
+#[track_caller]
+fn assert_place_goes(world: &World, layer: Layer, place: &str, text: &str) {
     let image = ImageBuilder::new()
         .layer(program::bash().unwrap(), Compression::None)
-        .layer(
-            Layer::new([
-                Entry::dir("etc"),
-                Entry::symlink("etc/resolv.conf", "../run/systemd/stub.conf"),
-                Entry::symlink("etc/hosts", "/var/hosts"),
-            ]),
-            Compression::None,
-        );
+        .layer(layer, Compression::None);
     world.with_image("linked", &image);
-    let mut command = world.plyfs(["run", "--container", "kept", "--tmpfs", "/new/place"]);
-    command.args(["linked:test", "bash", "-c", "[[ -s /etc/hosts ]]"]);
+    let mut command = world.plyfs(["run", "--container", "kept", "--tmpfs", place]);
+    command.args(["linked:test", "bash", "-c", text]);
     succeed(&mut command);
     let changes = succeed(&mut world.plyfs(["diff", "kept"]));
     assert!(!changes.contains("A /"), "{changes}");
@@ -1068,22 +1072,12 @@ fn a_place_where_a_file_of_the_image_was_removed_shows_none_afterwards() {
 fn places_below_a_link_of_the_image_are_removed() {
     const TEST: &str = "places_below_a_link_of_the_image_are_removed";
     let Some(world) = world(TEST) else { return };
-    let image = ImageBuilder::new()
-        .layer(program::bash().unwrap(), Compression::None)
-        .layer(
-            Layer::new([
-                Entry::dir("run"),
-                Entry::dir("var"),
-                Entry::symlink("var/run", "/run"),
-            ]),
-            Compression::None,
-        );
-    world.with_image("linked", &image);
-    let mut command = world.plyfs(["run", "--container", "kept", "--tmpfs", "/var/run/new"]);
-    command.args(["linked:test", "bash", "-c", "[[ -d /run/new ]]"]);
-    succeed(&mut command);
-    let changes = succeed(&mut world.plyfs(["diff", "kept"]));
-    assert!(!changes.contains("A /"), "{changes}");
+    let layer = Layer::new([
+        Entry::dir("run"),
+        Entry::dir("var"),
+        Entry::symlink("var/run", "/run"),
+    ]);
+    assert_place_goes(&world, layer, "/var/run/new", "[[ -d /run/new ]]");
 }
 
 #[test]
