@@ -9,10 +9,9 @@ use rustix::io::Errno;
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::guest::{attend, host};
-use crate::mount::keeper;
 use crate::runtime::launch;
 use crate::runtime::namespaces::{self, Namespace};
-use crate::{live, stack, storage};
+use crate::{live, pidfd, stack, storage};
 
 /// Run another command in a container that runs
 ///
@@ -66,7 +65,7 @@ fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
     let init = record.init.as_ref().ok_or_else(not_there)?;
     let namespaces = namespaces_of(&record, init)?;
     // The number may have become another's meanwhile.
-    if keeper::has_ended(&container) {
+    if pidfd::has_ended(&container) {
         return Err(not_there());
     }
     let process = process(args, &spec)?;

@@ -17,8 +17,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::mount::daemon::Register;
-use crate::mount::keeper;
-use crate::{namespace, output};
+use crate::{namespace, output, pidfd};
 
 /// Signals that `plyfs run` passes on to its program.
 pub(crate) const PASSED_ON: [Signal; 8] = [
@@ -274,7 +273,7 @@ pub(crate) fn ends_within(process: &OwnedFd, time: Duration) -> Outcome<bool> {
     loop {
         let left = time.saturating_sub(start.elapsed());
         let turn = Timespec::try_from(left).doing("wait for a process")?;
-        match keeper::ends_within(process, turn) {
+        match pidfd::ends_within(process, turn) {
             Err(Errno::INTR) => {}
             ended => return ended.doing("wait for a process"),
         }

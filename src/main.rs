@@ -33,6 +33,7 @@ mod oci;
 mod other_tools;
 mod output;
 mod personality;
+mod pidfd;
 mod places;
 mod progress;
 mod remove;

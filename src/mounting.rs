@@ -24,7 +24,7 @@ use crate::mount::options::Options;
 use crate::mount::table;
 use crate::mount::wish::Wish;
 use crate::stack::{self, Subject};
-use crate::{bundle, live, output, personality, remove, storage};
+use crate::{bundle, live, output, personality, pidfd, remove, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
@@ -457,7 +457,7 @@ fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
     };
     let start = Instant::now();
     loop {
-        match keeper::ends_within(daemon, turn) {
+        match pidfd::ends_within(daemon, turn) {
             Ok(false) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
             Ok(ended) => return Ok(ended),
             Err(rustix::io::Errno::INTR) => {}

@@ -29,7 +29,7 @@ use super::inherited;
 use super::keeper;
 use super::kernel::{self, Mounted};
 use crate::failure::{Doing, Failure, Outcome};
-use crate::namespace;
+use crate::{namespace, pidfd};
 
 /// Everything a daemon needs to know.
 pub(crate) struct Plan {
@@ -78,8 +78,9 @@ enum Caller<'a> {
 
 /// The process that started a daemon, and for which it serves.
 struct Parent {
-    /// Its end can be waited for (pidfd_open(2)), also in a pid namespace where it has no number.
-    process: Arc<OwnedFd>,
+    /// Its end can be waited for (pidfd_open(2)), also in a pid namespace where it has no number. None when the
+    /// thread that waits has it.
+    process: Option<OwnedFd>,
     /// A pipe, until the mount can be used.
     tell: Option<File>,
 }
@@ -123,10 +124,10 @@ impl Caller<'_> {
         tell.write_all(READY).doing("report to the parent")
     }
 
-    /// The process that unmounts, if it is another one.
-    fn parent(&self) -> Option<Arc<OwnedFd>> {
+    /// Takes the process that unmounts, if it is another one.
+    fn take_parent(&mut self) -> Option<OwnedFd> {
         match self {
-            Self::Parent(parent) => Some(Arc::clone(&parent.process)),
+            Self::Parent(parent) => parent.process.take(),
             Self::Foreground(_) | Self::OfThisProcess(_) => None,
         }
     }
@@ -182,7 +183,7 @@ pub(crate) fn start(mut plan: Plan) -> Outcome<Daemon> {
         Fork::Child => {
             drop(listen);
             let parent = Parent {
-                process: Arc::new(process),
+                process: Some(process),
                 tell: Some(tell.into()),
             };
             std::process::exit(i32::from(run_child(plan, parent).is_err()));
@@ -258,7 +259,7 @@ fn keep(
         keeper::take_name(mounted.id)?;
         caller.mounted(&signals)?;
         take_over(&mut live);
-        unmount_on_signal(signals, Some(target.clone()), caller.parent());
+        unmount_when_asked(signals, Some(target.clone()), caller.take_parent());
         caller.ready()
     };
     let kept = match prepare() {
@@ -305,7 +306,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
         if let Err(errno) = plyfs_fs::reserve_descriptors() {
             log::debug!("cannot enlarge the table of descriptors: {errno}");
         }
-        unmount_on_signal(signals, target.clone(), caller.parent());
+        unmount_when_asked(signals, target.clone(), caller.take_parent());
         caller.ready()?;
         Ok(session)
     });
@@ -343,33 +344,35 @@ pub(crate) fn open_when_free(overlay: &Config, patience: Duration) -> Outcome<Ov
 /// thread for this warns and goes on serving: the caller may already know that the mount can be used.
 ///
 /// A `parent` unmounts by itself. With one, signals stay blocked, and this unmounts only when the parent ends.
-fn unmount_on_signal(signals: SignalQueue, target: Option<PathBuf>, parent: Option<Arc<OwnedFd>>) {
-    let wait = move || {
-        if let (Some(parent), Some(target)) = (&parent, &target) {
-            return match keeper::wait_for_end(parent) {
-                Ok(()) => unmount_after_failure(target),
-                Err(error) => log::error!("cannot wait for the parent process: {error}"),
-            };
-        }
-        loop {
-            match (signals.wait(), &target) {
-                // Do not end on a signal that the daemon was started to ignore: nohup(1) sets SIGHUP to be
-                // ignored, and a shell sets SIGINT so for a command in the background.
-                (Ok(received), _)
-                    if received.signal != Signal::TERM && is_ignored(received.signal) => {}
-                (Ok(_), Some(target)) => unmount_after_failure(target),
-                (Ok(_), None) => log::warn!(
-                    "ignoring a signal to end: another program made this mount; unmount it to end the daemon"
-                ),
-                (Err(error), _) => return log::error!("cannot wait for signals: {error}"),
-            }
-        }
+fn unmount_when_asked(signals: SignalQueue, target: Option<PathBuf>, parent: Option<OwnedFd>) {
+    let wait = move || match (parent, target) {
+        (Some(parent), Some(target)) => match pidfd::wait_for_end(&parent) {
+            Ok(()) => unmount_after_failure(&target),
+            Err(error) => log::error!("cannot wait for the parent process: {error}"),
+        },
+        (_, target) => unmount_on_signals(&signals, target.as_deref()),
     };
     let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
     if let Err(error) = thread.spawn(wait) {
         log::warn!(
             "cannot start the thread that waits for signals; signals will not unmount: {error}"
         );
+    }
+}
+
+fn unmount_on_signals(signals: &SignalQueue, target: Option<&Path>) {
+    loop {
+        match (signals.wait(), target) {
+            // Do not end on a signal that the daemon was started to ignore: nohup(1) sets SIGHUP to be
+            // ignored, and a shell sets SIGINT so for a command in the background.
+            (Ok(received), _) if received.signal != Signal::TERM && is_ignored(received.signal) => {
+            }
+            (Ok(_), Some(target)) => unmount_after_failure(target),
+            (Ok(_), None) => log::warn!(
+                "ignoring a signal to end: another program made this mount; unmount it to end the daemon"
+            ),
+            (Err(error), _) => return log::error!("cannot wait for signals: {error}"),
+        }
     }
 }
 

@@ -12,29 +12,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::CWD;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::kernel;
 use crate::failure::{Doing, Outcome};
-
-/// Whether a process ends before this time is over (pidfd_open(2), poll(2)).
-pub(crate) fn ends_within(process: &OwnedFd, time: Timespec) -> rustix::io::Result<bool> {
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    Ok(poll(&mut fds, Some(&time))? > 0)
-}
-
-/// Waits until a process has ended.
-pub(crate) fn wait_for_end(process: &OwnedFd) -> rustix::io::Result<()> {
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| poll(&mut fds, None)).map(drop)
-}
-
-/// Whether a process has ended.
-pub(crate) fn has_ended(process: &OwnedFd) -> bool {
-    ends_within(process, Timespec::default()).unwrap_or(false)
-}
+use crate::pidfd;
 
 fn name(mount: u64) -> String {
     // The kernel keeps the first 15 bytes of a name.
@@ -70,6 +53,6 @@ pub(crate) fn of(target: &Path) -> Option<OwnedFd> {
         let keeper = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
         // Look at the name again, since another process may have got the number meanwhile. A process that has
         // ended keeps its name until its parent has waited for it.
-        (is_named(pid) && !has_ended(&keeper)).then_some(keeper)
+        (is_named(pid) && !pidfd::has_ended(&keeper)).then_some(keeper)
     })
 }

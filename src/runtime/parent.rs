@@ -7,7 +7,6 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
 };
@@ -16,6 +15,7 @@ use super::bond::Bond;
 use super::report::Report;
 use super::{KILLED, NOT_STARTED, exit_status, streams};
 use crate::failure::{Doing, Outcome};
+use crate::pidfd;
 
 /// How often the exit status of a process that has ended is asked for, and the pause between: another process
 /// of the container may trace it, and gets the status first (ptrace(2)).
@@ -54,7 +54,7 @@ fn introduce(child: Pid, report: Report) -> Outcome<OwnedFd> {
 fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
     if !bond.outlast(process)? {
         pidfd_send_signal(process, Signal::KILL).doing("end the container")?;
-        wait_for_end(process)?;
+        pidfd::wait_for_end(process).doing("wait for the container")?;
     }
     for _ in 0..TRIES {
         let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
@@ -66,11 +66,4 @@ fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
     // As if it was killed.
     log::debug!("a debugger in the container withholds the exit status of process {child}");
     Ok(KILLED)
-}
-
-/// Waits until a process has ended (pidfd_open(2)).
-fn wait_for_end(process: &OwnedFd) -> Outcome {
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
-    polled.map(drop).doing("wait for the container")
 }
