@@ -45,7 +45,6 @@ pub mod mapping;
 pub mod memory;
 pub mod mount;
 pub mod network;
-mod pow;
 pub mod process;
 pub mod seccomp;
 pub mod thread;
