@@ -347,6 +347,26 @@ fn mount_points_that_cannot_be_used_are_refused() {
     });
 }
 
+/// A daemon writes its live record under another name and renames it, after its mount is ready.
+#[test]
+fn a_snapshot_succeeds_while_a_live_record_is_replaced() {
+    let world = world();
+    let live = world.store("live");
+    fs::create_dir_all(&live).unwrap();
+    let before = world.snapshot();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..20_000 {
+                fs::write(live.join(".new-1-0"), "{}").unwrap();
+                fs::rename(live.join(".new-1-0"), live.join("a.json")).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            tree::assert_same(&before, &world.snapshot());
+        }
+    });
+}
+
 #[test]
 fn what_is_in_use_is_not_taken_away() {
     inside("what_is_in_use_is_not_taken_away", || {

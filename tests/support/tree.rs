@@ -23,12 +23,18 @@ pub struct Facts {
 
 /// The facts of every file below a directory, and of itself, by path.
 pub fn facts(root: &Path) -> BTreeMap<Vec<u8>, Facts> {
+    facts_without(root, None)
+}
+
+/// The same, without the files in the directory `closed` below the root. Another process may change those meanwhile.
+pub fn facts_without(root: &Path, closed: Option<&str>) -> BTreeMap<Vec<u8>, Facts> {
+    let closed = closed.map(Path::new);
     let mut all = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
     while let Some(path) = todo.pop() {
         let below = path.strip_prefix(root).unwrap();
         let facts = facts_of(&path);
-        if facts.kind == "directory" {
+        if facts.kind == "directory" && closed != Some(below) {
             let entries = fs::read_dir(&path).unwrap();
             todo.extend(entries.map(|entry| entry.unwrap().path()));
         }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use plyfs_store::build::ImageBuilder;
 
-use super::tree::{Facts, facts};
+use super::tree::{Facts, facts_without};
 use super::{plyfs, succeed};
 
 /// A temporary directory with a store in it, which is made by the first import.
@@ -58,9 +58,8 @@ impl World {
     /// All that is in the store, but for what changes when it is only looked at: its lock, the
     /// times of directories, and live records, which a daemon may write after its mount is ready.
     pub fn snapshot(&self) -> BTreeMap<Vec<u8>, Facts> {
-        let mut all = facts(&self.store(""));
+        let mut all = facts_without(&self.store(""), Some("live"));
         all.remove(&b"lock"[..]);
-        all.retain(|path, _| !path.starts_with(b"live/"));
         for facts in all.values_mut() {
             if facts.kind == "directory" {
                 facts.mtime = (0, 0);
