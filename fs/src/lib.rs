@@ -2,9 +2,8 @@
 //!
 //! An [`Overlay`] shows a stack of directories as one, the way the kernel's overlayfs does
 //! (`Documentation/filesystems/overlayfs.rst`): names are looked up from the top, directories of the
-//! same name are merged, and every change goes to the upper directory. What it is not: it knows no
-//! FUSE types and needs no mount. The [`fuse`] module is a thin adapter that speaks the protocol;
-//! another transport could stand beside it.
+//! same name are merged, and every change goes to the upper directory. It knows no FUSE types and needs
+//! no mount. The crate `plyfs-fuse` serves it to the kernel; another transport could stand beside it.
 //!
 //! # Concepts
 //!
@@ -69,7 +68,6 @@ mod error;
 mod fd_cache;
 pub mod file;
 mod file_flags;
-pub mod fuse;
 mod gathered;
 mod hash;
 mod ids;
@@ -113,6 +111,7 @@ pub use index::IndexUse;
 pub use kernel_mark::{MarkedUpper, mark_served_by_kernel, was_served_by_kernel};
 pub use layer::{LowerLayer, MAX_LOWER, Marks};
 pub use lookup::Entry;
+pub use number::ROOT_ID;
 pub use overlay::{Config, Overlay, UpperLayer, Volatile};
 pub use readdir::{DirEntry, Room, Wants};
 pub use records::Records;
