@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, fuse, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, was_served_by_kernel,
 };
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::event::Timespec;
@@ -425,7 +425,7 @@ pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
 /// A descriptor of the process that serves a mount, if it is one of ours and can be seen.
 fn daemon_of(target: &Path) -> Option<OwnedFd> {
     let mut buffer = [0; 32];
-    let length = rustix::fs::lgetxattr(target, fuse::DAEMON_PID, &mut buffer[..]).ok()?;
+    let length = rustix::fs::lgetxattr(target, plyfs_fuse::DAEMON_PID, &mut buffer[..]).ok()?;
     let pid = str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()?;
     let daemon = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // In another pid namespace the number may be that of any process.
@@ -472,5 +472,5 @@ fn is_ending(daemon: &OwnedFd) -> bool {
     let info = info.unwrap_or_default();
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.unwrap_or("0").trim()));
-    comm.is_ok_and(|comm| comm.trim_end().as_bytes() == fuse::ENDING.to_bytes())
+    comm.is_ok_and(|comm| comm.trim_end().as_bytes() == plyfs_fuse::ENDING.to_bytes())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plyfs_fs::{
     Config, IndexUse, LowerLayer, MarkedUpper, Marks, Records, RedirectDir, ShownIds, UpperLayer,
-    Volatile, fuse, was_served_by_kernel,
+    Volatile, was_served_by_kernel,
 };
 use plyfs_store::{
     Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
@@ -358,7 +358,7 @@ pub(crate) fn with_transport(
     overlay: Config,
     source: &str,
 ) -> Plan {
-    let default = fuse::Options::default();
+    let default = plyfs_fuse::Options::default();
     let upper = overlay.upper.as_ref().map(|upper| upper.records);
     let mut all = overlay
         .lowers
@@ -389,7 +389,7 @@ pub(crate) fn with_transport(
         // than the user.
         default_permissions: trusted || !records || options.default_permissions,
     };
-    let transport = fuse::Options {
+    let transport = plyfs_fuse::Options {
         timeout: options.timeout.unwrap_or(default.timeout),
         writeback: options.writeback.unwrap_or(default.writeback),
         // No ACLs with records: ACLs name ids as the file system has them, while records hold the ids that the
@@ -408,7 +408,7 @@ pub(crate) fn with_transport(
             "writeback=1 has no effect with timeout=: the kernel would keep sizes of files that change"
         );
     }
-    let transport = fuse::Options {
+    let transport = plyfs_fuse::Options {
         writeback: transport.writeback && !lowers_change,
         ..transport
     };

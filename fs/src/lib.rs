@@ -2,9 +2,8 @@
 //!
 //! An [`Overlay`] shows a stack of directories as one, the way the kernel's overlayfs does
 //! (`Documentation/filesystems/overlayfs.rst`): names are looked up from the top, directories of the
-//! same name are merged, and every change goes to the upper directory. What it is not: it knows no
-//! FUSE types and needs no mount. The [`fuse`] module is a thin adapter that speaks the protocol;
-//! another transport could stand beside it.
+//! same name are merged, and every change goes to the upper directory. It knows no FUSE types and needs
+//! no mount. The crate `plyfs-fuse` serves it to the kernel; another transport could stand beside it.
 //!
 //! # Concepts
 //!
@@ -61,7 +60,6 @@
 mod config;
 mod disk;
 mod error;
-pub mod fuse;
 mod inode;
 mod layer;
 mod ops;
@@ -69,11 +67,8 @@ mod overlay;
 pub mod types;
 
 // The names of before, until their users follow.
-pub(crate) use disk::hash;
 pub use disk::interrupt;
-pub(crate) use layer::object_id as number;
 pub use ops::data as file;
-pub(crate) use ops::rename;
 pub use types as attr;
 
 pub use config::ids::{IdRange, Ids, Owners, ShownIds};
@@ -83,6 +78,7 @@ pub use error::{Errno, MountError, Result};
 pub use layer::index::IndexUse;
 pub use layer::kernel_mark::{MarkedUpper, mark_served_by_kernel, was_served_by_kernel};
 pub use layer::lower::{LowerLayer, MAX_LOWER, Marks};
+pub use layer::object_id::ROOT_ID;
 pub use layer::redirect::RedirectDir;
 pub use ops::copy_up::Change;
 pub use ops::lookup::Entry;

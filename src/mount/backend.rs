@@ -14,8 +14,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use plyfs_fs::fuse::Sent;
 use plyfs_fs::{Config, Overlay, Volatile};
+use plyfs_fuse::Sent;
 
 use super::connection;
 use super::daemon::{Place, Plan};

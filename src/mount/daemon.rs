@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plyfs_fs::{Config, MountError, Overlay, fuse};
+use plyfs_fs::{Config, MountError, Overlay};
 use plyfs_store::LiveEntry;
 use plyfs_sys::handover::go_on_in_child;
 use plyfs_sys::process::{Fork, SignalQueue, fork, is_ignored};
@@ -34,7 +34,7 @@ use crate::{namespace, pidfd};
 /// Everything a daemon needs to know.
 pub(crate) struct Plan {
     pub(crate) overlay: Config,
-    pub(crate) transport: fuse::Options,
+    pub(crate) transport: plyfs_fuse::Options,
     pub(crate) connection: Request,
     pub(crate) backend: Wanted,
     pub(crate) place: Place,
@@ -298,7 +298,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let is_ours = plan.connection.device.is_none();
     let target = is_ours.then(|| plan.connection.target.clone());
     let mut live = plan.register.take().and_then(|register| register("fuse"));
-    let session = fuse::Session::start(overlay, device, &plan.transport);
+    let session = plyfs_fuse::Session::start(overlay, device, &plan.transport);
     let started = session.doing("start the FUSE session").and_then(|session| {
         caller.mounted(&signals)?;
         take_over(&mut live);

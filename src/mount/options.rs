@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::fuse::{Saved, Sent};
 use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
+use plyfs_fuse::{Saved, Sent};
 use rustix::mount::MountFlags;
 
 use super::wish::Wish;

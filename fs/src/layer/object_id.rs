@@ -19,7 +19,7 @@ use crate::types::Device;
 pub(crate) struct ObjectId(u64);
 
 /// Node id of the root, which the FUSE protocol fixes.
-pub(crate) const ROOT_ID: u64 = 1;
+pub const ROOT_ID: u64 = 1;
 
 /// Bits of a number that are the object's own inode number.
 const INO_BITS: u32 = 56;

@@ -35,7 +35,7 @@ pub enum Seek {
 const SECTOR: usize = 512;
 
 /// How much data is moved in no more time than another thread needs to be woken, in bytes.
-pub(crate) const LITTLE: usize = 32 << 10;
+pub const LITTLE: usize = 32 << 10;
 
 /// What comes with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

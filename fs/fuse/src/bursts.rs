@@ -24,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::together::Binding;
 use super::{polling, together};
-use crate::file::LITTLE;
+use plyfs_fs::file::LITTLE;
 
 /// A burst has ended when there was no request for this long. It is how long Linux itself looks for work
 /// before it halts a processor, as a guest that was configured so (`guest_halt_poll_ns`).

@@ -30,12 +30,12 @@ use super::passthrough::Passthrough;
 use super::pool::Pool;
 use super::readers::{Given, Readers};
 use super::saved::Saved;
-use crate::attr::{Device, DropSetId, SetAttr};
-use crate::error::{Errno, Result};
-use crate::file::{Seek, WriteMode};
-use crate::interrupt;
-use crate::rename::Patience;
-use crate::{Change, Entry, Overlay, Room, Wants};
+use plyfs_fs::Patience;
+use plyfs_fs::attr::{Device, DropSetId, SetAttr};
+use plyfs_fs::file::{Seek, WriteMode};
+use plyfs_fs::interrupt;
+use plyfs_fs::{Change, Entry, Overlay, Room, Wants};
+use plyfs_fs::{Errno, Result};
 
 /// An attribute of the root directory whose value is the process id of the daemon, as the daemon
 /// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.

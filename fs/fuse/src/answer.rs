@@ -9,10 +9,10 @@ use fuser::{
 };
 
 use super::convert::{absent, attr, errno};
-use crate::attr::Attr;
-use crate::error::Result;
-use crate::number::ROOT_ID;
-use crate::{DirEntry, Entry};
+use plyfs_fs::ROOT_ID;
+use plyfs_fs::Result;
+use plyfs_fs::attr::Attr;
+use plyfs_fs::{DirEntry, Entry};
 
 /// How long the attributes hold that a lookup returns. The library answers a lookup with one number for
 /// the node and for `st_ino`; where the two differ, the kernel has to ask for the attributes once. So

@@ -1,4 +1,4 @@
-//! The FUSE transport: a thin adapter between the protocol and the [`Overlay`].
+//! plyfs-fuse: a thin adapter between the protocol and the [`Overlay`].
 //!
 //! It opens no device and mounts nothing: it is given the descriptor of a FUSE connection and serves
 //! it until it is unmounted. Three ideas make it fast, all of them requests that are never sent
@@ -35,7 +35,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Overlay;
+use plyfs_fs::Overlay;
 
 pub use adapter::{DAEMON_PID, ENDING};
 pub use bursts::Bursts;

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 
-use crate::attr::{Attr, Caller, Device, FileKind, SetTime, Timestamp};
-use crate::error::Errno;
+use plyfs_fs::Errno;
+use plyfs_fs::attr::{Attr, Caller, Device, FileKind, SetTime, Timestamp};
 
 pub(crate) fn errno(error: Errno) -> fuser::Errno {
     fuser::Errno::from_i32(error.raw_os_error())

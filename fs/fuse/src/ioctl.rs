@@ -5,8 +5,8 @@
 
 use plyfs_sys::attributes::LENGTH;
 
-use crate::Overlay;
-use crate::error::Result;
+use plyfs_fs::Overlay;
+use plyfs_fs::Result;
 
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
