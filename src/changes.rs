@@ -25,7 +25,7 @@ use plyfs_store::{Container, escaped};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 use crate::stack::{self, Subject};
 
 /// The names that lead to a file from the root. In the order of these, a directory comes before
@@ -356,6 +356,6 @@ pub(crate) fn cannot(what: &str, names: &[OsString], errno: Errno) -> Failure {
     Failure::new(format_args!(
         "cannot {what} {} of the container: {}",
         escaped(path),
-        crate::failure::reason(&reason)
+        crate::error::reason(&reason)
     ))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// Whether the user has asked for the end.
 pub(crate) struct Interrupt(Arc<AtomicBool>);

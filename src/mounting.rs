@@ -16,7 +16,9 @@ use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::cli::{self, MountArgs, UmountArgs};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::cmd::{bundle, remove};
+use crate::containers::live;
+use crate::error::{Doing, Failure, Outcome};
 use crate::mount::connection;
 use crate::mount::daemon::{self, Announce, Place, Plan};
 use crate::mount::keeper;
@@ -24,7 +26,7 @@ use crate::mount::options::Options;
 use crate::mount::table;
 use crate::mount::wish::Wish;
 use crate::stack::{self, Subject};
-use crate::{bundle, live, output, personality, pidfd, remove, storage};
+use crate::{output, personality, pidfd, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {

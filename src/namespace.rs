@@ -18,7 +18,7 @@ use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{Doing, Failure, Outcome, reason};
 
 /// `CGROUP2_SUPER_MAGIC` (statfs(2)).
 const CGROUP2: u64 = 0x6367_7270;

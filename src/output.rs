@@ -6,7 +6,7 @@ use std::io::Write;
 use plyfs_store::Timestamp;
 use serde::Serialize;
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// Prints rows under a header, in columns as wide as what is in them. Control characters are escaped.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Outcome {

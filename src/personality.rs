@@ -11,7 +11,7 @@ use std::path::Path;
 use plyfs_fs::Volatile;
 
 use crate::cli::MountArgs;
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 use crate::mount::options::Options;
 use crate::mount::wish::Wish;
 use crate::runtime::child;

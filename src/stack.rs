@@ -14,13 +14,14 @@ use plyfs_store::{
 };
 use rustix::mount::MountFlags;
 
-use crate::failure::{Failure, Outcome};
+use crate::containers::{live, places};
+use crate::error::{Failure, Outcome};
 use crate::mount::backend::Wanted;
 use crate::mount::connection::Request;
 use crate::mount::daemon::{self, Place, Plan};
 use crate::mount::options::Options;
 use crate::mount::table;
-use crate::{live, namespace, places, storage};
+use crate::{namespace, storage};
 
 /// An image or container of the store to mount.
 pub(crate) enum Subject {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use plyfs_store::{BlobError, Ownership, Store};
 use rustix::thread::CapabilitySet;
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 use crate::namespace;
 
 impl From<plyfs_store::Error> for Failure {

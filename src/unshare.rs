@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::cli::UnshareArgs;
-use crate::failure::{Failure, Outcome, reason};
+use crate::error::{Failure, Outcome, reason};
 use crate::namespace;
 
 /// Exit status when a command cannot be run, and when it cannot be found, as shells have it.

@@ -26,12 +26,12 @@ mod world;
 #[path = "../../store/src/errno.rs"]
 #[allow(dead_code, reason = "one function of it is used")]
 mod errno;
+#[path = "../../src/error.rs"]
+#[allow(dead_code, reason = "part of it is used")]
+mod error;
 #[path = "../../store/src/escape.rs"]
 #[allow(dead_code, unreachable_pub, reason = "part of it is used")]
 mod escape;
-#[path = "../../src/failure.rs"]
-#[allow(dead_code, reason = "part of it is used")]
-mod failure;
 #[path = "../../store/src/limits.rs"]
 #[allow(dead_code, unreachable_pub, reason = "part of it is used")]
 mod limits;

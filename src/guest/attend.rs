@@ -4,8 +4,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use plyfs_sys::process::SignalQueue;
 
-use crate::failure::{Doing, Failure, Outcome};
-use crate::live::PASSED_ON;
+use crate::containers::live::PASSED_ON;
+use crate::error::{Doing, Failure, Outcome};
 use crate::runtime::launch::Started;
 use crate::runtime::streams::{self, Input};
 use crate::runtime::terminal::Relay;

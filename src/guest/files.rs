@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 use crate::oci::options::{ContainerOptions, Network};
 use crate::oci::words::{AddedHost, Dns};
 use crate::runtime::root::Root;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 use crate::namespace;
 use crate::oci::Host;
 use crate::oci::words::env_file;

@@ -24,7 +24,7 @@ use super::kernel::{self, Mode, Mounted};
 use super::options::Options;
 use super::table;
 use super::wish::Wish;
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 use crate::namespace;
 
 /// What the choice depends on, besides the layers.

@@ -17,7 +17,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use super::options::Options;
 use super::table;
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{Doing, Failure, Outcome, reason};
 use crate::{descriptor, namespace};
 
 const DEVICE: &str = "/dev/fuse";

@@ -28,7 +28,7 @@ use super::connection::{self, Request};
 use super::inherited;
 use super::keeper;
 use super::kernel::{self, Mounted};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 use crate::{namespace, pidfd};
 
 /// Everything a daemon needs to know.

@@ -16,7 +16,7 @@ use rustix::fs::CWD;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::kernel;
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 use crate::pidfd;
 
 fn name(mount: u64) -> String {

@@ -21,7 +21,7 @@ use rustix::mount::{
 
 use super::connection;
 use super::daemon::Plan;
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{Doing, Failure, Outcome, reason};
 use crate::namespace;
 
 const TYPE: &str = "overlay";

@@ -13,7 +13,7 @@ use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Vola
 use rustix::mount::MountFlags;
 
 use super::wish::Wish;
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 
 /// What the options of a mount say.
 #[derive(Debug, Clone, Default, PartialEq)]

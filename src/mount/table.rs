@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use plyfs_fs::{Config, IndexUse, MountError, UpperLayer};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 use crate::namespace;
 
 /// A line of the table.

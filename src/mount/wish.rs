@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 
 /// The backend that the user wants for a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

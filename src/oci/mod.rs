@@ -23,7 +23,7 @@ use oci_spec::runtime::{
 };
 use plyfs_store::ImageConfiguration;
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 use options::{ContainerOptions, Network};
 pub(crate) use process::Command;
 use user::Identity;

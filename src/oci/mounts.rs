@@ -6,7 +6,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::Request;
 use super::options::Network;
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// All mounts of a container, in the order in which they are made.
 pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {

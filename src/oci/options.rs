@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 
 use super::volume::UserMount;
 use super::words::{AddedHost, CapabilityWord, Dns, SecurityOption, Ulimit};
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 
 /// What a user says of a container.
 #[derive(Debug, Clone, Default, Args)]

@@ -13,7 +13,7 @@ use plyfs_store::ImageConfiguration;
 use super::options::ContainerOptions;
 use super::words::{CapabilityWord, SecurityOption};
 use super::{Request, defaults};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 /// What is to be run: what the image says, with what the user puts in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use oci_spec::runtime::{
     LinuxSyscallBuilder,
 };
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// Calls that every container may make.
 const ALLOWED: &str = "\

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{Failure, Outcome};
 
 /// The largest id that a container may ask for, as in Podman and containerd. Above it `(uid_t) -1` means
 /// "leave it as it is" to setresuid(2), and programs that take ids for signed numbers misread the rest.

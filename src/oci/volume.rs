@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// One mount that a user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{Capability, PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// A limit of resources: `NAME=SOFT[:HARD]`, as in getrlimit(2) without `RLIMIT_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

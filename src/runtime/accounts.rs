@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::root::Root;
-use crate::failure::Outcome;
+use crate::error::Outcome;
 use crate::oci::user::{Identity, identify};
 
 /// How much of /etc/passwd and /etc/group is read, in bytes.

@@ -11,7 +11,7 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 
 use super::root::{Links, NoPlace, Root, is_in_system};
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// Changes a configuration for another runtime. A root that is to be read-only is so as long as the result
 /// is kept.

@@ -21,7 +21,7 @@ use super::program::Program;
 use super::report::Report;
 use super::root::{Links, Root};
 use super::{devices, hide, join, mounts, namespaces, parent};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 /// The name by which the copy is called, so that it knows what it is.
 pub(crate) const NAME: &str = "plyfs-container";

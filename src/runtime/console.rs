@@ -11,7 +11,7 @@ use super::mounts::{attach, clone_of, file_system};
 use super::report::Report;
 use super::root::{Links, Root, openat2};
 use super::streams;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 /// `DEVPTS_SUPER_MAGIC` (statfs(2)).
 const DEVPTS: u64 = 0x1cd1;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::mounts::{attach, clone_of};
 use super::root::{Links, Root};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 /// Name, major and minor number (`Documentation/admin-guide/devices.txt`).
 const DEVICES: [(&str, u32, u32); 6] = [

@@ -16,7 +16,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 /// Rules of a program: for each number of a system call the alternatives that match.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::devices;
 use super::mounts::{attach, clone_of, empty_directory};
 use super::root::{Links, Root};
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// Covers paths: files by /dev/null, directories by an empty one.
 pub(super) fn mask(root: &Root, paths: &[String]) -> Outcome {

@@ -9,7 +9,7 @@ use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::bond::Bond;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 use crate::oci::user::require_small;
 
 /// Takes the ids and capabilities of a process of a configuration. What remains is what it says, whatever

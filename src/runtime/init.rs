@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::thread::UnshareFlags;
 
 use super::{NOT_STARTED, exit_status};
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// Which of two processes this is.
 pub(super) enum Role {

@@ -18,7 +18,7 @@ use super::console::Console;
 use super::namespaces::Namespace;
 use super::report::Report;
 use super::root::{Root, openat2};
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 use crate::oci::user::Identity;
 
 /// Takes over the descriptors of namespaces that an order names.

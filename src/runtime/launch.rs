@@ -14,7 +14,7 @@ use super::namespaces::Namespace;
 use super::order::{Order, Task, inherit};
 use super::root::proc_path;
 use super::{NOT_STARTED, child, exit_status, report, sealed};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 /// A process in a container that the caller waits for. It is killed when this is dropped before it ended, or
 /// when the caller ends.

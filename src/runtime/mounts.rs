@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 
 use super::root::{Links, NoPlace, Root, is_in_system, proc_path};
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{Doing, Failure, Outcome, reason};
 
 /// `PROC_SUPER_MAGIC` (statfs(2)).
 const PROC: u64 = 0x9fa0;

@@ -9,7 +9,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// An order. Descriptors are numbers that it inherits.
 #[derive(Debug, Serialize, Deserialize)]

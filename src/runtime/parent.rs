@@ -14,7 +14,7 @@ use rustix::process::{
 use super::bond::Bond;
 use super::report::Report;
 use super::{KILLED, NOT_STARTED, exit_status, streams};
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 use crate::pidfd;
 
 /// How often the exit status of a process that has ended is asked for, and the pause between: another process

@@ -21,7 +21,7 @@ use super::init::{self, Role};
 use super::report::Report;
 use super::root::open_here;
 use super::{CANNOT_RUN, NOT_FOUND, child, filter, identity};
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{Doing, Failure, Outcome, reason};
 
 /// What a process becomes.
 pub(super) struct Program<'a> {

@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{Doing, Failure, Outcome, reason};
 
 /// How links in a path are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::detached;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 const PROGRAM: &str = "/proc/self/exe";
 

@@ -10,7 +10,7 @@ use rustix::thread::UnshareFlags;
 
 use super::detached;
 use crate::descriptor;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 
 const DOING: &str = "make standard input read-only for the container";
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
 use super::waiting;
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 
 /// A container's terminal that is connected to standard input and output, until it is dropped.
 pub(crate) struct Relay {

@@ -8,7 +8,7 @@ use oci_spec::runtime::Spec;
 use plyfs_sys::process::without_blocked_signals;
 
 use super::find::Runtime;
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{Doing, Failure, Outcome, reason};
 use crate::runtime::{CANNOT_RUN, NOT_FOUND, NOT_STARTED, adapt};
 
 /// A directory with a configuration for another runtime.

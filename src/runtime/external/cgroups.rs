@@ -3,7 +3,7 @@
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Doing, Outcome};
 use crate::namespace;
 
 /// Mounts control groups of version 2 where this process sees those of version 1. crun starts no container

@@ -6,7 +6,7 @@ use std::process::Command;
 use plyfs_sys::process::without_blocked_signals;
 use rustix::fs::Access;
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 use crate::runtime::NOT_STARTED;
 
 /// A runtime that was found.

@@ -11,7 +11,7 @@ use rustix::process::{
 };
 
 use super::bundle::Bundle;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{Doing, Failure, Outcome};
 use crate::runtime::bond::Bond;
 use crate::runtime::report::{self, Heard, Report};
 use crate::runtime::{NOT_STARTED, exit_status};

@@ -15,7 +15,7 @@ mod state;
 
 use rustix::process::Pid;
 
-use crate::failure::Outcome;
+use crate::error::Outcome;
 pub(crate) use bundle::Bundle;
 pub(crate) use find::{Runtime, find};
 use keeper::Keeper;
