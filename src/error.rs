@@ -1,19 +1,19 @@
-//! How a command fails: one line for people, and an exit status.
+//! Errors of commands: one line for people, and an exit status.
 
 use std::fmt;
 
-/// What ended a command.
+/// Why a command ended early.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CliError {
     message: String,
     status: u8,
 }
 
 /// The result of a command or a part of one.
-pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Result<T = (), E = CliError> = std::result::Result<T, E>;
 
-impl Failure {
-    /// A failure with exit status 1.
+impl CliError {
+    /// An error with exit status 1.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
         Self {
             message: message.to_string(),
@@ -21,7 +21,7 @@ impl Failure {
         }
     }
 
-    /// An exit status without a message: a command that was run has had its own say.
+    /// An exit status without a message: the program that was run has written its own.
     pub(crate) fn silent(status: u8) -> Self {
         Self {
             message: String::new(),
@@ -33,7 +33,7 @@ impl Failure {
         self.message.is_empty()
     }
 
-    /// The same failure with another exit status.
+    /// The same error with another exit status.
     pub(crate) fn with_status(self, status: u8) -> Self {
         Self { status, ..self }
     }
@@ -43,31 +43,31 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<plyfs_fs::MountError> for Failure {
+impl From<plyfs_fs::MountError> for CliError {
     fn from(error: plyfs_fs::MountError) -> Self {
         Self::new(reason(&error))
     }
 }
 
-/// Says what was being done when something failed.
-pub(crate) trait Doing<T> {
-    /// `what` reads well after "cannot".
-    fn doing(self, what: impl fmt::Display) -> Outcome<T>;
+/// Adds to an error which operation failed.
+pub(crate) trait Context<T> {
+    /// `action` is the operation and its object, as they stand after "cannot".
+    fn context(self, action: impl fmt::Display) -> Result<T>;
 }
 
-impl<T, E: fmt::Display> Doing<T> for Result<T, E> {
-    fn doing(self, what: impl fmt::Display) -> Outcome<T> {
-        self.map_err(|error| Failure::new(format_args!("cannot {what}: {}", reason(&error))))
+impl<T, E: fmt::Display> Context<T> for Result<T, E> {
+    fn context(self, action: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| CliError::new(format_args!("cannot {action}: {}", reason(&error))))
     }
 }
 
-/// What an error says, without the number that the standard library adds to the words.
+/// The text of an error, without the number that the standard library appends.
 pub(crate) fn reason(error: &impl fmt::Display) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn reasons_have_no_numbers() {
-        let missing = std::fs::File::open("/no/such/file").doing("open it");
+        let missing = std::fs::File::open("/no/such/file").context("open it");
         assert_eq!(
             missing.unwrap_err().to_string(),
             "cannot open it: No such file or directory"

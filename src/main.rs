@@ -29,7 +29,7 @@ mod unshare;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::personality::Personality;
 
 fn main() -> ExitCode {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: &Cli) -> Outcome {
+fn execute(cli: &Cli) -> Result {
     logger::install(cli.global.verbose);
     let store = cli.global.store.as_deref();
     match &cli.command {

@@ -11,20 +11,20 @@ use clap_mangen::Man;
 
 use super::{completions, manual};
 use crate::cli::{Cli, GenerateArgs, Generated};
-use crate::error::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// The name that the program is installed under.
 const NAME: &str = "plyfs";
 
 /// Writes what is asked for to a directory.
-pub(crate) fn generate(args: &GenerateArgs) -> Outcome {
+pub(crate) fn generate(args: &GenerateArgs) -> Result {
     let shown = args.dir.display();
-    std::fs::create_dir_all(&args.dir).doing(format_args!("create {shown}"))?;
+    std::fs::create_dir_all(&args.dir).context(format_args!("create {shown}"))?;
     let written = match args.what {
         Generated::Man => manual_pages(&args.dir),
         Generated::Completions => completions(&args.dir),
     };
-    written.doing(format_args!("write to {shown}"))
+    written.context(format_args!("write to {shown}"))
 }
 
 /// A page for the program, and one for each of its commands.

@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cmd::run::RunArgs;
-use crate::error::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::mount::wish::Wish;
 use crate::other_tools;
 
@@ -350,7 +350,7 @@ pub(crate) const USAGE: u8 = 2;
 
 impl Cli {
     /// Reads the arguments of this process. What asks for help is answered here.
-    pub(crate) fn read() -> Outcome<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         if let Some(cli) = Self::read_mount(&arguments) {
             return Ok(cli);
@@ -369,7 +369,7 @@ impl Cli {
     }
 
     /// Refuses options that contradict each other, before anything is made.
-    fn checked(self) -> Outcome<Self> {
+    fn checked(self) -> Result<Self> {
         let checked = match &self.command {
             Command::Run(args) => args.container_options.check(),
             Command::Bundle(args) => args.container_options.check(),
@@ -417,9 +417,9 @@ fn not_understood(
     error: &clap::Error,
     arguments: &[OsString],
     subcommand: Option<&str>,
-) -> Failure {
+) -> CliError {
     if let Some(meant) = meant(error, arguments, subcommand) {
-        return Failure::new(meant);
+        return CliError::new(meant);
     }
     let said = error.render().to_string();
     let (what, rest) = said.split_once("\n\n").unwrap_or((&said, ""));
@@ -433,7 +433,7 @@ fn not_understood(
         line.push_str(tip.trim());
     }
     let command = subcommand.map_or(String::new(), |name| format!(" {name}"));
-    Failure::new(format_args!("{line}; see plyfs{command} --help"))
+    CliError::new(format_args!("{line}; see plyfs{command} --help"))
 }
 
 /// The exit status for arguments that a command does not understand.

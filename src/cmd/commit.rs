@@ -21,7 +21,7 @@ use plyfs_store::{
 
 use crate::changes::{self, Change, Comparison, Names, cannot};
 use crate::cli::{CommitArgs, CompressionArg};
-use crate::error::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::progress::Line;
 use crate::{output, stack, storage};
 
@@ -35,7 +35,7 @@ const WITHOUT_HOLES: u64 = 256 << 10;
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Makes an image of a container and prints its name.
-pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Result {
     let request = CommitRequest {
         author: args.author.clone(),
         message: args.message.clone(),
@@ -43,10 +43,10 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
         changes: args
             .change
             .iter()
-            .map(|change| change.parse().map_err(Failure::new))
-            .collect::<Outcome<_>>()?,
+            .map(|change| change.parse().map_err(CliError::new))
+            .collect::<Result<_>>()?,
         ..CommitRequest::new(
-            args.image.parse().map_err(Failure::new)?,
+            args.image.parse().map_err(CliError::new)?,
             storage::ownership_here(),
         )
     };
@@ -77,13 +77,13 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// The present, or `SOURCE_DATE_EPOCH` if that is earlier.
-fn now() -> Outcome<Timestamp> {
+fn now() -> Result<Timestamp> {
     let Some(epoch) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
         return Ok(Timestamp::now());
     };
     let epoch = epoch.to_str().and_then(|text| text.parse().ok());
     let epoch = epoch
-        .ok_or_else(|| Failure::new("SOURCE_DATE_EPOCH is not a number of seconds since 1970"))?;
+        .ok_or_else(|| CliError::new("SOURCE_DATE_EPOCH is not a number of seconds since 1970"))?;
     Ok(Timestamp::now().min(Timestamp::from_seconds(epoch)))
 }
 
@@ -93,7 +93,7 @@ fn layer(
     container: &Container,
     compression: Compression,
     line: &Line,
-) -> Outcome<LayerWriter> {
+) -> Result<LayerWriter> {
     let (merged, mut changes) = Comparison::open(container, true)?.changes()?;
     changes::add_links(&merged, &mut changes)?;
     let mut layer = Layer {
@@ -117,7 +117,7 @@ struct Layer<'o> {
 }
 
 impl Layer<'_> {
-    fn write(&mut self, changes: &BTreeMap<Names, Change>) -> Outcome {
+    fn write(&mut self, changes: &BTreeMap<Names, Change>) -> Result {
         for (names, change) in changes {
             match change.entry {
                 Some(entry) => self.present(names, entry.id, change.hides)?,
@@ -130,7 +130,7 @@ impl Layer<'_> {
     }
 
     /// Writes an entry that says something of the layers below.
-    fn mark(&mut self, names: &Names, content: EntryContent) -> Outcome {
+    fn mark(&mut self, names: &Names, content: EntryContent) -> Result {
         let entry = LayerEntry {
             path: path(names),
             content,
@@ -145,7 +145,7 @@ impl Layer<'_> {
 
     /// Writes what the container shows under a name; `hides` says that it is a directory without
     /// anything of the image's.
-    fn present(&mut self, names: &Names, id: u64, hides: bool) -> Outcome {
+    fn present(&mut self, names: &Names, id: u64, hides: bool) -> Result {
         let attr = self.merged.getattr(id);
         let attr = attr.map_err(|errno| cannot("examine", names, errno))?;
         let Some(content) = self.content(names, id, &attr)? else {
@@ -193,7 +193,7 @@ impl Layer<'_> {
     }
 
     /// What an entry is; nothing for what no archive holds.
-    fn content(&mut self, names: &Names, id: u64, attr: &Attr) -> Outcome<Option<EntryContent>> {
+    fn content(&mut self, names: &Names, id: u64, attr: &Attr) -> Result<Option<EntryContent>> {
         if !attr.kind.is_dir() && attr.nlink > 1 {
             match self.links.get(&attr.ino) {
                 Some(first) => return Ok(Some(EntryContent::Link(first.clone()))),

@@ -12,7 +12,7 @@ use std::time::Instant;
 use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, ImportRequest, Silent, Source, Store};
 
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::mount::options::Options;
 use crate::mount::wish::Wish;
 use crate::mount::{connection, daemon};
@@ -20,20 +20,20 @@ use crate::stack::{self, Subject};
 use crate::{namespace, output, storage};
 
 /// Shows what plyfs does.
-pub(crate) fn demo() -> Outcome {
+pub(crate) fn demo() -> Result {
     let start = Instant::now();
     say("plyfs mounts container image stacks, without root. Here is how.\n")?;
     if !namespace::can_mount() {
         say("You are an ordinary user, so this tour enters a user namespace of its own first.\n")?;
         namespace::enter()?;
     }
-    let tmp = tempfile::tempdir().doing("make a temporary directory")?;
+    let tmp = tempfile::tempdir().context("make a temporary directory")?;
     let mut tour = Tour::prepare(tmp.path())?;
     let toured = tour.visit();
     // Also after a failure: nothing is to stay mounted.
     let unmounted = tour.unmount();
     toured.and(unmounted)?;
-    tmp.close().doing("remove the temporary directory")?;
+    tmp.close().context("remove the temporary directory")?;
     say(&format!(
         "\nThat was all, in {:.1} seconds, and nothing is left of it. Next, with an image of yours:\n\n  \
          plyfs import oci:DIR:TAG\n  plyfs run NAME:TAG\n",
@@ -41,7 +41,7 @@ pub(crate) fn demo() -> Outcome {
     ))
 }
 
-fn say(text: &str) -> Outcome {
+fn say(text: &str) -> Result {
     output::write(&format!("{text}\n"))
 }
 
@@ -54,7 +54,7 @@ struct Tour {
 
 impl Tour {
     /// Builds, imports and mounts the image.
-    fn prepare(tmp: &Path) -> Outcome<Self> {
+    fn prepare(tmp: &Path) -> Result<Self> {
         let layout = tmp.join("image");
         image().write_oci(&layout, Some("demo:latest"))?;
         say("1. An image: two layers, as gzip and zstd, in an OCI image layout")?;
@@ -62,7 +62,7 @@ impl Tour {
         say("   top     etc/motd (replaced)  var/cache/old (removed)\n")?;
         let store = Store::open(tmp.join("store"))?;
         let source = Source::parse(&format!("oci:{}:demo:latest", layout.display()));
-        let source = source.map_err(Failure::new)?;
+        let source = source.map_err(CliError::new)?;
         let request = ImportRequest::new(source, storage::ownership_here());
         let imported = store.import(&request, &Silent)?;
         say(&format!(
@@ -71,7 +71,7 @@ impl Tour {
             imported.name, imported.unpacked, imported.manifest_digest
         ))?;
         let merged = tmp.join("merged");
-        fs::create_dir(&merged).doing("make a directory")?;
+        fs::create_dir(&merged).context("make a directory")?;
         let image = imported.name.to_string();
         let (container, _) = stack::container(&store, Some("tour"), Some(&image))?;
         let upper = container.upper.clone();
@@ -92,7 +92,7 @@ impl Tour {
         })
     }
 
-    fn visit(&self) -> Outcome {
+    fn visit(&self) -> Result {
         self.read()?;
         self.copy_up()?;
         self.create()?;
@@ -100,7 +100,7 @@ impl Tour {
         self.check()
     }
 
-    fn read(&self) -> Outcome {
+    fn read(&self) -> Result {
         say("4. Reading: the layers are one tree; the topmost that has a file gives it")?;
         let motd = self.cat("etc/motd")?;
         let cache = self.merged.join("var/cache/old");
@@ -110,42 +110,42 @@ impl Tour {
         self.show_upper()
     }
 
-    fn copy_up(&self) -> Outcome {
+    fn copy_up(&self) -> Result {
         say(
             "5. Copy-up: the first change of a lower file brings it to the upper directory, whole",
         )?;
         say("   $ echo '10.0.0.1 db' >> etc/hosts")?;
         let hosts = self.merged.join("etc/hosts");
-        let mut text = fs::read_to_string(&hosts).doing("read etc/hosts")?;
+        let mut text = fs::read_to_string(&hosts).context("read etc/hosts")?;
         text.push_str("10.0.0.1 db\n");
-        fs::write(&hosts, text).doing("write etc/hosts")?;
+        fs::write(&hosts, text).context("write etc/hosts")?;
         self.cat("etc/hosts")?;
         self.show_upper()
     }
 
-    fn create(&self) -> Outcome {
+    fn create(&self) -> Result {
         say("6. New files are made in the upper directory only")?;
         say("   $ mkdir srv/www && echo hello > srv/www/index.html")?;
         let www = self.merged.join("srv/www");
-        fs::create_dir_all(&www).doing("make srv/www")?;
-        fs::write(www.join("index.html"), "hello\n").doing("write srv/www/index.html")?;
+        fs::create_dir_all(&www).context("make srv/www")?;
+        fs::write(www.join("index.html"), "hello\n").context("write srv/www/index.html")?;
         self.show_upper()
     }
 
-    fn remove(&self) -> Outcome {
+    fn remove(&self) -> Result {
         say(
             "7. Whiteout: removing a lower file leaves a mark (a character device 0/0) that hides it",
         )?;
         say("   $ rm usr/share/doc/readme")?;
         let readme = self.merged.join("usr/share/doc/readme");
-        fs::remove_file(&readme).doing("remove usr/share/doc/readme")?;
+        fs::remove_file(&readme).context("remove usr/share/doc/readme")?;
         expect(!readme.exists(), "the removed file")?;
         self.show_upper()
     }
 
     /// The layers are as they were.
-    fn check(&self) -> Outcome {
-        let name = "tour".parse().map_err(Failure::new)?;
+    fn check(&self) -> Result {
+        let name = "tour".parse().map_err(CliError::new)?;
         let container = self.store.container(&name)?;
         let bottom = container.layers.first();
         let readme = bottom.map(|layer| layer.path.join("usr/share/doc/readme"));
@@ -155,8 +155,9 @@ impl Tour {
     }
 
     /// Prints a file of the mount as cat(1) does.
-    fn cat(&self, path: &str) -> Outcome<String> {
-        let text = fs::read_to_string(self.merged.join(path)).doing(format_args!("read {path}"))?;
+    fn cat(&self, path: &str) -> Result<String> {
+        let text =
+            fs::read_to_string(self.merged.join(path)).context(format_args!("read {path}"))?;
         say(&format!("   $ cat {path}"))?;
         for line in text.lines() {
             say(&format!("   {line}"))?;
@@ -165,9 +166,9 @@ impl Tour {
     }
 
     /// Prints what the upper directory holds.
-    fn show_upper(&self) -> Outcome {
+    fn show_upper(&self) -> Result {
         let mut lines = Vec::new();
-        list(&self.upper, Path::new(""), &mut lines).doing("list the upper directory")?;
+        list(&self.upper, Path::new(""), &mut lines).context("list the upper directory")?;
         if lines.is_empty() {
             lines.push("(nothing)".to_owned());
         }
@@ -175,17 +176,18 @@ impl Tour {
     }
 
     /// Unmounts and makes sure that the daemon is gone.
-    fn unmount(&mut self) -> Outcome {
+    fn unmount(&mut self) -> Result {
         let Some(daemon) = self.daemon.take() else {
             return Ok(());
         };
         connection::unmount(&self.merged, false)?;
         let options = rustix::process::WaitOptions::empty();
-        let ended = rustix::process::waitpid(Some(daemon), options).doing("wait for the daemon")?;
+        let ended =
+            rustix::process::waitpid(Some(daemon), options).context("wait for the daemon")?;
         let clean = ended.is_some_and(|(_, status)| status.exit_status() == Some(0));
         expect(clean, "the end of the daemon")?;
         let left = fs::read_dir(&self.merged)
-            .doing("list the mount point")?
+            .context("list the mount point")?
             .count();
         expect(left == 0, "the unmounted directory")?;
         say("9. Unmounted; the daemon has written everything and is gone")
@@ -193,10 +195,10 @@ impl Tour {
 }
 
 /// The tour shows what happens, so what does not happen as told is a failure.
-fn expect(condition: bool, what: &str) -> Outcome {
+fn expect(condition: bool, what: &str) -> Result {
     match condition {
         true => Ok(()),
-        false => Err(Failure::new(format_args!("{what} is not as it should be"))),
+        false => Err(CliError::new(format_args!("{what} is not as it should be"))),
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use plyfs_store::{Room, Usage};
 use serde_json::{Value, json};
 
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::{output, storage};
 
 /// Say how much space images and containers take; with -v, each of them
@@ -25,7 +25,7 @@ pub(crate) struct DfArgs {
 }
 
 /// Prints how much space images and containers take.
-pub(crate) fn df(args: &DfArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn df(args: &DfArgs, store: Option<&Path>) -> Result {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     let usage = match storage::open_if_there(store, location)? {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::changes::{self, Comparison, Kind};
 use crate::cli::DiffArgs;
 use crate::containers::places;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::{output, stack, storage};
 
 /// A change as programs read it.
@@ -19,7 +19,7 @@ struct Listed {
 }
 
 /// Lists what was changed in a container.
-pub(crate) fn diff(args: &DiffArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn diff(args: &DiffArgs, store: Option<&Path>) -> Result {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     let store = plyfs_store::Store::open_existing(location)?;

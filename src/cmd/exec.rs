@@ -8,7 +8,7 @@ use plyfs_store::{LiveKind, LiveRecord, ProcessId, Store};
 use rustix::io::Errno;
 
 use crate::containers::live;
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::guest::{attend, host};
 use crate::runtime::launch;
 use crate::runtime::namespaces::{self, Namespace};
@@ -47,17 +47,17 @@ pub(crate) struct ExecArgs {
 }
 
 /// Runs the command.
-pub(crate) fn exec(args: &ExecArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn exec(args: &ExecArgs, store: Option<&Path>) -> Result {
     attend::end_as(start(args, store))
 }
 
-fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
+fn start(args: &ExecArgs, store: Option<&Path>) -> Result<u8> {
     let _input = attend::shut_off_caller(args.tty)?;
     let store = storage::open_existing(store)?;
     let record = running(&store, &args.container)?;
     let spec = configuration(&record)?;
     let not_there = || {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "the container \"{}\" has ended, or is only about to start",
             record.id
         ))
@@ -77,18 +77,18 @@ fn start(args: &ExecArgs, store: Option<&Path>) -> Outcome<u8> {
 }
 
 /// The record of a running container.
-fn running(store: &Store, name: &str) -> Outcome<LiveRecord> {
+fn running(store: &Store, name: &str) -> Result<LiveRecord> {
     match live::find(store, name)? {
         Some(record) if record.what.kind == LiveKind::Run => Ok(record),
-        Some(record) => Err(Failure::new(format_args!(
+        Some(record) => Err(CliError::new(format_args!(
             "nothing runs in the container \"{}\": it is {}",
             record.id,
             live::describe(&record)
         ))),
         None => {
-            let container = stack::find_container(store, &name.parse().map_err(Failure::new)?)?;
+            let container = stack::find_container(store, &name.parse().map_err(CliError::new)?)?;
             let container = container.ok_or_else(|| not_running(store, name))?;
-            Err(Failure::new(format_args!(
+            Err(CliError::new(format_args!(
                 "nothing runs in the container \"{0}\"; start it with plyfs run --container {0}",
                 container.record.name
             )))
@@ -97,29 +97,29 @@ fn running(store: &Store, name: &str) -> Outcome<LiveRecord> {
 }
 
 /// Why nothing is executed in a container that is not there, with those that run.
-fn not_running(store: &Store, name: &str) -> Failure {
+fn not_running(store: &Store, name: &str) -> CliError {
     let live = store.live().unwrap_or_default();
     let running = live.iter().filter(|one| one.what.kind == LiveKind::Run);
     let running: Vec<String> = running.map(|one| one.id.to_string()).collect();
     let name = plyfs_store::escaped(name);
     match stack::listed(&running) {
-        None => Failure::new(format_args!(
+        None => CliError::new(format_args!(
             "there is no container \"{name}\", and none runs; start one with plyfs run"
         )),
-        Some(running) => Failure::new(format_args!(
+        Some(running) => CliError::new(format_args!(
             "there is no container \"{name}\"; those that run are {running}"
         )),
     }
 }
 
-fn configuration(record: &LiveRecord) -> Outcome<Spec> {
+fn configuration(record: &LiveRecord) -> Result<Spec> {
     let value = record.what.configuration.clone().ok_or_else(|| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "the container \"{}\" is only about to start, or was started by an older plyfs",
             record.id
         ))
     })?;
-    serde_json::from_value(value).doing("understand the configuration of the container")
+    serde_json::from_value(value).context("understand the configuration of the container")
 }
 
 /// The namespaces of a container that this process is not in, opened. Entering one's own may not be allowed, and
@@ -128,38 +128,38 @@ fn configuration(record: &LiveRecord) -> Outcome<Spec> {
 /// # Errors
 /// If its first process has left those it was started in: what it made for itself has none of what the
 /// container was given, such as a filter or a missing power over groups.
-fn namespaces_of(record: &LiveRecord, init: &ProcessId) -> Outcome<Vec<Namespace>> {
+fn namespaces_of(record: &LiveRecord, init: &ProcessId) -> Result<Vec<Namespace>> {
     let theirs = match namespaces::open(&init.pid.to_string()) {
         Err(Errno::ACCESS | Errno::PERM) => {
-            return Err(Failure::new(
+            return Err(CliError::new(
                 "the container is in a user namespace that cannot be entered from here; call plyfs exec \
                  outside of \"plyfs unshare\", as the user who started the container",
             ));
         }
-        theirs => theirs.doing(format_args!(
+        theirs => theirs.context(format_args!(
             "look at the namespaces of process {}",
             init.pid
         ))?,
     };
     let names = theirs.iter().map(|(_, name)| name);
     if !names.eq(&record.what.namespaces) {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "the first process of the container \"{}\" has left the namespaces it was started in, where \
              plyfs exec does not follow it; stop the container with \"{}\"",
             record.id,
             live::remedy(record)
         )));
     }
-    let own = namespaces::of("self").doing("look at namespaces")?;
+    let own = namespaces::of("self").context("look at namespaces")?;
     let pairs = theirs.into_iter().zip(own);
     let foreign = pairs.filter(|((_, name), own)| name != own);
     Ok(foreign.map(|((namespace, _), _)| namespace).collect())
 }
 
 /// The container's own process, with what the arguments change.
-fn process(args: &ExecArgs, spec: &Spec) -> Outcome<Process> {
+fn process(args: &ExecArgs, spec: &Spec) -> Result<Process> {
     let process = spec.process().clone();
-    let mut process = process.ok_or_else(|| Failure::new("the container has no process"))?;
+    let mut process = process.ok_or_else(|| CliError::new("the container has no process"))?;
     process.set_args(Some(args.command.clone()));
     let terminal = args.tty.unwrap_or_else(attend::has_terminal);
     process.set_terminal(Some(terminal));

@@ -8,7 +8,7 @@ use plyfs_store::{CheckReport, CheckRequest, Event, Finding, Progress, Remedy, S
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::error::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::interrupt::Interrupt;
 use crate::{output, progress, storage};
 
@@ -49,9 +49,9 @@ pub(crate) const USAGE: u8 = 16;
 const CANCELLED: u8 = 32;
 
 /// Checks the store and prints what is damaged.
-pub(crate) fn fsck(args: &FsckArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn fsck(args: &FsckArgs, store: Option<&Path>) -> Result {
     let source = args.from.as_deref().map(Source::parse).transpose();
-    let source = source.map_err(|error| Failure::new(error).with_status(USAGE))?;
+    let source = source.map_err(|error| CliError::new(error).with_status(USAGE))?;
     let report = check(args, source, store).map_err(|failure| match failure.status() {
         1 => failure.with_status(FAILED),
         _ => failure,
@@ -62,11 +62,11 @@ pub(crate) fn fsck(args: &FsckArgs, store: Option<&Path>) -> Outcome {
     }
     match status(&report) {
         0 => Ok(()),
-        status => Err(Failure::silent(status)),
+        status => Err(CliError::silent(status)),
     }
 }
 
-fn check(args: &FsckArgs, source: Option<Source>, store: Option<&Path>) -> Outcome<CheckReport> {
+fn check(args: &FsckArgs, source: Option<Source>, store: Option<&Path>) -> Result<CheckReport> {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     let store = Store::open_existing(location)?;
@@ -80,7 +80,7 @@ fn check(args: &FsckArgs, source: Option<Source>, store: Option<&Path>) -> Outco
     let report = store.check(&request, &watch);
     watch.bar.finish_and_clear();
     report.map_err(|error| match error {
-        plyfs_store::Error::Interrupted => Failure::new(
+        plyfs_store::Error::Interrupted => CliError::new(
             "interrupted; what was repaired so far is whole, and the rest is as it was",
         )
         .with_status(CANCELLED),
@@ -100,7 +100,7 @@ fn status(report: &CheckReport) -> u8 {
 }
 
 /// A line for each finding, and one for all.
-fn print(report: &CheckReport, repair: bool) -> Outcome {
+fn print(report: &CheckReport, repair: bool) -> Result {
     let mut text = String::new();
     for finding in &report.findings {
         text.push_str(&format!("{} {}", finding.object, finding.fault));
@@ -159,7 +159,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn start() -> Outcome<Self> {
+    fn start() -> Result<Self> {
         let bar = ProgressBar::with_draw_target(None, progress::target());
         let style = ProgressStyle::with_template(
             "checking {bar:30} {decimal_bytes:>10} of {decimal_total_bytes:10}",

@@ -6,7 +6,7 @@ use plyfs_store::Image;
 use serde::Serialize;
 
 use crate::cli::ImageListArgs;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::{output, storage};
 
 /// A step in the making of an image, as programs read it.
@@ -24,7 +24,7 @@ struct Step {
 }
 
 /// Lists how an image was made, the last step first.
-pub(crate) fn history(args: &ImageListArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn history(args: &ImageListArgs, store: Option<&Path>) -> Result {
     let image = storage::open_existing(store)?.image(&args.image)?;
     let steps = steps(&image);
     if args.json {

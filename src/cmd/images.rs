@@ -7,7 +7,7 @@ use plyfs_store::ImageRecord;
 use serde::Serialize;
 
 use crate::cli::ImagesArgs;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::{output, storage};
 
 /// An image as programs read it.
@@ -27,7 +27,7 @@ struct Listed {
 }
 
 /// Lists the images in the store.
-pub(crate) fn images(args: &ImagesArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn images(args: &ImagesArgs, store: Option<&Path>) -> Result {
     let records = match storage::open_if_there(store, storage::location(store)?)? {
         None => Vec::new(),
         Some(store) => store.images()?,

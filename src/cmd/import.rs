@@ -15,7 +15,7 @@ use plyfs_store::{
 use rustix::process::Signal;
 
 use crate::cli::{ImportArgs, OwnershipArg};
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::interrupt::Interrupt;
 use crate::{namespace, output, progress, storage};
 
@@ -23,7 +23,7 @@ use crate::{namespace, output, progress, storage};
 const INTERRUPTED: u8 = 130;
 
 /// Imports an image and prints its name.
-pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
     let spooled = Spooled::of(&args.source)?;
     let mut sources = match &spooled {
         Some(spooled) => spooled.sources(),
@@ -34,7 +34,7 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
     };
     let source = sources.remove(0);
     if let (true, Some(tag)) = (args.all, &source.tag) {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "--all imports every image: leave out \":{}\" behind the path",
             plyfs_store::escaped(tag)
         )));
@@ -45,8 +45,8 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
     let location = storage::location(store)?;
     let ownership = choose_ownership(args.ownership)?;
     let mut request = ImportRequest {
-        name: name.map_err(Failure::new)?,
-        platform: platform.map_err(Failure::new)?,
+        name: name.map_err(CliError::new)?,
+        platform: platform.map_err(CliError::new)?,
         ..ImportRequest::new(source, ownership)
     };
     let watch = Watch::start()?;
@@ -76,13 +76,13 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Outcome {
             let line = |one: &Imported| format!("{}\n", one.name);
             output::write(&imported.iter().map(line).collect::<String>())
         }
-        Err(plyfs_store::Error::Interrupted) => Err(Failure::new(
+        Err(plyfs_store::Error::Interrupted) => Err(CliError::new(
             "interrupted; the next import goes on from here",
         )
         .with_status(INTERRUPTED)),
         Err(error) if is_of_no_kind => {
             log::info!("{error}");
-            Err(Failure::new(
+            Err(CliError::new(
                 "standard input is no archive of an image, neither an OCI image layout nor of docker save, or it is \
                  cut off",
             ))
@@ -112,7 +112,7 @@ struct Spooled {
 
 impl Spooled {
     /// Reads standard input if this source names it: as `-`, or as `-` in the place of a path.
-    fn of(source: &str) -> Outcome<Option<Self>> {
+    fn of(source: &str) -> Result<Option<Self>> {
         let parsed = Source::parse(source).ok();
         let parsed = parsed.filter(|parsed| parsed.path == Path::new("-"));
         if parsed.is_none() && source != "-" {
@@ -120,20 +120,20 @@ impl Spooled {
         }
         let (form, tag) = parsed.map_or((None, None), |parsed| (Some(parsed.form), parsed.tag));
         if form == Some(Form::Oci) {
-            return Err(Failure::new(
+            return Err(CliError::new(
                 "a directory cannot be read from standard input; give oci-archive:- or docker-archive:-",
             ));
         }
         let mut stdin = std::io::stdin().lock();
         if stdin.is_terminal() {
-            return Err(Failure::new(
+            return Err(CliError::new(
                 "an archive is not read from a terminal: redirect standard input",
             ));
         }
-        let dir = tempfile::tempdir().doing("make a temporary directory")?;
+        let dir = tempfile::tempdir().context("make a temporary directory")?;
         let path = dir.path().join("-");
-        let mut file = File::create_new(&path).doing("make a temporary file")?;
-        std::io::copy(&mut stdin, &mut file).doing("copy standard input to a temporary file")?;
+        let mut file = File::create_new(&path).context("make a temporary file")?;
+        std::io::copy(&mut stdin, &mut file).context("copy standard input to a temporary file")?;
         Ok(Some(Self {
             path,
             _dir: dir,
@@ -157,7 +157,7 @@ impl Spooled {
     }
 
     /// Why it was not imported. The temporary file is nothing that the caller knows.
-    fn failure(&self, error: plyfs_store::Error) -> Failure {
+    fn failure(&self, error: plyfs_store::Error) -> CliError {
         use plyfs_store::Error;
         let is_nameless = matches!(
             error,
@@ -167,36 +167,36 @@ impl Spooled {
         let path = plyfs_store::escaped(self.path.as_os_str().as_bytes()).to_string();
         let said = failure.replace(&path, "standard input");
         match is_nameless {
-            true => Failure::new(format_args!("{said} with --name")),
-            false => Failure::new(said),
+            true => CliError::new(format_args!("{said} with --name")),
+            false => CliError::new(said),
         }
     }
 }
 
 /// What was given in place of a source.
-fn no_source(text: &str, error: &SourceError) -> Failure {
+fn no_source(text: &str, error: &SourceError) -> CliError {
     match text.split_once("://") {
-        Some((transport, _)) => Failure::new(format_args!(
+        Some((transport, _)) => CliError::new(format_args!(
             "images are read from files, not from {transport}://; fetch it first, as by \"skopeo \
              copy {text} oci:DIR:TAG\", and import oci:DIR:TAG"
         )),
-        None => Failure::new(error),
+        None => CliError::new(error),
     }
 }
 
 /// Why an image was not imported, and what can be done about it where the message does not say so.
-fn not_imported(error: plyfs_store::Error, path: &Path) -> Failure {
+fn not_imported(error: plyfs_store::Error, path: &Path) -> CliError {
     use plyfs_store::Error;
     let path = path.as_os_str().as_bytes();
     let path = plyfs_store::escaped(path);
     match error {
         Error::Blob(
             BlobError::Missing { .. } | BlobError::Size { .. } | BlobError::Corrupt { .. },
-        ) => Failure::new(format_args!(
+        ) => CliError::new(format_args!(
             "{error}; the image in {path} is damaged or not complete: fetch it again"
         )),
         // What is no failure of this machine.
-        Error::Layer(_) if error.errno().is_none() => Failure::new(format_args!(
+        Error::Layer(_) if error.errno().is_none() => CliError::new(format_args!(
             "{error}; the image in {path} is refused: fetch or build it again"
         )),
         error => error.into(),
@@ -205,7 +205,7 @@ fn not_imported(error: plyfs_store::Error, path: &Path) -> Failure {
 
 /// Decides how owners are kept, and enters a user namespace with subordinate ids if that lets them
 /// be real.
-fn choose_ownership(wanted: OwnershipArg) -> Outcome<Ownership> {
+fn choose_ownership(wanted: OwnershipArg) -> Result<Ownership> {
     if wanted == OwnershipArg::Override {
         return Ok(Ownership::Override);
     }
@@ -216,7 +216,7 @@ fn choose_ownership(wanted: OwnershipArg) -> Outcome<Ownership> {
         namespace::enter()?;
     }
     match (storage::ownership_here(), wanted) {
-        (Ownership::Override, OwnershipArg::Real) => Err(Failure::new(
+        (Ownership::Override, OwnershipArg::Real) => Err(CliError::new(
             "real owners need subordinate ids: have them set up (subuid(5), subgid(5), package \
              uidmap), or leave --ownership away",
         )),
@@ -234,7 +234,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn start() -> Outcome<Self> {
+    fn start() -> Result<Self> {
         let signals = [Signal::INT, Signal::TERM, Signal::HUP];
         Ok(Self {
             interrupt: Interrupt::listen(&signals, INTERRUPTED)?,

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::cli::InspectArgs;
 use crate::containers::live;
-use crate::error::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::{output, stack, storage};
 
 /// Prints all that is known of an image or a container.
-pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Result {
     let store = storage::open_existing(store)?;
     let name = &args.name;
     if let Ok(Some(record)) = store.live_of(name)
@@ -24,7 +24,7 @@ pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Outcome {
         None => output::json(&of_image(&store.image(name).map_err(
             |error| match error {
                 plyfs_store::Error::Name(error @ NameError::UnknownImage { .. }) => {
-                    Failure::new(format_args!(
+                    CliError::new(format_args!(
                         "there is no container \"{}\", and {error}",
                         plyfs_store::escaped(name)
                     ))
@@ -36,7 +36,7 @@ pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// The container of that name, if it can be one and there is one.
-fn container(store: &Store, name: &str) -> Outcome<Option<Container>> {
+fn container(store: &Store, name: &str) -> Result<Option<Container>> {
     let Ok(name) = name.parse::<ContainerName>() else {
         return Ok(None);
     };

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::PsArgs;
 use crate::containers::live;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::{output, storage};
 
 /// A container, or something that is live without one, as programs read it.
@@ -84,7 +84,7 @@ impl Listed {
 }
 
 /// Lists the containers in the store, and what else is live in it.
-pub(crate) fn containers(args: &PsArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn containers(args: &PsArgs, store: Option<&Path>) -> Result {
     let listed = match storage::open_if_there(store, storage::location(store)?)? {
         None => Vec::new(),
         Some(store) => listed(&store)?,
@@ -112,7 +112,7 @@ pub(crate) fn containers(args: &PsArgs, store: Option<&Path>) -> Outcome {
     output::table(["NAME", "IMAGE", "CREATED", "STATUS", "PID"], &rows)
 }
 
-fn listed(store: &Store) -> Outcome<Vec<Listed>> {
+fn listed(store: &Store) -> Result<Vec<Listed>> {
     let mut live = store.live()?;
     let mut listed = Vec::new();
     for record in store.containers()? {

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use crate::cli::{PruneArgs, RmArgs, RmiArgs};
 use crate::containers::live;
-use crate::error::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::{output, stack, storage};
 
 /// Removes containers, and prints their names.
-pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Result {
     let mut containers = args.containers.clone();
     let mut ended = HashMap::new();
     if args.all || args.force {
@@ -47,7 +47,7 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// The names of all containers.
-fn all_containers(store: &Store) -> Outcome<Vec<String>> {
+fn all_containers(store: &Store) -> Result<Vec<String>> {
     let names = store.container_names()?;
     Ok(names.iter().map(ContainerName::to_string).collect())
 }
@@ -65,8 +65,8 @@ fn is_unknown(store: &Store, name: &str) -> bool {
     unknown && matches!(store.live_of(name), Ok(None))
 }
 
-fn remove(store: &Store, name: &str) -> Outcome<Unneeded> {
-    let name: ContainerName = name.parse().map_err(Failure::new)?;
+fn remove(store: &Store, name: &str) -> Result<Unneeded> {
+    let name: ContainerName = name.parse().map_err(CliError::new)?;
     let in_use = || live::in_use(store, &name, ", or remove it with rm --force");
     let is_known = match store.is_in_use(&name) {
         Ok(true) => return Err(in_use()),
@@ -86,8 +86,8 @@ fn remove(store: &Store, name: &str) -> Outcome<Unneeded> {
 }
 
 /// The id of something that is no container.
-fn no_container(record: &LiveRecord) -> Failure {
-    Failure::new(format_args!(
+fn no_container(record: &LiveRecord) -> CliError {
+    CliError::new(format_args!(
         "{}; end that with \"{}\"",
         live::not_kept(record),
         live::remedy(record)
@@ -104,7 +104,7 @@ enum Ended {
 
 /// Ends what uses containers. That is done before a namespace is entered, from which containers of others could
 /// not be.
-fn end_uses(names: &[String], store: &Store) -> HashMap<String, Outcome<Ended>> {
+fn end_uses(names: &[String], store: &Store) -> HashMap<String, Result<Ended>> {
     let end = |name: &String| {
         let ended = match live::find(store, name) {
             Ok(Some(record)) => end_use(store, &record),
@@ -116,7 +116,7 @@ fn end_uses(names: &[String], store: &Store) -> HashMap<String, Outcome<Ended>> 
     names.iter().filter_map(end).collect()
 }
 
-fn end_use(store: &Store, record: &LiveRecord) -> Outcome<Ended> {
+fn end_use(store: &Store, record: &LiveRecord) -> Result<Ended> {
     /// How long the daemon of a container may take to end after the process that attended to it was killed.
     const PATIENCE: Duration = Duration::from_secs(10);
     let Some(name) = &record.what.container else {
@@ -138,7 +138,7 @@ fn end_use(store: &Store, record: &LiveRecord) -> Outcome<Ended> {
 }
 
 /// Removes images, and prints their names.
-pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Result {
     let store = match args.force {
         true => open_if_there(store)?,
         false => Some(open(store)?),
@@ -153,10 +153,10 @@ pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
             removed => removed,
         };
         let (names, unneeded) = removed.map_err(|error| match error {
-            plyfs_store::Error::Remove(error @ RemoveError::Used { .. }) => Failure::new(
+            plyfs_store::Error::Remove(error @ RemoveError::Used { .. }) => CliError::new(
                 format_args!("{error}; remove that first, or with --force the name alone"),
             ),
-            plyfs_store::Error::Remove(error @ RemoveError::SeveralNames { .. }) => Failure::new(
+            plyfs_store::Error::Remove(error @ RemoveError::SeveralNames { .. }) => CliError::new(
                 format_args!("{error}; name one of them, or remove all of them with --force"),
             ),
             error => error.into(),
@@ -169,11 +169,11 @@ pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// Removes what nothing needs, and prints how much that was.
-pub(crate) fn prune(args: &PruneArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn prune(args: &PruneArgs, store: Option<&Path>) -> Result {
     let collected = match open_if_there(store)? {
         None => Collected::default(),
         Some(store) => store.collect(&Unneeded::default())?.ok_or_else(|| {
-            Failure::new("cannot prune: something is being added to the store; try again later")
+            CliError::new("cannot prune: something is being added to the store; try again later")
         })?,
     };
     warn_of_damage(&collected);
@@ -215,14 +215,14 @@ pub(crate) fn collect_unnamed(store: &Store, manifest: &Digest) {
     }
 }
 
-fn open(store: Option<&Path>) -> Outcome<Store> {
+fn open(store: Option<&Path>) -> Result<Store> {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     Ok(Store::open_existing(location)?)
 }
 
 /// As [`open`], where there is nothing to remove before something was imported.
-fn open_if_there(store: Option<&Path>) -> Outcome<Option<Store>> {
+fn open_if_there(store: Option<&Path>) -> Result<Option<Store>> {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     storage::open_if_there(store, location)
@@ -232,10 +232,10 @@ fn open_if_there(store: Option<&Path>) -> Outcome<Option<Store>> {
 fn each(
     store: &Store,
     names: &[String],
-    mut remove: impl FnMut(&str) -> Outcome<Unneeded>,
-) -> Outcome {
+    mut remove: impl FnMut(&str) -> Result<Unneeded>,
+) -> Result {
     let mut unneeded = Unneeded::default();
-    let mut failed: Option<Failure> = None;
+    let mut failed: Option<CliError> = None;
     for name in names {
         match remove(name) {
             Ok(more) => unneeded.add(more),
@@ -253,8 +253,8 @@ fn each(
             return Err(failure);
         }
         (Err(error), None) => {
-            let failure = Failure::from(error);
-            return Err(Failure::new(format_args!(
+            let failure = CliError::from(error);
+            return Err(CliError::new(format_args!(
                 "what nothing needs any more was not removed: {failure}"
             )));
         }

@@ -11,7 +11,7 @@ use plyfs_store::{ContainerName, LiveKind, LiveRecord, Store};
 use rustix::process::Signal;
 
 use crate::containers::live;
-use crate::error::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::{mounting, output, stack, storage};
 
 /// Exit status of Podman when it cannot do what was asked.
@@ -124,7 +124,7 @@ const SIGNALS: [(&str, Signal); 31] = [
 ];
 
 /// Stops containers, and prints their names.
-pub(crate) fn stop(args: &StopArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn stop(args: &StopArgs, store: Option<&Path>) -> Result {
     let patience = Duration::from_secs(args.time);
     each(&args.containers, store, |store, name| {
         let Some(record) = live::find(store, name)? else {
@@ -138,10 +138,10 @@ pub(crate) fn stop(args: &StopArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// Sends a signal to containers, and prints their names.
-pub(crate) fn kill(args: &KillArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn kill(args: &KillArgs, store: Option<&Path>) -> Result {
     each(&args.containers, store, |store, name| {
         let not_running = |why: &str| {
-            Err(Failure::new(format_args!(
+            Err(CliError::new(format_args!(
                 "the container \"{name}\" {why}; only running containers can be killed"
             )))
         };
@@ -153,7 +153,7 @@ pub(crate) fn kill(args: &KillArgs, store: Option<&Path>) -> Outcome {
     })
 }
 
-fn send(record: &LiveRecord, signal: Signal) -> Outcome {
+fn send(record: &LiveRecord, signal: Signal) -> Result {
     if live::is_passed_on(signal) {
         return live::signal(record, signal).map(drop);
     }
@@ -163,7 +163,7 @@ fn send(record: &LiveRecord, signal: Signal) -> Outcome {
     match signal {
         // The first process ends with the one that attends to it.
         Signal::KILL => live::signal(record, signal).map(drop),
-        _ => Err(Failure::new(format_args!(
+        _ => Err(CliError::new(format_args!(
             "the first process of \"{}\" cannot be signalled from this user namespace; send one of \
              the signals that \"plyfs run\" passes on: HUP, INT, QUIT, TERM, USR1, USR2, WINCH, CONT",
             record.id
@@ -186,11 +186,11 @@ pub(crate) fn stop_signal(record: &LiveRecord) -> Signal {
 }
 
 /// Makes sure that there is a container, and that nothing uses it.
-fn is_idle(store: &Store, name: &str) -> Outcome {
-    let name: ContainerName = name.parse().map_err(Failure::new)?;
+fn is_idle(store: &Store, name: &str) -> Result {
+    let name: ContainerName = name.parse().map_err(CliError::new)?;
     match store.is_in_use(&name) {
         Ok(false) => Ok(()),
-        Ok(true) => Err(Failure::new(format_args!(
+        Ok(true) => Err(CliError::new(format_args!(
             "the container \"{name}\" is in use, and no record says by which process"
         ))),
         Err(error) => Err(stack::container_failure(store, error)),
@@ -202,10 +202,10 @@ fn is_idle(store: &Store, name: &str) -> Outcome {
 fn each(
     names: &[String],
     store: Option<&Path>,
-    mut act: impl FnMut(&Store, &str) -> Outcome,
-) -> Outcome {
+    mut act: impl FnMut(&Store, &str) -> Result,
+) -> Result {
     let store = storage::open_existing(store).map_err(|failure| failure.with_status(FAILED))?;
-    let mut failed: Option<Failure> = None;
+    let mut failed: Option<CliError> = None;
     for name in names {
         let done = act(&store, name).and_then(|()| output::write(&format!("{name}\n")));
         if let Err(failure) = done

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, pidfd_send_signal, waitpid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::mount::daemon::Register;
 use crate::{namespace, output, pidfd};
 
@@ -107,15 +107,15 @@ pub(crate) fn remedy(record: &LiveRecord) -> String {
 }
 
 /// Why something that is live is no container that could be mounted, compared or committed.
-pub(crate) fn not_kept(record: &LiveRecord) -> Failure {
+pub(crate) fn not_kept(record: &LiveRecord) -> CliError {
     let (id, image) = (&record.id, &record.what.image);
     match record.what.temporary {
-        true => Failure::new(format_args!(
+        true => CliError::new(format_args!(
             "the container \"{id}\" is temporary ({}): it is removed when that ends; \"plyfs exec\" and \"plyfs \
              stop\" reach it, and with --keep or --container from the start \"plyfs run\" keeps what is changed",
             describe(record)
         )),
-        false => Failure::new(format_args!(
+        false => CliError::new(format_args!(
             "\"{id}\" is no container, but the image {image}, {}",
             describe(record)
         )),
@@ -123,22 +123,22 @@ pub(crate) fn not_kept(record: &LiveRecord) -> Failure {
 }
 
 /// Why nothing can be done with a container that is in use. `or` is what else there is to do.
-pub(crate) fn in_use(store: &Store, name: &ContainerName, or: &str) -> Failure {
+pub(crate) fn in_use(store: &Store, name: &ContainerName, or: &str) -> CliError {
     match store.live_of(name.as_str()) {
-        Ok(Some(record)) => Failure::new(format_args!(
+        Ok(Some(record)) => CliError::new(format_args!(
             "the container \"{name}\" is in use: {}; end that first (\"{}\"){or}",
             describe(&record),
             remedy(&record)
         )),
         // A commit, or a mount that could not be registered.
-        _ => Failure::new(format_args!(
+        _ => CliError::new(format_args!(
             "the container \"{name}\" is in use; unmount it first"
         )),
     }
 }
 
 /// What is live and called so, with a process that can be asked.
-pub(crate) fn find(store: &Store, name: &str) -> Outcome<Option<LiveRecord>> {
+pub(crate) fn find(store: &Store, name: &str) -> Result<Option<LiveRecord>> {
     match store.live_of(name)? {
         Some(record) => settled(store, record),
         None => Ok(None),
@@ -147,11 +147,11 @@ pub(crate) fn find(store: &Store, name: &str) -> Outcome<Option<LiveRecord>> {
 
 /// Waits until the process in a record is there, if another one is about to take over from it, or until
 /// the record is gone.
-pub(crate) fn settled(store: &Store, mut record: LiveRecord) -> Outcome<Option<LiveRecord>> {
+pub(crate) fn settled(store: &Store, mut record: LiveRecord) -> Result<Option<LiveRecord>> {
     let start = Instant::now();
     while record.is_in_own_pid_namespace() && record.open_process().is_none() {
         if start.elapsed() > SETTLING {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "\"{}\" is held by what process {} left when it ended; try again",
                 record.id, record.process.pid
             )));
@@ -166,18 +166,18 @@ pub(crate) fn settled(store: &Store, mut record: LiveRecord) -> Outcome<Option<L
 }
 
 /// Sends a signal to the process that serves it. Returns that process; `None` if it has ended.
-pub(crate) fn signal(record: &LiveRecord, signal: Signal) -> Outcome<Option<OwnedFd>> {
+pub(crate) fn signal(record: &LiveRecord, signal: Signal) -> Result<Option<OwnedFd>> {
     let Some(process) = open(record)? else {
         return Ok(None);
     };
-    send(&process, signal).doing(format_args!("signal process {}", record.process.pid))?;
+    send(&process, signal).context(format_args!("signal process {}", record.process.pid))?;
     Ok(Some(process))
 }
 
 /// The process that serves it; `None` if it has ended.
-fn open(record: &LiveRecord) -> Outcome<Option<OwnedFd>> {
+fn open(record: &LiveRecord) -> Result<Option<OwnedFd>> {
     if !record.is_in_own_pid_namespace() {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "\"{}\" cannot be ended from here: its process {} is in another pid namespace",
             record.id, record.process.pid
         )));
@@ -195,25 +195,25 @@ fn send(process: &OwnedFd, signal: Signal) -> rustix::io::Result<()> {
 
 /// Sends a signal to the first process of a container, from within its user namespace if need be: it may
 /// have become a user that is another one outside. Returns whether it was sent.
-pub(crate) fn signal_init(record: &LiveRecord, signal: Signal) -> Outcome<bool> {
+pub(crate) fn signal_init(record: &LiveRecord, signal: Signal) -> Result<bool> {
     let Some(init) = record.open_init() else {
         return Ok(false);
     };
     match send(&init, signal) {
         Ok(()) => Ok(true),
         Err(Errno::PERM) => signal_from_inside(record, &init, signal),
-        Err(errno) => Err(errno).doing("signal the container"),
+        Err(errno) => Err(errno).context("signal the container"),
     }
 }
 
 /// In a process of its own, since what enters a user namespace stays there.
-fn signal_from_inside(record: &LiveRecord, init: &OwnedFd, signal: Signal) -> Outcome<bool> {
+fn signal_from_inside(record: &LiveRecord, init: &OwnedFd, signal: Signal) -> Result<bool> {
     let Some(process) = record.open_process() else {
         return Ok(false);
     };
-    match fork().doing("start a process")? {
+    match fork().context("start a process")? {
         Fork::Parent(pid) => {
-            let ended = waitpid(Some(pid), WaitOptions::empty()).doing("wait for a process")?;
+            let ended = waitpid(Some(pid), WaitOptions::empty()).context("wait for a process")?;
             Ok(ended.is_some_and(|(_, status)| status.exit_status() == Some(0)))
         }
         Fork::Child => {
@@ -225,7 +225,7 @@ fn signal_from_inside(record: &LiveRecord, init: &OwnedFd, signal: Signal) -> Ou
 }
 
 /// Ends what is live, whatever it is: asks for it by `ask`, and kills what has not ended after `patience`.
-pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outcome {
+pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Result {
     let Some(process) = ask_to_end(record, ask)? else {
         return Ok(());
     };
@@ -241,9 +241,9 @@ pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outco
     if signal_init(record, Signal::KILL)? && ends_within(&process, DYING)? {
         return Ok(());
     }
-    send(&process, Signal::KILL).doing("kill a process")?;
+    send(&process, Signal::KILL).context("kill a process")?;
     if !ends_within(&process, DYING)? {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "process {} does not end, though it was killed",
             record.process.pid
         )));
@@ -252,7 +252,7 @@ pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Outco
 }
 
 /// Sends the signal that is to end it. Returns the process that serves it; `None` if that has ended.
-fn ask_to_end(record: &LiveRecord, ask: Signal) -> Outcome<Option<OwnedFd>> {
+fn ask_to_end(record: &LiveRecord, ask: Signal) -> Result<Option<OwnedFd>> {
     if record.what.kind == LiveKind::Run && !is_passed_on(ask) {
         if !signal_init(record, ask)? {
             log::warn!("cannot send {ask:?} to the first process of {}", record.id);
@@ -268,14 +268,14 @@ pub(crate) fn is_passed_on(signal: Signal) -> bool {
 }
 
 /// Waits until a process has ended; returns whether it has before the time was over.
-pub(crate) fn ends_within(process: &OwnedFd, time: Duration) -> Outcome<bool> {
+pub(crate) fn ends_within(process: &OwnedFd, time: Duration) -> Result<bool> {
     let start = Instant::now();
     loop {
         let left = time.saturating_sub(start.elapsed());
-        let turn = Timespec::try_from(left).doing("wait for a process")?;
+        let turn = Timespec::try_from(left).context("wait for a process")?;
         match pidfd::ends_within(process, turn) {
             Err(Errno::INTR) => {}
-            ended => return ended.doing("wait for a process"),
+            ended => return ended.context("wait for a process"),
         }
     }
 }

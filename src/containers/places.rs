@@ -12,11 +12,11 @@ use plyfs_fs::{Errno, Overlay};
 use plyfs_store::{Container, Store};
 
 use crate::changes::{Change, Kind, Names};
-use crate::error::{Doing, Outcome};
+use crate::error::{Context, Result};
 use crate::runtime::root::Root;
 
 /// Records the places of the mounts of a configuration that are missing, with the directories above them.
-pub(crate) fn record(store: &Store, container: &Container, root: &Root, spec: &Spec) -> Outcome {
+pub(crate) fn record(store: &Store, container: &Container, root: &Root, spec: &Spec) -> Result {
     let mounts = spec.mounts().iter().flatten();
     let missing = mounts.flat_map(|mount| root.missing(mount.destination()));
     let mut places = missing.collect::<BTreeSet<PathBuf>>();
@@ -35,8 +35,8 @@ pub(crate) fn record(store: &Store, container: &Container, root: &Root, spec: &S
 pub(crate) fn remove(
     store: &Store,
     container: &Container,
-    open: impl FnOnce() -> Outcome<Overlay>,
-) -> Outcome {
+    open: impl FnOnce() -> Result<Overlay>,
+) -> Result {
     let places = container.places()?;
     if places.is_empty() {
         return Ok(());
@@ -55,11 +55,11 @@ pub(crate) fn remove(
             }
         }
     }
-    overlay.finish().doing("write changes to disk")?;
+    overlay.finish().context("write changes to disk")?;
     match (failed, left.first()) {
         (Some(errno), Some(path)) => {
             store.record_places(container, &left)?;
-            Err(errno).doing(format_args!("remove {}", path.display()))
+            Err(errno).context(format_args!("remove {}", path.display()))
         }
         _ => Ok(container.forget_places()?),
     }

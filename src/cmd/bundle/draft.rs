@@ -10,7 +10,7 @@ use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
 
 use super::{CONFIG, ROOTFS};
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::namespace;
 
 /// Signals that ask for the end, and wait until that leaves nothing behind.
@@ -30,8 +30,8 @@ pub(super) struct Draft<'s> {
 
 impl<'s> Draft<'s> {
     /// Makes the directory, with an empty one to mount on.
-    pub(super) fn begin(store: &'s Store, dir: &Path) -> Outcome<Self> {
-        let signals = SignalQueue::block(&HELD).doing("hold signals back")?;
+    pub(super) fn begin(store: &'s Store, dir: &Path) -> Result<Self> {
+        let signals = SignalQueue::block(&HELD).context("hold signals back")?;
         let is_new_dir = make_directory(dir)?;
         // From here on it is removed if anything fails.
         let draft = Self {
@@ -43,7 +43,7 @@ impl<'s> Draft<'s> {
             is_kept: false,
         };
         let root = draft.root();
-        std::fs::create_dir(&root).doing(format_args!("make {}", root.display()))?;
+        std::fs::create_dir(&root).context(format_args!("make {}", root.display()))?;
         Ok(draft)
     }
 
@@ -58,12 +58,12 @@ impl<'s> Draft<'s> {
     }
 
     /// Fails if a signal asks for the end.
-    pub(super) fn go_on(&self) -> Outcome {
-        let Some(signal) = self.signals.pending().doing("look for signals")? else {
+    pub(super) fn go_on(&self) -> Result {
+        let Some(signal) = self.signals.pending().context("look for signals")? else {
             return Ok(());
         };
         let status = u8::try_from(128 + signal.as_raw()).unwrap_or(1);
-        let failure = Failure::new(format_args!(
+        let failure = CliError::new(format_args!(
             "ended by signal {} before the bundle was complete; nothing of it is left",
             signal.as_raw()
         ));
@@ -128,20 +128,20 @@ pub(super) fn this_program(store: &Store) -> Command {
 ///
 /// # Errors
 /// If it is there and not empty, or others may enter it.
-fn make_directory(dir: &Path) -> Outcome<bool> {
+fn make_directory(dir: &Path) -> Result<bool> {
     let shown = dir.display();
     // Set-uid programs of the image work below it, and are not for other users of this machine.
     let created = std::fs::DirBuilder::new().mode(0o700).create(dir);
     match created {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         created => {
-            created.doing(format_args!("make {shown}"))?;
+            created.context(format_args!("make {shown}"))?;
             return Ok(true);
         }
     }
-    let mut entries = std::fs::read_dir(dir).doing(format_args!("list {shown}"))?;
+    let mut entries = std::fs::read_dir(dir).context(format_args!("list {shown}"))?;
     if entries.next().is_some() {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "{shown} is not empty; give a new directory for the bundle"
         )));
     }
@@ -150,11 +150,11 @@ fn make_directory(dir: &Path) -> Outcome<bool> {
 }
 
 /// Refuses a directory of the superuser that others may enter: they could run set-uid programs of the image.
-fn refuse_open(dir: &Path) -> Outcome {
+fn refuse_open(dir: &Path) -> Result {
     let shown = dir.display();
-    let metadata = dir.metadata().doing(format_args!("examine {shown}"))?;
+    let metadata = dir.metadata().context(format_args!("examine {shown}"))?;
     if namespace::is_real_root() && metadata.mode() & 0o011 != 0 {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "others may enter {shown}, and run set-uid programs of the image there; give a new directory, or \
              chmod 0700 it"
         )));

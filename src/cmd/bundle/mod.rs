@@ -10,7 +10,7 @@ use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use plyfs_store::{Container, Image, Store};
 use plyfs_sys::process::without_blocked_signals;
 
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::guest::{files, host};
 use crate::mount::wish::Wish;
 use crate::oci::options::ContainerOptions;
@@ -60,9 +60,9 @@ pub(crate) struct BundleArgs {
 }
 
 /// Makes a bundle and prints the name of its container, if it was made.
-pub(crate) fn bundle(args: &BundleArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn bundle(args: &BundleArgs, store: Option<&Path>) -> Result {
     let store = storage::open_existing(store)?;
-    let dir = std::path::absolute(&args.dir).doing("resolve a path")?;
+    let dir = std::path::absolute(&args.dir).context("resolve a path")?;
     let options = &args.container_options;
     // Before signals are held back: it may be a pipe.
     let environment = host::environment(&options.env_file, &options.env)?;
@@ -89,7 +89,7 @@ pub(crate) fn bundle(args: &BundleArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// The container of a name, or a new one of the image of that name; returns whether it is new.
-fn subject(store: &Store, name: &str) -> Outcome<(Container, Image, bool)> {
+fn subject(store: &Store, name: &str) -> Result<(Container, Image, bool)> {
     if let Ok(known) = name.parse()
         && let Ok(container) = store.container(&known)
     {
@@ -103,7 +103,7 @@ fn subject(store: &Store, name: &str) -> Outcome<(Container, Image, bool)> {
 
 /// Mounts by another process of this program, which goes on serving. Set-uid programs of the image keep
 /// their power, as in a container.
-fn mount(args: &BundleArgs, store: &Store, container: &str, root: &Path) -> Outcome {
+fn mount(args: &BundleArgs, store: &Store, container: &str, root: &Path) -> Result {
     let mut program = this_program(store);
     program.args(["mount", "--quiet", "-o", "suid", "--container", container]);
     if let Some(backend) = args.backend {
@@ -112,13 +112,13 @@ fn mount(args: &BundleArgs, store: &Store, container: &str, root: &Path) -> Outc
     program.arg(root);
     // It goes on serving, and has to end on a signal.
     let output = without_blocked_signals(&mut program).output();
-    let output = output.doing("mount the container")?;
+    let output = output.context("mount the container")?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().last().unwrap_or("it did not say why");
-    Err(Failure::new(line.strip_prefix("plyfs: ").unwrap_or(line)))
+    Err(CliError::new(line.strip_prefix("plyfs: ").unwrap_or(line)))
 }
 
 fn write(
@@ -128,7 +128,7 @@ fn write(
     command: &Command,
     container: &str,
     environment: &[String],
-) -> Outcome {
+) -> Result {
     let options = &args.container_options;
     let root = Root::open(&dir.join(ROOTFS))?;
     let identity = accounts::identity(&root, &command.user)?;
@@ -142,7 +142,7 @@ fn write(
         host.denies_groups = true;
         host.mappings = Some(own_ids()?);
     }
-    let directory = std::env::current_dir().doing("find the working directory")?;
+    let directory = std::env::current_dir().context("find the working directory")?;
     let mut environment = environment.to_vec();
     if args.tty {
         environment.insert(0, host::term());
@@ -165,15 +165,15 @@ fn write(
     adapt::require_places(&root, &spec)?;
     let path = dir.join(CONFIG);
     spec.save(&path)
-        .doing(format_args!("write {}", path.display()))
+        .context(format_args!("write {}", path.display()))
 }
 
 /// The one id that an ordinary user may map without help, as root: users and groups.
-fn own_ids() -> Outcome<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
+fn own_ids() -> Result<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
     let map = |own: u32| {
         let builder = LinuxIdMappingBuilder::default();
         let mapping = builder.container_id(0_u32).host_id(own).size(1_u32).build();
-        mapping.map(|one| vec![one]).doing("describe ids")
+        mapping.map(|one| vec![one]).context("describe ids")
     };
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     Ok((map(uid.as_raw())?, map(gid.as_raw())?))

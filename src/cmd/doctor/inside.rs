@@ -14,7 +14,7 @@ use rustix::mount::{
 };
 
 use super::{Probe, ids};
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::namespace;
 
 /// The namespaces in which a process tries to mount.
@@ -33,10 +33,10 @@ pub(super) struct Trial {
 
 impl Trial {
     /// Starts to try to mount there, with directories in `place`.
-    pub(super) fn start(which: Where, place: &Path) -> Outcome<Self> {
+    pub(super) fn start(which: Where, place: &Path) -> Result<Self> {
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
-        let (listen, tell) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
-        match fork().doing("start a process")? {
+        let (listen, tell) = rustix::pipe::pipe_with(flags).context("make a pipe")?;
+        match fork().context("start a process")? {
             Fork::Parent(_) => Ok(Self {
                 said: listen.into(),
             }),
@@ -53,14 +53,14 @@ impl Trial {
     }
 
     /// Reads the probes that the process sends at its end.
-    pub(super) fn finish(mut self) -> Outcome<Vec<Probe>> {
+    pub(super) fn finish(mut self) -> Result<Vec<Probe>> {
         let mut said = Vec::new();
         // Do not wait for the process itself: the kernel needs longer to take its namespaces down than the
         // process needed for all its work.
         self.said
             .read_to_end(&mut said)
-            .doing("hear from a process")?;
-        serde_json::from_slice(&said).doing("understand a process")
+            .context("hear from a process")?;
+        serde_json::from_slice(&said).context("understand a process")
     }
 }
 
@@ -99,7 +99,7 @@ fn probe_inside(which: Where, place: &Path) -> Vec<Probe> {
     let key = |name: &str| format!("{prefix}{name}");
     let overlay = match &dir {
         Ok(dir) => overlay(dir.path()),
-        Err(error) => Err(Failure::new(error)),
+        Err(error) => Err(CliError::new(error)),
     };
     probes.push(Probe::new(
         (&key("kernel_overlay"), &format!("kernel overlay{suffix}")),
@@ -151,16 +151,16 @@ fn offers(features: u64, is_root: bool) -> Vec<Probe> {
 }
 
 /// Mounts an overlay that is not attached to any directory, so that no process sees it.
-fn overlay(dir: &Path) -> Outcome {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).doing("open it (fsopen)")?;
+fn overlay(dir: &Path) -> Result {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("open it (fsopen)")?;
     if !namespace::is_initial() {
-        fsconfig_set_flag(&context, "userxattr").doing("set userxattr")?;
+        fsconfig_set_flag(&context, "userxattr").context("set userxattr")?;
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     for name in ["lowerdir", "upperdir", "workdir"] {
         let path = dir.join(name);
-        std::fs::create_dir(&path).doing("make a directory")?;
-        let opened = rustix::fs::open(&path, flags, Mode::empty()).doing("open a directory")?;
+        std::fs::create_dir(&path).context("make a directory")?;
+        let opened = rustix::fs::open(&path, flags, Mode::empty()).context("open a directory")?;
         let key = if name == "lowerdir" {
             "lowerdir+"
         } else {
@@ -168,41 +168,41 @@ fn overlay(dir: &Path) -> Outcome {
         };
         if fsconfig_set_fd(&context, key, &opened).is_err() {
             let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
-            fsconfig_set_string(&context, name, path).doing(format_args!("set {name}"))?;
+            fsconfig_set_string(&context, name, path).context(format_args!("set {name}"))?;
         }
     }
     // With `volatile` the kernel does not sync the whole upper file system when it unmounts.
-    fsconfig_set_flag(&context, "volatile").doing("set volatile")?;
-    fsconfig_create(&context).doing("make it")?;
+    fsconfig_set_flag(&context, "volatile").context("set volatile")?;
+    fsconfig_create(&context).context("make it")?;
     let (flags, attributes) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
     fsmount(&context, flags, attributes)
         .map(drop)
-        .doing("mount it")
+        .context("mount it")
 }
 
 /// Mounts FUSE in the mount namespace of this process alone, and returns the features that the kernel offers.
-fn fuse() -> Outcome<u64> {
+fn fuse() -> Result<u64> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let device = rustix::fs::open("/dev/fuse", flags, Mode::empty()).doing("open /dev/fuse")?;
+    let device = rustix::fs::open("/dev/fuse", flags, Mode::empty()).context("open /dev/fuse")?;
     let data = format!(
         "fd={},rootmode=40000,user_id=0,group_id=0",
         device.as_raw_fd()
     );
-    let data = std::ffi::CString::new(data).doing("mount")?;
+    let data = std::ffi::CString::new(data).context("mount")?;
     let target = std::env::temp_dir();
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    rustix::mount::mount("plyfs", &target, "fuse.plyfs", flags, &*data).doing("mount")?;
+    rustix::mount::mount("plyfs", &target, "fuse.plyfs", flags, &*data).context("mount")?;
     let features = features(&device);
     // The temporary directory of the probe lies below: uncover it again.
-    rustix::mount::unmount(&target, UnmountFlags::DETACH).doing("unmount")?;
+    rustix::mount::unmount(&target, UnmountFlags::DETACH).context("unmount")?;
     features
 }
 
 /// The features in the first request of the kernel: after a header of 40 bytes, version (8) and
 /// readahead (4) they come in two halves.
-fn features(device: &OwnedFd) -> Outcome<u64> {
+fn features(device: &OwnedFd) -> Result<u64> {
     let mut request = vec![0; 256 << 10];
-    let length = rustix::io::read(device, &mut request).doing("hear from the kernel")?;
+    let length = rustix::io::read(device, &mut request).context("hear from the kernel")?;
     let word = |at: usize| {
         let bytes = request.get(..length)?.get(at..at + 4)?;
         Some(u64::from(u32::from_ne_bytes(bytes.try_into().ok()?)))

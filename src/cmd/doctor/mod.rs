@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::DoctorArgs;
-use crate::error::{Failure, Outcome, reason};
+use crate::error::{CliError, Result, reason};
 use crate::mount::connection;
 use crate::{namespace, output, storage};
 use inside::{Trial, Where};
@@ -63,7 +63,7 @@ impl Probe {
 }
 
 /// Tries everything and says what became of it.
-pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Result {
     let place = place(store);
     // They work while this process goes on.
     let here = namespace::can_mount().then_some(Where::Here);
@@ -113,14 +113,14 @@ pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Outcome {
     }
     match can_mount {
         true => Ok(()),
-        false => Err(Failure::new(
+        false => Err(CliError::new(
             "nothing can be mounted here: neither the kernel's overlay nor FUSE, here or in a user \
              namespace",
         )),
     }
 }
 
-fn print(probes: &[Probe]) -> Outcome {
+fn print(probes: &[Probe]) -> Result {
     let row = |probe: &Probe| {
         let note = match &probe.remedy {
             None => probe.detail.clone(),

@@ -19,7 +19,7 @@ pub(crate) use args::RunArgs;
 use args::Userns;
 
 use crate::containers::{live, places};
-use crate::error::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::guest::{attend, files, host};
 use crate::mount::options::Options;
 use crate::mount::wish::Wish;
@@ -32,11 +32,11 @@ use crate::{namespace, output, stack, storage};
 use subject::Chosen;
 
 /// Runs a command in a container.
-pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn run(args: &RunArgs, store: Option<&Path>) -> Result {
     attend::end_as(start(args, store))
 }
 
-fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
+fn start(args: &RunArgs, store: Option<&Path>) -> Result<u8> {
     let _input = attend::shut_off_caller(args.tty)?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
@@ -46,21 +46,21 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Outcome<u8> {
             &args.container_options.env_file,
             &args.container_options.env,
         )?,
-        directory: std::env::current_dir().doing("find the working directory")?,
+        directory: std::env::current_dir().context("find the working directory")?,
         runtime: args.runtime.as_deref().map(external::find).transpose()?,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
     };
     match (args.userns, namespace::can_mount()) {
         (Userns::KeepId, false) if !namespace::has_subordinate_ids() => {
-            return Err(Failure::new(
+            return Err(CliError::new(
                 "--userns=keep-id needs subordinate ids, for root and others in the image (subuid(5), subgid(5), \
                  package uidmap)",
             ));
         }
         (Userns::KeepId, false) => namespace::enter_keeping_id()?,
         (Userns::KeepId, true) => {
-            return Err(Failure::new(
+            return Err(CliError::new(
                 "--userns=keep-id is for ordinary users outside of a namespace; leave it away",
             ));
         }
@@ -113,7 +113,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Mounts, runs the program and unmounts; its exit status.
-    fn mounted(&self) -> Outcome<u8> {
+    fn mounted(&self) -> Result<u8> {
         // The mount is seen in this process's own mount namespace only, so that one place serves all.
         let root = self.store.mount_point();
         let keeps_id = self.args.userns == Userns::KeepId;
@@ -129,7 +129,7 @@ impl Run<'_> {
         let unmounted = connection::unmount(&root, false)
             // Something that the program left behind outside of its pid namespace holds it.
             .or_else(|_| connection::unmount(&root, true));
-        let served = waitpid(Some(daemon.pid), WaitOptions::empty()).doing("wait for the daemon");
+        let served = waitpid(Some(daemon.pid), WaitOptions::empty()).context("wait for the daemon");
         unmounted?;
         if let Some(container) = self.chosen.kept()
             && let Err(failure) = stack::remove_places(self.store, container)
@@ -140,14 +140,14 @@ impl Run<'_> {
         drop(daemon.hold);
         match served?.and_then(|(_, status)| status.exit_status()) {
             Some(0) => status,
-            _ => Err(Failure::new(
+            _ => Err(CliError::new(
                 "the daemon that served the container has failed",
             )),
         }
     }
 
     /// Runs the program in the mounted root.
-    fn in_root(&self, path: &Path, live: Option<LiveEntry>) -> Outcome<u8> {
+    fn in_root(&self, path: &Path, live: Option<LiveEntry>) -> Result<u8> {
         let root = Root::open(path)?;
         let identity = self.identity(&root)?;
         let scratch = match self.store.scratch() {
@@ -167,7 +167,7 @@ impl Run<'_> {
             None => self.inside(spec, live, &signals),
             Some(runtime) => {
                 let scratch = scratch.as_ref().ok_or_else(|| {
-                    Failure::new("another runtime needs a store that can be written to")
+                    CliError::new("another runtime needs a store that can be written to")
                 })?;
                 let bundle = external::Bundle::write(scratch.path(), &spec, runtime)?;
                 let started = |pid: Option<Pid>| {
@@ -185,7 +185,7 @@ impl Run<'_> {
     }
 
     /// Runs it by the runtime in this program.
-    fn inside(&self, spec: Spec, live: Option<LiveEntry>, signals: &SignalQueue) -> Outcome<u8> {
+    fn inside(&self, spec: Spec, live: Option<LiveEntry>, signals: &SignalQueue) -> Result<u8> {
         let started = launch::start(spec.clone(), self.args.init)?;
         let namespaces = started.namespaces.clone();
         let _live = self.started(live, Some(started.pid), namespaces, spec);
@@ -212,7 +212,7 @@ impl Run<'_> {
         Some(live)
     }
 
-    fn identity(&self, root: &Root) -> Outcome<Identity> {
+    fn identity(&self, root: &Root) -> Result<Identity> {
         if self.args.userns == Userns::KeepId && self.args.container_options.user.is_none() {
             let user = format!("{}:{}", self.caller.uid, self.caller.gid);
             return accounts::identity(root, &user);
@@ -227,7 +227,7 @@ impl Run<'_> {
         root: &Root,
         identity: &Identity,
         scratch: Option<&Scratch>,
-    ) -> Outcome<Spec> {
+    ) -> Result<Spec> {
         let options = &self.args.container_options;
         let files = match scratch {
             Some(scratch) => files::write(scratch.path(), root, options, &self.hostname)?,

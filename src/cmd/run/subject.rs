@@ -8,7 +8,7 @@ use plyfs_store::{
 };
 
 use super::RunArgs;
-use crate::error::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::oci::Command;
 use crate::oci::options::ContainerOptions;
 use crate::runtime::NOT_FOUND;
@@ -29,10 +29,11 @@ pub(super) struct Chosen {
 
 /// Chooses by the arguments. A container that is to be kept is made last, so that none is left over by
 /// arguments that make no sense.
-pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
+pub(super) fn choose(store: &Store, args: &RunArgs) -> Result<Chosen> {
     let options = &args.container_options;
     if let Some(name) = &args.container
-        && let Some(container) = stack::find_container(store, &name.parse().map_err(Failure::new)?)?
+        && let Some(container) =
+            stack::find_container(store, &name.parse().map_err(CliError::new)?)?
     {
         return with_existing(store, args, container);
     }
@@ -40,10 +41,10 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
     let Some(name) = name else {
         // Says which containers there are.
         stack::container(store, args.container.as_deref(), None)?;
-        return Err(Failure::new("an image is needed"));
+        return Err(CliError::new("an image is needed"));
     };
     let image = store.image(&name).map_err(|error| match &args.container {
-        Some(container) => Failure::new(format_args!(
+        Some(container) => CliError::new(format_args!(
             "there is no container \"{container}\", and to make it: {error}"
         )),
         None => error.into(),
@@ -64,7 +65,7 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
     if args.keep || args.container.is_some() {
         let (container, made) = stack::container(store, wanted, Some(&name))?;
         if !made && args.name.is_some() {
-            return Err(Failure::new(ContainerError::Exists(container.record.name)));
+            return Err(CliError::new(ContainerError::Exists(container.record.name)));
         }
         return Ok(Chosen {
             subject: Subject::Container(Box::new(container)),
@@ -74,7 +75,8 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
             temporary: None,
         });
     }
-    let wanted: Option<ContainerName> = wanted.map(str::parse).transpose().map_err(Failure::new)?;
+    let wanted: Option<ContainerName> =
+        wanted.map(str::parse).transpose().map_err(CliError::new)?;
     let ownership = storage::ownership_here();
     let temporary = store.temporary_container(wanted.as_ref(), &image, ownership)?;
     Ok(Chosen {
@@ -89,7 +91,7 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Outcome<Chosen> {
 /// A container that is there goes on with the image that it was made of. If the first word names an image of
 /// the store it is taken for that, and must be the same. The name of its image may have been removed since: the
 /// same command line goes on in the container then. Any other word begins the command.
-fn with_existing(store: &Store, args: &RunArgs, container: Container) -> Outcome<Chosen> {
+fn with_existing(store: &Store, args: &RunArgs, container: Container) -> Result<Chosen> {
     let image = store.container_image(&container.record)?;
     let mut words = args.command.clone();
     let mut like_image = None;
@@ -140,21 +142,21 @@ fn looks_like(word: &str, image: &str) -> bool {
 
 impl Chosen {
     /// Adds to a failure that the program is not there why the first word was taken for it.
-    pub(super) fn explain(&self, failure: Failure) -> Failure {
+    pub(super) fn explain(&self, failure: CliError) -> CliError {
         let (Some(word), Some(container)) = (&self.like_image, self.container_name()) else {
             return failure;
         };
         if failure.status() != NOT_FOUND || failure.is_silent() {
             return failure;
         }
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "{failure}; there is no image {} either, and the container {container} needs none: leave it away",
             word.display()
         ))
         .with_status(NOT_FOUND)
     }
 
-    pub(super) fn command(&self, options: &ContainerOptions) -> Outcome<Command> {
+    pub(super) fn command(&self, options: &ContainerOptions) -> Result<Command> {
         Command::new(
             &self.words,
             options,
