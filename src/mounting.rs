@@ -15,10 +15,11 @@ use rustix::fs::FileType;
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::cli::{self, MountArgs, UmountArgs};
-use crate::cmd::{bundle, remove};
+use crate::cmd::bundle;
+use crate::cmd::mount::MountArgs;
+use crate::cmd::umount::UmountArgs;
 use crate::containers::live;
-use crate::error::{CliError, Context, Result};
+use crate::error::{CliError, Context, Result, USAGE};
 use crate::mount::connection;
 use crate::mount::daemon::{self, Announce, Place, Plan};
 use crate::mount::keeper;
@@ -71,7 +72,7 @@ fn one_word_alone(word: &OsStr) -> CliError {
             "the directory to mount on is missing: give it behind the image, as in \"plyfs mount {shown} /mnt\""
         )),
     };
-    failure.with_status(cli::USAGE)
+    failure.with_status(USAGE)
 }
 
 /// Announces nothing: a mount of directories prints nothing.
@@ -131,7 +132,7 @@ fn mount_from_store(
         drop(subject);
         let its_store = store.clone();
         plan.after = Some(Box::new(move || {
-            remove::collect_unnamed(&its_store, &manifest)
+            storage::collect_unnamed(&its_store, &manifest)
         }));
         plan.place = Place::Free;
         plan.register = Some(live::on_mount(&store, request));

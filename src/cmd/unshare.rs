@@ -1,15 +1,20 @@
 //! `plyfs unshare`.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::cli::UnshareArgs;
-use crate::error::{CliError, Result, reason};
+use clap::Args;
+
+use crate::error::{CANNOT_RUN, CliError, NOT_FOUND, Result, reason};
 use crate::namespace;
 
-/// Exit status when a command cannot be run, and when it cannot be found, as shells have it.
-const CANNOT_RUN: u8 = 126;
-const NOT_FOUND: u8 = 127;
+#[derive(Debug, Args)]
+pub(crate) struct UnshareArgs {
+    /// The command, and its arguments; $SHELL if none is given
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<OsString>,
+}
 
 /// Replaces this process by a command in a namespace where mounting is allowed.
 pub(crate) fn unshare(args: &UnshareArgs) -> Result {
