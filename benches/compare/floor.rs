@@ -20,7 +20,7 @@ use fuser::{
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
-use plyfs_fs::fuse::Bursts;
+use plyfs_fuse::Bursts;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 

@@ -1,0 +1,3 @@
+//! The overlay, and what every operation needs.
+
+pub(crate) mod open;
