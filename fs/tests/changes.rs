@@ -15,7 +15,7 @@ use common::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr, SetTime, Timestamp};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{Change, Errno, IndexUse};
-use rustix::fs::{RenameFlags, XattrFlags};
+use rustix::fs::{IFlags, RenameFlags, XattrFlags};
 
 /// The names in a directory whose attributes change.
 fn with_changed_attributes(dir: &Path, body: impl FnOnce()) -> Vec<String> {
@@ -156,6 +156,32 @@ fn a_file_opened_before_copy_up_sees_what_is_written_after() {
     fs.fsync(writer, false).unwrap();
     assert_eq!(read_node(fs, reader), b"new data");
     assert_eq!(fs::read(stack.upper("f")).unwrap(), b"new data");
+}
+
+/// The kernel may send what it gathered in another order, and a descriptor that can only append would write at the
+/// end of the file whatever the offset.
+#[test]
+fn gathered_data_is_not_appended_out_of_order() {
+    let test = "gathered_data_is_not_appended_out_of_order";
+    let mut stack = Stack::new(1);
+    put(&stack.upper("f"), "one");
+    let path = stack.upper("f");
+    let set = |flags| fs::File::open(&path).map(|file| rustix::fs::ioctl_setflags(file, flags));
+    if let Err(errno) = set(IFlags::APPEND).unwrap() {
+        return skip(test, &format!("no append-only files here: {errno}"));
+    }
+    stack.open();
+    let id = stack.hold("f");
+    let gathered = WriteMode {
+        gathered: true,
+        ..WriteMode::default()
+    };
+    let write = |offset, data: &[u8]| stack.fs().write(id, offset, data, gathered.clone());
+    let results = [write(6, b"three"), write(0, b"onetwo"), write(6, b"three")];
+    let content = fs::read_to_string(&path).unwrap();
+    set(IFlags::empty()).unwrap().unwrap();
+    assert_eq!(results, [Err(Errno::IO), Ok(6), Ok(5)]);
+    assert_eq!(content, "onetwothree");
 }
 
 /// Fault 3: an opened and then unlinked file keeps working.
