@@ -234,6 +234,14 @@ pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
+/// Counts no link of a file that lost its name on the mount: its lower layer still has the name.
+fn adapt_links(object: &Located<'_>, attr: &mut Attr) {
+    let is_lower = matches!(object.place.real, Real::Lower(_));
+    if is_lower && object.place.parent.is_none() && !attr.kind.is_dir() {
+        attr.nlink = 0;
+    }
+}
+
 impl Overlay {
     /// The object of a node.
     ///
@@ -298,12 +306,14 @@ impl Overlay {
                 let at = At::Fd(open.fd.as_fd());
                 let mut attr = self.attr_of(at, &stat_fd(open.fd.as_fd())?, object.records)?;
                 self.adapt(node, &mut attr, false);
+                adapt_links(&object, &mut attr);
                 return Ok(attr);
             }
             found => found?,
         };
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;
         self.adapt(node, &mut attr, object.in_upper);
+        adapt_links(&object, &mut attr);
         if let (Real::Index(name), Some(index)) = (&object.place.real, self.index()) {
             attr.nlink = index.links(name, &stat, None)?;
         }
