@@ -23,11 +23,11 @@ use plyfs_sys::process::{Fork, SignalQueue, fork, is_ignored};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::CapabilitySet;
 
-use super::backend::{self, Backend, Wanted};
-use super::connection::{self, Request};
+use super::choose::{self, Backend, Wanted};
+use super::fuse_mount::{self, Request};
 use super::inherited;
 use super::keeper;
-use super::kernel::{self, Mounted};
+use super::kernel_overlay::{self, Mounted};
 use crate::error::{CliError, Context, Result};
 use crate::{namespace, pidfd};
 
@@ -239,7 +239,7 @@ fn serve(plan: Plan, caller: &mut Caller<'_>) -> Result {
     // Block the signals before there are other threads, which would get them otherwise, and before there is
     // a mount, which a signal would leave behind.
     let signals = SignalQueue::block(&ENDING).context("wait for signals")?;
-    match backend::choose(&plan)? {
+    match choose::choose(&plan)? {
         Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, caller),
         Backend::Fuse => serve_fuse(plan, signals, caller),
     }
@@ -263,7 +263,7 @@ fn keep(
         caller.ready()
     };
     let kept = match prepare() {
-        Ok(()) => kernel::wait_for_end(mounted),
+        Ok(()) => kernel_overlay::wait_for_end(mounted),
         Err(failure) => {
             unmount_after_failure(&target);
             Err(failure)
@@ -293,7 +293,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let overlay = Arc::new(open_when_free(&plan.overlay, plan.patience)?);
     let signals = SignalQueue::block(&ENDING).context("wait for signals")?;
     obey_limits()?;
-    let device = connection::mount(&plan.connection)?;
+    let device = fuse_mount::mount(&plan.connection)?;
     // A program that has made the mount itself unmounts it itself.
     let is_ours = plan.connection.device.is_none();
     let target = is_ours.then(|| plan.connection.target.clone());
@@ -379,7 +379,7 @@ fn unmount_on_signals(signals: &SignalQueue, target: Option<&Path>) {
 }
 
 fn unmount_after_failure(target: &Path) {
-    if let Err(failure) = connection::unmount(target, true) {
+    if let Err(failure) = fuse_mount::unmount(target, true) {
         log::error!("{failure}");
     }
 }
