@@ -175,9 +175,9 @@ fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Result {
     // open as long as the mount lives.
     plyfs_sys::process::close_inherited(plan.connection.device).context("close descriptors")?;
     if foreground {
-        server::serve_here(plan, announce)
+        server::run_foreground(plan, announce)
     } else {
-        server::detach(plan, announce)
+        server::daemonize(plan, announce)
     }
 }
 

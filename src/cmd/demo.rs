@@ -79,7 +79,7 @@ impl Tour {
         // The tour is of what plyfs itself does.
         let options = Options::served_by(Some(Wish::Fuse));
         let plan = stack::plan(&store, &subject, &options, merged.clone(), false)?;
-        let daemon = server::start(plan)?;
+        let daemon = server::spawn(plan)?;
         say(&format!(
             "3. Mounted on {}, writable; changes go to the upper directory of container \"tour\"\n",
             merged.display()

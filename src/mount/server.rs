@@ -1,8 +1,8 @@
 //! The process that serves a mount, or keeps one that the kernel serves.
 //!
 //! - A command that only mounts makes the mount itself and reports errors itself. Then it ends, and a child goes
-//!   on to serve the mount ([`detach`]): a caller that waits for the command does not wait for the child.
-//! - A command that uses the mount itself starts a child that mounts and serves ([`start`]). The child reports
+//!   on to serve the mount ([`daemonize`]): a caller that waits for the command does not wait for the child.
+//! - A command that uses the mount itself starts a child that mounts and serves ([`spawn`]). The child reports
 //!   to its parent over a pipe that the mount can be used, or why it cannot. The parent unmounts. The child
 //!   unmounts only when the parent has ended, and not on a signal: a signal that reaches all processes of
 //!   the command would otherwise take the mount away from the program that uses it.
@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use plyfs_fs::{Config, MountError, Overlay};
 use plyfs_store::LiveEntry;
-use plyfs_sys::handover::go_on_in_child;
 use plyfs_sys::process::{Fork, SignalQueue, fork, is_ignored};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::CapabilitySet;
@@ -133,23 +132,21 @@ impl Caller<'_> {
     }
 }
 
-/// Ends this process with success, and goes on in another one, which has a process group of its own
-/// ([`leave_group`]).
+/// Ends this process with success, and goes on in a child with a process group of its own ([`leave_group`]).
 fn leave_to_child() -> Result {
     let null = open_null()?;
-    // The keeper of a mount is found by its process name: the process that ends must not have that name.
-    go_on_in_child(c"plyfs").context("start the daemon")?;
+    plyfs_sys::process::daemonize().context("start the daemon")?;
     leave_terminal(&null)
 }
 
 /// Serves a mount in this process until it is unmounted. Calls `announce` when the mount can be used.
-pub(crate) fn serve_here(plan: Plan, announce: Announce<'_>) -> Result {
+pub(crate) fn run_foreground(plan: Plan, announce: Announce<'_>) -> Result {
     serve(plan, &mut Caller::Foreground(announce))
 }
 
 /// Mounts, calls `announce` and ends this process, while a child serves the mount. Returns only if it cannot
 /// mount, with the reason.
-pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Result {
+pub(crate) fn daemonize(plan: Plan, announce: Announce<'_>) -> Result {
     let caller = rustix::process::getpid();
     let served = serve(plan, &mut Caller::OfThisProcess(announce));
     if rustix::process::getpid() == caller {
@@ -160,7 +157,7 @@ pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Result {
 }
 
 /// Starts a daemon that ends with this process, and returns when the mount can be used.
-pub(crate) fn start(mut plan: Plan) -> Result<Daemon> {
+pub(crate) fn spawn(mut plan: Plan) -> Result<Daemon> {
     let flags = rustix::pipe::PipeFlags::CLOEXEC;
     let (listen, tell) = rustix::pipe::pipe_with(flags).context("make a pipe")?;
     let itself = rustix::process::getpid();

@@ -123,7 +123,7 @@ impl Run<'_> {
         }
         let subject = &self.chosen.subject;
         let plan = stack::plan(self.store, subject, &options, root.clone(), self.args.ro)?;
-        let daemon = server::start(plan)?;
+        let daemon = server::spawn(plan)?;
         let live = live::register(self.store, self.chosen.live(&self.command));
         let status = self.in_root(&root, live);
         let unmounted = fuse_mount::unmount(&root, false)
