@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use plyfs_fs::{Config, Overlay, Volatile};
 use plyfs_fuse::Sent;
 
-use super::connection;
-use super::daemon::{Place, Plan};
-use super::hindrance::Hindrance;
-use super::kernel::{self, Mode, Mounted};
+use super::fuse_mount;
+use super::kernel_overlay::{self, Mode, Mounted};
+use super::mountinfo;
+use super::obstacles::Hindrance;
 use super::options::Options;
-use super::table;
+use super::server::{Place, Plan};
 use super::wish::Wish;
 use crate::error::{CliError, Result};
 use crate::namespace;
@@ -93,7 +93,7 @@ pub(crate) enum Backend {
 /// mounted it.
 pub(crate) fn choose(plan: &Plan) -> Result<Backend> {
     let place = (plan.place == Place::Free).then_some(&*plan.connection.target);
-    table::refuse(&plan.overlay, place)?;
+    mountinfo::refuse(&plan.overlay, place)?;
     let hindrance = match plan.backend.wish {
         Wish::Fuse => return fuse(plan, &"it was asked for"),
         Wish::Kernel => match hindrance(plan, None) {
@@ -110,7 +110,7 @@ pub(crate) fn choose(plan: &Plan) -> Result<Backend> {
             };
         }
         // Look for the device only here, where it matters: opening it costs as much as the rest of the choice.
-        Some(why) => match why.is_slight().then(connection::missing_device).flatten() {
+        Some(why) => match why.is_slight().then(fuse_mount::missing_device).flatten() {
             None => return fuse(plan, &why),
             Some(missing) => missing,
         },
@@ -154,7 +154,7 @@ fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Result<Backend>, Cli
         Ok(overlay) => overlay,
         Err(error) => return Ok(Err(error.into())),
     };
-    let mounted = kernel::mount(plan)?;
+    let mounted = kernel_overlay::mount(plan)?;
     log::info!("mounting with the kernel's overlay: {why}");
     Ok(Ok(Backend::Kernel(mounted, Box::new(checked))))
 }
@@ -178,7 +178,7 @@ fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Result<Backend> {
     let may_choose = plan.backend.wish == Wish::Auto && plan.connection.device.is_none();
     if may_choose
         && namespace::can_mount()
-        && let Some(missing) = connection::missing_device()
+        && let Some(missing) = fuse_mount::missing_device()
     {
         return Err(CliError::new(format_args!(
             "{missing}; and {}",

@@ -15,8 +15,8 @@ use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
+use super::mountinfo;
 use super::options::Options;
-use super::table;
 use crate::error::{CliError, Context, Result, reason};
 use crate::{descriptor, namespace};
 
@@ -273,7 +273,7 @@ fn unmount_by_helper(target: &Path, lazily: bool) -> Result {
     if line.ends_with("Device or resource busy") {
         return Err(not_unmounted(target, Errno::BUSY));
     }
-    if !table::is_own_fuse(target) {
+    if !mountinfo::is_own_fuse(target) {
         return Err(CliError::new(format_args!(
             "cannot unmount {}: what is mounted there is no FUSE file system of this user's; root can unmount it",
             target.display()

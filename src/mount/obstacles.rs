@@ -4,9 +4,9 @@ use std::fmt;
 
 use plyfs_fs::{IndexUse, Owners, Records, RedirectDir, Volatile, was_served_by_kernel};
 
-use super::daemon::Plan;
-use super::kernel::Mode;
-use super::traces::{self, Trace};
+use super::kernel_overlay::Mode;
+use super::server::Plan;
+use super::upper_scan::{self, Trace};
 use crate::namespace;
 
 /// A reason to take FUSE, or to fail where the user asks for the kernel's overlay.
@@ -46,7 +46,7 @@ impl Hindrance {
     pub(crate) fn of(plan: &Plan, mode: Mode, patience: Option<usize>) -> Option<Self> {
         Self::without_search(plan, mode).or_else(|| {
             let upper = plan.overlay.upper.as_ref()?;
-            let sought = traces::Sought {
+            let sought = upper_scan::Sought {
                 mode,
                 metacopies: !plan.overlay.metacopy || mode == Mode::User,
                 redirects: mode == Mode::User,
@@ -55,7 +55,7 @@ impl Hindrance {
                 devices: upper.records == Records::Devices
                     && !was_served_by_kernel(&upper.path, Some(&upper.work)),
             };
-            traces::search(&upper.path, &sought, patience).map(Self::Upper)
+            upper_scan::search(&upper.path, &sought, patience).map(Self::Upper)
         })
     }
 

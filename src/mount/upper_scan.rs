@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use plyfs_format::names::Record;
 use plyfs_format::override_stat;
 
-use super::kernel::Mode;
+use super::kernel_overlay::Mode;
 
 /// What is looked for.
 #[derive(Debug)]

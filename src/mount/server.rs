@@ -1,8 +1,8 @@
 //! The process that serves a mount, or keeps one that the kernel serves.
 //!
 //! - A command that only mounts makes the mount itself and reports errors itself. Then it ends, and a child goes
-//!   on to serve the mount ([`detach`]): a caller that waits for the command does not wait for the child.
-//! - A command that uses the mount itself starts a child that mounts and serves ([`start`]). The child reports
+//!   on to serve the mount ([`daemonize`]): a caller that waits for the command does not wait for the child.
+//! - A command that uses the mount itself starts a child that mounts and serves ([`spawn`]). The child reports
 //!   to its parent over a pipe that the mount can be used, or why it cannot. The parent unmounts. The child
 //!   unmounts only when the parent has ended, and not on a signal: a signal that reaches all processes of
 //!   the command would otherwise take the mount away from the program that uses it.
@@ -18,16 +18,15 @@ use std::time::{Duration, Instant};
 
 use plyfs_fs::{Config, MountError, Overlay};
 use plyfs_store::LiveEntry;
-use plyfs_sys::handover::go_on_in_child;
 use plyfs_sys::process::{Fork, SignalQueue, fork, is_ignored};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::CapabilitySet;
 
-use super::backend::{self, Backend, Wanted};
-use super::connection::{self, Request};
+use super::choose::{self, Backend, Wanted};
+use super::fuse_mount::{self, Request};
 use super::inherited;
 use super::keeper;
-use super::kernel::{self, Mounted};
+use super::kernel_overlay::{self, Mounted};
 use crate::error::{CliError, Context, Result};
 use crate::{namespace, pidfd};
 
@@ -133,23 +132,21 @@ impl Caller<'_> {
     }
 }
 
-/// Ends this process with success, and goes on in another one, which has a process group of its own
-/// ([`leave_group`]).
+/// Ends this process with success, and goes on in a child with a process group of its own ([`leave_group`]).
 fn leave_to_child() -> Result {
     let null = open_null()?;
-    // The keeper of a mount is found by its process name: the process that ends must not have that name.
-    go_on_in_child(c"plyfs").context("start the daemon")?;
+    plyfs_sys::process::daemonize().context("start the daemon")?;
     leave_terminal(&null)
 }
 
 /// Serves a mount in this process until it is unmounted. Calls `announce` when the mount can be used.
-pub(crate) fn serve_here(plan: Plan, announce: Announce<'_>) -> Result {
+pub(crate) fn run_foreground(plan: Plan, announce: Announce<'_>) -> Result {
     serve(plan, &mut Caller::Foreground(announce))
 }
 
 /// Mounts, calls `announce` and ends this process, while a child serves the mount. Returns only if it cannot
 /// mount, with the reason.
-pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Result {
+pub(crate) fn daemonize(plan: Plan, announce: Announce<'_>) -> Result {
     let caller = rustix::process::getpid();
     let served = serve(plan, &mut Caller::OfThisProcess(announce));
     if rustix::process::getpid() == caller {
@@ -160,7 +157,7 @@ pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Result {
 }
 
 /// Starts a daemon that ends with this process, and returns when the mount can be used.
-pub(crate) fn start(mut plan: Plan) -> Result<Daemon> {
+pub(crate) fn spawn(mut plan: Plan) -> Result<Daemon> {
     let flags = rustix::pipe::PipeFlags::CLOEXEC;
     let (listen, tell) = rustix::pipe::pipe_with(flags).context("make a pipe")?;
     let itself = rustix::process::getpid();
@@ -239,7 +236,7 @@ fn serve(plan: Plan, caller: &mut Caller<'_>) -> Result {
     // Block the signals before there are other threads, which would get them otherwise, and before there is
     // a mount, which a signal would leave behind.
     let signals = SignalQueue::block(&ENDING).context("wait for signals")?;
-    match backend::choose(&plan)? {
+    match choose::choose(&plan)? {
         Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, caller),
         Backend::Fuse => serve_fuse(plan, signals, caller),
     }
@@ -263,7 +260,7 @@ fn keep(
         caller.ready()
     };
     let kept = match prepare() {
-        Ok(()) => kernel::wait_for_end(mounted),
+        Ok(()) => kernel_overlay::wait_for_end(mounted),
         Err(failure) => {
             unmount_after_failure(&target);
             Err(failure)
@@ -293,7 +290,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let overlay = Arc::new(open_when_free(&plan.overlay, plan.patience)?);
     let signals = SignalQueue::block(&ENDING).context("wait for signals")?;
     obey_limits()?;
-    let device = connection::mount(&plan.connection)?;
+    let device = fuse_mount::mount(&plan.connection)?;
     // A program that has made the mount itself unmounts it itself.
     let is_ours = plan.connection.device.is_none();
     let target = is_ours.then(|| plan.connection.target.clone());
@@ -379,7 +376,7 @@ fn unmount_on_signals(signals: &SignalQueue, target: Option<&Path>) {
 }
 
 fn unmount_after_failure(target: &Path) {
-    if let Err(failure) = connection::unmount(target, true) {
+    if let Err(failure) = fuse_mount::unmount(target, true) {
         log::error!("{failure}");
     }
 }

@@ -19,8 +19,8 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use super::connection;
-use super::daemon::Plan;
+use super::fuse_mount;
+use super::server::Plan;
 use crate::error::{CliError, Context, Result, reason};
 use crate::namespace;
 
@@ -181,7 +181,7 @@ fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Result<Mounted>
     match seen {
         Ok(id) => Ok(Mounted { end, id }),
         Err(failure) => {
-            connection::unmount(target, true)?;
+            fuse_mount::unmount(target, true)?;
             Err(failure)
         }
     }
