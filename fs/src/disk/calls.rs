@@ -19,13 +19,14 @@ use rustix::fs::{
 use rustix::io::ReadWriteFlags;
 
 use crate::Overlay;
+use crate::config::Marks;
 use crate::config::override_stat_mode::Records;
 use crate::disk::fd_cache::{Handle, Key};
 use crate::disk::owner_mode::unlent;
 use crate::error::{Errno, Result};
 use crate::inode::node::{Node, Place, Real};
-use crate::layer::lower::{LowerFile, Marks, Name, open_dir};
-use crate::types::{Attr, Device, FileKind, Timestamp};
+use crate::layer::lower::{LowerFile, open_dir};
+use crate::types::{Attr, Device, FileKind, Name, Timestamp};
 
 /// What of statx(2) an attribute needs.
 const STATX: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);

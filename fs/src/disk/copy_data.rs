@@ -14,8 +14,8 @@ use crate::disk::calls::{device_of, read_in_memory, stat_fd};
 use crate::disk::interrupt;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
-use crate::ops::copy_up::Extent;
 use crate::overlay::open::Upper;
+use crate::types::Extent;
 
 /// How much is read and written at a time where the kernel cannot copy by itself, in bytes.
 const CHUNK: usize = 1 << 20;

@@ -14,7 +14,6 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -233,8 +232,8 @@ mod tests {
     use rustix::fs::XattrFlags;
 
     use super::*;
-    use crate::layer::object_id::ROOT_ID;
     use crate::types::Caller;
+    use crate::types::ROOT_ID;
     use crate::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
 
     fn mode_of(path: &Path) -> u32 {

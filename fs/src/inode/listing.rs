@@ -15,9 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::layer::lower::Name;
 use crate::layer::object_id::ObjectId;
-use crate::types::FileKind;
+use crate::types::{FileKind, Name};
 
 /// Cookie of `.`; that of `..` follows, then those of the entries.
 pub(crate) const DOT: u64 = 1;

@@ -36,12 +36,10 @@ use crate::error::{Errno, Result};
 use crate::inode::listing::Listing;
 use crate::inode::told_mtime::ToldMtime;
 use crate::inode::unlinked::Kept;
-use crate::layer::lower::{LowerDir, LowerFile, Name};
-use crate::layer::object_id::ROOT_ID;
+use crate::layer::lower::{LowerDir, LowerFile};
 use crate::layer::redirect::Redirect;
-use crate::ops::copy_up::Extent;
 use crate::ops::ioctl_flags::KnownProtection;
-use crate::types::FileKind;
+use crate::types::{Extent, FileKind, Name, ROOT_ID};
 
 /// One file of the merged tree.
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 
 use crate::disk::hash::NumberHash;
 use crate::inode::node::Node;
-use crate::layer::lower::Name;
-use crate::layer::object_id::{ObjectId, ROOT_ID, dynamic};
+use crate::layer::object_id::{ObjectId, dynamic};
+use crate::types::{Name, ROOT_ID};
 
 const SHARDS: usize = 16;
 

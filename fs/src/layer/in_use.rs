@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::error::MountError;
 use crate::layer::overlap::Spot;
+use crate::open_error::MountError;
 
 /// Refuses directories that lie in the upper or work directory of another mount of plyfs, which holds a lock on
 /// those (flock(2)). The kernel's overlay does so where it keeps an index (`EBUSY`): entries of files that change

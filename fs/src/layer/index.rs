@@ -27,25 +27,11 @@ use crate::disk::calls::{stat_fd, stat_name, stat_of_absent};
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
 use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::Name;
-use crate::layer::new_object;
-use crate::layer::origin;
 use crate::layer::whiteout::is_whiteout;
-use crate::layer::work;
+use crate::layer::{new_object, origin, work};
 use crate::ops::create::Site;
 use crate::overlay::open::Upper;
-
-/// Whether an overlay keeps an index (`index=` of the kernel's overlay).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum IndexUse {
-    /// If the file systems have what it takes, and it fits the layers.
-    #[default]
-    Auto,
-    /// The same, with a warning if not; and an upper layer that was made on others is not mounted.
-    On,
-    /// None. Hard links of a lower file break at copy-up.
-    Off,
-}
+use crate::types::Name;
 
 /// Why there is no index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

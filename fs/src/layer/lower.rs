@@ -15,59 +15,14 @@ use rustix::fs::{Mode, OFlags, Statx};
 use rustix::mount::OpenTreeFlags;
 
 use crate::config::override_stat_mode::Records;
+use crate::config::{LowerLayer, Marks};
 use crate::disk::calls::{device_of, stat_fd};
 use crate::disk::fd_cache::{FdCache, Handle, Key};
-use crate::error::{MountError, Result};
+use crate::error::Result;
 use crate::layer::overlap::Spot;
 use crate::layer::overlay_xattrs::DirMarks;
-use crate::types::Device;
-
-/// How many lower layers a mount may have: as many as the kernel's overlay takes.
-pub const MAX_LOWER: usize = 500;
-
-/// A name in a directory. Shared, since a listing and a node hold the same one.
-pub(crate) type Name = Arc<OsStr>;
-
-/// A lower layer as it is given to [`Overlay::open`](crate::Overlay::open).
-#[derive(Debug, Clone)]
-pub struct LowerLayer {
-    /// The directory.
-    pub path: PathBuf,
-    /// Which files may carry `override_stat` records.
-    pub records: Records,
-    /// Which records of overlays there may be: opaque directories, redirects and the like. Asking
-    /// costs a system call a directory.
-    pub marks: Marks,
-    /// Whether whiteouts and opaque markers may be files, as in an OCI layer archive: `.wh.NAME` and
-    /// `.wh..wh..opq`. No name that begins so is shown then.
-    pub archive_names: bool,
-}
-
-/// Which records of overlays count in a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Marks {
-    /// There are none.
-    None,
-    /// Those in the namespace of the mount, as in the kernel's overlay. Others are attributes like
-    /// any, of an overlay that lies in this one.
-    #[default]
-    Own,
-    /// Those, and opaque markers in every namespace: all of the layer was written by overlays that
-    /// knew nothing of this mount.
-    Any,
-}
-
-impl LowerLayer {
-    /// A directory of which nothing is known: marks are looked for, `override_stat` records are not.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            records: Records::None,
-            marks: Marks::Own,
-            archive_names: false,
-        }
-    }
-}
+use crate::open_error::MountError;
+use crate::types::{Device, Name};
 
 /// An opened layer.
 #[derive(Debug)]

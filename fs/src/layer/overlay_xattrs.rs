@@ -10,8 +10,8 @@ use plyfs_format::names::{Namespace, OPAQUE_NAMES, Record};
 use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
+use crate::config::Marks;
 use crate::error::{Errno, Result};
-use crate::layer::lower::Marks;
 use crate::layer::redirect::Redirect;
 
 /// The shortest record of a metacopy that says something of its data, in bytes

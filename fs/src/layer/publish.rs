@@ -391,7 +391,7 @@ mod tests {
     use std::os::unix::fs::FileTypeExt;
 
     use super::*;
-    use crate::overlay::open::Volatile;
+    use crate::config::Volatile;
 
     const NONE: Moves = Moves {
         noreplace: false,

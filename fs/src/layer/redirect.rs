@@ -17,22 +17,10 @@ use crate::Overlay;
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
-use crate::layer::lower::Name;
+use crate::types::Name;
 
 /// The longest redirect that is written, in bytes (`redirect_max` of the kernel).
 const LONGEST: usize = 256;
-
-/// What is done with redirects (`redirect_dir=` of the kernel's overlay).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RedirectDir {
-    /// They are followed and made.
-    On,
-    /// They are followed and not made: a directory that shows lower ones is copied to be moved.
-    #[default]
-    Follow,
-    /// They are neither made nor followed: looking up a redirected directory fails with `PERM`.
-    NoFollow,
-}
 
 /// Where a search goes on in the layers below.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,10 +16,11 @@ use crate::disk::remove_tree::for_each_entry;
 use crate::error::{Errno, Result};
 use crate::inode::listing::Source;
 use crate::inode::node::Names;
-use crate::layer::lower::{Layer, Name};
+use crate::layer::lower::Layer;
 use crate::ops::copy_up::set_times_of;
 use crate::ops::create::Site;
 use crate::overlay::open::Upper;
+use crate::types::Name;
 
 /// Whether an object is a whiteout.
 pub(crate) fn is_whiteout(stat: &Statx) -> bool {

@@ -19,10 +19,11 @@ use parking_lot::RwLock;
 use plyfs_format::whiteout;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
+use crate::config::Volatile;
 use crate::disk::remove_tree::{for_each_entry, remove_below};
-use crate::error::{Errno, MountError, Result};
+use crate::error::{Errno, Result};
 use crate::layer::publish::{self, Moves};
-use crate::overlay::open::Volatile;
+use crate::open_error::MountError;
 
 /// The directory in the one that is given.
 const NAME: &str = "work";

@@ -34,35 +34,13 @@ use crate::error::{Errno, Result};
 use crate::inode::listing::Known;
 use crate::inode::node::{Node, Real};
 use crate::layer::index::Index;
-use crate::layer::lower::{LowerFile, Name};
+use crate::layer::lower::LowerFile;
 use crate::layer::new_object::{self, Wanted};
 use crate::layer::object_id::ObjectId;
 use crate::layer::origin;
 use crate::ops::xattr::Naming;
 use crate::overlay::open::Upper;
-use crate::types::{Attr, FileKind, Timestamp};
-
-/// How much of a file's data a copy-up is to bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// None, if the overlay leaves data below; else all.
-    None,
-    /// All of it.
-    Whole,
-    /// What lies before this offset, because the file is about to be truncated there.
-    Before(u64),
-}
-
-/// What is to be changed of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Anything but its data.
-    Attributes,
-    /// Its data.
-    Data,
-    /// Its size, to so many bytes.
-    Size(u64),
-}
+use crate::types::{Attr, Change, Extent, FileKind, Name, Timestamp};
 
 /// A lower object that is being copied.
 struct Source {

@@ -15,20 +15,18 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, XattrFlags};
 
 use crate::Overlay;
+use crate::config::RedirectDir;
 use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
 use crate::error::{Errno, Result};
 use crate::inode::listing::{Known, Listing, Source};
 use crate::inode::node::{Names, Node};
-use crate::layer::lower::Name;
 use crate::layer::new_object::{self, Wanted};
 use crate::layer::object_id::ObjectId;
-use crate::layer::redirect::RedirectDir;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::copy_up::Extent;
-use crate::ops::lookup::{Entry, check_name};
+use crate::ops::lookup::check_name;
 use crate::overlay::open::Upper;
-use crate::types::{Caller, Device, FileKind};
+use crate::types::{Caller, Device, Entry, Extent, FileKind, Name};
 
 const S_ISGID: u32 = 0o2000;
 const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";

@@ -19,35 +19,10 @@ use crate::inode::node::Node;
 use crate::inode::told_mtime::{append_gathered, write_gathered};
 use crate::layer::lower::LowerFile;
 use crate::layer::new_object;
-use crate::ops::copy_up::Extent;
-use crate::types::{Caller, FileKind};
-
-/// What an lseek(2) that a file system must answer looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seek {
-    /// The next data at or after the offset (`SEEK_DATA`).
-    Data,
-    /// The next hole at or after the offset (`SEEK_HOLE`).
-    Hole,
-}
+use crate::types::{Caller, Extent, FileKind, LITTLE, Seek, WriteMode};
 
 /// The least a disk reads or fails to read, in bytes.
 const SECTOR: usize = 512;
-
-/// How much data is moved in no more time than another thread needs to be woken, in bytes.
-pub(crate) const LITTLE: usize = 32 << 10;
-
-/// What comes with a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WriteMode {
-    /// The writer, if without privileges: set-uid and set-gid go.
-    pub unprivileged: Option<Caller>,
-    /// The program that wrote has gone on already: the kernel has gathered the data and sends it
-    /// now. What is not written whole is lost, so that it must be an error.
-    pub gathered: bool,
-    /// The descriptor appends (`O_APPEND`).
-    pub appends: bool,
-}
 
 impl Overlay {
     /// Reads from a regular file at an offset in bytes. Less than the buffer is filled only at the

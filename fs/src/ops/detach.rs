@@ -18,10 +18,9 @@ use crate::disk::remove_tree::for_each_entry;
 use crate::error::{Errno, Result};
 use crate::inode::listing::Known;
 use crate::inode::node::{Names, Node, Real, lock_names};
-use crate::layer::lower::Name;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::copy_up::Extent;
 use crate::ops::remove::Held;
+use crate::types::{Extent, Name};
 
 /// A directory on the way down.
 struct Level<'o> {

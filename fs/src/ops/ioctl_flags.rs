@@ -25,10 +25,8 @@ use crate::disk::fd_cache::Key;
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
-use crate::ops::copy_up::Extent;
-use crate::ops::data::WriteMode;
 use crate::overlay::open::Upper;
-use crate::types::{FileKind, SetAttr, SetTime};
+use crate::types::{Extent, FileKind, SetAttr, SetTime, WriteMode};
 
 /// "Immutable" and "append only" as a `struct fsxattr` has them (`FS_XFLAG_*` of `linux/fs.h`).
 const XFLAG_IMMUTABLE: u32 = 0x8;

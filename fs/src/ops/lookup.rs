@@ -15,23 +15,12 @@ use crate::error::{Errno, Result};
 use crate::inode::listing::Source;
 use crate::inode::node::{Below, Names, Node, Place, Real};
 use crate::inode::table::{Identity, NameIn};
-use crate::layer::lower::Name;
 use crate::layer::object_id::ObjectId;
 use crate::ops::lookup_layers::Found;
-use crate::types::{Attr, FileKind};
+use crate::types::{Attr, Entry, FileKind, Name};
 
 /// The longest name of a file, in bytes (`NAME_MAX`).
 pub(crate) const NAME_MAX: usize = 255;
-
-/// What a lookup found. It counts as one lookup of the node, to be taken back with
-/// [`Overlay::forget`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// The node.
-    pub id: u64,
-    /// Its attributes.
-    pub attr: Attr,
-}
 
 /// Checks a name that a caller gave.
 ///

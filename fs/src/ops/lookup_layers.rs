@@ -16,17 +16,18 @@ use rustix::fs::Statx;
 
 use crate::Overlay;
 use crate::config::override_stat_mode::Records;
+use crate::config::{Marks, RedirectDir};
 use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::error::{Errno, Result};
 use crate::inode::listing::Source;
 use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::{Layer, LowerDir, LowerFile, Marks, Name};
+use crate::layer::lower::{Layer, LowerDir, LowerFile};
 use crate::layer::object_id::ObjectId;
 use crate::layer::overlay_xattrs::{DirMarks, FileMarks, is_attribute_whiteout};
-use crate::layer::redirect::{Redirect, RedirectDir};
+use crate::layer::redirect::Redirect;
 use crate::layer::whiteout::is_whiteout;
 use crate::ops::ioctl_flags::protection_in_stat;
-use crate::types::{Attr, FileKind};
+use crate::types::{Attr, FileKind, Name};
 
 /// What the layers hold under a name.
 pub(crate) struct Found {

@@ -3,7 +3,7 @@
 pub(crate) mod changing;
 pub(crate) mod copy_up;
 pub(crate) mod create;
-pub mod data;
+pub(crate) mod data;
 pub(crate) mod detach;
 pub(crate) mod diff;
 pub(crate) mod ioctl_flags;

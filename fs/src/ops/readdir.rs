@@ -25,23 +25,8 @@ use crate::disk::remove_tree::for_each_entry;
 use crate::error::{Errno, Result};
 use crate::inode::listing::{DOT, DOT_DOT, Known, Listed, Listing, Source};
 use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::Name;
 use crate::layer::overlay_xattrs::is_attribute_whiteout;
-use crate::ops::lookup::Entry;
-use crate::types::FileKind;
-
-/// One entry as a reader sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirEntry {
-    /// The number stat(2) shows for it.
-    pub ino: u64,
-    /// Where to continue after it.
-    pub cookie: u64,
-    /// Its type.
-    pub kind: FileKind,
-    /// Its name.
-    pub name: Arc<OsStr>,
-}
+use crate::types::{DirEntry, Entry, FileKind, Name, Room, Wants};
 
 /// In seconds. Times of last access are not older after an access.
 const DAY: i64 = 24 * 60 * 60;
@@ -57,24 +42,6 @@ fn lost(entry: &mut DirEntry, error: Errno) {
         entry.name.display()
     );
     (entry.ino, entry.kind) = (LOST, FileKind::Regular);
-}
-
-/// Whether a reader has room for more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// The entry was taken.
-    Taken,
-    /// There was no room for the entry.
-    Full,
-}
-
-/// Of which entries a reader wants more than what they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// Of all.
-    All,
-    /// Of directories. The entries end before the first that is none.
-    Directories,
 }
 
 /// Puts layers' listings on top of each other.

@@ -23,12 +23,10 @@ use crate::disk::remove_tree::for_each_entry;
 use crate::error::{Errno, Result};
 use crate::inode::listing::Known;
 use crate::inode::node::{Names, Node, Place, Real, lock_names};
-use crate::layer::lower::Name;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::copy_up::Extent;
 use crate::ops::create::Site;
 use crate::ops::lookup::check_name;
-use crate::types::FileKind;
+use crate::types::{Extent, FileKind, Name};
 
 /// A looked-up node that is forgotten again at the end of an operation.
 pub(crate) struct Held<'o> {

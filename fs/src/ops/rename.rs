@@ -15,34 +15,23 @@ use plyfs_sys::xattr::At;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
 use crate::Overlay;
-use crate::disk::calls;
+use crate::config::RedirectDir;
 use crate::disk::fd_cache::Key;
-use crate::disk::owner_mode;
+use crate::disk::{calls, owner_mode};
 use crate::error::{Errno, Result};
 use crate::inode::listing::Known;
 use crate::inode::node::{NameLocks, Names, Node, Real, lock_names, lock_places};
 use crate::inode::table::NameIn;
-use crate::layer::lower::Name;
 use crate::layer::publish::Aside;
-use crate::layer::redirect::RedirectDir;
 use crate::layer::whiteout::set_opaque;
-use crate::ops::copy_up::{Change, Extent};
 use crate::ops::create::{Ground, Site};
 use crate::ops::lookup::check_name;
 use crate::ops::remove::Held;
 use crate::overlay::open::Upper;
+use crate::types::{Change, Extent, Name, Patience};
 
 /// How often a rename starts again because the names changed before they were locked.
 const MAX_TRIES: usize = 1000;
-
-/// How long a rename may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// A few system calls. If data has to be copied up first, nothing is done.
-    Little,
-    /// As long as copying the file takes.
-    Much,
-}
 
 /// A name in a directory: one end of a rename.
 #[derive(Clone, Copy)]

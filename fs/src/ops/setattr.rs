@@ -13,9 +13,8 @@ use crate::disk::owner_mode::hold_modes;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
 use crate::layer::new_object::{self, Wanted};
-use crate::ops::copy_up::Extent;
 use crate::ops::xattr::is_in_group;
-use crate::types::{Attr, Caller, DropSetId, FileKind, SetAttr, SetTime};
+use crate::types::{Attr, Caller, DropSetId, Extent, FileKind, SetAttr, SetTime};
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;

@@ -22,15 +22,14 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::Overlay;
+use crate::config::Marks;
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls::{self, Located};
 use crate::disk::owner_mode::hold_modes;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
-use crate::layer::lower::Marks;
-use crate::ops::copy_up::Extent;
 use crate::ops::setattr::may_keep_set_gid;
-use crate::types::Caller;
+use crate::types::{Caller, Extent};
 
 const SECURITY: &[u8] = b"security.";
 const CAPABILITY: &str = "security.capability";

@@ -1,7 +1,7 @@
 //! Opening an overlay, and what does not belong to a single concern.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -11,98 +11,24 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{FlockOperation, Mode, OFlags, StatVfs, XattrFlags};
 
 use crate::config::ids::{Owners, ShownIds};
-use crate::config::override_stat_mode::Records;
+use crate::config::{Config, IndexUse, MAX_LOWER, RedirectDir, UpperLayer, Volatile};
 use crate::disk::calls::{device_of, stat_fd};
 use crate::disk::fd_cache::{self, FdCache, Key};
-use crate::error::{Errno, MountError, Result};
+use crate::error::{Errno, Result};
 use crate::inode::node::{Below, Node, Place, Real};
 use crate::inode::table::NodeTable;
 use crate::inode::unlinked::Removed;
-use crate::layer::in_use;
-use crate::layer::index::{Index, IndexUse, NoIndex};
-use crate::layer::kernel_mark::{self, MarkedUpper};
-use crate::layer::lower::{Layer, LowerDir, LowerLayer, MAX_LOWER, Marks, Name};
-use crate::layer::object_id::{Numbering, ROOT_ID};
+use crate::layer::index::{Index, NoIndex};
+use crate::layer::lower::{Layer, LowerDir};
+use crate::layer::object_id::Numbering;
 use crate::layer::origin::Origins;
 use crate::layer::overlap::{self, Spot};
 use crate::layer::overlay_xattrs::DirMarks;
-use crate::layer::redirect::RedirectDir;
 use crate::layer::trap::Traps;
 use crate::layer::work::Work;
-use crate::types::Device;
-
-/// The layer that takes the changes.
-#[derive(Debug, Clone)]
-pub struct UpperLayer {
-    /// The upper directory.
-    pub path: PathBuf,
-    /// The work directory: empty, on the same file system, for this mount alone.
-    pub work: PathBuf,
-    /// What goes into `override_stat` records, because the process cannot make it as it is to be.
-    pub records: Records,
-    /// Which records of overlays count in it.
-    pub marks: Marks,
-    /// Whether whiteouts may be files in it. See [`LowerLayer::archive_names`].
-    pub archive_names: bool,
-}
-
-/// Whether an overlay is volatile, and how the next mount learns of it.
-///
-/// The mark is the directory `incompat/volatile` in `workdir/work`, as in the kernel's overlay: an
-/// upper layer that has it is not mounted, because there may be holes in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Volatile {
-    /// It is not.
-    #[default]
-    No,
-    /// It is, and the mark stays, as in the kernel's overlay: a user who knows that the machine did not
-    /// crash takes it away.
-    Marked,
-    /// It is, and the mark goes when everything was made durable at the end.
-    MarkedWhileOpen,
-    /// It is, and the owner of the upper layer knows. Marks of others do not count.
-    Unmarked,
-}
-
-/// What an overlay is made of, and how it behaves.
-#[derive(Debug, Clone, Default)]
-pub struct Config {
-    /// The lower layers, topmost first.
-    pub lowers: Vec<LowerLayer>,
-    /// Layers below those that show no names: they hold the data of metacopy files that lead there
-    /// by a redirect (`::` in the kernel's `lowerdir=`).
-    pub data: Vec<LowerLayer>,
-    /// The upper layer; without one the overlay is read-only.
-    pub upper: Option<UpperLayer>,
-    /// Whether copy-up, fsync and closing may leave data in memory. Faster, and everything since the
-    /// mount may be lost with the machine.
-    pub volatile: Volatile,
-    /// The namespace of the overlay's records; tried out if not given.
-    pub namespace: Option<Namespace>,
-    /// The ids that `override_stat` records may be shown with.
-    pub shown_ids: ShownIds,
-    /// How owners on disk are shown.
-    pub owners: Owners,
-    /// What is done with redirects.
-    pub redirect_dir: RedirectDir,
-    /// Whether hard links of a lower file stay one file.
-    pub index: IndexUse,
-    /// Whether every directory has a link count of 1, and not only those that show several.
-    pub static_nlink: bool,
-    /// Whether changes of attributes alone copy no data up, and metacopy files are looked for in all
-    /// of the lower layers and not only where a directory is marked impure.
-    pub metacopy: bool,
-    /// Whether the transport gathers writes, and keeps the times of files meanwhile.
-    pub gathers: bool,
-    /// Whether the lower layers may change while they are shown. Nothing is remembered of them
-    /// then.
-    pub lowers_change: bool,
-    /// What is done with an upper layer that has records, but that the kernel's overlay has served.
-    pub marked_upper: MarkedUpper,
-    /// Whether the layers are in a store, which itself locks the directories that hold them: these locks do not say
-    /// that another mount changes a layer.
-    pub in_store: bool,
-}
+use crate::layer::{in_use, kernel_mark};
+use crate::open_error::MountError;
+use crate::types::{Device, Name, ROOT_ID};
 
 /// The opened upper layer.
 #[derive(Debug)]
