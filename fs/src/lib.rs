@@ -86,5 +86,5 @@ pub use disk::fd_cache::reserve as reserve_descriptors;
 pub use error::{Errno, Result};
 pub use layer::kernel_mark::{mark_served_by_kernel, was_served_by_kernel};
 pub use open_error::MountError;
-pub use overlay::open::Overlay;
+pub use overlay::Overlay;
 pub use types::{Change, DirEntry, Entry, Patience, Room, Wants};

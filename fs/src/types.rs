@@ -244,7 +244,7 @@ pub enum Change {
 pub(crate) type Name = Arc<OsStr>;
 
 /// What a lookup found. It counts as one lookup of the node, to be taken back with
-/// [`Overlay::forget`].
+/// [`Overlay::forget`](crate::Overlay::forget).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The node.

@@ -96,7 +96,7 @@ impl Lock {
     }
 
     /// Those of one process, from /proc/PID/fdinfo (proc_pid_fdinfo(5)).
-    fn of(pid: u32) -> Vec<Self> {
+    pub(crate) fn of(pid: u32) -> Vec<Self> {
         let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
         let files = files.into_iter().flatten().flatten();
         let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());

@@ -28,7 +28,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{FileType, Mode, OFlags, XattrFlags};
 
 use crate::config::MarkedUpper;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
 use crate::open_error::MountError;
 
@@ -214,7 +214,7 @@ impl Walk {
     }
 
     /// Looks at one object. Returns its first record if it is not to be removed.
-    fn object(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<CString>> {
+    pub(crate) fn object(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<CString>> {
         let at = At::Name(dir, name.to_bytes());
         let listed = xattr::list(at)?;
         let mut names = listed.split(|byte| *byte == 0);

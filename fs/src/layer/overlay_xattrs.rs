@@ -100,14 +100,6 @@ impl FileMarks {
     }
 }
 
-/// Whether an empty regular file is a whiteout by attribute.
-///
-/// # Errors
-/// Those of getxattr(2).
-pub(crate) fn is_attribute_whiteout(at: At<'_>, namespace: Namespace) -> Result<bool> {
-    Ok(xattr::get_all(at, namespace.name(Record::Whiteout))?.is_some())
-}
-
 fn has(names: &[u8], wanted: &[u8]) -> bool {
     names.split(|byte| *byte == 0).any(|name| name == wanted)
 }

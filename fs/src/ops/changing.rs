@@ -15,12 +15,14 @@ use std::sync::Arc;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::disk::calls::Located;
 use crate::error::{Errno, Result};
+use crate::inode::backing::Real;
+use crate::inode::dir::Names;
 use crate::inode::listing::Listing;
-use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::LowerDir;
+use crate::inode::node::Node;
+use crate::layer::lower_dir::LowerDir;
 use crate::ops::lookup_layers::Found;
+use crate::overlay::locate::Located;
 
 impl Overlay {
     /// The listing of a directory, if it was made and tells what the layers hold.

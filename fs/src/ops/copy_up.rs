@@ -15,32 +15,33 @@
 //! copies the data into place and then takes the mark away.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use plyfs_format::handle::index_name;
 use plyfs_format::names::Record;
 use plyfs_sys::xattr::{self, At};
-use rustix::fs::{OFlags, Statx, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{OFlags, Statx, XattrFlags};
 
 use crate::Overlay;
-use crate::disk::calls::{self, stat_fd};
+use crate::disk::calls::{self, restore_times, set_times_of, stat_fd, times_of};
 use crate::disk::copy_data::{Copied, copy_data};
 use crate::disk::fd_cache::Key;
 use crate::disk::interrupt;
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
+use crate::inode::backing::Real;
 use crate::inode::listing::Known;
-use crate::inode::node::{Node, Real};
+use crate::inode::node::Node;
 use crate::layer::index::Index;
-use crate::layer::lower::LowerFile;
-use crate::layer::new_object::{self, Wanted};
+use crate::layer::lower_dir::LowerFile;
+use crate::layer::new_object::Wanted;
 use crate::layer::object_id::ObjectId;
-use crate::layer::origin;
-use crate::ops::xattr::Naming;
-use crate::overlay::open::Upper;
-use crate::types::{Attr, Change, Extent, FileKind, Name, Timestamp};
+use crate::layer::upper::Upper;
+use crate::layer::xattr_names::Naming;
+use crate::layer::{origin, override_stat, stand_in};
+use crate::types::{Attr, Extent, FileKind, Name};
 
 /// A lower object that is being copied.
 struct Source {
@@ -85,29 +86,6 @@ struct Copy {
 }
 
 impl Overlay {
-    /// Whether changing this node would copy a regular file's data first, which may take a while.
-    pub fn is_slow_to_change(&self, id: u64, change: Change) -> bool {
-        let extent = match change {
-            Change::Attributes => self.least_extent(),
-            Change::Data => Extent::Whole,
-            Change::Size(size) => Extent::Before(size),
-        };
-        self.nodes.get(id).is_some_and(|node| {
-            extent != Extent::None
-                && node.kind == FileKind::Regular
-                && !node.is_copied(extent)
-                && !self.copies_at_once(&node, extent)
-        })
-    }
-
-    /// How much of a file is copied up to change its attributes.
-    fn least_extent(&self) -> Extent {
-        match self.metacopy {
-            true => Extent::None,
-            false => Extent::Whole,
-        }
-    }
-
     /// Makes sure that a node's object is in the upper layer.
     ///
     /// # Errors
@@ -192,7 +170,7 @@ impl Overlay {
             (_, at) => Arc::new(self.fds.open(|| calls::open(at, OFlags::PATH))?),
         };
         let stat = stat_fd(fd.as_fd())?;
-        let attr = calls::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
+        let attr = override_stat::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
         if attr.kind != node.kind {
             // Its layer was changed since it was looked up.
             return Err(Errno::STALE);
@@ -258,7 +236,7 @@ impl Overlay {
         // The mode is given as it is to be; no mask of a caller applies.
         plyfs_sys::thread::set_umask(0)?;
         let target = match kind {
-            FileKind::Symlink => Some(new_object::read_link(At::Fd(source.fd.as_fd()))?),
+            FileKind::Symlink => Some(stand_in::read_link(At::Fd(source.fd.as_fd()))?),
             _ => None,
         };
         let wanted = Wanted {
@@ -310,7 +288,7 @@ impl Overlay {
         }
         let from = At::Fd(source.fd.as_fd());
         let record = self.origins.record(from, &source.stat)?;
-        origin::write(upper, copy, &record).then_some(record)
+        origin::write(upper.namespace, copy, &record).then_some(record)
     }
 
     fn fill(
@@ -384,7 +362,11 @@ impl Overlay {
             }
         }
         if by_record {
-            new_object::write_record(at, wanted.record(&stat_fd(fd.as_fd())?, records), records)?;
+            override_stat::write_record(
+                at,
+                wanted.record(&stat_fd(fd.as_fd())?, records),
+                records,
+            )?;
         }
         calls::set_times(at, &times_of(&source.attr))?;
         if !self.volatile {
@@ -487,34 +469,6 @@ impl Overlay {
         place.below.set_data(copy.data.clone());
         self.fds.remove(Key::File(node.id));
         true
-    }
-}
-
-/// Sets the times of a directory to what they were before something was put into it that it showed
-/// already.
-pub(crate) fn restore_times(dir: BorrowedFd<'_>, before: &Statx) {
-    if let Err(errno) = set_times_of(At::Fd(dir), before) {
-        log::debug!("cannot restore the times of a directory: {errno}");
-    }
-}
-
-/// Gives an object the times that one had.
-pub(crate) fn set_times_of(at: At<'_>, stat: &Statx) -> Result<()> {
-    match Attr::from_statx(stat) {
-        Some(attr) => calls::set_times(at, &times_of(&attr)),
-        None => Ok(()),
-    }
-}
-
-/// Both times of a file, to be set on another.
-fn times_of(attr: &Attr) -> Timestamps {
-    let timespec = |time: Timestamp| Timespec {
-        tv_sec: time.secs,
-        tv_nsec: time.nanos.into(),
-    };
-    Timestamps {
-        last_access: timespec(attr.atime),
-        last_modification: timespec(attr.mtime),
     }
 }
 

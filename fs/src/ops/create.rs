@@ -19,16 +19,18 @@ use crate::config::RedirectDir;
 use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
 use crate::error::{Errno, Result};
+use crate::inode::dir::Names;
 use crate::inode::listing::{Known, Listing, Source};
-use crate::inode::node::{Names, Node};
+use crate::inode::node::Node;
 use crate::layer::new_object::{self, Wanted};
 use crate::layer::object_id::ObjectId;
+use crate::layer::override_stat;
+use crate::layer::upper::Upper;
 use crate::layer::whiteout::is_whiteout;
 use crate::ops::lookup::check_name;
-use crate::overlay::open::Upper;
 use crate::types::{Caller, Device, Entry, Extent, FileKind, Name};
 
-const S_ISGID: u32 = 0o2000;
+pub(crate) const S_ISGID: u32 = 0o2000;
 const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
 
 /// What is under a name in the merged directory, as far as making something there is concerned.
@@ -331,7 +333,7 @@ impl Overlay {
         };
         let owned = calls::stat(at).and_then(|stat| {
             if records.rule(wanted.kind) {
-                new_object::write_record_of_new(at, wanted.record(&stat, records), records)?;
+                override_stat::write_record_of_new(at, wanted.record(&stat, records), records)?;
                 // The record gave it another ctime.
                 return Ok(None);
             }
@@ -545,7 +547,7 @@ struct Nursery<'s> {
 }
 
 impl<'s> Nursery<'s> {
-    fn open(site: &Site<'s>) -> Result<Self> {
+    pub(crate) fn open(site: &Site<'s>) -> Result<Self> {
         let upper = site.upper;
         let acl = match upper.layer.records.keep_owners() {
             true => None,
@@ -556,7 +558,7 @@ impl<'s> Nursery<'s> {
         };
         let name = upper.work.temp_name();
         rustix::fs::mkdirat(upper.work.dir(), &name, Mode::RWXU)?;
-        let dir = crate::layer::lower::open_dir(upper.work.dir(), &name)?;
+        let dir = crate::disk::calls::open_dir(upper.work.dir(), &name)?;
         let nursery = Self {
             upper,
             inner: Some((name, dir)),
@@ -583,7 +585,7 @@ impl<'s> Nursery<'s> {
         let at = At::Name(work, name.as_bytes());
         let stat = calls::stat(at)?;
         if records.rule(wanted.kind) {
-            new_object::write_record_of_new(at, wanted.record(&stat, records), records)?;
+            override_stat::write_record_of_new(at, wanted.record(&stat, records), records)?;
         } else {
             adopt(at, &stat, wanted, site.dir.as_fd())?;
         }

@@ -3,7 +3,7 @@
 //! The transport opens nothing: reads and writes name a node, and go to where its data is at that
 //! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use plyfs_sys::xattr::At;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use crate::Overlay;
-use crate::disk::calls::{self, Located};
+use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
-use crate::inode::told_mtime::{append_gathered, write_gathered};
-use crate::layer::lower::LowerFile;
-use crate::layer::new_object;
+use crate::layer::lower_dir::LowerFile;
+use crate::layer::stand_in;
+use crate::ops::gathered::{append_gathered, write_at, write_gathered};
+use crate::overlay::locate::Located;
 use crate::types::{Caller, Extent, FileKind, LITTLE, Seek, WriteMode};
 
 /// The least a disk reads or fails to read, in bytes.
@@ -254,7 +255,7 @@ impl Overlay {
         if node.kind != FileKind::Symlink {
             return Err(Errno::INVAL);
         }
-        new_object::read_link(self.locate(&node)?.at())
+        stand_in::read_link(self.locate(&node)?.at())
     }
 
     pub(crate) fn open_for_reading(&self, node: &Node) -> Result<Arc<OwnedFd>> {
@@ -373,24 +374,4 @@ impl Overlay {
         let path = At::Fd(dir.as_fd());
         self.fds.open(|| calls::open(path, flags)).map(Arc::new)
     }
-}
-
-/// Writes as much as possible. An error counts if nothing was written before, or if it must be
-/// `whole`.
-pub(crate) fn write_at(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    data: &[u8],
-    whole: bool,
-) -> Result<usize> {
-    let mut written = 0;
-    while written < data.len() {
-        match rustix::io::pwrite(file, &data[written..], offset + written as u64) {
-            Ok(length) => written += length,
-            Err(Errno::INTR) => {}
-            Err(error) if whole || written == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(written)
 }

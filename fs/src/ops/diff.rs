@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls::stat_name;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::Result;
 use crate::layer::whiteout::is_whiteout;
 use crate::types::Name;

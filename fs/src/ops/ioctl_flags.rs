@@ -11,7 +11,6 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use plyfs_format::names::Record;
 use plyfs_format::protattr::Protection;
@@ -20,12 +19,13 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{IFlags, Statx, StatxAttributes, XattrFlags};
 
 use crate::Overlay;
-use crate::disk::calls::{self, Located};
+use crate::disk::calls;
 use crate::disk::fd_cache::Key;
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
-use crate::overlay::open::Upper;
+use crate::layer::upper::Upper;
+use crate::overlay::locate::Located;
 use crate::types::{Extent, FileKind, SetAttr, SetTime, WriteMode};
 
 /// "Immutable" and "append only" as a `struct fsxattr` has them (`FS_XFLAG_*` of `linux/fs.h`).
@@ -34,66 +34,6 @@ const XFLAG_APPEND: u32 = 0x10;
 
 /// The flags that the kernel's overlay copies to the object itself (`OVL_COPY_FS_FLAGS_MASK`).
 const COPIED: IFlags = IFlags::SYNC.union(IFlags::NOATIME);
-
-/// What is known of the protection of a node: a few bits, since nodes are many.
-#[derive(Debug, Default)]
-pub(crate) struct KnownProtection(AtomicU8);
-
-impl KnownProtection {
-    const IMMUTABLE: u8 = 1;
-    const APPEND_ONLY: u8 = 2;
-    /// The flags of the object are among them.
-    const HAS_FLAGS: u8 = 4;
-    /// What its record says is among them, or does not count.
-    const HAS_RECORD: u8 = 8;
-    const ALL: u8 = Self::HAS_FLAGS | Self::HAS_RECORD;
-
-    /// The protection, if flags and record are known.
-    fn get(&self) -> Option<Protection> {
-        let bits = self.0.load(Ordering::Relaxed);
-        (bits & Self::ALL == Self::ALL).then(|| Self::protection(bits))
-    }
-
-    /// The flags of the object, if they are known.
-    fn flags(&self) -> Option<Protection> {
-        let bits = self.0.load(Ordering::Relaxed);
-        (bits & Self::HAS_FLAGS != 0).then(|| Self::protection(bits))
-    }
-
-    /// Sets the protection after a change.
-    pub(crate) fn set(&self, protection: Protection) {
-        let bits = Self::bits(protection) | Self::ALL;
-        self.0.store(bits, Ordering::Relaxed);
-    }
-
-    /// Stores the flags that a lookup saw, unless more is known.
-    pub(crate) fn saw_flags(&self, protection: Protection) {
-        let bits = Self::bits(protection) | Self::HAS_FLAGS;
-        let order = Ordering::Relaxed;
-        // What another thread knows already is not older.
-        let _known = self.0.compare_exchange(0, bits, order, order);
-    }
-
-    /// Stores what was read, unless another thread has set it meanwhile.
-    fn learn(&self, protection: Protection) {
-        let bits = Self::bits(protection) | Self::ALL;
-        let learn = |known| (known & Self::ALL != Self::ALL).then_some(bits);
-        let order = Ordering::Relaxed;
-        let _known = self.0.fetch_update(order, order, learn);
-    }
-
-    fn protection(bits: u8) -> Protection {
-        Protection {
-            immutable: bits & Self::IMMUTABLE != 0,
-            append_only: bits & Self::APPEND_ONLY != 0,
-        }
-    }
-
-    fn bits(protection: Protection) -> u8 {
-        let bit = |is_set, bit| if is_set { bit } else { 0 };
-        bit(protection.immutable, Self::IMMUTABLE) | bit(protection.append_only, Self::APPEND_ONLY)
-    }
-}
 
 impl Overlay {
     /// The flags of chattr(1).
@@ -433,36 +373,6 @@ fn with_xflags(mut attributes: [u8; attributes::LENGTH], flags: u32) -> [u8; att
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const IMMUTABLE: Protection = Protection {
-        immutable: true,
-        append_only: false,
-    };
-    const APPEND_ONLY: Protection = Protection {
-        immutable: false,
-        append_only: true,
-    };
-
-    #[test]
-    fn what_was_set_is_newer_than_what_was_read() {
-        let known = KnownProtection::default();
-        known.set(IMMUTABLE);
-        known.learn(Protection::default());
-        known.saw_flags(APPEND_ONLY);
-        assert_eq!(known.get(), Some(IMMUTABLE));
-        known.set(Protection::default());
-        assert_eq!(known.get(), Some(Protection::default()));
-    }
-
-    #[test]
-    fn flags_alone_do_not_say_all() {
-        let known = KnownProtection::default();
-        assert_eq!(known.flags(), None);
-        known.saw_flags(APPEND_ONLY);
-        assert_eq!((known.flags(), known.get()), (Some(APPEND_ONLY), None));
-        known.learn(IMMUTABLE);
-        assert_eq!(known.get(), Some(IMMUTABLE));
-    }
 
     #[test]
     fn flags_are_the_first_word_of_attributes() {

@@ -7,15 +7,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::fs::Statx;
-
 use crate::Overlay;
-use crate::disk::calls::device_of;
 use crate::error::{Errno, Result};
+use crate::inode::backing::{Below, Real};
+use crate::inode::dir::Names;
+use crate::inode::identity::{Identity, NameIn};
 use crate::inode::listing::Source;
-use crate::inode::node::{Below, Names, Node, Place, Real};
-use crate::inode::table::{Identity, NameIn};
-use crate::layer::object_id::ObjectId;
+use crate::inode::node::{Node, Place};
 use crate::ops::lookup_layers::Found;
 use crate::types::{Attr, Entry, FileKind, Name};
 
@@ -82,11 +80,6 @@ impl Overlay {
         let (node, attr) = self.node_of(parent, name, found)?;
         let entry = Entry { id: node.id, attr };
         Ok((node, entry))
-    }
-
-    /// The identity of an object.
-    pub(crate) fn object_of(&self, stat: &Statx) -> ObjectId {
-        self.numbering.object(device_of(stat), stat.stx_ino)
     }
 
     /// The node for what was found, counted as looked up.

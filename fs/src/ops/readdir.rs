@@ -21,11 +21,13 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use crate::Overlay;
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
+use crate::inode::backing::Real;
+use crate::inode::dir::Names;
 use crate::inode::listing::{DOT, DOT_DOT, Known, Listed, Listing, Source};
-use crate::inode::node::{Names, Node, Real};
-use crate::layer::overlay_xattrs::is_attribute_whiteout;
+use crate::inode::node::Node;
+use crate::layer::whiteout::is_attribute_whiteout;
 use crate::types::{DirEntry, Entry, FileKind, Name, Room, Wants};
 
 /// In seconds. Times of last access are not older after an access.

@@ -18,11 +18,14 @@ use rustix::fs::{AtFlags, FileType, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls;
+use crate::disk::dirents::for_each_entry;
 use crate::disk::fd_cache::Key;
-use crate::disk::remove_tree::for_each_entry;
 use crate::error::{Errno, Result};
+use crate::inode::backing::Real;
+use crate::inode::dir::Names;
 use crate::inode::listing::Known;
-use crate::inode::node::{Names, Node, Place, Real, lock_names};
+use crate::inode::locks::lock_names;
+use crate::inode::node::{Node, Place};
 use crate::layer::whiteout::is_whiteout;
 use crate::ops::create::Site;
 use crate::ops::lookup::check_name;

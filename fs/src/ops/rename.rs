@@ -19,15 +19,18 @@ use crate::config::RedirectDir;
 use crate::disk::fd_cache::Key;
 use crate::disk::{calls, owner_mode};
 use crate::error::{Errno, Result};
+use crate::inode::backing::Real;
+use crate::inode::dir::Names;
+use crate::inode::identity::NameIn;
 use crate::inode::listing::Known;
-use crate::inode::node::{NameLocks, Names, Node, Real, lock_names, lock_places};
-use crate::inode::table::NameIn;
+use crate::inode::locks::{NameLocks, lock_names, lock_places};
+use crate::inode::node::Node;
+use crate::layer::opaque::set_opaque;
 use crate::layer::publish::Aside;
-use crate::layer::whiteout::set_opaque;
+use crate::layer::upper::Upper;
 use crate::ops::create::{Ground, Site};
 use crate::ops::lookup::check_name;
 use crate::ops::remove::Held;
-use crate::overlay::open::Upper;
 use crate::types::{Change, Extent, Name, Patience};
 
 /// How often a rename starts again because the names changed before they were locked.
@@ -569,7 +572,7 @@ fn is_bare(site: &Site<'_>, name: &OsStr) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let dir = calls::open(At::Name(site.dir.as_fd(), name.as_bytes()), flags)?;
     let mut bare = true;
-    crate::disk::remove_tree::for_each_entry(dir.as_fd(), |_, _, _| {
+    crate::disk::dirents::for_each_entry(dir.as_fd(), |_, _, _| {
         bare = false;
         Ok(())
     })?;
