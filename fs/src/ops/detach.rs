@@ -22,7 +22,7 @@ use crate::inode::listing::Known;
 use crate::inode::locks::lock_names;
 use crate::inode::node::Node;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::remove::Held;
+use crate::ops::hold::Held;
 use crate::types::{Extent, Name};
 
 /// A directory on the way down.

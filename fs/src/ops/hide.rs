@@ -1,4 +1,4 @@
-//! Making a new directory hide what the layers below show.
+//! Making a new directory hide what the layers below show under its name.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -8,12 +8,13 @@ use plyfs_sys::xattr::At;
 use rustix::fs::OFlags;
 
 use crate::Overlay;
+use crate::config::RedirectDir;
 use crate::disk::calls;
 use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
 use crate::inode::dir::Names;
 use crate::inode::listing::Source;
-use crate::ops::create::Site;
+use crate::ops::site::Site;
 use crate::types::Name;
 
 impl Overlay {
@@ -54,5 +55,22 @@ impl Overlay {
             })?;
         }
         Ok(merged)
+    }
+
+    /// Makes a new directory opaque, so that no lookup goes on to lower ones, where the kernel
+    /// does: with records that tie it to lower layers, these do not change. Returns whether it did.
+    pub(crate) fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) -> bool {
+        let tied = self.index().is_some() || self.metacopy || self.redirect_dir == RedirectDir::On;
+        if !tied {
+            return false;
+        }
+        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        match site.upper.hide_below(at) {
+            Ok(()) => {}
+            // No directory of an upper layer without attributes is, and that is no fault of this one.
+            Err(Errno::OPNOTSUPP) => return false,
+            Err(errno) => log::debug!("a new directory is not opaque: {errno}"),
+        }
+        true
     }
 }

@@ -13,7 +13,7 @@ use crate::inode::backing::Real;
 use crate::inode::dir::Names;
 use crate::inode::node::Node;
 use crate::layer::new_object;
-use crate::ops::create::Site;
+use crate::ops::site::Site;
 
 impl Overlay {
     /// Gives a file in the index, of which this is a lower name, the name in the upper layer.

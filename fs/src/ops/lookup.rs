@@ -14,7 +14,8 @@ use crate::inode::dir::Names;
 use crate::inode::identity::{Identity, NameIn};
 use crate::inode::listing::Source;
 use crate::inode::node::{Node, Place};
-use crate::ops::lookup_layers::Found;
+use crate::layer::lower_dir::LowerDir;
+use crate::ops::layer_entry::Found;
 use crate::types::{Attr, Entry, FileKind, Name};
 
 /// The longest name of a file, in bytes (`NAME_MAX`).
@@ -187,6 +188,35 @@ impl Overlay {
         }
         Ok(())
     }
+
+    /// Whether a node that was known before is what the layers have under a name now.
+    pub(crate) fn still_fits(
+        &self,
+        node: &Node,
+        parent: &Arc<Node>,
+        name: &OsStr,
+        found: &Found,
+    ) -> bool {
+        if node.kind != found.attr.kind {
+            return false;
+        }
+        let place = node.place.read();
+        if place.parent.is_none() {
+            // The name that it was known by was removed; it takes this one.
+            return !node.kind.is_dir();
+        }
+        if !place.is_at(parent, name) {
+            // One of several names of a file, which is one node.
+            return !node.kind.is_dir() && found.links > 1;
+        }
+        let is_same_layer = match (&place.real, &found.real) {
+            (Real::Lower(known), Real::Lower(now)) => known.is_same(now),
+            (Real::Lower(_), _) | (_, Real::Lower(_)) => false,
+            _ => true,
+        };
+        drop(place);
+        is_same_layer && shows(node, &found.lowers)
+    }
 }
 
 /// Whether a known node with the number of what was found is another file: it has another path, and neither is one
@@ -209,4 +239,13 @@ fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bo
     // The last name of an upper file whose others were removed leads to the same object; a lower file that was
     // removed had no other.
     place.parent.is_some() || matches!(place.real, Real::Lower(_))
+}
+
+/// Whether a directory shows these lower directories. One that is being changed is looked at the next time.
+pub(crate) fn shows(node: &Node, lowers: &[Arc<LowerDir>]) -> bool {
+    let names = node.dir.as_ref().and_then(|dir| dir.names.try_read());
+    names.is_none_or(|names| {
+        let same = |(known, now): (&Arc<LowerDir>, &Arc<LowerDir>)| known.is_same(now);
+        names.lowers.len() == lowers.len() && names.lowers.iter().zip(lowers).all(same)
+    })
 }

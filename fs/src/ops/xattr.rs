@@ -24,7 +24,6 @@ use crate::disk::lent_modes::hold_modes;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
 use crate::layer::xattr_names::Naming;
-use crate::overlay::locate::Located;
 use crate::overlay::set_id::may_keep_set_gid;
 use crate::types::{Caller, Extent};
 
@@ -63,15 +62,6 @@ impl Overlay {
         // The owner's permissions in it are those of the mode, with what is lent.
         let _modes = (name == ACCESS_ACL).then(hold_modes);
         xattr::get_long(object.at(), &stored)
-    }
-
-    /// How the attributes of an object are named.
-    pub(crate) fn naming(&self, object: &Located<'_>) -> Naming {
-        Naming {
-            records: object.records,
-            marks: object.marks,
-            namespace: self.namespace,
-        }
     }
 
     /// Lists the names of extended attributes, each ended by a NUL (listxattr(2)).

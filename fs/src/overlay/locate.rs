@@ -22,6 +22,7 @@ use crate::error::{Errno, Result};
 use crate::inode::backing::Real;
 use crate::inode::node::{Node, Place};
 use crate::layer::lower_dir::LowerFile;
+use crate::layer::xattr_names::Naming;
 use crate::types::Name;
 
 /// The object of a node, while its place stays as it is.
@@ -191,5 +192,14 @@ impl Overlay {
     /// A name in the upper directory of a node.
     pub(crate) fn upper_stat(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Statx>> {
         stat_of_absent(stat_name(dir, name.as_bytes()))
+    }
+
+    /// How the attributes of an object are named.
+    pub(crate) fn naming(&self, object: &Located<'_>) -> Naming {
+        Naming {
+            records: object.records,
+            marks: object.marks,
+            namespace: self.namespace,
+        }
     }
 }

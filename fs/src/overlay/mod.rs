@@ -28,11 +28,15 @@ use crate::layer::upper::Upper;
 use crate::types::ROOT_ID;
 
 pub(crate) mod attr;
+pub(crate) mod changing;
 pub(crate) mod impure;
 pub(crate) mod locate;
 pub(crate) mod lower_names;
+pub(crate) mod merge;
 pub(crate) mod mtime;
 pub(crate) mod open;
+pub(crate) mod open_file;
+pub(crate) mod protection;
 pub(crate) mod set_id;
 pub(crate) mod space;
 
