@@ -9,18 +9,16 @@
 //! A file is opened in its layer when the kernel opens it, and the descriptor is kept. If it had to go, and the name
 //! leads to another file by now, the open file is `STALE`, as one of a network file system that was replaced.
 
-use std::ffi::OsStr;
 use std::sync::Arc;
 
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::disk::calls::Located;
 use crate::error::{Errno, Result};
+use crate::inode::dir::Names;
 use crate::inode::listing::Listing;
-use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::LowerDir;
-use crate::ops::lookup_layers::Found;
+use crate::inode::node::Node;
+use crate::overlay::locate::Located;
 
 impl Overlay {
     /// The listing of a directory, if it was made and tells what the layers hold.
@@ -57,42 +55,4 @@ impl Overlay {
             Err(errno) => Err(errno),
         }
     }
-
-    /// Whether a node that was known before is what the layers have under a name now.
-    pub(crate) fn still_fits(
-        &self,
-        node: &Node,
-        parent: &Arc<Node>,
-        name: &OsStr,
-        found: &Found,
-    ) -> bool {
-        if node.kind != found.attr.kind {
-            return false;
-        }
-        let place = node.place.read();
-        if place.parent.is_none() {
-            // The name that it was known by was removed; it takes this one.
-            return !node.kind.is_dir();
-        }
-        if !place.is_at(parent, name) {
-            // One of several names of a file, which is one node.
-            return !node.kind.is_dir() && found.links > 1;
-        }
-        let is_same_layer = match (&place.real, &found.real) {
-            (Real::Lower(known), Real::Lower(now)) => known.is_same(now),
-            (Real::Lower(_), _) | (_, Real::Lower(_)) => false,
-            _ => true,
-        };
-        drop(place);
-        is_same_layer && shows(node, &found.lowers)
-    }
-}
-
-/// Whether a directory shows these lower directories. One that is being changed is looked at the next time.
-fn shows(node: &Node, lowers: &[Arc<LowerDir>]) -> bool {
-    let names = node.dir.as_ref().and_then(|dir| dir.names.try_read());
-    names.is_none_or(|names| {
-        let same = |(known, now): (&Arc<LowerDir>, &Arc<LowerDir>)| known.is_same(now);
-        names.lowers.len() == lowers.len() && names.lowers.iter().zip(lowers).all(same)
-    })
 }
