@@ -17,18 +17,16 @@
 //! lookup. More readers scatter requests over processors that have to be woken for each; and while
 //! requests come one right after the other, no processor is woken for them at all ([bursts](Bursts)).
 
-mod adapter;
-mod answer;
-mod bursts;
 mod convert;
+mod filesystem;
 mod ioctl;
-mod notifier;
+mod latency;
+mod notify;
 mod passthrough;
-mod polling;
 mod pool;
 mod readers;
-mod saved;
-mod together;
+mod reply;
+mod suppressed;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -37,9 +35,9 @@ use std::time::Duration;
 
 use plyfs_fs::Overlay;
 
-pub use adapter::{DAEMON_PID, ENDING};
-pub use bursts::Bursts;
-pub use saved::{Saved, Sent};
+pub use filesystem::{DAEMON_PID, ENDING};
+pub use latency::burst::Bursts;
+pub use suppressed::{Saved, Sent};
 
 /// How the transport behaves.
 #[derive(Debug, Clone)]
@@ -93,7 +91,7 @@ impl Options {
 /// A FUSE connection on which the file system is ready to be used.
 #[derive(Debug)]
 pub struct Session {
-    inner: fuser::Session<adapter::Adapter>,
+    inner: fuser::Session<filesystem::Adapter>,
 }
 
 impl Session {
@@ -109,7 +107,7 @@ impl Session {
             0 | 1 if options.polling => device.try_clone().ok().map(Bursts::of_sole_reader),
             _ => None,
         };
-        let adapter = adapter::Adapter::new(overlay.clone(), options.clone(), bursts);
+        let adapter = filesystem::Adapter::new(overlay.clone(), options.clone(), bursts);
         let notifier = adapter.notifier();
         // Who may use the mount is decided by the kernel, from the options it was mounted with.
         let acl = fuser::SessionACL::All;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::together;
+use super::latency::colocate::leave_reader;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -90,7 +90,7 @@ impl Pool {
 
 impl Shared {
     fn work(&self) {
-        together::leave_reader();
+        leave_reader();
         let mut queue = self.queue.lock();
         loop {
             match queue.jobs.pop_front() {

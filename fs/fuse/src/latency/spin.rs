@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::bursts::{Burst, End, SILENCE, SILENCE_NANOS, is_kept_waiting, nanoseconds};
+use super::burst::{Burst, End, SILENCE, SILENCE_NANOS, is_kept_waiting, nanoseconds};
 
 /// Polls as long as requests come.
 pub(super) fn until_silence(burst: &Burst, device: &OwnedFd) -> End {

@@ -18,18 +18,18 @@ use fuser::{
 use rustix::fs::{OFlags, XattrFlags};
 
 use super::Options;
-use super::answer::{
-    answer, answer_attr, answer_created, answer_entry, answer_ioctl, answer_written, answer_xattr,
-    is_dots, listed_entry,
-};
-use super::bursts::{Bursts, Long};
 use super::convert::{absent, caller, decode, errno, file_type, set_time};
 use super::ioctl::Command;
-use super::notifier::SharedNotifier;
+use super::latency::burst::{Bursts, Long};
+use super::notify::SharedNotifier;
 use super::passthrough::Passthrough;
 use super::pool::Pool;
 use super::readers::{Given, Readers};
-use super::saved::Saved;
+use super::reply::{
+    answer, answer_attr, answer_created, answer_entry, answer_ioctl, answer_written, answer_xattr,
+    is_dots, listed_entry,
+};
+use super::suppressed::Saved;
 use plyfs_fs::Patience;
 use plyfs_fs::attr::{Device, DropSetId, SetAttr};
 use plyfs_fs::file::{Seek, WriteMode};

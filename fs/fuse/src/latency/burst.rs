@@ -22,8 +22,8 @@ use rustix::process::Pid;
 use rustix::thread::{gettid, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::together::Binding;
-use super::{polling, together};
+use super::colocate::Binding;
+use super::{colocate, spin};
 use plyfs_fs::file::LITTLE;
 
 /// A burst has ended when there was no request for this long. It is how long Linux itself looks for work
@@ -265,9 +265,9 @@ impl Shared {
             drop(closed);
             let before = self.burst.count();
             let end = match way {
-                Way::Together => together::until_silence(&self.burst),
+                Way::Together => colocate::until_silence(&self.burst),
                 Way::Polling(_) if self.is_late() => End::Busy,
-                Way::Polling(device) => polling::until_silence(&self.burst, device),
+                Way::Polling(device) => spin::until_silence(&self.burst, device),
             };
             let served = self.burst.count().wrapping_sub(before);
             self.learn(end, served);
@@ -500,7 +500,7 @@ mod tests {
             // Threads that it starts are where they like at once, and it is itself when there was silence: the
             // other thread sees to that, or on a busy machine the next request, which that one may see first.
             let (tell, told) = std::sync::mpsc::channel();
-            let pool = super::super::pool::Pool::new("test", 1);
+            let pool = crate::pool::Pool::new("test", 1);
             pool.run(move || tell.send(rustix::thread::sched_getaffinity(None)).unwrap());
             assert_eq!(told.recv().unwrap(), Ok(all));
             std::thread::sleep(2 * SILENCE);

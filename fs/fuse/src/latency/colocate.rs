@@ -26,7 +26,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, getpid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 
-use super::bursts::{Burst, End, nanoseconds};
+use super::burst::{Burst, End, nanoseconds};
 
 /// How often the client is looked for, in nanoseconds.
 const LOOK: u64 = 1_000_000;
@@ -173,7 +173,7 @@ fn unless_said_otherwise(thread: Pid, these: CpuSet) -> Option<CpuSet> {
 }
 
 /// Lets a thread that the reader has started go where the process may: it is bound as the reader was.
-pub(super) fn leave_reader() {
+pub(crate) fn leave_reader() {
     let free = sched_getaffinity(Some(getpid()));
     if let Err(errno) = free.and_then(|free| sched_setaffinity(None, &free)) {
         log::debug!("a thread stays bound to a processor: {errno}");
