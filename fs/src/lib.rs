@@ -96,6 +96,7 @@ mod rename;
 mod room;
 mod search;
 mod setattr;
+mod shown_path;
 mod stage;
 mod trap;
 mod tree;
@@ -104,7 +105,7 @@ mod work;
 mod xattr;
 
 pub use copy_up::Change;
-pub use error::{Errno, MountError, Result};
+pub use error::{Errno, MountError, Result, take_site};
 pub use fd_cache::reserve as reserve_descriptors;
 pub use ids::{IdRange, Ids, Owners, ShownIds};
 pub use index::IndexUse;

@@ -1,48 +1,47 @@
-//! Looking for requests without sleeping in between.
+//! A reader that looks for requests without sleeping, on more than two processors.
 //!
-//! Reads of the connection do not wait (`O_NONBLOCK`), and the library, which tries again at once, finds the
-//! next request the moment it is there. Only the client is left to be woken.
-//!
-//! - No thread polls longer than about twice [`SILENCE`] for a request, and until this thread gets a processor. If it
-//!   did not get one when it wanted to, others want what polling takes, and it ends.
+//! Reads of the connection do not block (`O_NONBLOCK`), and the library tries again at once.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::burst::{Burst, End, SILENCE, SILENCE_NANOS, is_kept_waiting, nanoseconds};
+use super::burst::{Burst, SILENCE, nanoseconds};
 
-/// Polls as long as requests come.
-pub(super) fn until_silence(burst: &Burst, device: &OwnedFd) -> End {
-    if !set_waiting(device, false) {
-        return End::Unable;
+/// A thread that had to wait this long for a processor was kept from it by other programs: a halted processor is
+/// awake sooner.
+const KEPT_WAITING: Duration = Duration::from_micros(500);
+
+/// Has the reader spin until requests cease. `false` if that cannot be, or other programs want the processors: this
+/// thread should have run at `due` and could not.
+pub(super) fn until_silence(burst: &Burst, device: &OwnedFd, mut due: u64) -> bool {
+    if !set_blocking(device, false) {
+        return false;
     }
-    let end = loop {
-        let due = nanoseconds() + SILENCE_NANOS;
-        std::thread::sleep(SILENCE);
+    let is_welcome = loop {
         let now = nanoseconds();
         if burst.has_ended(now) {
-            break End::Silence;
+            break true;
         }
-        if is_kept_waiting(due, now) {
-            break End::Busy;
+        if now.saturating_sub(due) > KEPT_WAITING.as_nanos() as u64 {
+            break false;
         }
+        due = now + SILENCE.as_nanos() as u64;
+        std::thread::sleep(SILENCE);
     };
-    match set_waiting(device, true) {
-        true => end,
-        false => End::Unable,
-    }
+    set_blocking(device, true) && is_welcome
 }
 
-/// Whether reads of the connection wait for a request. `false` if that cannot be said.
-fn set_waiting(device: &OwnedFd, waiting: bool) -> bool {
+/// Sets whether reads of the connection wait for a request, and returns whether that worked.
+fn set_blocking(device: &OwnedFd, blocking: bool) -> bool {
     let fd = device.as_fd();
     let set = fcntl_getfl(fd).and_then(|mut flags| {
-        flags.set(OFlags::NONBLOCK, !waiting);
+        flags.set(OFlags::NONBLOCK, !blocking);
         fcntl_setfl(fd, flags)
     });
     if let Err(errno) = set {
-        log::debug!("cannot change how requests are read: {errno}");
+        log::debug!("cannot change how requests are read: fcntl(2): {errno}");
     }
     set.is_ok()
 }
