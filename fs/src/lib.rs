@@ -78,7 +78,7 @@ pub use config::{
     Config, IndexUse, LowerLayer, MAX_LOWER, MarkedUpper, Marks, RedirectDir, UpperLayer, Volatile,
 };
 pub use disk::fd_cache::reserve as reserve_descriptors;
-pub use error::{Errno, Result};
+pub use error::{Errno, Result, take_site};
 pub use layer::kernel_mark::{mark_served_by_kernel, was_served_by_kernel};
 pub use open_error::MountError;
 pub use overlay::Overlay;

@@ -17,7 +17,7 @@ const ENOUGH: u8 = 4;
 /// How many directories there are between two probes for a client that looks at files: a probe costs it a request.
 const RARELY: u8 = 64;
 /// How many clients are remembered. Those of one place in the table push each other out, and then get everything.
-const READERS: usize = 16;
+const LISTERS: usize = 16;
 
 /// What a client is given of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub(super) enum Given {
 
 /// The clients that list directories.
 #[derive(Debug, Default)]
-pub(super) struct Readers(Mutex<[Reader; READERS]>);
+pub(super) struct Listers(Mutex<[Lister; LISTERS]>);
 
 /// A thread that lists directories.
 #[derive(Debug, Clone, Copy, Default)]
-struct Reader {
+struct Lister {
     /// Its number; 0 for none.
     client: u32,
     /// Whether it was given a probe in the last directory, and has not asked for it.
@@ -47,7 +47,7 @@ struct Reader {
     until_probe: u8,
 }
 
-impl Reader {
+impl Lister {
     fn new(client: u32) -> Self {
         Self {
             client,
@@ -58,20 +58,20 @@ impl Reader {
     }
 }
 
-impl Readers {
+impl Listers {
     /// A client, by the number of its thread (0 where it has none here), begins to read a directory.
     pub(super) fn begins(&self, client: u32) -> Given {
-        self.with(client, true, |reader| {
-            if std::mem::take(&mut reader.is_probed) {
-                reader.unused += 1;
+        self.with(client, true, |lister| {
+            if std::mem::take(&mut lister.is_probed) {
+                lister.unused += 1;
             }
-            if reader.unused >= ENOUGH {
+            if lister.unused >= ENOUGH {
                 return Given::Directories;
             }
-            match reader.until_probe.checked_sub(1) {
+            match lister.until_probe.checked_sub(1) {
                 None => Given::AllWithProbe,
                 Some(left) => {
-                    reader.until_probe = left;
+                    lister.until_probe = left;
                     Given::All
                 }
             }
@@ -81,29 +81,29 @@ impl Readers {
 
     /// It was given a probe.
     pub(super) fn probes(&self, client: u32) {
-        self.with(client, false, |reader| reader.is_probed = true);
+        self.with(client, false, |lister| lister.is_probed = true);
     }
 
     /// It asks for something that is no directory.
     pub(super) fn looks(&self, client: u32) {
-        self.with(client, false, |reader| {
-            reader.is_probed = false;
-            reader.unused = 0;
-            reader.until_probe = RARELY;
+        self.with(client, false, |lister| {
+            lister.is_probed = false;
+            lister.unused = 0;
+            lister.until_probe = RARELY;
         });
     }
 
     /// Calls `f` with what is known of a client. If that is nothing, it is remembered from now on or not.
-    fn with<T>(&self, client: u32, remember: bool, f: impl FnOnce(&mut Reader) -> T) -> Option<T> {
-        let mut readers = self.0.lock();
-        let reader = readers.get_mut(client as usize % READERS)?;
-        if client == 0 || (reader.client != client && !remember) {
+    fn with<T>(&self, client: u32, remember: bool, f: impl FnOnce(&mut Lister) -> T) -> Option<T> {
+        let mut listers = self.0.lock();
+        let lister = listers.get_mut(client as usize % LISTERS)?;
+        if client == 0 || (lister.client != client && !remember) {
             return None;
         }
-        if reader.client != client {
-            *reader = Reader::new(client);
+        if lister.client != client {
+            *lister = Lister::new(client);
         }
-        Some(f(reader))
+        Some(f(lister))
     }
 }
 
@@ -114,11 +114,11 @@ mod tests {
     const FIND: u32 = 7;
 
     /// What a client that goes by names is given of its next directories.
-    fn list(readers: &Readers, client: u32, directories: usize) -> Vec<Given> {
+    fn list(listers: &Listers, client: u32, directories: usize) -> Vec<Given> {
         let list = |_| {
-            let given = readers.begins(client);
+            let given = listers.begins(client);
             if given == Given::AllWithProbe {
-                readers.probes(client);
+                listers.probes(client);
             }
             given
         };
@@ -127,13 +127,13 @@ mod tests {
 
     #[test]
     fn who_goes_by_names_is_soon_given_names_until_it_looks_at_a_file() {
-        let readers = Readers::default();
-        let given = list(&readers, FIND, 8);
+        let listers = Listers::default();
+        let given = list(&listers, FIND, 8);
         assert_eq!(given[0], Given::All);
         assert_eq!(given[1..5], [Given::AllWithProbe; 4]);
         assert_eq!(given[5..], [Given::Directories; 3]);
-        readers.looks(FIND);
-        let given = list(&readers, FIND, usize::from(RARELY) + 1);
+        listers.looks(FIND);
+        let given = list(&listers, FIND, usize::from(RARELY) + 1);
         assert!(
             given[..usize::from(RARELY)]
                 .iter()
@@ -144,12 +144,12 @@ mod tests {
 
     #[test]
     fn who_looks_at_files_is_always_given_attributes() {
-        let readers = Readers::default();
+        let listers = Listers::default();
         for _ in 0..1000 {
-            let given = list(&readers, FIND, 1);
+            let given = list(&listers, FIND, 1);
             assert_ne!(given[0], Given::Directories);
             if given[0] == Given::AllWithProbe {
-                readers.looks(FIND);
+                listers.looks(FIND);
             }
         }
     }
@@ -157,14 +157,14 @@ mod tests {
     /// Clients of another namespace have no number here, and are no one client.
     #[test]
     fn clients_are_apart_and_those_without_a_number_get_everything() {
-        let readers = Readers::default();
-        assert_eq!(list(&readers, FIND, 6)[5], Given::Directories);
-        assert_eq!(list(&readers, FIND + 1, 1), [Given::All]);
-        assert_eq!(list(&readers, 0, 10), [Given::All; 10]);
-        assert_eq!(list(&readers, FIND, 1), [Given::Directories]);
-        readers.looks(FIND + READERS as u32);
-        assert_eq!(list(&readers, FIND, 1), [Given::Directories]);
-        assert_eq!(list(&readers, FIND + READERS as u32, 1), [Given::All]);
-        assert_eq!(list(&readers, FIND, 1), [Given::All]);
+        let listers = Listers::default();
+        assert_eq!(list(&listers, FIND, 6)[5], Given::Directories);
+        assert_eq!(list(&listers, FIND + 1, 1), [Given::All]);
+        assert_eq!(list(&listers, 0, 10), [Given::All; 10]);
+        assert_eq!(list(&listers, FIND, 1), [Given::Directories]);
+        listers.looks(FIND + LISTERS as u32);
+        assert_eq!(list(&listers, FIND, 1), [Given::Directories]);
+        assert_eq!(list(&listers, FIND + LISTERS as u32, 1), [Given::All]);
+        assert_eq!(list(&listers, FIND, 1), [Given::All]);
     }
 }

@@ -1,9 +1,9 @@
-//! Requests that need not be sent, each of which can be turned on again: to see what it costs, or where a
-//! kernel has trouble with leaving it out.
+//! Requests that the kernel need not send. Each can be turned on again (`send=`): to see what it costs, or where
+//! a kernel cannot do without it.
 
-/// A request that the kernel does not send unless the daemon asks for it.
+/// A request that the kernel sends only if the daemon asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Saved {
+pub enum SuppressedRequest {
     /// `OPEN` and `RELEASE`: reads and writes name the node, so that there is nothing to open.
     Open,
     /// `OPENDIR` and `RELEASEDIR`, and with them the listing of a directory each time it is read: it
@@ -24,8 +24,8 @@ pub enum Saved {
     Fsync,
 }
 
-impl Saved {
-    /// All of them, with the words of the option `send=`.
+impl SuppressedRequest {
+    /// All, with the words of the option `send=`.
     pub const ALL: [(&'static str, Self); 8] = [
         ("open", Self::Open),
         ("opendir", Self::Opendir),
@@ -38,26 +38,28 @@ impl Saved {
     ];
 }
 
-/// Those that are sent.
+/// The suppressed requests that are sent nevertheless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sent(u8);
+pub struct EnabledRequests(u8);
 
-impl Sent {
-    /// Has one sent.
-    pub fn add(&mut self, request: Saved) {
+impl EnabledRequests {
+    /// Enables a request.
+    pub fn add(&mut self, request: SuppressedRequest) {
         self.0 |= 1 << request as u8;
     }
 
-    pub(crate) fn has(self, request: Saved) -> bool {
+    pub(crate) fn has(self, request: SuppressedRequest) -> bool {
         self.0 & (1 << request as u8) != 0
     }
 }
 
-impl FromIterator<Saved> for Sent {
-    fn from_iter<T: IntoIterator<Item = Saved>>(requests: T) -> Self {
-        let mut sent = Self::default();
-        requests.into_iter().for_each(|request| sent.add(request));
-        sent
+impl FromIterator<SuppressedRequest> for EnabledRequests {
+    fn from_iter<T: IntoIterator<Item = SuppressedRequest>>(requests: T) -> Self {
+        let mut enabled = Self::default();
+        requests
+            .into_iter()
+            .for_each(|request| enabled.add(request));
+        enabled
     }
 }
 
@@ -66,11 +68,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_sent_by_itself() {
-        for (_, request) in Saved::ALL {
-            let sent: Sent = [request].into_iter().collect();
-            for (word, other) in Saved::ALL {
-                assert_eq!(sent.has(other), request == other, "{word}");
+    fn each_request_is_enabled_alone() {
+        for (_, request) in SuppressedRequest::ALL {
+            let enabled: EnabledRequests = [request].into_iter().collect();
+            for (word, other) in SuppressedRequest::ALL {
+                assert_eq!(enabled.has(other), request == other, "{word}");
             }
         }
     }
