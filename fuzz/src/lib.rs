@@ -23,9 +23,9 @@ mod unpack;
 mod world;
 
 // Parsers that no public item of their crate reaches alone, included as they are.
-#[path = "../../src/failure.rs"]
+#[path = "../../src/error.rs"]
 #[allow(dead_code, reason = "part of it is used")]
-mod failure;
+mod error;
 #[path = "../../store/src/tar/mod.rs"]
 #[allow(
     dead_code,

@@ -10,6 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::known;
 use super::program::{AclKind, Lock, MapKind, NodeKind, Op, Whence};
 use super::show::{self, Shown};
 use super::text::{Bytes, Object, Slot, Text, Time};
@@ -267,7 +268,11 @@ impl Session {
                     rustix::fs::seek(fd, SeekFrom::Start(0))?;
                     return Ok("start".to_owned());
                 }
-                return Ok(rustix::fs::seek(fd, target)?.to_string());
+                let found = rustix::fs::seek(fd, target)?;
+                let at_end = *whence == Whence::Hole
+                    && i64::try_from(found) == Ok(rustix::fs::fstat(fd)?.st_size);
+                let end = if at_end { known::AT_END } else { "" };
+                return Ok(format!("{found}{end}"));
             }
             Op::Fallocate {
                 slot,

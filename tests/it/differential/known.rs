@@ -3,7 +3,8 @@
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::program::{Op, Program, Step};
+use super::layers::{Entry, What};
+use super::program::{Op, Place, Program, Step};
 use super::show::Shown;
 use super::snapshot::SEPARATOR;
 use super::text::{Object, Text};
@@ -124,13 +125,23 @@ pub fn without_what_goes_first(op: &Op, answer: String) -> String {
     if !matches!(op, Op::Fallocate { .. } | Op::Truncate { .. }) {
         return answer;
     }
-    let lines = without_file_set_id(&answer);
-    let lines = lines.split(SEPARATOR).map(|line| {
+    without_capabilities(&without_file_set_id(&answer))
+}
+
+fn without_capabilities(answer: &str) -> String {
+    let lines = answer.split(SEPARATOR).map(|line| {
         let words = line.split(' ');
         let words = words.filter(|word| !word.starts_with("security.capability="));
         words.collect::<Vec<_>>().join(" ")
     });
     lines.collect::<Vec<_>>().join(&SEPARATOR.to_string())
+}
+
+/// Whether a killed chown(2) took the capabilities of a file of plyfs and did no more: the kernel removes them by
+/// a request of its own before it asks for the other owner (`setattr_prepare`), and does not send the second
+/// request for a process that was killed.
+pub fn has_lost_capabilities_alone(op: &Op, before: &str, between: &str) -> bool {
+    matches!(op, Op::Chown { .. }) && between == without_capabilities(before)
 }
 
 /// Whether directories may stay copied up for what failed then, on either side: those above a file that there
@@ -233,6 +244,34 @@ pub fn is_taken_for_a_write(op: &Op, kernel: &str, plyfs: &str) -> bool {
     is_of_nothing && [kernel, plyfs] == ["EPERM", "ok"]
 }
 
+/// Whether one side refuses by an ACL, or permits by it, that the other does not apply. bindfs shows ACLs and has
+/// the kernel check none of them. The kernel's overlay checks what the layer checks, and plyfs by every ACL that is
+/// shown: a FUSE mount has no other choice.
+pub fn is_by_an_unchecked_acl(program: &Program, kernel: &str, plyfs: &str) -> bool {
+    let refuses = |side: &str| side.split(' ').any(|word| word == "EACCES");
+    let of_bindfs = |entry: &Entry| {
+        let place = entry.layer.and_then(|layer| program.place(layer));
+        place == Some(Place::Bindfs)
+    };
+    let has_acl = |entry: &Entry| {
+        let mut names = entry.xattrs.iter().map(|(name, _)| &name.0);
+        names.any(|name| name.starts_with(b"system.posix_acl_"))
+    };
+    let mut entries = program.entries.iter();
+    refuses(kernel) != refuses(plyfs) && entries.any(|entry| of_bindfs(entry) && has_acl(entry))
+}
+
+/// Takes from a listing that was read twice whether the numbers were the same, where bindfs shows what is mounted in
+/// its directory: it lists the number of what lies below the mount, and stat(2) shows another. plyfs lists the one
+/// or the other, as the kernel asks for names alone or with their attributes.
+pub fn without_numbers_below_mounts(program: &Program, answer: &str) -> String {
+    let is_mounted = |entry: &Entry| matches!(entry.what, What::Bind(_) | What::Mount);
+    match program.has_equal_numbers() && program.entries.iter().any(is_mounted) {
+        true => answer.replace(", other numbers,", ", same,"),
+        false => answer.to_owned(),
+    }
+}
+
 /// What a difference between two answers means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -282,7 +321,7 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
         {
             Verdict::Fine
         }
-        // The kernel copies files up a mebibyte at a time, and fills what holes are in it.
+        // The kernel copies files up a mebibyte at a time, or as much as is left, and fills what holes are in it.
         Op::Seek { .. } if op.show().contains(" hole ") && fills_a_hole(kernel, plyfs) => {
             Verdict::FineAndOver
         }
@@ -307,7 +346,10 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
             Verdict::Fine
         }
         // Or it does, and takes a link from the one that has the name.
-        Op::Tree {} | Op::Stat { .. } if kernel.contains(" nlink=0 ") => Verdict::FineAndOver,
+        Op::Tree {}
+        | Op::Stat {
+            what: Object::Path(_),
+        } if kernel.contains(" nlink=0 ") => Verdict::FineAndOver,
         _ => Verdict::Bug,
     }
 }
@@ -315,13 +357,21 @@ pub fn judge(op: &Op, kernel: &str, plyfs: &str) -> Verdict {
 /// How much the kernel copies up at a time, in bytes.
 const CHUNK: u64 = 1 << 20;
 
+/// What follows an offset that is the size of the file.
+pub const AT_END: &str = " end";
+
 fn offsets(kernel: &str, plyfs: &str) -> Option<(u64, u64)> {
-    kernel.parse().ok().zip(plyfs.parse().ok())
+    let offset = |text: &str| text.strip_suffix(AT_END).unwrap_or(text).parse().ok();
+    offset(kernel).zip(offset(plyfs))
 }
 
-/// Whether the kernel's hole begins where what was copied at a time ends.
+/// Whether the kernel's hole begins where what was copied at a time ends: after whole pieces, or at the end of the
+/// file, if plyfs's hole is in the last piece.
 fn fills_a_hole(kernel: &str, plyfs: &str) -> bool {
-    offsets(kernel, plyfs).is_some_and(|(kernel, plyfs)| kernel > plyfs && kernel % CHUNK == 0)
+    let at_end = kernel.ends_with(AT_END);
+    offsets(kernel, plyfs).is_some_and(|(kernel, plyfs)| {
+        kernel > plyfs && (kernel % CHUNK == 0 || at_end && kernel - plyfs < CHUNK)
+    })
 }
 
 /// Whether there is data for the kernel where it was asked, in what is copied at a time with plyfs's.

@@ -201,7 +201,15 @@ pub fn list_twice(dir: BorrowedFd<'_>, first: u32) -> Result<String, Errno> {
     let (rest, _) = entries(dir, usize::MAX)?;
     rustix::fs::seek(dir, SeekFrom::Start(position))?;
     let (again, _) = entries(dir, usize::MAX)?;
-    let same = if rest == again { "same" } else { "other" };
+    let without_numbers = |found: &[Listed]| -> Vec<_> {
+        let pairs = found.iter().map(|(name, kind, _)| (name.clone(), *kind));
+        pairs.collect()
+    };
+    let same = match rest == again {
+        true => "same",
+        false if without_numbers(&rest) == without_numbers(&again) => "other numbers",
+        false => "other",
+    };
     found.extend(rest);
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let (whole, _) = entries(dir, usize::MAX)?;

@@ -197,9 +197,10 @@ impl Generator {
 
     /// Whether the mount of the layers may not show an entry, since something is mounted over it.
     fn is_out_of_sight(&self, entry: &Entry) -> bool {
-        let above = |other: &Entry| {
+        let is_over = |other: &Entry| {
             let rest = entry.path.0.strip_prefix(other.path.0.as_slice());
-            other.layer == entry.layer && rest.is_some_and(|rest| rest.starts_with(b"/"))
+            let is_inside = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+            other.layer == entry.layer && is_inside
         };
         let inside_all_is_shown = self
             .places
@@ -211,7 +212,7 @@ impl Generator {
             _ => false,
         };
         let mut others = self.entries.iter();
-        others.any(|other| hides(other) && (above(other) || other.path == entry.path))
+        others.any(|other| hides(other) && is_over(other))
     }
 
     fn dir_owner(&mut self) -> (u32, u32) {
