@@ -172,7 +172,7 @@ fn gathered_data_is_not_appended_out_of_order() {
         gathered: true,
         ..WriteMode::default()
     };
-    let write = |offset, data: &[u8]| stack.fs().write(id, offset, data, gathered.clone());
+    let write = |offset, data: &[u8]| stack.fs().write(id, offset, data, gathered);
     let results = [write(6, b"three"), write(0, b"onetwo"), write(6, b"three")];
     let content = fs::read_to_string(&path).unwrap();
     set(IFlags::empty()).unwrap().unwrap();
@@ -872,7 +872,7 @@ fn records_of_an_overlay_above_are_kept_apart() {
         }
         let name = OsStr::new(name);
         match fs.setxattr(&me(), id, name, b"y", empty) {
-            Err(Errno::OPNOTSUPP) => return skip("records_of_an_overlay_above", "no attributes"),
+            Err(Errno::OPNOTSUPP) => return skip(this_test!(), "no attributes"),
             other => other.unwrap(),
         }
         assert_eq!(fs.getxattr(id, name).unwrap(), b"y");
