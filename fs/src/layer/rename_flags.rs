@@ -11,7 +11,7 @@ use crate::error::{Errno, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Moves {
     /// `RENAME_NOREPLACE`.
-    pub(crate) noreplace: bool,
+    pub(super) noreplace: bool,
     /// `RENAME_EXCHANGE`.
     pub(crate) exchange: bool,
     /// `RENAME_WHITEOUT`.
@@ -40,7 +40,7 @@ impl Moves {
 
 /// Whether an error says that a file system does not know a flag of renameat2(2), or, for whiteouts, that it makes
 /// no devices.
-pub(crate) fn is_unknown(errno: Errno) -> bool {
+fn is_unknown(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM
@@ -48,7 +48,7 @@ pub(crate) fn is_unknown(errno: Errno) -> bool {
 }
 
 /// Turns an unknown flag into `false`.
-pub(crate) fn is_known(renamed: Result<()>) -> Result<bool> {
+fn is_known(renamed: Result<()>) -> Result<bool> {
     match renamed {
         Ok(()) => Ok(true),
         Err(errno) if is_unknown(errno) => Ok(false),

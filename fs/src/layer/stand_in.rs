@@ -24,7 +24,7 @@ pub(crate) fn read_link(at: At<'_>) -> Result<Vec<u8>> {
     }
 }
 
-pub(crate) fn read_stand_in(at: At<'_>) -> Result<Vec<u8>> {
+fn read_stand_in(at: At<'_>) -> Result<Vec<u8>> {
     /// `PATH_MAX` without its NUL.
     const LONGEST: usize = 4095;
     let file = calls::open(at, OFlags::RDONLY)?;

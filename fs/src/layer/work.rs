@@ -127,7 +127,7 @@ impl Work {
 
     /// Makes everything in another directory from now on, as the kernel's overlay does in the index.
     /// The next mount that opens it removes what is left there.
-    pub(crate) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
+    pub(super) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
         self.stage = Some(dir);
         *self.whiteout.get_mut() = None;
     }
@@ -156,7 +156,7 @@ impl Work {
     ///
     /// # Errors
     /// Those of openat(2).
-    pub(crate) fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    pub(super) fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         let whiteout = [whiteout::PREFIX, name.as_bytes()].concat();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::openat(dir, &*whiteout, flags, Mode::RUSR | Mode::WUSR) {
@@ -252,7 +252,7 @@ impl Work {
 
     /// Goes on as on a file system that moves like this.
     #[cfg(test)]
-    pub(crate) fn pretend(&mut self, moves: Moves) {
+    pub(super) fn pretend(&mut self, moves: Moves) {
         self.moves = moves;
     }
 }
@@ -263,7 +263,7 @@ impl Work {
     ///
     /// # Errors
     /// `NoWhiteouts`.
-    pub(crate) fn prove_files(&self, path: &Path) -> std::result::Result<(), MountError> {
+    pub(super) fn prove_files(&self, path: &Path) -> std::result::Result<(), MountError> {
         if !self.files {
             return Ok(());
         }
@@ -313,7 +313,7 @@ fn mark_volatile(work: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Makes and opens a directory in the one that was given.
-pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+pub(super) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     match rustix::fs::mkdirat(workdir, name, Mode::RWXU) {
         Err(Errno::EXIST) => {
             // The kernel makes it with no permissions at all.

@@ -20,7 +20,7 @@ use crate::types::Extent;
 
 impl Overlay {
     /// Brings the data into a copy that was made without it.
-    pub(crate) fn complete(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
+    pub(super) fn complete(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
         const CAPABILITY: &CStr = c"security.capability";
         let object = self.locate(node)?;
         let Some(data) = object.metacopy_data() else {

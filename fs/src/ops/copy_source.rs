@@ -16,7 +16,7 @@ use crate::layer::xattr_names::Naming;
 use crate::types::{Attr, FileKind};
 
 /// A lower object that is being copied.
-pub(crate) struct Source {
+pub(super) struct Source {
     /// Open for reading if it is a regular file, else `O_PATH`.
     pub(super) fd: Arc<OwnedFd>,
     /// Where the data of a regular file is.
@@ -35,7 +35,7 @@ pub(crate) struct Source {
 }
 
 impl Overlay {
-    pub(crate) fn open_source(&self, node: &Node) -> Result<Source> {
+    pub(super) fn open_source(&self, node: &Node) -> Result<Source> {
         // Readers of the file, and the check whether this is slow, have it open.
         let open = match node.kind {
             FileKind::Regular if !node.is_metacopy() => Some(self.open_for_reading(node)?),

@@ -25,7 +25,7 @@ use crate::ops::copy_xattrs::copy_xattrs;
 use crate::types::{Extent, FileKind, Name};
 
 /// A copy that has all but a name.
-pub(crate) struct Filled {
+struct Filled {
     fd: OwnedFd,
     /// What it was before it was given its owner and mode.
     disk: Statx,
@@ -34,7 +34,7 @@ pub(crate) struct Filled {
 }
 
 /// A copy in the work directory.
-pub(crate) struct Copy {
+pub(super) struct Copy {
     pub(super) name: std::ffi::OsString,
     /// A descriptor of it.
     pub(super) fd: Arc<OwnedFd>,
@@ -49,7 +49,7 @@ pub(crate) struct Copy {
 
 impl Overlay {
     /// Makes a complete and durable copy in the work directory.
-    pub(crate) fn stage_copy(
+    pub(super) fn stage_copy(
         &self,
         upper: &Upper,
         kind: FileKind,

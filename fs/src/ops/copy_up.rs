@@ -36,7 +36,7 @@ impl Overlay {
     /// # Errors
     /// `ROFS` without an upper layer, and whatever goes wrong in copying: `NOSPC`, `DQUOT`, `ACCESS`
     /// for a file that cannot be read.
-    pub(crate) fn copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
+    pub(super) fn copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
         let extent = match extent {
             // What is a metacopy from another time stays one.
             Extent::None if !node.in_upper() => self.least_extent(),

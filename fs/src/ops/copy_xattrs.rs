@@ -11,7 +11,7 @@ use crate::layer::xattr_names::Naming;
 use crate::ops::copy_source::Source;
 
 /// Copies the extended attributes that belong to the file and not to an overlay. `true` if there are any.
-pub(crate) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<bool> {
+pub(super) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<bool> {
     let from = At::Fd(source.fd.as_fd());
     let mut any = false;
     let names = xattr::list(from)?;
@@ -42,7 +42,7 @@ pub(crate) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result
 /// attributes, or this process may not set them and could not make use of them either.
 ///
 /// ACLs say who may read a file and must not be lost.
-pub(crate) fn may_be_left(name: &CStr, error: Errno) -> bool {
+fn may_be_left(name: &CStr, error: Errno) -> bool {
     let name = name.to_bytes();
     match error {
         Errno::OPNOTSUPP => !name.starts_with(b"system.posix_acl_"),

@@ -39,7 +39,7 @@ impl Overlay {
     ///
     /// # Errors
     /// Those of copying up. What was done before stays.
-    pub(crate) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
+    pub(super) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
         self.copy_up(node, Extent::Whole)?;
         if !node.shows_lowers() {
             return Ok(());

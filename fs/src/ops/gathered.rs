@@ -14,7 +14,7 @@ use crate::inode::node::Node;
 
 /// Writes what the kernel has gathered, and leaves the time of the last change as the kernel was just
 /// told it.
-pub(crate) fn write_gathered(
+pub(super) fn write_gathered(
     node: &Node,
     file: BorrowedFd<'_>,
     offset: u64,
@@ -46,7 +46,7 @@ pub(crate) fn write_gathered(
 /// # Errors
 /// `PERM` if the data would change what the file has. What comes behind that is kept also then, since a program has
 /// written it with success: a mapping changed the page that it is in.
-pub(crate) fn append_gathered(
+pub(super) fn append_gathered(
     node: &Node,
     file: BorrowedFd<'_>,
     offset: u64,
@@ -62,7 +62,7 @@ pub(crate) fn append_gathered(
 }
 
 /// What an append-only file has already of data that is written to it.
-pub(crate) struct Standing {
+struct Standing {
     /// How much of the data lies before the end of the file, in bytes.
     length: usize,
     /// Whether the file has the same there.
@@ -74,7 +74,7 @@ pub(crate) struct Standing {
 ///
 /// # Errors
 /// Those of pread(2).
-pub(crate) fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<Standing> {
+fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<Standing> {
     let mut there = vec![0; data.len().min(COMPARED)];
     let mut standing = Standing {
         length: 0,
@@ -98,7 +98,7 @@ pub(crate) fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result
 
 /// The capabilities that a file has, which the file system below takes at any write: they may have been
 /// set after the program wrote what comes now.
-pub(crate) fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
+fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
     if node.capability.get() == Some(false) {
         return None;
     }
@@ -110,14 +110,14 @@ pub(crate) fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>
 }
 
 /// How much of an append-only file is compared at once, in bytes.
-pub(crate) const COMPARED: usize = 64 << 10;
+const COMPARED: usize = 64 << 10;
 
 /// The capabilities of an executable.
-pub(crate) const CAPABILITY: &std::ffi::CStr = c"security.capability";
+pub(super) const CAPABILITY: &std::ffi::CStr = c"security.capability";
 
 /// Writes as much as possible. An error counts if nothing was written before, or if it must be
 /// `whole`.
-pub(crate) fn write_at(
+pub(super) fn write_at(
     file: BorrowedFd<'_>,
     offset: u64,
     data: &[u8],

@@ -147,7 +147,7 @@ impl Overlay {
 
     /// Copies protection and the flags that the kernel's overlay copies. A copy is complete without flags that
     /// its file system does not have.
-    pub(crate) fn copy_flags(
+    pub(super) fn copy_flags(
         &self,
         upper: &Upper,
         (from, stat): (BorrowedFd<'_>, &Statx),

@@ -22,7 +22,7 @@ use crate::ops::site::Site;
 use crate::types::{FileKind, Name};
 
 /// A node that is about to lose its name, with its place locked.
-pub(crate) struct Leaving<'n> {
+pub(super) struct Leaving<'n> {
     overlay: &'n Overlay,
     id: u64,
     place: RwLockWriteGuard<'n, Place>,
@@ -36,12 +36,12 @@ pub(crate) struct Leaving<'n> {
 }
 
 impl Leaving<'_> {
-    pub(crate) fn in_upper(&self) -> bool {
+    pub(super) fn in_upper(&self) -> bool {
         self.in_upper
     }
 
     /// Says that the name is gone.
-    pub(crate) fn leave(mut self) {
+    pub(super) fn leave(mut self) {
         let is_last = match &self.indexed {
             None => self.is_known_here,
             Some((entry, links)) => {
@@ -86,7 +86,7 @@ impl Leaving<'_> {
 impl Overlay {
     /// Takes a descriptor of a node's object, if it is known by this name or in the index. A hard link
     /// that is known by another name keeps that. `place` is the node's own.
-    pub(crate) fn prepare_to_leave<'n>(
+    pub(super) fn prepare_to_leave<'n>(
         &'n self,
         node: &'n Node,
         place: RwLockWriteGuard<'n, Place>,

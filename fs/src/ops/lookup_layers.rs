@@ -32,7 +32,7 @@ use crate::types::{FileKind, Name};
 impl Overlay {
     /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
     /// it. `first` says where it is known to be found first.
-    pub(crate) fn search(
+    pub(super) fn search(
         &self,
         parent: &Arc<Node>,
         names: &Names,

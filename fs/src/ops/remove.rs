@@ -146,7 +146,7 @@ impl Overlay {
     }
 
     /// Makes a name show nothing. What is there now is no directory.
-    pub(crate) fn remove_name(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
+    fn remove_name(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
         let (dir, work) = (site.dir.as_fd(), &site.upper.work);
         if !self.lower_positive(names, name)? {
             return rustix::fs::unlinkat(dir, name, AtFlags::empty());

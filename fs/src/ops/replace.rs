@@ -22,13 +22,13 @@ use crate::types::Name;
 
 /// A name in a directory: one end of a rename.
 #[derive(Clone, Copy)]
-pub(crate) struct End<'r> {
+pub(super) struct End<'r> {
     pub(super) parent: &'r Arc<Node>,
     pub(super) name: &'r OsStr,
 }
 
 /// What a move has to see to besides.
-pub(crate) struct Move {
+struct Move {
     /// A directory comes to where a whiteout is, and cannot be renamed over it.
     over_whiteout: bool,
     /// The old name is to be hidden in the layers below.
@@ -37,7 +37,7 @@ pub(crate) struct Move {
     is_shown: bool,
 }
 
-pub(crate) fn move_name(
+fn move_name(
     here: &Site<'_>,
     name: &OsStr,
     there: &Site<'_>,
@@ -74,7 +74,7 @@ pub(crate) fn move_name(
 
 impl Overlay {
     /// Moves `node`; what is at the new name, if anything, goes.
-    pub(crate) fn replace(
+    pub(super) fn replace(
         &self,
         from: End<'_>,
         to: End<'_>,
@@ -143,7 +143,7 @@ impl Overlay {
     }
 
     /// Makes two names change places.
-    pub(crate) fn exchange(
+    pub(super) fn exchange(
         &self,
         from: End<'_>,
         to: End<'_>,

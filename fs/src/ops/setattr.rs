@@ -190,7 +190,7 @@ impl Overlay {
     /// set-gid if it was a caller without privileges, and capabilities in any case.
     ///
     /// What was written stays written if that fails.
-    pub(crate) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {
+    pub(super) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {
         let mut dropped = self.drop_capability(node);
         if let Some(caller) = unprivileged {
             dropped = dropped.and_then(|()| self.drop_set_id(caller, node));

@@ -68,7 +68,7 @@ impl Located<'_> {
 }
 
 /// A way down from a directory that is open.
-pub(crate) struct Descent {
+struct Descent {
     /// Descriptor of the directory where it begins.
     fd: Arc<OwnedFd>,
     /// That directory.

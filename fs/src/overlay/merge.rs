@@ -27,7 +27,7 @@ use crate::layer::whiteout::is_attribute_whiteout;
 use crate::types::{FileKind, Name};
 
 /// Puts layers' listings on top of each other.
-pub(crate) struct Merge<'o> {
+struct Merge<'o> {
     overlay: &'o Overlay,
     listing: Listing,
     /// Names that a whiteout in a layer already read hides in the layers below.
@@ -108,7 +108,7 @@ pub(crate) struct From {
 }
 
 /// The kind of an entry; `None` for a whiteout.
-pub(crate) fn classify(
+fn classify(
     dir: BorrowedFd<'_>,
     name: &CStr,
     kind: FileType,
@@ -134,11 +134,7 @@ pub(crate) fn classify(
     }))
 }
 
-pub(crate) fn is_empty_whiteout(
-    dir: BorrowedFd<'_>,
-    name: &CStr,
-    namespace: Namespace,
-) -> Result<bool> {
+fn is_empty_whiteout(dir: BorrowedFd<'_>, name: &CStr, namespace: Namespace) -> Result<bool> {
     let size = calls::stat_name(dir, name.to_bytes())?.stx_size;
     Ok(size == 0 && is_attribute_whiteout(At::Name(dir, name.to_bytes()), namespace)?)
 }
@@ -208,7 +204,7 @@ impl Overlay {
     }
 
     /// The listing of a directory. The caller holds its namespace lock.
-    pub(crate) fn list_locked<'n>(
+    pub(super) fn list_locked<'n>(
         &self,
         node: &Arc<Node>,
         names: &'n mut Names,

@@ -147,7 +147,7 @@ pub(crate) fn allow(is_allowed: bool) -> Result<()> {
     }
 }
 
-pub(crate) fn has_attribute(at: At<'_>, name: &CStr) -> Result<bool> {
+fn has_attribute(at: At<'_>, name: &CStr) -> Result<bool> {
     let names = xattr::list(at)?;
     Ok(names
         .split(|byte| *byte == 0)
