@@ -70,7 +70,6 @@ mod overlay;
 pub mod types;
 
 // The names of before, until their users follow.
-pub(crate) use disk::hash;
 pub use disk::interrupt;
 pub(crate) use types as number;
 pub use types as attr;

@@ -15,13 +15,12 @@ use std::os::fd::OwnedFd;
 
 use fuser::{BackingId, FileHandle, FopenFlags, ReplyOpen};
 use parking_lot::Mutex;
-
-use crate::hash::NumberHash;
+use rustc_hash::FxBuildHasher;
 
 /// The files that are open, by node.
 #[derive(Debug, Default)]
 pub(crate) struct Passthrough {
-    open: Mutex<HashMap<u64, Open, NumberHash>>,
+    open: Mutex<HashMap<u64, Open, FxBuildHasher>>,
 }
 
 #[derive(Debug)]
