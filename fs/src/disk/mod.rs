@@ -1,5 +1,6 @@
 //! System calls on objects. Knows no layer.
 
+pub(crate) mod attribute_names;
 pub(crate) mod calls;
 pub(crate) mod copy_data;
 pub(crate) mod dirents;

@@ -26,10 +26,11 @@ impl Moves {
         whiteout: true,
     };
 
-    /// The flags that are missing, for a message.
-    pub(crate) fn missing(self) -> Vec<&'static str> {
+    /// The names of the flags that are missing, for a message. `RENAME_WHITEOUT` is among them only if
+    /// `needs_whiteout`: whiteouts that are files beside the name need no such flag.
+    pub(super) fn missing(self, needs_whiteout: bool) -> Vec<&'static str> {
         let all = [
-            (self.whiteout, "RENAME_WHITEOUT"),
+            (self.whiteout || !needs_whiteout, "RENAME_WHITEOUT"),
             (self.exchange, "RENAME_EXCHANGE"),
             (self.noreplace, "RENAME_NOREPLACE"),
         ];

@@ -20,6 +20,7 @@ use plyfs_format::whiteout;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
 use crate::config::Volatile;
+use crate::disk::attribute_names::{ACCESS_ACL, DEFAULT_ACL};
 use crate::disk::dirents::for_each_entry;
 use crate::disk::remove_tree::remove_below;
 use crate::error::{Errno, Result};
@@ -228,9 +229,7 @@ impl Work {
 
     /// Says what may go wrong where not all is done in one step, as the kernel's overlay does.
     fn warn_of_missing_moves(&self) {
-        let mut missing = self.moves.missing();
-        // Files beside the name need none.
-        missing.retain(|flag| !(self.files && *flag == "RENAME_WHITEOUT"));
+        let missing = self.moves.missing(!self.files);
         if !missing.is_empty() {
             log::warn!(
                 "the file system of the upper directory has no {}: some changes take several steps, and a crash \
@@ -324,7 +323,7 @@ pub(super) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(workdir, name, flags, Mode::empty())?;
     // What is made here must not inherit an ACL that the place it will be moved to does not have.
-    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+    for acl in [DEFAULT_ACL, ACCESS_ACL] {
         match rustix::fs::fremovexattr(&dir, acl) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error),

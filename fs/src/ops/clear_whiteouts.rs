@@ -15,6 +15,7 @@ use crate::layer::opaque::set_opaque;
 use crate::layer::publish::Aside;
 use crate::layer::upper::Upper;
 use crate::ops::site::Site;
+use crate::types::PERMISSIONS;
 
 /// Marks a directory that is about to be replaced. Without attributes it hides nothing: no directory is moved there
 /// over one that does, unless whiteouts may be files.
@@ -86,7 +87,7 @@ impl Overlay {
     fn imitate(&self, at: At<'_>, site: &Site<'_>, name: &OsStr) -> Result<()> {
         let stat = calls::stat(At::Name(site.dir.as_fd(), name.as_bytes()))?;
         calls::chown(at, Some(stat.stx_uid), Some(stat.stx_gid))?;
-        calls::chmod(at, u32::from(stat.stx_mode) & 0o7777)?;
+        calls::chmod(at, u32::from(stat.stx_mode) & PERMISSIONS)?;
         // By the record alone: what is renamed over it must find it empty.
         set_opaque_if_possible(at, site.upper)
     }

@@ -22,7 +22,7 @@ use crate::layer::xattr_names::Naming;
 use crate::layer::{origin, override_stat, stand_in};
 use crate::ops::copy_source::Source;
 use crate::ops::copy_xattrs::copy_xattrs;
-use crate::types::{Extent, FileKind, Name};
+use crate::types::{Extent, FileKind, Name, PERMISSIONS};
 
 /// A copy that has all but a name.
 struct Filled {
@@ -180,7 +180,7 @@ impl Overlay {
                 true => stat_fd(fd.as_fd())?,
                 false => disk,
             };
-            if u32::from(now.stx_mode) & 0o7777 != mode {
+            if u32::from(now.stx_mode) & PERMISSIONS != mode {
                 calls::chmod(at, mode)?;
             }
         }

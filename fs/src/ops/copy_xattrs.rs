@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
+use crate::disk::attribute_names::ACL_PREFIX;
 use crate::error::{Errno, Result};
 use crate::layer::xattr_names::Naming;
 use crate::ops::copy_source::Source;
@@ -45,7 +46,7 @@ pub(super) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result
 fn may_be_left(name: &CStr, error: Errno) -> bool {
     let name = name.to_bytes();
     match error {
-        Errno::OPNOTSUPP => !name.starts_with(b"system.posix_acl_"),
+        Errno::OPNOTSUPP => !name.starts_with(ACL_PREFIX),
         Errno::PERM => name.starts_with(b"security.") || name.starts_with(b"trusted."),
         _ => false,
     }

@@ -26,8 +26,8 @@ use crate::layer::override_stat;
 use crate::ops::lookup::check_name;
 use crate::ops::over_whiteout::publish_over;
 use crate::ops::site::{Ground, Site};
-use crate::ops::staging_dir::{Nursery, S_ISGID, own};
-use crate::types::{Caller, Device, Entry, Extent, FileKind, Name};
+use crate::ops::staging_dir::{Nursery, own};
+use crate::types::{Caller, Device, Entry, Extent, FileKind, Name, PERMISSIONS, S_ISGID};
 
 /// What was made.
 struct Made {
@@ -61,7 +61,7 @@ impl Overlay {
         if kind == FileKind::Char && rdev == Device::default() {
             return Err(Errno::PERM);
         }
-        self.create(caller, parent, name, kind, mode & 0o7777, rdev, None)
+        self.create(caller, parent, name, kind, mode & PERMISSIONS, rdev, None)
     }
 
     /// Makes a directory (mkdir(2)).
@@ -69,7 +69,7 @@ impl Overlay {
     /// # Errors
     /// As [`mknod`](Self::mknod).
     pub fn mkdir(&self, caller: &Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
-        let (kind, mode) = (FileKind::Directory, mode & 0o7777);
+        let (kind, mode) = (FileKind::Directory, mode & PERMISSIONS);
         self.create(caller, parent, name, kind, mode, Device::default(), None)
     }
 

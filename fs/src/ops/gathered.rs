@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
+use crate::disk::attribute_names::CAPABILITY;
 use crate::disk::calls;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
@@ -111,9 +112,6 @@ fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
 
 /// How much of an append-only file is compared at once, in bytes.
 const COMPARED: usize = 64 << 10;
-
-/// The capabilities of an executable.
-pub(super) const CAPABILITY: &std::ffi::CStr = c"security.capability";
 
 /// Writes as much as possible. An error counts if nothing was written before, or if it must be
 /// `whole`.

@@ -15,8 +15,11 @@ use crate::inode::node::Node;
 use crate::layer::new_object::Wanted;
 use crate::layer::override_stat;
 use crate::overlay::locate::Located;
-use crate::overlay::set_id::{S_ISGID, S_ISUID, S_IXGRP, may_keep_set_gid, without_set_id};
-use crate::types::{Attr, Caller, DropSetId, Extent, FileKind, SetAttr, SetTime};
+use crate::overlay::set_id::{may_keep_set_gid, without_set_id};
+use crate::types::{
+    Attr, Caller, DropSetId, Extent, FileKind, PERMISSIONS, S_ISGID, S_ISUID, S_IXGRP, SetAttr,
+    SetTime,
+};
 
 impl Overlay {
     /// What stat(2) shows for a node.
@@ -246,7 +249,7 @@ fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records
         };
     }
     let mode = Wanted::disk_mode(disk_kind, wanted.mode, records);
-    if u32::from(disk.stx_mode) & 0o7777 != mode {
+    if u32::from(disk.stx_mode) & PERMISSIONS != mode {
         calls::chmod(at, mode)?;
     }
     override_stat::write_record(at, wanted.record(&calls::stat(at)?, records), records)

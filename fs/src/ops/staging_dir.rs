@@ -8,13 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Mode, Statx, XattrFlags};
 
+use crate::disk::attribute_names::DEFAULT_ACL;
 use crate::disk::calls;
 use crate::error::{Errno, Result};
 use crate::layer::new_object::Wanted;
 use crate::layer::override_stat;
 use crate::layer::upper::Upper;
 use crate::ops::site::Site;
-use crate::types::FileKind;
+use crate::types::{FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// Where an object that is to replace a whiteout is made: the work directory, or a directory in it
 /// that hands on the default ACL of the directory the object is for.
@@ -92,7 +93,7 @@ fn adopt(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, parent: BorrowedFd<'_>) 
         ..*wanted
     };
     own(at, stat, &wanted, false)?;
-    let mode = u32::from(stat.stx_mode) & 0o7777;
+    let mode = u32::from(stat.stx_mode) & PERMISSIONS;
     if wanted.kind.is_dir() {
         calls::chmod(at, mode | S_ISGID)?;
     }
@@ -114,13 +115,9 @@ pub(super) fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: boo
         Err(Errno::PERM) if uid.is_none() => return Ok(false),
         other => other?,
     }
-    let mode = u32::from(stat.stx_mode) & 0o7777;
-    if mode & 0o6000 != 0 && wanted.kind != FileKind::Symlink {
+    let mode = u32::from(stat.stx_mode) & PERMISSIONS;
+    if mode & (S_ISUID | S_ISGID) != 0 && wanted.kind != FileKind::Symlink {
         calls::chmod(at, mode)?;
     }
     Ok(true)
 }
-
-pub(super) const S_ISGID: u32 = 0o2000;
-
-const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";
