@@ -53,9 +53,10 @@ pub(crate) fn check() -> Result<()> {
     CALLER.with_borrow_mut(|caller| match caller {
         Some(caller) if caller.next <= Instant::now() => {
             caller.next = Instant::now() + INTERVAL;
-            match is_being_killed(&caller.status) {
-                true => Err(Errno::INTR),
-                false => Ok(()),
+            if is_being_killed(&caller.status) {
+                Err(Errno::INTR)
+            } else {
+                Ok(())
             }
         }
         _ => Ok(()),

@@ -111,8 +111,9 @@ fn value(
     record: Record,
 ) -> Result<Option<Vec<u8>>> {
     let name = namespace.name(record);
-    match has(names, name.to_bytes()) {
-        true => xattr::get_all(at, name),
-        false => Ok(None),
+    if has(names, name.to_bytes()) {
+        xattr::get_all(at, name)
+    } else {
+        Ok(None)
     }
 }

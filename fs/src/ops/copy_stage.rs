@@ -176,9 +176,10 @@ impl Overlay {
         }
         let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
-            let now = match is_others || has_xattrs {
-                true => stat_fd(fd.as_fd())?,
-                false => disk,
+            let now = if is_others || has_xattrs {
+                stat_fd(fd.as_fd())?
+            } else {
+                disk
             };
             if u32::from(now.stx_mode) & PERMISSIONS != mode {
                 calls::chmod(at, mode)?;

@@ -286,11 +286,11 @@ impl Overlay {
             Some(stat) => stat,
             None => calls::stat(at)?,
         };
-        let found = match made.merged {
-            true => self
-                .search(site.parent, names, name, Source::Unknown)?
-                .ok_or(Errno::IO)?,
-            false => self.found_upper(at, &stat)?,
+        let found = if made.merged {
+            self.search(site.parent, names, name, Source::Unknown)?
+                .ok_or(Errno::IO)?
+        } else {
+            self.found_upper(at, &stat)?
         };
         let number = found.number;
         if made.merged {

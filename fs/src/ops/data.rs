@@ -102,9 +102,10 @@ impl Overlay {
     pub fn prepare_to_read(&self, id: u64) -> Result<()> {
         let node = self.node(id)?;
         let may_be_replaced = self.lowers_change && !node.in_upper();
-        match node.is_metacopy() || may_be_replaced {
-            true => self.open_for_reading(&node).map(drop),
-            false => Ok(()),
+        if node.is_metacopy() || may_be_replaced {
+            self.open_for_reading(&node).map(drop)
+        } else {
+            Ok(())
         }
     }
 

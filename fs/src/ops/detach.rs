@@ -77,9 +77,10 @@ impl Overlay {
         match self.lookup_locked(parent, &names, name) {
             Ok((found, _)) => {
                 let held = Held::new(self, found);
-                match Arc::ptr_eq(&held.node, node) {
-                    true => self.link_up(&site, &mut names, name, node),
-                    false => Ok(()),
+                if Arc::ptr_eq(&held.node, node) {
+                    self.link_up(&site, &mut names, name, node)
+                } else {
+                    Ok(())
                 }
             }
             Err(Errno::NOENT) => Ok(()),

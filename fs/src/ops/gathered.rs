@@ -56,9 +56,10 @@ pub(super) fn append_gathered(
     let there = standing(file, offset, data)?;
     let new = data.get(there.length..).unwrap_or_default();
     let written = write_gathered(node, file, offset + there.length as u64, new)?;
-    match there.is_same {
-        true => Ok(there.length + written),
-        false => Err(Errno::PERM),
+    if there.is_same {
+        Ok(there.length + written)
+    } else {
+        Err(Errno::PERM)
     }
 }
 

@@ -96,9 +96,10 @@ impl Overlay {
         // Whether a copy-up may part this name from others of the same file.
         let may_part = self.upper.is_some() && self.index().is_none();
         let at = NameIn::new(parent, &name);
-        let identity = match !in_upper && has_links && (may_part || found.is_mounted_inside) {
-            true => Identity::Link(Box::new((number, at.clone()))),
-            false => Identity::Object(number),
+        let identity = if !in_upper && has_links && (may_part || found.is_mounted_inside) {
+            Identity::Link(Box::new((number, at.clone())))
+        } else {
+            Identity::Object(number)
         };
         // A directory is what its number comes from: it has one place.
         let object = match attr.kind {

@@ -290,9 +290,10 @@ impl Search<'_> {
             );
             return Err(Errno::LOOP);
         }
-        let mut marks = match overlay.reads_marks(dir.layer) {
-            true => DirMarks::read(at, overlay.namespace, layer.marks)?,
-            false => DirMarks::default(),
+        let mut marks = if overlay.reads_marks(dir.layer) {
+            DirMarks::read(at, overlay.namespace, layer.marks)?
+        } else {
+            DirMarks::default()
         };
         marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
         let child = LowerDir::child(dir, name, &marks);
@@ -357,9 +358,10 @@ impl Search<'_> {
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
             && overlay.reads_marks(dir.layer);
-        let marks = match may_be_metacopy {
-            true => FileMarks::read(at, overlay.namespace)?,
-            false => FileMarks::default(),
+        let marks = if may_be_metacopy {
+            FileMarks::read(at, overlay.namespace)?
+        } else {
+            FileMarks::default()
         };
         if marks.metacopy {
             self.wants_data = true;

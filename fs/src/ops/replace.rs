@@ -57,9 +57,10 @@ fn move_name(
     if how.leaves_whiteout && !how.over_whiteout && !by_file {
         return work.leave_whiteout(from, to, how.is_shown);
     }
-    let flags = match how.over_whiteout {
-        true => RenameFlags::EXCHANGE,
-        false => RenameFlags::empty(),
+    let flags = if how.over_whiteout {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::empty()
     };
     owner_mode::rename(from, to, flags)?;
     if how.over_whiteout && !how.leaves_whiteout {
@@ -89,9 +90,10 @@ impl Overlay {
         self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
         self.announce(&there, node);
         // A file takes the place of whatever is there.
-        let ground = match node.kind.is_dir() {
-            true => self.ground_above(&there, to.name)?,
-            false => Ground::Bare,
+        let ground = if node.kind.is_dir() {
+            self.ground_above(&there, to.name)?
+        } else {
+            Ground::Bare
         };
         let (mut place, target_place) = lock_places(node, target.map(|target| &**target));
         let leaving = match (target, target_place) {
@@ -134,9 +136,10 @@ impl Overlay {
             leaving.leave();
         }
         if let Some(listing) = &mut locks.of(from.parent)?.listing {
-            match Arc::ptr_eq(from.parent, to.parent) {
-                true => listing.rename(from.name, &Name::from(to.name)),
-                false => listing.remove(from.name),
+            if Arc::ptr_eq(from.parent, to.parent) {
+                listing.rename(from.name, &Name::from(to.name))
+            } else {
+                listing.remove(from.name)
             }
         }
         self.list_moved(to, node, locks)

@@ -99,9 +99,10 @@ impl Overlay {
         }
         let left = without_set_id(attr.mode, || may_keep_set_gid(caller, attr.gid));
         let written = why == DropSetId::Unsaid && is_regular;
-        match left == attr.mode || node.kind.is_dir() || written {
-            true => Ok(false),
-            false => Err(Errno::PERM),
+        if left == attr.mode || node.kind.is_dir() || written {
+            Ok(false)
+        } else {
+            Err(Errno::PERM)
         }
     }
 

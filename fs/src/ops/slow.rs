@@ -63,9 +63,10 @@ impl Overlay {
 
     /// How much of a file is copied up to change its attributes.
     pub(super) fn least_extent(&self) -> Extent {
-        match self.metacopy {
-            true => Extent::None,
-            false => Extent::Whole,
+        if self.metacopy {
+            Extent::None
+        } else {
+            Extent::Whole
         }
     }
 }

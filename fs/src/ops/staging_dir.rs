@@ -27,9 +27,10 @@ pub(super) struct Nursery<'s> {
 impl<'s> Nursery<'s> {
     pub(super) fn open(site: &Site<'s>) -> Result<Self> {
         let upper = site.upper;
-        let acl = match upper.layer.records.keep_owners() {
-            true => None,
-            false => xattr::get_all(At::Fd(site.dir.as_fd()), DEFAULT_ACL)?,
+        let acl = if upper.layer.records.keep_owners() {
+            None
+        } else {
+            xattr::get_all(At::Fd(site.dir.as_fd()), DEFAULT_ACL)?
         };
         let Some(acl) = acl else {
             return Ok(Self { upper, inner: None });

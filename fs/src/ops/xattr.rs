@@ -155,9 +155,10 @@ impl Overlay {
 
     /// A name that ends where the records of overlays begin is none.
     fn check_name_of_kind(&self, name: &OsStr) -> Result<()> {
-        match name == self.namespace.prefix() {
-            true => Err(Errno::INVAL),
-            false => Ok(()),
+        if name == self.namespace.prefix() {
+            Err(Errno::INVAL)
+        } else {
+            Ok(())
         }
     }
 

@@ -209,9 +209,10 @@ impl Overlay {
         node: &Arc<Node>,
         names: &'n mut Names,
     ) -> Result<&'n Listing> {
-        let fresh = match names.listing.is_none() || self.lowers_change {
-            true => Some(self.merge(node, names)?),
-            false => None,
+        let fresh = if names.listing.is_none() || self.lowers_change {
+            Some(self.merge(node, names)?)
+        } else {
+            None
         };
         let listing = names.listing.get_or_insert_with(Listing::new);
         if let Some(fresh) = fresh {
