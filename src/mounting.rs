@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, fuse, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, was_served_by_kernel,
 };
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::event::Timespec;
@@ -15,26 +15,29 @@ use rustix::fs::FileType;
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::cli::{self, MountArgs, UmountArgs};
-use crate::failure::{Doing, Failure, Outcome};
-use crate::mount::connection;
-use crate::mount::daemon::{self, Announce, Place, Plan};
+use crate::cmd::bundle;
+use crate::cmd::mount::MountArgs;
+use crate::cmd::umount::UmountArgs;
+use crate::containers::live;
+use crate::error::{CliError, Context, Result, USAGE};
+use crate::mount::fuse_mount;
 use crate::mount::keeper;
+use crate::mount::mountinfo;
 use crate::mount::options::Options;
-use crate::mount::table;
+use crate::mount::server::{self, Announce, Place, Plan};
 use crate::mount::wish::Wish;
 use crate::stack::{self, Subject};
-use crate::{bundle, live, output, personality, pidfd, remove, storage};
+use crate::{alias, output, pidfd, storage};
 
 /// Mounts what the arguments name.
-pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
     let mut options = Options::parse(&args.options)?;
     options.read_only |= args.ro;
     options.backend = Wish::or_environment(options.backend.or(args.backend))?;
     let (what, mountpoint) = match args.what_and_where.as_slice() {
         [mountpoint] => (None, mountpoint),
         [what, mountpoint, ..] => (Some(what.to_string_lossy()), mountpoint),
-        [] => return Err(Failure::new("no directory to mount on was given")),
+        [] => return Err(CliError::new("no directory to mount on was given")),
     };
     let container = args.container.as_deref();
     if what.is_none() && container.is_none() && options.lowers.is_empty() && !options.remount {
@@ -42,13 +45,13 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
     }
     let target = mount_point(Path::new(mountpoint), args.replace)?;
     if options.remount {
-        return connection::remount(&target, &options);
+        return fuse_mount::remount(&target, &options);
     }
     if options.lowers.is_empty() {
         return mount_from_store(args, &options, what.as_deref(), target, store);
     }
     if what.is_some() || container.is_some() {
-        return Err(Failure::new(
+        return Err(CliError::new(
             "lowerdir= names the layers; an image or a container cannot be given besides",
         ));
     }
@@ -58,22 +61,22 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// What is missing where one word names either what to mount or where.
-fn one_word_alone(word: &OsStr) -> Failure {
+fn one_word_alone(word: &OsStr) -> CliError {
     let shown = word.display();
     let failure = match Path::new(word).is_dir() {
-        true => Failure::new(format_args!(
+        true => CliError::new(format_args!(
             "nothing to mount on {shown}: give an image before it (\"plyfs mount IMAGE {shown}\"), a container \
              (--container) or layers (-o lowerdir=)"
         )),
-        false => Failure::new(format_args!(
+        false => CliError::new(format_args!(
             "the directory to mount on is missing: give it behind the image, as in \"plyfs mount {shown} /mnt\""
         )),
     };
-    failure.with_status(cli::USAGE)
+    failure.with_status(USAGE)
 }
 
 /// Announces nothing: a mount of directories prints nothing.
-fn nothing() -> Outcome {
+fn nothing() -> Result {
     Ok(())
 }
 
@@ -83,13 +86,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Mounts plain directories on a path, or serves a connection that the caller has mounted and passes as
 /// `/dev/fd/N`.
-pub(crate) fn mount_directories(
-    options: &Options,
-    mountpoint: &OsStr,
-    foreground: bool,
-) -> Outcome {
+pub(crate) fn mount_directories(options: &Options, mountpoint: &OsStr, foreground: bool) -> Result {
     if options.lowers.is_empty() {
-        return Err(Failure::new("no layers were given: lowerdir= is missing"));
+        return Err(CliError::new("no layers were given: lowerdir= is missing"));
     }
     let number = mountpoint
         .to_str()
@@ -113,7 +112,7 @@ fn mount_from_store(
     image: Option<&str>,
     target: PathBuf,
     store: Option<&Path>,
-) -> Outcome {
+) -> Result {
     let name = args.container.as_deref();
     // Images come from others, and containers hold what their users made.
     let mut options = options.clone();
@@ -133,7 +132,7 @@ fn mount_from_store(
         drop(subject);
         let its_store = store.clone();
         plan.after = Some(Box::new(move || {
-            remove::collect_unnamed(&its_store, &manifest)
+            storage::collect_unnamed(&its_store, &manifest)
         }));
         plan.place = Place::Free;
         plan.register = Some(live::on_mount(&store, request));
@@ -172,32 +171,32 @@ fn mount_from_store(
 }
 
 /// Returns when a mount that is served in the foreground is gone, or with the reason why it cannot be mounted.
-fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
+fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Result {
     // Close inherited pipes: a process at the other end may wait for their end, and the daemon would hold them
     // open as long as the mount lives.
-    plyfs_sys::process::close_inherited(plan.connection.device).doing("close descriptors")?;
+    plyfs_sys::process::close_inherited(plan.connection.device).context("close descriptors")?;
     if foreground {
-        daemon::serve_here(plan, announce)
+        server::run_foreground(plan, announce)
     } else {
-        daemon::detach(plan, announce)
+        server::daemonize(plan, announce)
     }
 }
 
 /// The directory to mount on, without links. With `replace`, unmounts file systems there whose
 /// daemons have ended.
-fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
-    let doing = format!("mount on {}", path.display());
+fn mount_point(path: &Path, replace: bool) -> Result<PathBuf> {
+    let action = format!("mount on {}", path.display());
     let real = match path.canonicalize() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Failure::new(format_args!(
-                "cannot {doing}: there is no such directory; make it first"
+            return Err(CliError::new(format_args!(
+                "cannot {action}: there is no such directory; make it first"
             )));
         }
-        found => found.doing(&doing)?,
+        found => found.context(&action)?,
     };
     while is_dead(&real) {
         if !replace {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "cannot mount on {}: the daemon of the file system that is mounted there has ended; take that \
                  away with \"plyfs umount {}\", or with \"plyfs mount --replace\"",
                 path.display(),
@@ -205,13 +204,13 @@ fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
             )));
         }
         // Detach it (lazily): a program that still uses it does not keep the new mount from being made.
-        connection::unmount(&real, true)?;
+        fuse_mount::unmount(&real, true)?;
     }
-    let found = rustix::fs::stat(&real).doing(&doing)?;
+    let found = rustix::fs::stat(&real).context(&action)?;
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         return Ok(real);
     }
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "cannot mount on {}: it is no directory",
         path.display()
     )))
@@ -233,8 +232,8 @@ fn followed(path: PathBuf) -> PathBuf {
 }
 
 /// The mount of plain directories.
-fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
-    let absolute = |path: &PathBuf| std::path::absolute(path).doing("resolve a path");
+fn plan_directories(options: &Options, target: PathBuf) -> Result<Plan> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).context("resolve a path");
     // As in fuse-overlayfs, the record on the root of a layer shows which attribute the layer uses for records.
     // Users of a mount of the kernel's overlay can write that attribute, so it does not count in a directory
     // that the kernel's overlay has served.
@@ -242,7 +241,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         true if !was_served_by_kernel(path, work) => records_on(path).unwrap_or(options.records),
         _ => options.records,
     };
-    let layers = |paths: &[PathBuf]| -> Outcome<Vec<LowerLayer>> {
+    let layers = |paths: &[PathBuf]| -> Result<Vec<LowerLayer>> {
         paths
             .iter()
             .map(|path| {
@@ -301,24 +300,24 @@ fn records_on(path: &Path) -> Option<Records> {
 /// Unmounts, and waits until the process that serves or keeps the mount has released the layers.
 ///
 /// If nothing is mounted there in this mount namespace, looks for a mount among the live records of the store.
-pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
-    let target = followed(std::path::absolute(&args.mountpoint).doing("resolve a path")?);
+pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Result {
+    let target = followed(std::path::absolute(&args.mountpoint).context("resolve a path")?);
     let target = match bundle::mounted_below(&target) {
-        Some(root) if !table::is_mount_point(&target) => root,
+        Some(root) if !mountinfo::is_mount_point(&target) => root,
         _ => target,
     };
     let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
-    let is_mounted = daemon.is_some() || table::is_mount_point(&target);
+    let is_mounted = daemon.is_some() || mountinfo::is_mount_point(&target);
     if !is_mounted {
         return match live_mount(&args.mountpoint, &target, store)? {
             Some(record) => unmount_live(&record, args.lazy),
             None => Err(not_mounted(&args.mountpoint, &target, store)),
         };
     }
-    if !connection::unmount_own(&target, args.lazy)? {
+    if !fuse_mount::unmount_own(&target, args.lazy)? {
         return match live_mount(&args.mountpoint, &target, store)? {
             Some(record) => unmount_live(&record, args.lazy),
-            None => Err(connection::not_unmounted(&target, rustix::io::Errno::INVAL)),
+            None => Err(fuse_mount::not_unmounted(&target, rustix::io::Errno::INVAL)),
         };
     }
     match daemon {
@@ -328,24 +327,24 @@ pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// Why there is nothing to unmount. Does not call fusermount3(1), whose message names the table it has read.
-fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> Failure {
+fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> CliError {
     let name = argument.to_str().and_then(|name| name.parse().ok());
     if let (Some(name), Some(store)) = (name, storage::open_if_usable(store))
         && store.container(&name).is_ok()
     {
-        return Failure::new(format_args!("the container \"{name}\" is not mounted"));
+        return CliError::new(format_args!("the container \"{name}\" is not mounted"));
     }
     match target.symlink_metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Failure::new(format_args!(
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => CliError::new(format_args!(
             "cannot unmount {}: there is no such directory, and no container of that name",
             argument.display()
         )),
-        _ => connection::not_unmounted(target, rustix::io::Errno::INVAL),
+        _ => fuse_mount::not_unmounted(target, rustix::io::Errno::INVAL),
     }
 }
 
 /// The mount of the store that is on a directory in another mount namespace, or is called so.
-fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<Option<LiveRecord>> {
+fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Result<Option<LiveRecord>> {
     let Some(store) = storage::open_if_usable(store) else {
         return Ok(None);
     };
@@ -371,7 +370,7 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<O
     }
     let name = argument.to_str().unwrap_or_default();
     match live.into_iter().find(|record| record.is_called(name)) {
-        Some(record) if record.what.kind == LiveKind::Run => Err(Failure::new(format_args!(
+        Some(record) if record.what.kind == LiveKind::Run => Err(CliError::new(format_args!(
             "the container \"{name}\" is not mounted but runs; end it with \"{}\"",
             live::remedy(&record)
         ))),
@@ -381,13 +380,13 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<O
 }
 
 /// A directory on which something is mounted in several namespaces.
-fn ambiguous(target: &Path, records: &[&LiveRecord]) -> Failure {
+fn ambiguous(target: &Path, records: &[&LiveRecord]) -> CliError {
     let name = |record: &&LiveRecord| {
         let (id, pid) = (&record.id, record.process.pid);
         format!("{id} ({}) by process {pid}", record.what.image)
     };
     let names: Vec<String> = records.iter().map(name).collect();
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "{} is mounted on in several other mount namespaces: {}; unmount one by its name",
         target.display(),
         names.join(", ")
@@ -396,11 +395,11 @@ fn ambiguous(target: &Path, records: &[&LiveRecord]) -> Failure {
 
 /// Unmounts a mount in any mount namespace. In another one the process that serves the mount unmounts it, on a
 /// signal.
-pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
+pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Result {
     let target = record.what.target.as_deref().unwrap_or(Path::new("/"));
     if live::is_here(record) {
         let process = record.open_process();
-        connection::unmount(target, lazy)?;
+        fuse_mount::unmount(target, lazy)?;
         return match process {
             Some(process) if !lazy => wait_for(&process, target),
             _ => Ok(()),
@@ -414,7 +413,7 @@ pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
         return Ok(());
     }
     // Only now can this process know that the mount is in use there; the other one has already detached it.
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "{} was detached, but something still uses it in its mount namespace; process {} serves it \
          until that has ended",
         target.display(),
@@ -425,18 +424,18 @@ pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
 /// A descriptor of the process that serves a mount, if it is one of ours and can be seen.
 fn daemon_of(target: &Path) -> Option<OwnedFd> {
     let mut buffer = [0; 32];
-    let length = rustix::fs::lgetxattr(target, fuse::DAEMON_PID, &mut buffer[..]).ok()?;
+    let length = rustix::fs::lgetxattr(target, plyfs_fuse::DAEMON_PID, &mut buffer[..]).ok()?;
     let pid = str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()?;
     let daemon = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // In another pid namespace the number may be that of any process.
     let comm = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm"));
     let (name, own) = (comm(&pid.to_string()).ok()?, comm("self").ok()?);
-    (name == own || personality::is_name_of_process(name.trim_end())).then_some(daemon)
+    (name == own || alias::is_name_of_process(name.trim_end())).then_some(daemon)
 }
 
 /// Waits until a daemon has ended, which it does when the file system is gone. As long as another mount
 /// namespace has a copy of the mount, the file system is not gone: then warns and returns.
-fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
+fn wait_for(daemon: &OwnedFd, target: &Path) -> Result {
     if !has_ended(daemon)? {
         log::warn!(
             "{} is still mounted in another mount namespace, which keeps its layers in use",
@@ -448,7 +447,7 @@ fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
 
 /// Waits until a process that serves a mount has ended, however long it needs to sync written data; returns
 /// `false` if the file system is still in use.
-fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
+fn has_ended(daemon: &OwnedFd) -> Result<bool> {
     /// How long a daemon may take to notice that the file system is gone.
     const PATIENCE: Duration = Duration::from_secs(3);
     let turn = Timespec {
@@ -461,7 +460,7 @@ fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
             Ok(false) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
             Ok(ended) => return Ok(ended),
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).doing("wait for the daemon"),
+            Err(error) => return Err(error).context("wait for the daemon"),
         }
     }
 }
@@ -472,5 +471,5 @@ fn is_ending(daemon: &OwnedFd) -> bool {
     let info = info.unwrap_or_default();
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.unwrap_or("0").trim()));
-    comm.is_ok_and(|comm| comm.trim_end().as_bytes() == fuse::ENDING.to_bytes())
+    comm.is_ok_and(|comm| comm.trim_end().as_bytes() == plyfs_fuse::ENDING.to_bytes())
 }

@@ -2,9 +2,8 @@
 //!
 //! An [`Overlay`] shows a stack of directories as one, the way the kernel's overlayfs does
 //! (`Documentation/filesystems/overlayfs.rst`): names are looked up from the top, directories of the
-//! same name are merged, and every change goes to the upper directory. What it is not: it knows no
-//! FUSE types and needs no mount. The [`fuse`] module is a thin adapter that speaks the protocol;
-//! another transport could stand beside it.
+//! same name are merged, and every change goes to the upper directory. It knows no FUSE types and needs
+//! no mount. The crate `plyfs-fuse` serves it to the kernel; another transport could stand beside it.
 //!
 //! # Concepts
 //!
@@ -61,7 +60,6 @@
 mod config;
 mod disk;
 mod error;
-pub mod fuse;
 mod inode;
 mod layer;
 mod open_error;
@@ -71,10 +69,8 @@ pub mod types;
 
 // The names of before, until their users follow.
 pub use disk::interrupt;
-pub(crate) use types as number;
 pub use types as attr;
 pub use types as file;
-pub(crate) use types as rename;
 
 pub use config::ids::{IdRange, Ids, Owners, ShownIds};
 pub use config::override_stat_mode::Records;
@@ -82,8 +78,8 @@ pub use config::{
     Config, IndexUse, LowerLayer, MAX_LOWER, MarkedUpper, Marks, RedirectDir, UpperLayer, Volatile,
 };
 pub use disk::fd_cache::reserve as reserve_descriptors;
-pub use error::{Errno, Result};
+pub use error::{Errno, Result, take_site};
 pub use layer::kernel_mark::{mark_served_by_kernel, was_served_by_kernel};
 pub use open_error::MountError;
 pub use overlay::Overlay;
-pub use types::{Change, DirEntry, Entry, Patience, Room, Wants};
+pub use types::{Change, DirEntry, Entry, Patience, ROOT_ID, Room, Wants};

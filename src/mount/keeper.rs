@@ -15,8 +15,8 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::process::{Pid, PidfdFlags};
 
-use super::kernel;
-use crate::failure::{Doing, Outcome};
+use super::kernel_overlay;
+use crate::error::{Context, Result};
 use crate::pidfd;
 
 fn name(mount: u64) -> String {
@@ -25,14 +25,14 @@ fn name(mount: u64) -> String {
 }
 
 /// Gives this process the name of the keeper of a mount.
-pub(crate) fn take_name(mount: u64) -> Outcome {
-    let name = CString::new(name(mount)).doing("name the process")?;
-    rustix::thread::set_name(&name).doing("name the process")
+pub(crate) fn take_name(mount: u64) -> Result {
+    let name = CString::new(name(mount)).context("name the process")?;
+    rustix::thread::set_name(&name).context("name the process")
 }
 
 /// A descriptor of the process that keeps what is mounted on a path, if this process can see one.
 pub(crate) fn of(target: &Path) -> Option<OwnedFd> {
-    let mount = kernel::id_of(CWD, target.to_str()?).ok()?;
+    let mount = kernel_overlay::id_of(CWD, target.to_str()?).ok()?;
     let name = name(mount);
     let is_named = |pid: i32| {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));

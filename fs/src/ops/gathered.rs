@@ -9,9 +9,10 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::disk::attribute_names::CAPABILITY;
-use crate::disk::calls;
+use crate::disk::calls::{self, stat_fd};
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
+use crate::inode::told_mtime::ToldMtime;
 
 /// Writes what the kernel has gathered, and leaves the time of the last change as the kernel was just
 /// told it.
@@ -21,7 +22,16 @@ pub(super) fn write_gathered(
     offset: u64,
     data: &[u8],
 ) -> Result<usize> {
-    let mut times = node.times.lock();
+    write_locked(node, &mut node.times.lock(), file, offset, data)
+}
+
+fn write_locked(
+    node: &Node,
+    times: &mut Option<ToldMtime>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    data: &[u8],
+) -> Result<usize> {
     let capability = capability_of(node, file);
     // A write that fails takes them too, and may be made again.
     let written = write_at(file, offset, data, true);
@@ -46,16 +56,22 @@ pub(super) fn write_gathered(
 ///
 /// # Errors
 /// `PERM` if the data would change what the file has. What comes behind that is kept also then, since a program has
-/// written it with success: a mapping changed the page that it is in.
+/// written it with success: a mapping changed the page that it is in. `IO` if data before it is missing: a
+/// descriptor that can only append would write it to another place, and what is missing could not be added later.
 pub(super) fn append_gathered(
     node: &Node,
     file: BorrowedFd<'_>,
     offset: u64,
     data: &[u8],
 ) -> Result<usize> {
+    let mut times = node.times.lock();
     let there = standing(file, offset, data)?;
     let new = data.get(there.length..).unwrap_or_default();
-    let written = write_gathered(node, file, offset + there.length as u64, new)?;
+    let start = offset + there.length as u64;
+    if !new.is_empty() && start != stat_fd(file)?.stx_size {
+        return Err(Errno::IO);
+    }
+    let written = write_locked(node, &mut times, file, start, new)?;
     if there.is_same {
         Ok(there.length + written)
     } else {

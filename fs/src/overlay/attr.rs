@@ -15,7 +15,16 @@ use crate::inode::backing::Real;
 use crate::inode::node::Node;
 use crate::layer::lower_dir::LowerFile;
 use crate::layer::override_stat::recorded_attr_of;
+use crate::overlay::locate::Located;
 use crate::types::Attr;
+
+/// Counts no link of a file that lost its name on the mount: its lower layer still has the name.
+fn adapt_links(object: &Located<'_>, attr: &mut Attr) {
+    let is_lower = matches!(object.place.real, Real::Lower(_));
+    if is_lower && object.place.parent.is_none() && !attr.kind.is_dir() {
+        attr.nlink = 0;
+    }
+}
 
 impl Overlay {
     /// What stat(2) shows for a node.
@@ -36,12 +45,14 @@ impl Overlay {
                 let at = At::Fd(open.fd.as_fd());
                 let mut attr = self.attr_of(at, &stat_fd(open.fd.as_fd())?, object.records)?;
                 self.adapt(node, &mut attr, false);
+                adapt_links(&object, &mut attr);
                 return Ok(attr);
             }
             found => found?,
         };
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;
         self.adapt(node, &mut attr, object.in_upper);
+        adapt_links(&object, &mut attr);
         if let (Real::Index(name), Some(index)) = (&object.place.real, self.index()) {
             attr.nlink = index.links(name, &stat, None)?;
         }

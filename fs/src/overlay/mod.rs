@@ -38,6 +38,7 @@ pub(crate) mod open;
 pub(crate) mod open_file;
 pub(crate) mod protection;
 pub(crate) mod set_id;
+pub(crate) mod shown_path;
 pub(crate) mod space;
 
 /// A stack of layers shown as one tree.

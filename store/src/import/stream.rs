@@ -2,11 +2,11 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::LayerBlob;
 use super::keep::Keeper;
-use crate::blob::{BlobError, Content, read_error, size_error};
-use crate::digest::Hasher;
-use crate::{Digest, Error, Result};
+use super::layer_blob::LayerBlob;
+use crate::disk::{Content, read_error, size_error};
+use crate::error::{BlobError, Error, Result};
+use crate::values::{Digest, Hasher};
 
 /// How much is read at a time, in bytes.
 const BUFFER: usize = 256 << 10;
