@@ -25,7 +25,7 @@ use plyfs_store::{Container, escaped};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::stack::{self, Subject};
 
 /// The names that lead to a file from the root. In the order of these, a directory comes before
@@ -75,7 +75,7 @@ struct Directory {
 impl Comparison {
     /// Opens a container and its image. Who has the lock of the container opens it writable, since
     /// only then its index, by which hard links of the image stay one file, is read.
-    pub(crate) fn open(container: &Container, locked: bool) -> Outcome<Self> {
+    pub(crate) fn open(container: &Container, locked: bool) -> Result<Self> {
         let subject = Subject::Container(Box::new(container.clone()));
         let mut config = stack::overlay(&subject, !locked);
         let merged = Overlay::open(&config)?;
@@ -97,7 +97,7 @@ impl Comparison {
     }
 
     /// Everything that was changed, but for the root directory itself.
-    pub(crate) fn changes(mut self) -> Outcome<(Overlay, BTreeMap<Names, Change>)> {
+    pub(crate) fn changes(mut self) -> Result<(Overlay, BTreeMap<Names, Change>)> {
         let mut left = vec![Directory {
             names: Names::new(),
             merged: self.merged.root(),
@@ -245,7 +245,7 @@ impl Change {
 /// Adds the names of files that were changed under another of their names: hard links of the image,
 /// which the index keeps one file. Only if some are missing is everything that the container shows
 /// walked.
-pub(crate) fn add_links(merged: &Overlay, changes: &mut BTreeMap<Names, Change>) -> Outcome {
+pub(crate) fn add_links(merged: &Overlay, changes: &mut BTreeMap<Names, Change>) -> Result {
     let mut missing: HashMap<u64, u32> = HashMap::new();
     for entry in changes.values().filter_map(|change| change.entry) {
         if !entry.attr.kind.is_dir() && entry.attr.nlink > 1 {
@@ -296,7 +296,7 @@ fn add_parents(
     merged: &Overlay,
     changes: &mut BTreeMap<Names, Change>,
     path: &[OsString],
-) -> Outcome {
+) -> Result {
     let mut id = merged.root();
     for (depth, name) in path.iter().enumerate().take(path.len().saturating_sub(1)) {
         let names = &path[..=depth];
@@ -349,13 +349,13 @@ pub(crate) fn path_of(names: &[OsString]) -> Vec<u8> {
 }
 
 /// A failure to do something with what the container shows.
-pub(crate) fn cannot(what: &str, names: &[OsString], errno: Errno) -> Failure {
+pub(crate) fn cannot(what: &str, names: &[OsString], errno: Errno) -> CliError {
     let path = path_of(names);
     let path = if path.is_empty() { b"/" } else { &path[..] };
     let reason = std::io::Error::from(errno);
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "cannot {what} {} of the container: {}",
         escaped(path),
-        crate::failure::reason(&reason)
+        crate::error::reason(&reason)
     ))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// Whether the user has asked for the end.
 pub(crate) struct Interrupt(Arc<AtomicBool>);
@@ -14,8 +14,8 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Listens for these signals, in a thread of its own. After the second one the process ends with `status`; what
     /// it leaves, the next command removes.
-    pub(crate) fn listen(signals: &[Signal], status: u8) -> Outcome<Self> {
-        let signals = SignalQueue::block(signals).doing("wait for signals")?;
+    pub(crate) fn listen(signals: &[Signal], status: u8) -> Result<Self> {
+        let signals = SignalQueue::block(signals).context("wait for signals")?;
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let listen = move || {
@@ -26,7 +26,7 @@ impl Interrupt {
             }
         };
         let thread = std::thread::Builder::new().name("plyfs-signals".to_owned());
-        thread.spawn(listen).doing("start a thread")?;
+        thread.spawn(listen).context("start a thread")?;
         Ok(Self(stop))
     }
 

@@ -3,29 +3,15 @@
 //! This is the command: it reads arguments and environment, makes namespaces, mounts, and is the
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
-mod bundle;
 mod changes;
 mod cli;
-mod commit;
+mod cmd;
 mod containers;
-mod demo;
 mod descriptor;
-mod df;
-mod diff;
-mod doctor;
-mod exec;
-mod failure;
-mod fsck;
-mod generate;
+mod error;
 mod guest;
-mod history;
-mod images;
-mod import;
-mod inspect;
 mod interrupt;
-mod live;
 mod logger;
-mod manual;
 mod mount;
 mod mounting;
 mod namespace;
@@ -34,22 +20,16 @@ mod other_tools;
 mod output;
 mod personality;
 mod pidfd;
-mod places;
 mod progress;
-mod remove;
-mod run;
 mod runtime;
-mod save;
 mod stack;
-mod stop;
 mod storage;
-mod tag;
 mod unshare;
 
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::failure::Outcome;
+use crate::error::Result;
 use crate::personality::Personality;
 
 fn main() -> ExitCode {
@@ -73,35 +53,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: &Cli) -> Outcome {
+fn execute(cli: &Cli) -> Result {
     logger::install(cli.global.verbose);
     let store = cli.global.store.as_deref();
     match &cli.command {
-        Command::Demo => demo::demo(),
-        Command::Import(args) => import::import(args, store),
-        Command::Images(args) => images::images(args, store),
-        Command::Commit(args) => commit::commit(args, store),
-        Command::Doctor(args) => doctor::doctor(args, store),
-        Command::Diff(args) => diff::diff(args, store),
+        Command::Demo => cmd::demo::demo(),
+        Command::Import(args) => cmd::import::import(args, store),
+        Command::Images(args) => cmd::images::images(args, store),
+        Command::Commit(args) => cmd::commit::commit(args, store),
+        Command::Doctor(args) => cmd::doctor::doctor(args, store),
+        Command::Diff(args) => cmd::diff::diff(args, store),
         Command::Mount(args) => mounting::mount(args, store),
-        Command::Run(args) => run::run(args, store),
-        Command::Bundle(args) => bundle::bundle(args, store),
-        Command::Exec(args) => exec::exec(args, store),
-        Command::Rm(args) => remove::rm(args, store),
-        Command::Rmi(args) => remove::rmi(args, store),
-        Command::Tag(args) => tag::tag(args, store),
+        Command::Run(args) => cmd::run::run(args, store),
+        Command::Bundle(args) => cmd::bundle::bundle(args, store),
+        Command::Exec(args) => cmd::exec::exec(args, store),
+        Command::Rm(args) => cmd::remove::rm(args, store),
+        Command::Rmi(args) => cmd::remove::rmi(args, store),
+        Command::Tag(args) => cmd::tag::tag(args, store),
         Command::Version => output::write(concat!("plyfs ", env!("CARGO_PKG_VERSION"), "\n")),
-        Command::Ps(args) => containers::containers(args, store),
-        Command::Generate(args) => generate::generate(args),
-        Command::History(args) => history::history(args, store),
-        Command::Inspect(args) => inspect::inspect(args, store),
-        Command::Df(args) => df::df(args, store),
-        Command::Fsck(args) => fsck::fsck(args, store),
-        Command::Prune(args) => remove::prune(args, store),
-        Command::Save(args) => save::save(args, store),
+        Command::Ps(args) => cmd::ps::containers(args, store),
+        Command::Generate(args) => cli::generate::generate(args),
+        Command::History(args) => cmd::history::history(args, store),
+        Command::Inspect(args) => cmd::inspect::inspect(args, store),
+        Command::Df(args) => cmd::df::df(args, store),
+        Command::Fsck(args) => cmd::fsck::fsck(args, store),
+        Command::Prune(args) => cmd::remove::prune(args, store),
+        Command::Save(args) => cmd::save::save(args, store),
         Command::Umount(args) => mounting::umount(args, store),
-        Command::Stop(args) => stop::stop(args, store),
-        Command::Kill(args) => stop::kill(args, store),
+        Command::Stop(args) => cmd::stop::stop(args, store),
+        Command::Kill(args) => cmd::stop::kill(args, store),
         Command::Unshare(args) => unshare::unshare(args),
     }
 }

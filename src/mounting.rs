@@ -16,7 +16,9 @@ use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::cli::{self, MountArgs, UmountArgs};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::cmd::{bundle, remove};
+use crate::containers::live;
+use crate::error::{CliError, Context, Result};
 use crate::mount::connection;
 use crate::mount::daemon::{self, Announce, Place, Plan};
 use crate::mount::keeper;
@@ -24,17 +26,17 @@ use crate::mount::options::Options;
 use crate::mount::table;
 use crate::mount::wish::Wish;
 use crate::stack::{self, Subject};
-use crate::{bundle, live, output, personality, pidfd, remove, storage};
+use crate::{output, personality, pidfd, storage};
 
 /// Mounts what the arguments name.
-pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
+pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
     let mut options = Options::parse(&args.options)?;
     options.read_only |= args.ro;
     options.backend = Wish::or_environment(options.backend.or(args.backend))?;
     let (what, mountpoint) = match args.what_and_where.as_slice() {
         [mountpoint] => (None, mountpoint),
         [what, mountpoint, ..] => (Some(what.to_string_lossy()), mountpoint),
-        [] => return Err(Failure::new("no directory to mount on was given")),
+        [] => return Err(CliError::new("no directory to mount on was given")),
     };
     let container = args.container.as_deref();
     if what.is_none() && container.is_none() && options.lowers.is_empty() && !options.remount {
@@ -48,7 +50,7 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
         return mount_from_store(args, &options, what.as_deref(), target, store);
     }
     if what.is_some() || container.is_some() {
-        return Err(Failure::new(
+        return Err(CliError::new(
             "lowerdir= names the layers; an image or a container cannot be given besides",
         ));
     }
@@ -58,14 +60,14 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// What is missing where one word names either what to mount or where.
-fn one_word_alone(word: &OsStr) -> Failure {
+fn one_word_alone(word: &OsStr) -> CliError {
     let shown = word.display();
     let failure = match Path::new(word).is_dir() {
-        true => Failure::new(format_args!(
+        true => CliError::new(format_args!(
             "nothing to mount on {shown}: give an image before it (\"plyfs mount IMAGE {shown}\"), a container \
              (--container) or layers (-o lowerdir=)"
         )),
-        false => Failure::new(format_args!(
+        false => CliError::new(format_args!(
             "the directory to mount on is missing: give it behind the image, as in \"plyfs mount {shown} /mnt\""
         )),
     };
@@ -73,7 +75,7 @@ fn one_word_alone(word: &OsStr) -> Failure {
 }
 
 /// Announces nothing: a mount of directories prints nothing.
-fn nothing() -> Outcome {
+fn nothing() -> Result {
     Ok(())
 }
 
@@ -83,13 +85,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Mounts plain directories on a path, or serves a connection that the caller has mounted and passes as
 /// `/dev/fd/N`.
-pub(crate) fn mount_directories(
-    options: &Options,
-    mountpoint: &OsStr,
-    foreground: bool,
-) -> Outcome {
+pub(crate) fn mount_directories(options: &Options, mountpoint: &OsStr, foreground: bool) -> Result {
     if options.lowers.is_empty() {
-        return Err(Failure::new("no layers were given: lowerdir= is missing"));
+        return Err(CliError::new("no layers were given: lowerdir= is missing"));
     }
     let number = mountpoint
         .to_str()
@@ -113,7 +111,7 @@ fn mount_from_store(
     image: Option<&str>,
     target: PathBuf,
     store: Option<&Path>,
-) -> Outcome {
+) -> Result {
     let name = args.container.as_deref();
     // Images come from others, and containers hold what their users made.
     let mut options = options.clone();
@@ -172,10 +170,10 @@ fn mount_from_store(
 }
 
 /// Returns when a mount that is served in the foreground is gone, or with the reason why it cannot be mounted.
-fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
+fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Result {
     // Close inherited pipes: a process at the other end may wait for their end, and the daemon would hold them
     // open as long as the mount lives.
-    plyfs_sys::process::close_inherited(plan.connection.device).doing("close descriptors")?;
+    plyfs_sys::process::close_inherited(plan.connection.device).context("close descriptors")?;
     if foreground {
         daemon::serve_here(plan, announce)
     } else {
@@ -185,19 +183,19 @@ fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Outcome {
 
 /// The directory to mount on, without links. With `replace`, unmounts file systems there whose
 /// daemons have ended.
-fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
-    let doing = format!("mount on {}", path.display());
+fn mount_point(path: &Path, replace: bool) -> Result<PathBuf> {
+    let action = format!("mount on {}", path.display());
     let real = match path.canonicalize() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Failure::new(format_args!(
-                "cannot {doing}: there is no such directory; make it first"
+            return Err(CliError::new(format_args!(
+                "cannot {action}: there is no such directory; make it first"
             )));
         }
-        found => found.doing(&doing)?,
+        found => found.context(&action)?,
     };
     while is_dead(&real) {
         if !replace {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "cannot mount on {}: the daemon of the file system that is mounted there has ended; take that \
                  away with \"plyfs umount {}\", or with \"plyfs mount --replace\"",
                 path.display(),
@@ -207,11 +205,11 @@ fn mount_point(path: &Path, replace: bool) -> Outcome<PathBuf> {
         // Detach it (lazily): a program that still uses it does not keep the new mount from being made.
         connection::unmount(&real, true)?;
     }
-    let found = rustix::fs::stat(&real).doing(&doing)?;
+    let found = rustix::fs::stat(&real).context(&action)?;
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         return Ok(real);
     }
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "cannot mount on {}: it is no directory",
         path.display()
     )))
@@ -233,8 +231,8 @@ fn followed(path: PathBuf) -> PathBuf {
 }
 
 /// The mount of plain directories.
-fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
-    let absolute = |path: &PathBuf| std::path::absolute(path).doing("resolve a path");
+fn plan_directories(options: &Options, target: PathBuf) -> Result<Plan> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).context("resolve a path");
     // As in fuse-overlayfs, the record on the root of a layer shows which attribute the layer uses for records.
     // Users of a mount of the kernel's overlay can write that attribute, so it does not count in a directory
     // that the kernel's overlay has served.
@@ -242,7 +240,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Outcome<Plan> {
         true if !was_served_by_kernel(path, work) => records_on(path).unwrap_or(options.records),
         _ => options.records,
     };
-    let layers = |paths: &[PathBuf]| -> Outcome<Vec<LowerLayer>> {
+    let layers = |paths: &[PathBuf]| -> Result<Vec<LowerLayer>> {
         paths
             .iter()
             .map(|path| {
@@ -301,8 +299,8 @@ fn records_on(path: &Path) -> Option<Records> {
 /// Unmounts, and waits until the process that serves or keeps the mount has released the layers.
 ///
 /// If nothing is mounted there in this mount namespace, looks for a mount among the live records of the store.
-pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
-    let target = followed(std::path::absolute(&args.mountpoint).doing("resolve a path")?);
+pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Result {
+    let target = followed(std::path::absolute(&args.mountpoint).context("resolve a path")?);
     let target = match bundle::mounted_below(&target) {
         Some(root) if !table::is_mount_point(&target) => root,
         _ => target,
@@ -328,15 +326,15 @@ pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Outcome {
 }
 
 /// Why there is nothing to unmount. Does not call fusermount3(1), whose message names the table it has read.
-fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> Failure {
+fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> CliError {
     let name = argument.to_str().and_then(|name| name.parse().ok());
     if let (Some(name), Some(store)) = (name, storage::open_if_usable(store))
         && store.container(&name).is_ok()
     {
-        return Failure::new(format_args!("the container \"{name}\" is not mounted"));
+        return CliError::new(format_args!("the container \"{name}\" is not mounted"));
     }
     match target.symlink_metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Failure::new(format_args!(
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => CliError::new(format_args!(
             "cannot unmount {}: there is no such directory, and no container of that name",
             argument.display()
         )),
@@ -345,7 +343,7 @@ fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> Failure 
 }
 
 /// The mount of the store that is on a directory in another mount namespace, or is called so.
-fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<Option<LiveRecord>> {
+fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Result<Option<LiveRecord>> {
     let Some(store) = storage::open_if_usable(store) else {
         return Ok(None);
     };
@@ -371,7 +369,7 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<O
     }
     let name = argument.to_str().unwrap_or_default();
     match live.into_iter().find(|record| record.is_called(name)) {
-        Some(record) if record.what.kind == LiveKind::Run => Err(Failure::new(format_args!(
+        Some(record) if record.what.kind == LiveKind::Run => Err(CliError::new(format_args!(
             "the container \"{name}\" is not mounted but runs; end it with \"{}\"",
             live::remedy(&record)
         ))),
@@ -381,13 +379,13 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Outcome<O
 }
 
 /// A directory on which something is mounted in several namespaces.
-fn ambiguous(target: &Path, records: &[&LiveRecord]) -> Failure {
+fn ambiguous(target: &Path, records: &[&LiveRecord]) -> CliError {
     let name = |record: &&LiveRecord| {
         let (id, pid) = (&record.id, record.process.pid);
         format!("{id} ({}) by process {pid}", record.what.image)
     };
     let names: Vec<String> = records.iter().map(name).collect();
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "{} is mounted on in several other mount namespaces: {}; unmount one by its name",
         target.display(),
         names.join(", ")
@@ -396,7 +394,7 @@ fn ambiguous(target: &Path, records: &[&LiveRecord]) -> Failure {
 
 /// Unmounts a mount in any mount namespace. In another one the process that serves the mount unmounts it, on a
 /// signal.
-pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
+pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Result {
     let target = record.what.target.as_deref().unwrap_or(Path::new("/"));
     if live::is_here(record) {
         let process = record.open_process();
@@ -414,7 +412,7 @@ pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Outcome {
         return Ok(());
     }
     // Only now can this process know that the mount is in use there; the other one has already detached it.
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "{} was detached, but something still uses it in its mount namespace; process {} serves it \
          until that has ended",
         target.display(),
@@ -436,7 +434,7 @@ fn daemon_of(target: &Path) -> Option<OwnedFd> {
 
 /// Waits until a daemon has ended, which it does when the file system is gone. As long as another mount
 /// namespace has a copy of the mount, the file system is not gone: then warns and returns.
-fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
+fn wait_for(daemon: &OwnedFd, target: &Path) -> Result {
     if !has_ended(daemon)? {
         log::warn!(
             "{} is still mounted in another mount namespace, which keeps its layers in use",
@@ -448,7 +446,7 @@ fn wait_for(daemon: &OwnedFd, target: &Path) -> Outcome {
 
 /// Waits until a process that serves a mount has ended, however long it needs to sync written data; returns
 /// `false` if the file system is still in use.
-fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
+fn has_ended(daemon: &OwnedFd) -> Result<bool> {
     /// How long a daemon may take to notice that the file system is gone.
     const PATIENCE: Duration = Duration::from_secs(3);
     let turn = Timespec {
@@ -461,7 +459,7 @@ fn has_ended(daemon: &OwnedFd) -> Outcome<bool> {
             Ok(false) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
             Ok(ended) => return Ok(ended),
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).doing("wait for the daemon"),
+            Err(error) => return Err(error).context("wait for the daemon"),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use plyfs_fs::Volatile;
 
 use crate::cli::MountArgs;
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::mount::options::Options;
 use crate::mount::wish::Wish;
 use crate::runtime::child;
@@ -51,7 +51,7 @@ impl Personality {
     }
 
     /// Does what the program of that name does.
-    pub(crate) fn run(self, arguments: impl Iterator<Item = OsString>) -> Outcome {
+    pub(crate) fn run(self, arguments: impl Iterator<Item = OsString>) -> Result {
         if self == Self::Container {
             return child::main(arguments);
         }
@@ -78,7 +78,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn read(arguments: impl Iterator<Item = OsString>) -> Outcome<Self> {
+    fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self> {
         let mut read = Self::default();
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
@@ -106,18 +106,18 @@ impl Arguments {
         Ok(read)
     }
 
-    fn take_options(&mut self, options: Option<OsString>) -> Outcome {
-        let options = options.ok_or_else(|| Failure::new("-o needs an argument"))?;
+    fn take_options(&mut self, options: Option<OsString>) -> Result {
+        let options = options.ok_or_else(|| CliError::new("-o needs an argument"))?;
         let options = options.into_string();
-        let options = options.map_err(|_| Failure::new("options that are no text (UTF-8)"))?;
+        let options = options.map_err(|_| CliError::new("options that are no text (UTF-8)"))?;
         self.options.extend(split_quoted(&options));
         Ok(())
     }
 
     /// The mount point: whatever comes before it, a source, says nothing.
-    fn mountpoint(&self) -> Outcome<&OsStr> {
+    fn mountpoint(&self) -> Result<&OsStr> {
         let last = self.positional.last().map(OsString::as_os_str);
-        last.ok_or_else(|| Failure::new("no directory to mount on was given"))
+        last.ok_or_else(|| CliError::new("no directory to mount on was given"))
     }
 }
 
@@ -169,7 +169,7 @@ const WITHOUT_EFFECT: [&str; 23] = [
     "noxattrs",
 ];
 
-fn fuse_overlayfs(arguments: &Arguments) -> Outcome {
+fn fuse_overlayfs(arguments: &Arguments) -> Result {
     if arguments.version {
         let own = env!("CARGO_PKG_VERSION");
         return output::write(&format!("{VERSION}\nplyfs {own} in its place\n"));
@@ -214,9 +214,9 @@ fn is_for_others(option: &str) -> bool {
     words.contains(&option) || option.starts_with("x-") || option.starts_with("comment=")
 }
 
-fn mount_helper(arguments: &Arguments) -> Outcome {
+fn mount_helper(arguments: &Arguments) -> Result {
     let [source, mountpoint] = arguments.positional.as_slice() else {
-        return Err(Failure::new(
+        return Err(CliError::new(
             "a source and a directory to mount on are needed",
         ));
     };

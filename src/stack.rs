@@ -14,13 +14,14 @@ use plyfs_store::{
 };
 use rustix::mount::MountFlags;
 
-use crate::failure::{Failure, Outcome};
+use crate::containers::{live, places};
+use crate::error::{CliError, Result};
 use crate::mount::backend::Wanted;
 use crate::mount::connection::Request;
 use crate::mount::daemon::{self, Place, Plan};
 use crate::mount::options::Options;
 use crate::mount::table;
-use crate::{live, namespace, places, storage};
+use crate::{namespace, storage};
 
 /// An image or container of the store to mount.
 pub(crate) enum Subject {
@@ -32,7 +33,7 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// An image, with a hold that keeps it from being removed as long as it is mounted.
-    pub(crate) fn image_of(store: &Store, image: Image) -> Outcome<Self> {
+    pub(crate) fn image_of(store: &Store, image: Image) -> Result<Self> {
         let hold = store.hold(&image.manifest_digest)?;
         Ok(Self::Image(Box::new(image), Arc::new(hold)))
     }
@@ -58,8 +59,8 @@ pub(crate) fn container(
     store: &Store,
     name: Option<&str>,
     image: Option<&str>,
-) -> Outcome<(Container, bool)> {
-    let name: Option<ContainerName> = name.map(str::parse).transpose().map_err(Failure::new)?;
+) -> Result<(Container, bool)> {
+    let name: Option<ContainerName> = name.map(str::parse).transpose().map_err(CliError::new)?;
     let image = image.map(|image| store.image(image)).transpose()?;
     let existing = match &name {
         None => None,
@@ -80,12 +81,12 @@ pub(crate) fn container(
             let container = store.create_container(name.as_ref(), &image, ownership)?;
             Ok((container, true))
         }
-        (None, None) => Err(Failure::new("an image or a container is needed")),
+        (None, None) => Err(CliError::new("an image or a container is needed")),
     }
 }
 
 /// The container of a name, if there is one.
-pub(crate) fn find_container(store: &Store, name: &ContainerName) -> Outcome<Option<Container>> {
+pub(crate) fn find_container(store: &Store, name: &ContainerName) -> Result<Option<Container>> {
     match store.container(name) {
         Ok(container) => Ok(Some(container)),
         Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => Ok(None),
@@ -102,23 +103,23 @@ pub(crate) fn is_unknown_image(error: &plyfs_store::Error) -> bool {
 }
 
 /// Why an image cannot be given with a container that was made of another one. `to` is what the user wants.
-pub(crate) fn another_image(container: &Container, to: &str) -> Failure {
+pub(crate) fn another_image(container: &Container, to: &str) -> CliError {
     let record = &container.record;
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "the container {} stands on another image, which was called {}; leave the image away to {to} it",
         record.name, record.image
     ))
 }
 
 /// A container that is not there, with those that are.
-fn unknown_container(store: &Store, name: &ContainerName) -> Failure {
+fn unknown_container(store: &Store, name: &ContainerName) -> CliError {
     if let Ok(Some(record)) = store.live_of(name.as_str()) {
         return live::not_kept(&record);
     }
     let error = ContainerError::Unknown(name.clone());
     match others(store) {
-        None => Failure::new(format_args!("{error}; give an image to make it of")),
-        Some(others) => Failure::new(format_args!(
+        None => CliError::new(format_args!("{error}; give an image to make it of")),
+        Some(others) => CliError::new(format_args!(
             "{error}, but {others}; or give an image to make it of"
         )),
     }
@@ -143,14 +144,14 @@ pub(crate) fn listed(names: &[String]) -> Option<String> {
 }
 
 /// A container that must be there.
-pub(crate) fn existing_container(store: &Store, name: &str) -> Outcome<Container> {
-    let name: ContainerName = name.parse().map_err(Failure::new)?;
+pub(crate) fn existing_container(store: &Store, name: &str) -> Result<Container> {
+    let name: ContainerName = name.parse().map_err(CliError::new)?;
     let container = store.container(&name);
     container.map_err(|error| container_failure(store, error))
 }
 
 /// Why nothing can be done with a container, and what to do about it.
-pub(crate) fn container_failure(store: &Store, error: plyfs_store::Error) -> Failure {
+pub(crate) fn container_failure(store: &Store, error: plyfs_store::Error) -> CliError {
     match error {
         plyfs_store::Error::Container(ContainerError::Unknown(name)) => no_container(store, &name),
         plyfs_store::Error::Container(ContainerError::Busy(name)) => live::in_use(store, &name, ""),
@@ -159,21 +160,21 @@ pub(crate) fn container_failure(store: &Store, error: plyfs_store::Error) -> Fai
 }
 
 /// As [`unknown_container`], where none can be made.
-fn no_container(store: &Store, name: &ContainerName) -> Failure {
+fn no_container(store: &Store, name: &ContainerName) -> CliError {
     if let Ok(Some(record)) = store.live_of(name.as_str()) {
         return live::not_kept(&record);
     }
     let error = ContainerError::Unknown(name.clone());
     match others(store) {
-        None => Failure::new(format_args!("{error}; there are none")),
-        Some(others) => Failure::new(format_args!("{error}, but {others}")),
+        None => CliError::new(format_args!("{error}; there are none")),
+        Some(others) => CliError::new(format_args!("{error}, but {others}")),
     }
 }
 
 /// Refuses a container that another program has mounted with the kernel's overlay: such a mount holds no lock.
-pub(crate) fn refuse_mounted(container: &Container) -> Outcome {
+pub(crate) fn refuse_mounted(container: &Container) -> Result {
     match table::is_changed_by_kernel(&container.upper) {
-        true => Err(Failure::new(format_args!(
+        true => Err(CliError::new(format_args!(
             "the container \"{}\" is in use: it is mounted by the kernel's overlay; unmount it first",
             container.record.name
         ))),
@@ -182,7 +183,7 @@ pub(crate) fn refuse_mounted(container: &Container) -> Outcome {
 }
 
 /// Locks a container for use. Fails if another process uses it.
-pub(crate) fn lock(store: &Store, container: &Container) -> Outcome<ContainerLock> {
+pub(crate) fn lock(store: &Store, container: &Container) -> Result<ContainerLock> {
     let lock = container.lock();
     lock.map_err(|error| container_failure(store, error))
 }
@@ -191,14 +192,14 @@ pub(crate) fn lock(store: &Store, container: &Container) -> Outcome<ContainerLoc
 const DYING: Duration = Duration::from_secs(1);
 
 /// Removes what a container has only to be mounted on. The caller holds its lock.
-pub(crate) fn remove_places(store: &Store, container: &Container) -> Outcome {
+pub(crate) fn remove_places(store: &Store, container: &Container) -> Result {
     let removed = places::remove(store, container, || {
         refuse_mounted(container)?;
         let subject = Subject::Container(Box::new(container.clone()));
         daemon::open_when_free(&overlay(&subject, false), DYING)
     });
     removed.map_err(|failure| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "cannot remove what the container {} has only to be mounted on; its next use tries again: {failure}",
             container.record.name
         ))
@@ -212,7 +213,7 @@ pub(crate) fn plan(
     options: &Options,
     target: PathBuf,
     read_only: bool,
-) -> Outcome<Plan> {
+) -> Result<Plan> {
     let hold: Box<dyn std::any::Any> = match subject {
         Subject::Image(_, hold) => Box::new(Arc::clone(hold)),
         Subject::Container(container) => {

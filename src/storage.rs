@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use plyfs_store::{BlobError, Ownership, Store};
 use rustix::thread::CapabilitySet;
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::namespace;
 
-impl From<plyfs_store::Error> for Failure {
+impl From<plyfs_store::Error> for CliError {
     fn from(error: plyfs_store::Error) -> Self {
         match error {
             plyfs_store::Error::NoStore { .. } => Self::new(format_args!(
@@ -47,10 +47,10 @@ fn named(chosen: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// Where the store is.
-pub(crate) fn location(chosen: Option<&Path>) -> Outcome<PathBuf> {
+pub(crate) fn location(chosen: Option<&Path>) -> Result<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     if let Some(named) = named(chosen) {
-        return std::path::absolute(named).doing("resolve the path of the store");
+        return std::path::absolute(named).context("resolve the path of the store");
     }
     if namespace::is_real_root() {
         return Ok("/var/lib/plyfs".into());
@@ -59,13 +59,13 @@ pub(crate) fn location(chosen: Option<&Path>) -> Outcome<PathBuf> {
     let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
     let data = data.or_else(|| Some(variable("HOME")?.join(".local/share")));
     let data = data.filter(|path| path.is_absolute()).ok_or_else(|| {
-        Failure::new("neither HOME nor XDG_DATA_HOME is set; say where the store is with --store")
+        CliError::new("neither HOME nor XDG_DATA_HOME is set; say where the store is with --store")
     })?;
     Ok(data.join("plyfs"))
 }
 
 /// Opens the store, which must be there.
-pub(crate) fn open_existing(chosen: Option<&Path>) -> Outcome<Store> {
+pub(crate) fn open_existing(chosen: Option<&Path>) -> Result<Store> {
     Ok(Store::open_existing(location(chosen)?)?)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn open_existing(chosen: Option<&Path>) -> Outcome<Store> {
 ///
 /// # Errors
 /// If the caller names a directory that does not exist: an empty list would hide that the name is wrong.
-pub(crate) fn open_if_there(chosen: Option<&Path>, location: PathBuf) -> Outcome<Option<Store>> {
+pub(crate) fn open_if_there(chosen: Option<&Path>, location: PathBuf) -> Result<Option<Store>> {
     match Store::open_existing(location) {
         Err(plyfs_store::Error::NoStore { path }) if named(chosen).is_none() || path.exists() => {
             Ok(None)
@@ -96,7 +96,7 @@ pub(crate) fn open_if_usable(chosen: Option<&Path>) -> Option<Store> {
 /// has one. Without, all of them are the user's own.
 ///
 /// The location of the store is to be asked for before: inside, the user seems to be another.
-pub(crate) fn enter_for_owners() -> Outcome {
+pub(crate) fn enter_for_owners() -> Result {
     match !namespace::can_mount() && namespace::has_subordinate_ids() {
         true => namespace::enter(),
         false => Ok(()),

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::cli::UnshareArgs;
-use crate::failure::{Failure, Outcome, reason};
+use crate::error::{CliError, Result, reason};
 use crate::namespace;
 
 /// Exit status when a command cannot be run, and when it cannot be found, as shells have it.
@@ -12,7 +12,7 @@ const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// Replaces this process by a command in a namespace where mounting is allowed.
-pub(crate) fn unshare(args: &UnshareArgs) -> Outcome {
+pub(crate) fn unshare(args: &UnshareArgs) -> Result {
     if namespace::can_mount() {
         // Mounts are not to leak into the namespace we came from.
         namespace::enter_mounts_only()?;
@@ -29,5 +29,5 @@ pub(crate) fn unshare(args: &UnshareArgs) -> Outcome {
         _ => CANNOT_RUN,
     };
     let message = format!("cannot run {}: {}", program.display(), reason(&error));
-    Err(Failure::new(message).with_status(status))
+    Err(CliError::new(message).with_status(status))
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use support::backend::{FUSE, KERNEL, told, unmount, xattr};
 use support::manifest::describe;
 use support::world::World;

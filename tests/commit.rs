@@ -366,7 +366,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
 /// As people use it: without a namespace around.
 #[test]
 fn what_was_run_can_be_committed_and_run_again() {
-    use plyfs_store::build::{Entry, ImageBuilder, Layer};
+    use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
     let test = "what_was_run_can_be_committed_and_run_again";
     if let Some(why) = cannot_mount() {
         return skip(test, &why);

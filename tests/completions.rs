@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use support::world::World;
 use support::*;
 

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use plyfs_store::build::{Config, EncodedLayer, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, EncodedLayer, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Platform};
 use serde_json::Value;
 use support::world::{World, names};

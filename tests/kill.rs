@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use rustix::process::{Signal, kill_process};
 use support::*;
 

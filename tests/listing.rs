@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use serde_json::{Value, json};
 use support::container::{mounted, world};
 use support::world::World;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, LiveKind, LiveRequest, ProcessId, Store};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use rustix::process::{Pid, Signal, kill_process};
 use support::world::World;
 use support::*;

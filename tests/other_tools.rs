@@ -8,7 +8,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use support::running::Background;
 use support::shell::script;
 use support::world::World;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use plyfs_store::build::{EncodedLayer, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{EncodedLayer, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest};
 use support::world::World;
 use support::*;

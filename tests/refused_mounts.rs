@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use support::world::World;
 use support::*;
 

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use rustix::process::{Pid, Signal, kill_process};
 use support::running::Background;
 use support::world::World;

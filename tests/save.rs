@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Timestamp};
 use serde_json::Value;
 use support::world::{World, names};

@@ -40,7 +40,7 @@ pub enum MountError {
     #[error("an overlay needs at least one lower directory")]
     NoLower,
     /// More lower layers than the kernel's overlay takes.
-    #[error("{0} lower directories were given, at most {max} are possible", max = crate::layer::MAX_LOWER)]
+    #[error("{0} lower directories were given, at most {max} are possible", max = crate::layer::lower::MAX_LOWER)]
     TooManyLowers(usize),
     /// An upper directory came without a work directory, or the other way round.
     #[error("an upper and a work directory go together, and only one was given")]

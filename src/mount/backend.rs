@@ -24,7 +24,7 @@ use super::kernel::{self, Mode, Mounted};
 use super::options::Options;
 use super::table;
 use super::wish::Wish;
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::namespace;
 
 /// What the choice depends on, besides the layers.
@@ -91,7 +91,7 @@ pub(crate) enum Backend {
 
 /// Chooses the backend of a mount, and logs the reason at info level. If it chooses the kernel's overlay, it has
 /// mounted it.
-pub(crate) fn choose(plan: &Plan) -> Outcome<Backend> {
+pub(crate) fn choose(plan: &Plan) -> Result<Backend> {
     let place = (plan.place == Place::Free).then_some(&*plan.connection.target);
     table::refuse(&plan.overlay, place)?;
     let hindrance = match plan.backend.wish {
@@ -116,7 +116,7 @@ pub(crate) fn choose(plan: &Plan) -> Outcome<Backend> {
         },
     };
     by_kernel(plan, &without_fuse).unwrap_or_else(|why| {
-        Err(Failure::new(format_args!(
+        Err(CliError::new(format_args!(
             "{without_fuse}; and {}",
             cannot(&why)
         )))
@@ -126,8 +126,8 @@ pub(crate) fn choose(plan: &Plan) -> Outcome<Backend> {
 /// How many files of an upper directory the automatic choice looks at before it takes FUSE instead.
 const PATIENCE: usize = 20_000;
 
-fn cannot(why: &dyn fmt::Display) -> Failure {
-    Failure::new(format_args!(
+fn cannot(why: &dyn fmt::Display) -> CliError {
+    CliError::new(format_args!(
         "the kernel's overlay cannot serve this mount: {why}"
     ))
 }
@@ -140,7 +140,7 @@ fn hindrance(plan: &Plan, patience: Option<usize>) -> Option<Hindrance> {
 
 /// Mounts with the kernel's overlay. The outer error is why the kernel cannot serve the mount; the inner one
 /// is a fault of the layers, which FUSE would report as well.
-fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Outcome<Backend>, Failure> {
+fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Result<Backend>, CliError> {
     let mut config = Config {
         // The kernel sets the mark of a volatile mount itself, and refuses to mount where it finds one.
         volatile: Volatile::No,
@@ -160,13 +160,13 @@ fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Outcome<Backend>, Fa
 }
 
 /// Takes FUSE. Fails if the user gave an option that FUSE cannot honour, or if FUSE is missing.
-fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Outcome<Backend> {
+fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Result<Backend> {
     if let Some(option) = &plan.backend.kernel_only {
         return Err(match plan.backend.wish {
-            Wish::Fuse => Failure::new(format_args!(
+            Wish::Fuse => CliError::new(format_args!(
                 "{option} is for the kernel's overlay, and backend=fuse was asked for"
             )),
-            _ => Failure::new(format_args!(
+            _ => CliError::new(format_args!(
                 "{option} is for the kernel's overlay, which cannot serve this mount: {why}"
             )),
         });
@@ -180,7 +180,10 @@ fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Outcome<Backend> {
         && namespace::can_mount()
         && let Some(missing) = connection::missing_device()
     {
-        return Err(Failure::new(format_args!("{missing}; and {}", cannot(why))));
+        return Err(CliError::new(format_args!(
+            "{missing}; and {}",
+            cannot(why)
+        )));
     }
     log::info!("mounting with FUSE: {why}");
     Ok(Backend::Fuse)

@@ -17,7 +17,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use super::options::Options;
 use super::table;
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{CliError, Context, Result, reason};
 use crate::{descriptor, namespace};
 
 const DEVICE: &str = "/dev/fuse";
@@ -41,7 +41,7 @@ pub(crate) struct Request {
 }
 
 /// Mounts a FUSE file system and returns the descriptor to serve it on.
-pub(crate) fn mount(request: &Request) -> Outcome<OwnedFd> {
+pub(crate) fn mount(request: &Request) -> Result<OwnedFd> {
     if let Some(number) = request.device {
         return take_over(number);
     }
@@ -53,14 +53,14 @@ pub(crate) fn mount(request: &Request) -> Outcome<OwnedFd> {
 }
 
 /// A descriptor of our own of one that this process was started with.
-fn take_over(number: RawFd) -> Outcome<OwnedFd> {
-    let doing = format!("take over descriptor {number}");
+fn take_over(number: RawFd) -> Result<OwnedFd> {
+    let action = format!("take over descriptor {number}");
     let itself = rustix::process::getpid();
-    let itself = rustix::process::pidfd_open(itself, PidfdFlags::empty()).doing(&doing)?;
-    rustix::process::pidfd_getfd(itself, number, PidfdGetfdFlags::empty()).doing(&doing)
+    let itself = rustix::process::pidfd_open(itself, PidfdFlags::empty()).context(&action)?;
+    rustix::process::pidfd_getfd(itself, number, PidfdGetfdFlags::empty()).context(&action)
 }
 
-fn mount_directly(request: &Request) -> Outcome<OwnedFd> {
+fn mount_directly(request: &Request) -> Result<OwnedFd> {
     let device = open_device().map_err(no_device)?;
     let mut data = format!(
         "fd={},rootmode=40000,user_id={},group_id={}",
@@ -76,7 +76,7 @@ fn mount_directly(request: &Request) -> Outcome<OwnedFd> {
             data.push_str(word);
         }
     }
-    let data = std::ffi::CString::new(data).doing("mount")?;
+    let data = std::ffi::CString::new(data).context("mount")?;
     let kind = format!("fuse.{}", request.subtype);
     rustix::mount::mount(
         &request.source,
@@ -85,7 +85,7 @@ fn mount_directly(request: &Request) -> Outcome<OwnedFd> {
         request.flags,
         &*data,
     )
-    .doing(format_args!("mount on {}", request.target.display()))?;
+    .context(format_args!("mount on {}", request.target.display()))?;
     Ok(device)
 }
 
@@ -96,11 +96,11 @@ pub(crate) fn open_device() -> rustix::io::Result<OwnedFd> {
 }
 
 /// Why the device cannot be opened, if it cannot.
-pub(crate) fn missing_device() -> Option<Failure> {
+pub(crate) fn missing_device() -> Option<CliError> {
     open_device().err().map(no_device)
 }
 
-fn no_device(error: Errno) -> Failure {
+fn no_device(error: Errno) -> CliError {
     let remedy = match error {
         Errno::NOENT => "load the module (modprobe fuse), or pass the device into this container",
         Errno::ACCESS | Errno::PERM => {
@@ -108,16 +108,16 @@ fn no_device(error: Errno) -> Failure {
         }
         _ => "FUSE is not available here",
     };
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "cannot open {DEVICE}: {}; {remedy}",
         reason(&error)
     ))
 }
 
-fn mount_by_helper(request: &Request) -> Outcome<OwnedFd> {
-    let (ours, theirs) = UnixStream::pair().doing("make a socket")?;
+fn mount_by_helper(request: &Request) -> Result<OwnedFd> {
+    let (ours, theirs) = UnixStream::pair().context("make a socket")?;
     // The only descriptor the helper is to inherit.
-    rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).doing("pass a socket on")?;
+    rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).context("pass a socket on")?;
     let mut helper = Command::new(HELPER)
         .arg("-o")
         .arg(helper_options(request))
@@ -133,7 +133,7 @@ fn mount_by_helper(request: &Request) -> Outcome<OwnedFd> {
     let device = receive(&ours);
     let stderr = helper.stderr.take();
     let said = stderr.map_or(Ok(String::new()), std::io::read_to_string);
-    let status = helper.wait().doing(format_args!("wait for {HELPER}"))?;
+    let status = helper.wait().context(format_args!("wait for {HELPER}"))?;
     match device {
         Some(device) if status.success() => Ok(device),
         _ => Err(helper_failed(&said.unwrap_or_default(), request)),
@@ -161,22 +161,22 @@ fn helper_options(request: &Request) -> OsString {
     options.join(",").into()
 }
 
-fn no_helper(error: &std::io::Error, request: &Request) -> Failure {
+fn no_helper(error: &std::io::Error, request: &Request) -> CliError {
     if error.kind() != std::io::ErrorKind::NotFound {
-        return Failure::new(format_args!("cannot run {HELPER}: {}", reason(&error)));
+        return CliError::new(format_args!("cannot run {HELPER}: {}", reason(&error)));
     }
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "cannot mount on {} as an ordinary user: install {HELPER} (package fuse3), or mount in a \
          namespace of your own, which \"plyfs unshare\" opens",
         request.target.display()
     ))
 }
 
-fn helper_failed(said: &str, request: &Request) -> Failure {
+fn helper_failed(said: &str, request: &Request) -> CliError {
     let line = said.lines().find(|line| !line.trim().is_empty());
     let line = line.unwrap_or("it did not say why");
     let line = line.strip_prefix("fusermount3: ").unwrap_or(line);
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "cannot mount on {}: {HELPER}: {line}",
         request.target.display()
     ))
@@ -188,10 +188,10 @@ fn receive(socket: &UnixStream) -> Option<OwnedFd> {
 }
 
 /// Changes the flags of a mount; those that are not named stay as they are.
-pub(crate) fn remount(target: &Path, options: &Options) -> Outcome {
-    let doing = format!("remount {}", target.display());
-    let before = current_flags(target).doing(&doing)?;
-    let change = |flags| rustix::mount::mount_remount(target, flags, "").doing(&doing);
+pub(crate) fn remount(target: &Path, options: &Options) -> Result {
+    let action = format!("remount {}", target.display());
+    let before = current_flags(target).context(&action)?;
+    let change = |flags| rustix::mount::mount_remount(target, flags, "").context(&action);
     change(options.mount_flags(before))?;
     // The kernel lets a FUSE file system become writable unasked. Removing what is not there asks.
     let asked = rustix::fs::removexattr(target, "user.plyfs.none");
@@ -199,7 +199,7 @@ pub(crate) fn remount(target: &Path, options: &Options) -> Outcome {
         return Ok(());
     }
     change(before)?;
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "cannot remount {} writable: it has no upper directory",
         target.display()
     )))
@@ -225,7 +225,7 @@ fn current_flags(target: &Path) -> rustix::io::Result<MountFlags> {
 }
 
 /// Unmounts what is mounted on a path. `lazily` also if it is in use.
-pub(crate) fn unmount(target: &Path, lazily: bool) -> Outcome {
+pub(crate) fn unmount(target: &Path, lazily: bool) -> Result {
     if namespace::can_mount() {
         let unmounted = unmount_directly(target, lazily);
         return unmounted.map_err(|error| not_unmounted(target, error));
@@ -235,7 +235,7 @@ pub(crate) fn unmount(target: &Path, lazily: bool) -> Outcome {
 
 /// As [`unmount`]. Returns whether it was a mount of this namespace's own: one that came from the
 /// namespace of its owner cannot be unmounted here (mount_namespaces(7)).
-pub(crate) fn unmount_own(target: &Path, lazily: bool) -> Outcome<bool> {
+pub(crate) fn unmount_own(target: &Path, lazily: bool) -> Result<bool> {
     if !namespace::can_mount() {
         return unmount_by_helper(target, lazily).map(|()| true);
     }
@@ -252,7 +252,7 @@ fn unmount_directly(target: &Path, lazily: bool) -> rustix::io::Result<()> {
     rustix::mount::unmount(target, flags)
 }
 
-fn unmount_by_helper(target: &Path, lazily: bool) -> Outcome {
+fn unmount_by_helper(target: &Path, lazily: bool) -> Result {
     let mut helper = Command::new(HELPER);
     helper.arg("-u").stdin(Stdio::null());
     if lazily {
@@ -274,38 +274,38 @@ fn unmount_by_helper(target: &Path, lazily: bool) -> Outcome {
         return Err(not_unmounted(target, Errno::BUSY));
     }
     if !table::is_own_fuse(target) {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "cannot unmount {}: what is mounted there is no FUSE file system of this user's; root can unmount it",
             target.display()
         )));
     }
-    Err(Failure::new(format_args!(
+    Err(CliError::new(format_args!(
         "cannot unmount {}: {HELPER}: {line}",
         target.display()
     )))
 }
 
-fn no_helper_to_unmount(error: &std::io::Error, target: &Path) -> Failure {
+fn no_helper_to_unmount(error: &std::io::Error, target: &Path) -> CliError {
     if error.kind() != std::io::ErrorKind::NotFound {
-        return Failure::new(format_args!("cannot run {HELPER}: {}", reason(error)));
+        return CliError::new(format_args!("cannot run {HELPER}: {}", reason(error)));
     }
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "cannot unmount {} as an ordinary user: install {HELPER} (package fuse3)",
         target.display()
     ))
 }
 
 /// Why something was not unmounted.
-pub(crate) fn not_unmounted(target: &Path, error: Errno) -> Failure {
+pub(crate) fn not_unmounted(target: &Path, error: Errno) -> CliError {
     let target = target.display();
     match error {
-        Errno::INVAL => Failure::new(format_args!(
+        Errno::INVAL => CliError::new(format_args!(
             "cannot unmount {target}: nothing is mounted on it in this mount namespace"
         )),
-        Errno::BUSY => Failure::new(format_args!(
+        Errno::BUSY => CliError::new(format_args!(
             "cannot unmount {target}: it is busy; end what uses it (fuser -vm {target} tells), or \
              detach it with --lazy"
         )),
-        _ => Failure::new(format_args!("cannot unmount {target}: {}", reason(&error))),
+        _ => CliError::new(format_args!("cannot unmount {target}: {}", reason(&error))),
     }
 }

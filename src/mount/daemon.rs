@@ -28,7 +28,7 @@ use super::connection::{self, Request};
 use super::inherited;
 use super::keeper;
 use super::kernel::{self, Mounted};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::{namespace, pidfd};
 
 /// Everything a daemon needs to know.
@@ -93,14 +93,14 @@ pub(crate) struct Daemon {
 }
 
 /// Prints what the command prints once the mount can be used.
-pub(crate) type Announce<'a> = &'a dyn Fn() -> Outcome;
+pub(crate) type Announce<'a> = &'a dyn Fn() -> Result;
 
 impl Caller<'_> {
     /// To be called when the mount exists and this process still has one thread. The process that returns from
     /// this may be a child of the one that called it.
-    fn mounted(&self, signals: &SignalQueue) -> Outcome {
-        if let Some(signal) = signals.pending().doing("look for signals")? {
-            return Err(Failure::new(format_args!("ended by {signal:?}")));
+    fn mounted(&self, signals: &SignalQueue) -> Result {
+        if let Some(signal) = signals.pending().context("look for signals")? {
+            return Err(CliError::new(format_args!("ended by {signal:?}")));
         }
         match self {
             Self::Parent(_) => Ok(()),
@@ -113,7 +113,7 @@ impl Caller<'_> {
     }
 
     /// Reports to the parent that the mount can be used.
-    fn ready(&mut self) -> Outcome {
+    fn ready(&mut self) -> Result {
         let Self::Parent(parent) = self else {
             return Ok(());
         };
@@ -121,7 +121,7 @@ impl Caller<'_> {
             return Ok(());
         };
         leave_terminal(&open_null()?)?;
-        tell.write_all(READY).doing("report to the parent")
+        tell.write_all(READY).context("report to the parent")
     }
 
     /// Takes the process that unmounts, if it is another one.
@@ -135,21 +135,21 @@ impl Caller<'_> {
 
 /// Ends this process with success, and goes on in another one, which has a process group of its own
 /// ([`leave_group`]).
-fn leave_to_child() -> Outcome {
+fn leave_to_child() -> Result {
     let null = open_null()?;
     // The keeper of a mount is found by its process name: the process that ends must not have that name.
-    go_on_in_child(c"plyfs").doing("start the daemon")?;
+    go_on_in_child(c"plyfs").context("start the daemon")?;
     leave_terminal(&null)
 }
 
 /// Serves a mount in this process until it is unmounted. Calls `announce` when the mount can be used.
-pub(crate) fn serve_here(plan: Plan, announce: Announce<'_>) -> Outcome {
+pub(crate) fn serve_here(plan: Plan, announce: Announce<'_>) -> Result {
     serve(plan, &mut Caller::Foreground(announce))
 }
 
 /// Mounts, calls `announce` and ends this process, while a child serves the mount. Returns only if it cannot
 /// mount, with the reason.
-pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Outcome {
+pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Result {
     let caller = rustix::process::getpid();
     let served = serve(plan, &mut Caller::OfThisProcess(announce));
     if rustix::process::getpid() == caller {
@@ -160,24 +160,24 @@ pub(crate) fn detach(plan: Plan, announce: Announce<'_>) -> Outcome {
 }
 
 /// Starts a daemon that ends with this process, and returns when the mount can be used.
-pub(crate) fn start(mut plan: Plan) -> Outcome<Daemon> {
+pub(crate) fn start(mut plan: Plan) -> Result<Daemon> {
     let flags = rustix::pipe::PipeFlags::CLOEXEC;
-    let (listen, tell) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
+    let (listen, tell) = rustix::pipe::pipe_with(flags).context("make a pipe")?;
     let itself = rustix::process::getpid();
     let process = rustix::process::pidfd_open(itself, PidfdFlags::empty());
-    let process = process.doing("open this process (pidfd_open)")?;
-    match fork().doing("start the daemon")? {
+    let process = process.context("open this process (pidfd_open)")?;
+    match fork().context("start the daemon")? {
         Fork::Parent(pid) => {
             let hold = plan.hold.take();
             drop((tell, plan));
             let mut said = Vec::new();
             File::from(listen)
                 .read_to_end(&mut said)
-                .doing("hear from the daemon")?;
+                .context("hear from the daemon")?;
             match said.as_slice() {
                 READY => Ok(Daemon { pid, hold }),
-                b"" => Err(Failure::new("the daemon ended before the mount was ready")),
-                why => Err(Failure::new(String::from_utf8_lossy(why))),
+                b"" => Err(CliError::new("the daemon ended before the mount was ready")),
+                why => Err(CliError::new(String::from_utf8_lossy(why))),
             }
         }
         Fork::Child => {
@@ -191,10 +191,10 @@ pub(crate) fn start(mut plan: Plan) -> Outcome<Daemon> {
     }
 }
 
-fn run_child(plan: Plan, parent: Parent) -> Outcome {
+fn run_child(plan: Plan, parent: Parent) -> Result {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
-        .doing("bind the daemon to its parent")?;
-    leave_group().doing("start a process group")?;
+        .context("bind the daemon to its parent")?;
+    leave_group().context("start a process group")?;
     let mut caller = Caller::Parent(parent);
     let served = serve(plan, &mut caller);
     if let (
@@ -206,7 +206,7 @@ fn run_child(plan: Plan, parent: Parent) -> Outcome {
     ) = (&served, caller)
     {
         tell.write_all(failure.to_string().as_bytes())
-            .doing("report to the parent")?;
+            .context("report to the parent")?;
     }
     served
 }
@@ -219,26 +219,26 @@ fn leave_group() -> rustix::io::Result<()> {
     rustix::process::setpgid(None, None)
 }
 
-fn open_null() -> Outcome<File> {
+fn open_null() -> Result<File> {
     let null = File::options().read(true).write(true).open("/dev/null");
-    null.doing("open /dev/null")
+    null.context("open /dev/null")
 }
 
 /// Closes standard input, output and error: a caller may wait for the end of these pipes.
-fn leave_terminal(null: &File) -> Outcome {
-    rustix::stdio::dup2_stdin(null).doing("close standard input")?;
-    rustix::stdio::dup2_stdout(null).doing("close standard output")?;
-    rustix::stdio::dup2_stderr(null).doing("close standard error")
+fn leave_terminal(null: &File) -> Result {
+    rustix::stdio::dup2_stdin(null).context("close standard input")?;
+    rustix::stdio::dup2_stdout(null).context("close standard output")?;
+    rustix::stdio::dup2_stderr(null).context("close standard error")
 }
 
-fn serve(plan: Plan, caller: &mut Caller<'_>) -> Outcome {
+fn serve(plan: Plan, caller: &mut Caller<'_>) -> Result {
     inherited::reset();
     plyfs_sys::memory::use_one_heap();
     // The working directory of the daemon would keep the file system it lies in from being unmounted.
-    rustix::process::chdir("/").doing("change to /")?;
+    rustix::process::chdir("/").context("change to /")?;
     // Block the signals before there are other threads, which would get them otherwise, and before there is
     // a mount, which a signal would leave behind.
-    let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
+    let signals = SignalQueue::block(&ENDING).context("wait for signals")?;
     match backend::choose(&plan)? {
         Backend::Kernel(mounted, locks) => keep(plan, &mounted, *locks, signals, caller),
         Backend::Fuse => serve_fuse(plan, signals, caller),
@@ -252,7 +252,7 @@ fn keep(
     locks: Overlay,
     signals: SignalQueue,
     caller: &mut Caller<'_>,
-) -> Outcome {
+) -> Result {
     let target = plan.connection.target;
     let mut live = plan.register.and_then(|register| register("kernel"));
     let prepare = || {
@@ -286,12 +286,12 @@ fn take_over(live: &mut Option<LiveEntry>) {
     }
 }
 
-fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Outcome {
+fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> Result {
     require_for_passthrough(&plan)?;
     // There is no mount yet that a signal could leave behind, and opening the layers may take long.
-    signals.unblock().doing("let signals through")?;
+    signals.unblock().context("let signals through")?;
     let overlay = Arc::new(open_when_free(&plan.overlay, plan.patience)?);
-    let signals = SignalQueue::block(&ENDING).doing("wait for signals")?;
+    let signals = SignalQueue::block(&ENDING).context("wait for signals")?;
     obey_limits()?;
     let device = connection::mount(&plan.connection)?;
     // A program that has made the mount itself unmounts it itself.
@@ -299,19 +299,21 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let target = is_ours.then(|| plan.connection.target.clone());
     let mut live = plan.register.take().and_then(|register| register("fuse"));
     let session = plyfs_fuse::Session::start(overlay, device, &plan.transport);
-    let started = session.doing("start the FUSE session").and_then(|session| {
-        caller.mounted(&signals)?;
-        take_over(&mut live);
-        // Not before `mounted`, which may fork: the kernel gives the child a table for the open descriptors only.
-        if let Err(errno) = plyfs_fs::reserve_descriptors() {
-            log::debug!("cannot enlarge the table of descriptors: {errno}");
-        }
-        unmount_when_asked(signals, target.clone(), caller.take_parent());
-        caller.ready()?;
-        Ok(session)
-    });
+    let started = session
+        .context("start the FUSE session")
+        .and_then(|session| {
+            caller.mounted(&signals)?;
+            take_over(&mut live);
+            // Not before `mounted`, which may fork: the kernel gives the child a table for the open descriptors only.
+            if let Err(errno) = plyfs_fs::reserve_descriptors() {
+                log::debug!("cannot enlarge the table of descriptors: {errno}");
+            }
+            unmount_when_asked(signals, target.clone(), caller.take_parent());
+            caller.ready()?;
+            Ok(session)
+        });
     let served = match started {
-        Ok(session) => session.run().doing("serve the mount"),
+        Ok(session) => session.run().context("serve the mount"),
         Err(failure) => {
             if let Some(target) = &target {
                 unmount_after_failure(target);
@@ -328,7 +330,7 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
 }
 
 /// Opens the layers. Waits up to `patience` for the daemon of another mount to release them.
-pub(crate) fn open_when_free(overlay: &Config, patience: Duration) -> Outcome<Overlay> {
+pub(crate) fn open_when_free(overlay: &Config, patience: Duration) -> Result<Overlay> {
     let start = Instant::now();
     loop {
         match Overlay::open(overlay) {
@@ -383,13 +385,13 @@ fn unmount_after_failure(target: &Path) {
 }
 
 /// Refuses `passthrough=` where the kernel or the overlay does not allow it.
-fn require_for_passthrough(plan: &Plan) -> Outcome {
+fn require_for_passthrough(plan: &Plan) -> Result {
     match plan.transport.passthrough {
         // `ro` is not enough: a later remount could make the mount writable.
-        true if plan.overlay.upper.is_some() => Err(Failure::new(
+        true if plan.overlay.upper.is_some() => Err(CliError::new(
             "passthrough= is for mounts without an upper directory; leave upperdir= away, or add --ro",
         )),
-        true if !namespace::is_real_root() => Err(Failure::new(
+        true if !namespace::is_real_root() => Err(CliError::new(
             "passthrough= is for the superuser of the machine; leave it away",
         )),
         _ => Ok(()),
@@ -399,11 +401,11 @@ fn require_for_passthrough(plan: &Plan) -> Outcome {
 /// Gives up CAP_SYS_RESOURCE, which allows to write beyond quotas and into blocks reserved for the superuser:
 /// the daemon writes the data of other users, whose limits hold. The kernel's overlay drops it, too
 /// (`ovl_fill_super`). Threads that start later inherit the capabilities of this one.
-fn obey_limits() -> Outcome {
-    let mut sets = rustix::thread::capabilities(None).doing("read capabilities")?;
+fn obey_limits() -> Result {
+    let mut sets = rustix::thread::capabilities(None).context("read capabilities")?;
     if sets.effective.contains(CapabilitySet::SYS_RESOURCE) {
         sets.effective.remove(CapabilitySet::SYS_RESOURCE);
-        rustix::thread::set_capabilities(None, sets).doing("set capabilities")?;
+        rustix::thread::set_capabilities(None, sets).context("set capabilities")?;
     }
     Ok(())
 }

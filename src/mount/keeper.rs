@@ -16,7 +16,7 @@ use rustix::fs::CWD;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::kernel;
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 use crate::pidfd;
 
 fn name(mount: u64) -> String {
@@ -25,9 +25,9 @@ fn name(mount: u64) -> String {
 }
 
 /// Gives this process the name of the keeper of a mount.
-pub(crate) fn take_name(mount: u64) -> Outcome {
-    let name = CString::new(name(mount)).doing("name the process")?;
-    rustix::thread::set_name(&name).doing("name the process")
+pub(crate) fn take_name(mount: u64) -> Result {
+    let name = CString::new(name(mount)).context("name the process")?;
+    rustix::thread::set_name(&name).context("name the process")
 }
 
 /// A descriptor of the process that keeps what is mounted on a path, if this process can see one.

@@ -21,7 +21,7 @@ use rustix::mount::{
 
 use super::connection;
 use super::daemon::Plan;
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{CliError, Context, Result, reason};
 use crate::namespace;
 
 const TYPE: &str = "overlay";
@@ -73,18 +73,18 @@ struct Layers {
 }
 
 /// Mounts; an error says why the kernel's overlay cannot.
-pub(crate) fn mount(plan: &Plan) -> Outcome<Mounted> {
+pub(crate) fn mount(plan: &Plan) -> Result<Mounted> {
     if let Some(upper) = &plan.overlay.upper {
         probe_attributes(&upper.work, Mode::of(&plan.overlay))?;
     }
     let layers = Layers::open(plan)?;
     let flags = inotify::CreateFlags::CLOEXEC;
-    let end = inotify::init(flags).doing("watch a mount (inotify_init1)")?;
+    let end = inotify::init(flags).context("watch a mount (inotify_init1)")?;
     let context = match fsopen(TYPE, FsOpenFlags::FSOPEN_CLOEXEC) {
         Ok(context) => context,
         Err(Errno::NOSYS) => return mount_by_names(plan, &layers, end),
-        Err(Errno::NODEV) => return Err(Failure::new("this kernel has none (CONFIG_OVERLAY_FS)")),
-        Err(errno) => return Err(errno).doing("open it (fsopen)"),
+        Err(Errno::NODEV) => return Err(CliError::new("this kernel has none (CONFIG_OVERLAY_FS)")),
+        Err(errno) => return Err(errno).context("open it (fsopen)"),
     };
     match layers.give(&context) {
         Ok(()) => {}
@@ -120,20 +120,20 @@ pub(crate) fn mount(plan: &Plan) -> Outcome<Mounted> {
     let target = &plan.connection.target;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&mount, "", CWD, target, flags)
-        .doing(format_args!("put it on {}", target.display()))?;
+        .context(format_args!("put it on {}", target.display()))?;
     Ok(Mounted { end, id })
 }
 
 /// Fails if the work directory cannot hold the attributes of an overlay. The kernel mounts even then, and later
 /// fails single operations of users.
-fn probe_attributes(work: &Path, mode: Mode) -> Outcome {
+fn probe_attributes(work: &Path, mode: Mode) -> Result {
     let name = match mode {
         Mode::Trusted => "trusted.overlay.probe",
         Mode::User => "user.overlay.probe",
     };
     rustix::fs::setxattr(work, name, b"", XattrFlags::empty())
         .and_then(|()| rustix::fs::removexattr(work, name))
-        .doing(format_args!(
+        .context(format_args!(
             "keep attributes ({name}) in {}",
             work.display()
         ))
@@ -141,19 +141,19 @@ fn probe_attributes(work: &Path, mode: Mode) -> Outcome {
 
 /// Marks the upper directory before users can write to it through the kernel's overlay: they can write
 /// `override_stat` records. A read-only mount can be remounted, so its upper directory is marked, too.
-fn mark(plan: &Plan) -> Outcome {
+fn mark(plan: &Plan) -> Result {
     let Some(upper) = &plan.overlay.upper else {
         return Ok(());
     };
     let namespace = Mode::of(&plan.overlay).namespace();
-    plyfs_fs::mark_served_by_kernel(&upper.path, &upper.work, namespace).doing(format_args!(
+    plyfs_fs::mark_served_by_kernel(&upper.path, &upper.work, namespace).context(format_args!(
         "mark {} as served by the kernel's overlay",
         upper.path.display()
     ))
 }
 
 /// Mounts by mount(2).
-fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Outcome<Mounted> {
+fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Result<Mounted> {
     let target = &plan.connection.target;
     let mut data = layers.names();
     for (name, value) in options(plan) {
@@ -162,19 +162,19 @@ fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Outcome<Mounted
     }
     // One page, with the NUL.
     if data.len() >= rustix::param::page_size() {
-        return Err(Failure::new(
+        return Err(CliError::new(
             "its layers and options are more than mount(2) takes",
         ));
     }
-    let data = CString::new(data).doing("mount")?;
+    let data = CString::new(data).context("mount")?;
     mark(plan)?;
-    rustix::process::chdir("/proc/self/fd").doing("change to /proc/self/fd")?;
+    rustix::process::chdir("/proc/self/fd").context("change to /proc/self/fd")?;
     let source = plan.connection.source.as_str();
     let mounted = rustix::mount::mount(source, target, TYPE, plan.connection.flags, &*data);
-    rustix::process::chdir("/").doing("change to /")?;
+    rustix::process::chdir("/").context("change to /")?;
     match mounted {
-        Err(Errno::NODEV) => return Err(Failure::new("this kernel has none (CONFIG_OVERLAY_FS)")),
-        other => other.doing("mount it")?,
+        Err(Errno::NODEV) => return Err(CliError::new("this kernel has none (CONFIG_OVERLAY_FS)")),
+        other => other.context("mount it")?,
     }
     let path = target.to_string_lossy();
     let seen = watch(&end, &path).and_then(|()| id_of(CWD, &path));
@@ -188,15 +188,15 @@ fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Outcome<Mounted
 }
 
 impl Layers {
-    fn open(plan: &Plan) -> Outcome<Self> {
+    fn open(plan: &Plan) -> Result<Self> {
         let overlay = &plan.overlay;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |path: &Path| {
             let opened = rustix::fs::open(path, flags, FileMode::empty());
-            opened.doing(format_args!("open {}", path.display()))
+            opened.context(format_args!("open {}", path.display()))
         };
         let mut lowers = overlay.lowers.iter().map(|lower| open(&lower.path));
-        let mut lowers = lowers.by_ref().collect::<Outcome<Vec<_>>>()?;
+        let mut lowers = lowers.by_ref().collect::<Result<Vec<_>>>()?;
         if let (None, 1, Some(empty)) = (&overlay.upper, lowers.len(), &plan.backend.empty) {
             lowers.push(open(empty)?);
         }
@@ -207,7 +207,7 @@ impl Layers {
         };
         Ok(Self {
             lowers,
-            data: data.collect::<Outcome<_>>()?,
+            data: data.collect::<Result<_>>()?,
             upper_and_work,
         })
     }
@@ -315,7 +315,7 @@ fn attributes(flags: MountFlags) -> MountAttrFlags {
 }
 
 /// Why the kernel refuses a mount, in its own words if it has any.
-fn refused(context: &OwnedFd, errno: Errno) -> Failure {
+fn refused(context: &OwnedFd, errno: Errno) -> CliError {
     let mut words = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(length) = rustix::io::read(context, &mut buffer) {
@@ -329,34 +329,36 @@ fn refused(context: &OwnedFd, errno: Errno) -> Failure {
         true => "it refuses the layers or options".to_owned(),
         false => words.join(", "),
     };
-    Failure::new(format_args!("{words} ({})", reason(&errno)))
+    CliError::new(format_args!("{words} ({})", reason(&errno)))
 }
 
 /// Watches the root of a mount, so that inotify(7) reports the end of the file system. The directories in it may
 /// come and go meanwhile.
-fn watch(end: &OwnedFd, root: &str) -> Outcome {
+fn watch(end: &OwnedFd, root: &str) -> Result {
     let flags = inotify::WatchFlags::DELETE_SELF;
     let watched = inotify::add_watch(end, root, flags);
-    watched.map(drop).doing("watch a mount (inotify_add_watch)")
+    watched
+        .map(drop)
+        .context("watch a mount (inotify_add_watch)")
 }
 
 /// The number of the mount that a path leads to: the one that is never used again, where the kernel
 /// has it (Linux 6.8), else that of /proc/self/mountinfo.
-pub(crate) fn id_of(dir: impl AsFd, path: &str) -> Outcome<u64> {
+pub(crate) fn id_of(dir: impl AsFd, path: &str) -> Result<u64> {
     const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
     let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
     let find = |wanted| rustix::fs::statx(&dir, path, flags, wanted);
-    let found = find(MNT_ID_UNIQUE).doing("tell the number of a mount")?;
+    let found = find(MNT_ID_UNIQUE).context("tell the number of a mount")?;
     if found.stx_mask & MNT_ID_UNIQUE.bits() != 0 {
         return Ok(found.stx_mnt_id);
     }
     Ok(find(StatxFlags::MNT_ID)
-        .doing("tell the number of a mount")?
+        .context("tell the number of a mount")?
         .stx_mnt_id)
 }
 
 /// Waits until the file system of a mount is gone.
-pub(crate) fn wait_for_end(mounted: &Mounted) -> Outcome {
+pub(crate) fn wait_for_end(mounted: &Mounted) -> Result {
     let mut buffer = [std::mem::MaybeUninit::uninit(); 512];
     let mut events = inotify::Reader::new(&mounted.end, &mut buffer);
     loop {
@@ -364,7 +366,7 @@ pub(crate) fn wait_for_end(mounted: &Mounted) -> Outcome {
             // The watch goes with what it watches.
             Ok(event) if event.events().intersects(ended()) => return Ok(()),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).doing("wait for the end of a mount"),
+            Err(errno) => return Err(errno).context("wait for the end of a mount"),
         }
     }
 }

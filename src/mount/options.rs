@@ -13,7 +13,7 @@ use plyfs_fuse::{EnabledRequests, SuppressedRequest};
 use rustix::mount::MountFlags;
 
 use super::wish::Wish;
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 
 /// What the options of a mount say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -146,7 +146,7 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 4] = [
 
 impl Options {
     /// Reads the arguments of any number of `-o`.
-    pub(crate) fn parse<S: AsRef<str>>(arguments: &[S]) -> Outcome<Self> {
+    pub(crate) fn parse<S: AsRef<str>>(arguments: &[S]) -> Result<Self> {
         let mut options = Self::default();
         for argument in arguments {
             for option in split(argument.as_ref(), ',') {
@@ -209,14 +209,14 @@ impl Options {
     }
 
     /// Adds one option to those that were read.
-    pub(crate) fn add(&mut self, option: &str) -> Outcome {
+    pub(crate) fn add(&mut self, option: &str) -> Result {
         for option in split(option, ',') {
             self.set(&option)?;
         }
         Ok(())
     }
 
-    fn set(&mut self, option: &str) -> Outcome {
+    fn set(&mut self, option: &str) -> Result {
         if let Some((_, flag, value)) = FLAGS.iter().find(|(name, ..)| *name == option) {
             self.flags.retain(|(known, _)| known != flag);
             self.flags.push((*flag, *value));
@@ -232,7 +232,7 @@ impl Options {
         }
     }
 
-    fn set_word(&mut self, word: &str) -> Outcome {
+    fn set_word(&mut self, word: &str) -> Result {
         match word {
             // As an empty `-o` or a comma at the end leaves.
             "" | "defaults" => {}
@@ -256,7 +256,7 @@ impl Options {
         Ok(())
     }
 
-    fn set_value(&mut self, name: &str, value: &str) -> Outcome {
+    fn set_value(&mut self, name: &str, value: &str) -> Result {
         match name {
             "lowerdir" if self.adds_layers => return Err(mixed_layers()),
             "lowerdir" => (self.lowers, self.data) = layers(value)?,
@@ -269,7 +269,7 @@ impl Options {
                 match name {
                     "datadir+" => self.data.push(value.into()),
                     _ if self.data.is_empty() => self.lowers.push(value.into()),
-                    _ => return Err(Failure::new("lowerdir+= comes before datadir+=")),
+                    _ => return Err(CliError::new("lowerdir+= comes before datadir+=")),
                 }
             }
             "redirect_dir" => {
@@ -339,7 +339,7 @@ impl Options {
     }
 
     /// Keeps an option that the kernel's overlay is to be given as it is.
-    fn tell_kernel(&mut self, name: &str, value: &str, known: &[&str]) -> Outcome {
+    fn tell_kernel(&mut self, name: &str, value: &str, known: &[&str]) -> Result {
         one_of(name, value, known)?;
         self.kernel.retain(|(other, _)| other != name);
         self.kernel.push((name.to_owned(), value.to_owned()));
@@ -381,7 +381,7 @@ impl Options {
 }
 
 /// The layers that `lowerdir=` names, and those after `::`, which hold data only.
-fn layers(value: &str) -> Outcome<(Vec<PathBuf>, Vec<PathBuf>)> {
+fn layers(value: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let (mut lowers, mut data) = (Vec::new(), Vec::new());
     let mut parts = split(value, ':').into_iter().map(PathBuf::from);
     let empty = |path: &PathBuf| path.as_os_str().is_empty();
@@ -393,57 +393,57 @@ fn layers(value: &str) -> Outcome<(Vec<PathBuf>, Vec<PathBuf>)> {
         match parts.next() {
             Some(path) if empty(&part) && !empty(&path) && !lowers.is_empty() => data.push(path),
             _ if !empty(&part) => {
-                return Err(Failure::new(
+                return Err(CliError::new(
                     "lowerdir= names a layer below one of data; after the first \"::\", \"::\" \
                      goes before every one",
                 ));
             }
-            _ => return Err(Failure::new("lowerdir= names an empty path")),
+            _ => return Err(CliError::new("lowerdir= names an empty path")),
         }
     }
     Ok((lowers, data))
 }
 
-fn mixed_layers() -> Failure {
-    Failure::new(
+fn mixed_layers() -> CliError {
+    CliError::new(
         "layers are given by lowerdir= or one by one by lowerdir+= and datadir+=, not both",
     )
 }
 
-fn switch(name: &str, value: &str) -> Outcome<bool> {
+fn switch(name: &str, value: &str) -> Result<bool> {
     Ok(one_of(name, value, &["off", "on"])? == 1)
 }
 
 /// Which of these the value is.
-fn one_of(name: &str, value: &str, known: &[&str]) -> Outcome<usize> {
+fn one_of(name: &str, value: &str, known: &[&str]) -> Result<usize> {
     let position = known.iter().position(|known| *known == value);
     position.ok_or_else(|| bad_value(name, value, &known.join(", ")))
 }
 
-fn bad_value(name: &str, value: &str, known: &str) -> Failure {
-    Failure::new(format_args!("{name}= takes {known}, not {value:?}"))
+fn bad_value(name: &str, value: &str, known: &str) -> CliError {
+    CliError::new(format_args!("{name}= takes {known}, not {value:?}"))
 }
 
-fn unknown(name: &str) -> Failure {
+fn unknown(name: &str) -> CliError {
     let flags = FLAGS.iter().map(|(name, ..)| name);
     let near = NAMES.iter().chain(flags).find(|known| {
         let known = known.trim_end_matches('=');
         known.starts_with(name) || name.starts_with(known)
     });
     match near {
-        Some(known) => Failure::new(format_args!(
+        Some(known) => CliError::new(format_args!(
             "unknown mount option {name:?}; did you mean {known:?}?"
         )),
-        None => Failure::new(format_args!(
+        None => CliError::new(format_args!(
             "unknown mount option {name:?}; see plyfs mount --help"
         )),
     }
 }
 
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> Outcome<T> {
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
     value
         .parse()
-        .map_err(|_| Failure::new(format_args!("{name}= takes a number, not {value:?}")))
+        .map_err(|_| CliError::new(format_args!("{name}= takes a number, not {value:?}")))
 }
 
 /// One id for all goes before every other way, wherever it is named.
@@ -454,7 +454,7 @@ fn set_unless_squashed(ids: &mut Ids, to: Ids) {
 }
 
 /// A map of ids, with the id for all that are in none of its ranges.
-fn mapped_ids(name: &str, value: &str, overflow: &str) -> Outcome<Ids> {
+fn mapped_ids(name: &str, value: &str, overflow: &str) -> Result<Ids> {
     /// What kernels begin with.
     const OVERFLOW: u32 = 65534;
     let overflow = std::fs::read_to_string(overflow).ok();
@@ -469,11 +469,11 @@ fn mapped_ids(name: &str, value: &str, overflow: &str) -> Outcome<Ids> {
 /// tools write them: they may put one more colon before the first. These are the lines of a uid_map:
 /// what is on disk are the ids of the container, and they are shown as the ids that these have here,
 /// so that the namespace of the container makes them its own again.
-fn id_ranges(name: &str, value: &str) -> Outcome<Vec<IdRange>> {
+fn id_ranges(name: &str, value: &str) -> Result<Vec<IdRange>> {
     let numbers = value.trim_start_matches(':').split(':');
     let numbers: Vec<u32> = numbers
         .map(|text| number(name, text))
-        .collect::<Outcome<_>>()?;
+        .collect::<Result<_>>()?;
     let (triples, []) = numbers.as_chunks() else {
         return Err(bad_value(name, value, "triples of STORED:SHOWN:COUNT"));
     };
@@ -486,16 +486,16 @@ fn id_ranges(name: &str, value: &str) -> Outcome<Vec<IdRange>> {
 }
 
 /// Words for requests, with colons between them.
-fn requests(name: &str, value: &str) -> Outcome<EnabledRequests> {
+fn requests(name: &str, value: &str) -> Result<EnabledRequests> {
     let known = SuppressedRequest::ALL.map(|(word, _)| word);
     let request = |word| Ok(SuppressedRequest::ALL[one_of(name, word, &known)?].1);
     value.split(':').map(request).collect()
 }
 
-fn seconds(value: &str) -> Outcome<Duration> {
+fn seconds(value: &str) -> Result<Duration> {
     let seconds: f64 = number("timeout", value)?;
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Failure::new(format_args!("timeout= takes seconds, not {value:?}")))
+        .map_err(|_| CliError::new(format_args!("timeout= takes seconds, not {value:?}")))
 }
 
 /// Splits at a separator that has no backslash before it. The parts keep their backslashes but for

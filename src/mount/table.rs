@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use plyfs_fs::{Config, IndexUse, MountError, UpperLayer};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 use crate::namespace;
 
 /// A line of the table.
@@ -139,7 +139,7 @@ fn identity(dir: &Path) -> Option<(u64, u64)> {
 
 /// Refuses an upper or work directory that an overlay of the kernel already uses. If `place` is given, refuses it
 /// where the mount would hide another one, or contain itself.
-pub(crate) fn refuse(overlay: &Config, place: Option<&Path>) -> Outcome {
+pub(crate) fn refuse(overlay: &Config, place: Option<&Path>) -> Result {
     if place.is_none() && overlay.upper.is_none() {
         return Ok(());
     }
@@ -153,7 +153,7 @@ pub(crate) fn refuse(overlay: &Config, place: Option<&Path>) -> Outcome {
     refuse_used(&lines, overlay)
 }
 
-fn refuse_used(lines: &[Line<'_>], overlay: &Config) -> Outcome {
+fn refuse_used(lines: &[Line<'_>], overlay: &Config) -> Result {
     let Some(upper) = &overlay.upper else {
         return Ok(());
     };
@@ -171,7 +171,7 @@ fn refuse_used(lines: &[Line<'_>], overlay: &Config) -> Outcome {
 
 /// Refuses layers that an overlay of the kernel changes, or that lie in a directory which it changes, as the kernel
 /// does where it keeps an index.
-fn refuse_changed(lines: &[Line<'_>], overlay: &Config, upper: &UpperLayer) -> Outcome {
+fn refuse_changed(lines: &[Line<'_>], overlay: &Config, upper: &UpperLayer) -> Result {
     let changed = changed_by_overlays(lines);
     let lowers = overlay.lowers.iter().chain(&overlay.data);
     let layers = lowers.map(|lower| ("lower", &lower.path));
@@ -197,12 +197,12 @@ fn refuse_changed(lines: &[Line<'_>], overlay: &Config, upper: &UpperLayer) -> O
 
 /// Refuses a place where a union is mounted already. Another one on top would only hide it, which a user who
 /// mounts twice does not mean.
-fn refuse_taken(lines: &[Line<'_>], target: &Path) -> Outcome {
+fn refuse_taken(lines: &[Line<'_>], target: &Path) -> Result {
     // The last one is on top.
     let top = lines.iter().rfind(|line| unescape(line.target) == target);
     match top {
         Some(line) if line.kind == "overlay" || line.kind == "fuse.plyfs" => {
-            Err(Failure::new(format_args!(
+            Err(CliError::new(format_args!(
                 "cannot mount on {}: it is busy: something of type {} is mounted there; unmount it first",
                 target.display(),
                 line.kind
@@ -266,7 +266,7 @@ fn place_of(path: &Path) -> Option<(u64, (u32, u32), u64)> {
 
 /// Refuses to mount inside one of the layers: a process that walks through that layer would come to the mount,
 /// which shows that layer.
-fn refuse_inside(lines: &[Line<'_>], overlay: &Config, target: &Path) -> Outcome {
+fn refuse_inside(lines: &[Line<'_>], overlay: &Config, target: &Path) -> Result {
     let copies = propagated(lines, target);
     let above = [target]
         .into_iter()
@@ -279,7 +279,7 @@ fn refuse_inside(lines: &[Line<'_>], overlay: &Config, target: &Path) -> Outcome
     for (role, path) in lowers.map(|lower| ("lower", &lower.path)).chain(upper) {
         // A missing directory is no error here: opening the layers reports it.
         if place_of(path).is_some_and(|place| above.contains(&place)) {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "cannot mount on {}: it lies inside the {role} directory {}, so that the mount would \
                  contain itself",
                 target.display(),

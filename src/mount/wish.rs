@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 
 /// The backend that the user wants for a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -24,7 +24,7 @@ impl Wish {
     pub(crate) const VARIABLE: &str = "PLYFS_BACKEND";
 
     /// The backend that the arguments give, or else the environment.
-    pub(crate) fn or_environment(asked: Option<Self>) -> Outcome<Option<Self>> {
+    pub(crate) fn or_environment(asked: Option<Self>) -> Result<Option<Self>> {
         if asked.is_some() {
             return Ok(asked);
         }
@@ -33,7 +33,7 @@ impl Wish {
         let Some(value) = value else { return Ok(None) };
         let wish = value.to_str().and_then(|value| value.parse().ok());
         wish.map(Some).ok_or_else(|| {
-            Failure::new(format_args!(
+            CliError::new(format_args!(
                 "{} takes {}, not {value:?}",
                 Self::VARIABLE,
                 Self::NAMES

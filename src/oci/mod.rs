@@ -23,7 +23,7 @@ use oci_spec::runtime::{
 };
 use plyfs_store::ImageConfiguration;
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 use options::{ContainerOptions, Network};
 pub(crate) use process::Command;
 use user::Identity;
@@ -71,12 +71,12 @@ pub(crate) struct Host {
 ///
 /// # Errors
 /// For what cannot be written in it: words that are no text, capabilities that do not exist.
-pub(crate) fn configuration(request: &Request<'_>) -> Outcome<Spec> {
+pub(crate) fn configuration(request: &Request<'_>) -> Result<Spec> {
     let root = RootBuilder::default()
         .path(request.root)
         .readonly(request.read_only)
         .build()
-        .doing("describe the root")?;
+        .context("describe the root")?;
     SpecBuilder::default()
         .version("1.0.2")
         .root(root)
@@ -85,10 +85,10 @@ pub(crate) fn configuration(request: &Request<'_>) -> Outcome<Spec> {
         .mounts(mounts::mounts(request)?)
         .linux(linux(request)?)
         .build()
-        .doing("describe the container")
+        .context("describe the container")
 }
 
-fn linux(request: &Request<'_>) -> Outcome<Linux> {
+fn linux(request: &Request<'_>) -> Result<Linux> {
     let capabilities = process::granted(request)?;
     let more = request.host.masked.iter().map(String::as_str);
     let masked: Vec<&str> = defaults::MASKED.into_iter().chain(more).collect();
@@ -109,10 +109,10 @@ fn linux(request: &Request<'_>) -> Outcome<Linux> {
     {
         builder = builder.seccomp(seccomp::default_profile(&capabilities)?);
     }
-    builder.build().doing("describe the container")
+    builder.build().context("describe the container")
 }
 
-fn namespaces(request: &Request<'_>) -> Outcome<Vec<LinuxNamespace>> {
+fn namespaces(request: &Request<'_>) -> Result<Vec<LinuxNamespace>> {
     let mut kinds = vec![
         LinuxNamespaceType::Pid,
         LinuxNamespaceType::Ipc,
@@ -130,7 +130,7 @@ fn namespaces(request: &Request<'_>) -> Outcome<Vec<LinuxNamespace>> {
     let namespaces = kinds.into_iter().map(namespace);
     namespaces
         .collect::<Result<_, _>>()
-        .doing("describe namespaces")
+        .context("describe namespaces")
 }
 
 /// Paths to cover or to make read-only, with what the user adds and takes away.

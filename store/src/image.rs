@@ -5,17 +5,18 @@ use std::path::PathBuf;
 
 use oci_spec::image::ImageConfiguration;
 
-use crate::blob::{BlobError, Content, blob_label};
-use crate::digest::chain_ids;
-use crate::layer::LayerRecord;
-use crate::name::{NameError, repositories, similar, spellings};
+use crate::container::ContainerRecord;
+use crate::disk::{BlobError, Content, EMPTY, Store, blob_label};
+use crate::error::{Error, Result};
 use crate::oci::{
-    Descriptor, DocumentType, Index, Manifest, REF_NAME, kind_of, manifest_of, parse_config, refuse,
+    Descriptor, DocumentType, Index, Manifest, Platform, REF_NAME, kind_of, manifest_of,
+    parse_config, refuse,
 };
-use crate::reference::Reference;
 use crate::source::{diff_ids, platform_of};
-use crate::store::EMPTY;
-use crate::{ContainerRecord, Digest, Error, ImageName, Platform, Result, Store, limits};
+use crate::values::{
+    Digest, ImageName, LayerRecord, NameError, Reference, chain_ids, limits, repositories, similar,
+    spellings,
+};
 
 /// What a list of images shows.
 #[derive(Debug, Clone, PartialEq, Eq)]

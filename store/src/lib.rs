@@ -30,7 +30,7 @@
 //! An image becomes layer directories, the topmost last:
 //!
 //! ```
-//! use plyfs_store::build::{Entry, ImageBuilder, Layer};
+//! use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 //! use plyfs_store::{Compression, ImportRequest, Ownership, Silent, Source, Store};
 //!
 //! let dir = tempfile::tempdir()?;
@@ -50,69 +50,47 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod blob;
-pub mod build;
 mod check;
 mod collect;
 mod commit;
 mod container;
 mod decode;
-mod digest;
-mod errno;
+mod disk;
 mod error;
-mod escape;
+pub mod fixture;
 mod image;
 mod import;
-mod index;
-mod layer;
-mod limits;
 mod live;
-mod name;
 mod oci;
-mod places;
 mod progress;
-mod reach;
-mod reference;
-mod remove;
 mod save;
-mod seal;
-mod share;
 mod source;
-mod staging;
-mod store;
 mod tar;
-mod time;
 mod unpack;
-mod usage;
+mod values;
 
-pub use blob::BlobError;
 pub use check::{
-    CheckFault, CheckReport, CheckRequest, CheckedObject, Difference, Finding, Remedy, RepairedFrom,
+    CheckFault, CheckReport, CheckRequest, CheckedObject, Finding, Remedy, RepairedFrom,
 };
-pub use collect::{Collected, RemoveError, Unneeded};
+pub use collect::{Collected, ContainerUsage, ImageUsage, RemoveError, Room, Unneeded, Usage};
 pub use commit::{CommitError, CommitRequest, ConfigChange, EntryContent, LayerEntry, LayerWriter};
 pub use container::{
     Container, ContainerError, ContainerLock, ContainerRecord, TemporaryContainer,
 };
-pub use digest::{Digest, DigestError, chain_ids};
+pub use disk::{BlobError, Difference, ImageHold, Scratch, Store};
 pub use error::{Error, Result};
-pub use escape::{Escaped, escaped};
 pub use image::{Image, ImageRecord, LayerPath};
 pub use import::{ImportRequest, Imported};
-pub use layer::{EntryFault, LayerError, LayerFacts, LayerFault, LayerRecord, Ownership};
-pub use limits::Limits;
 pub use live::{LiveEntry, LiveKind, LiveRecord, LiveRequest, Namespaces, ProcessId};
-pub use name::{ContainerName, ImageName, NameError};
 pub use oci::{Compression, DocumentError, Platform, PlatformError};
 pub use progress::{Event, PlannedLayer, Progress, Silent};
 pub use save::{SaveError, Saved};
-pub use share::ImageHold;
 pub use source::{Form, Source, SourceError};
-pub use staging::Scratch;
-pub use store::Store;
 pub use tar::{Fault, InputError, TarError};
-pub use time::Timestamp;
-pub use usage::{ContainerUsage, ImageUsage, Room, Usage};
+pub use values::{
+    ContainerName, Digest, DigestError, EntryFault, Escaped, ImageName, LayerError, LayerFacts,
+    LayerFault, LayerRecord, Limits, NameError, Ownership, Timestamp, chain_ids, escaped,
+};
 
 /// The configuration of an image, as [`Image::config`] has it.
 pub use oci_spec::image::ImageConfiguration;

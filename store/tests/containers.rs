@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use common::{World, has_xattrs, import, is_root, message, record, request};
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{
     Compression, ContainerError, ContainerName, Error, Image, Ownership, Silent, Store,
 };

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use common::tarball::Tar;
 use common::{World, import, message, request};
 use parking_lot::Mutex;
-use plyfs_store::build::{EncodedLayer, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{EncodedLayer, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Event, Ownership, Progress, Silent, Store};
 use serde_json::{Value, json};
 

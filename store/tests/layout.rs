@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{World, import};
-use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, NameError};
 use serde_json::Value;
 use sha2::Digest as _;

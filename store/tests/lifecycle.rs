@@ -11,7 +11,7 @@ mod common;
 use std::io;
 
 use common::{World, import};
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{
     BlobError, CommitError, CommitRequest, Compression, Container, EntryContent, Error, LayerEntry,
     LayerWriter, Ownership, RemoveError, Silent, Store, Timestamp, Unneeded,

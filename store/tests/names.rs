@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use common::tarball::Tar;
 use common::{World, import, message, request};
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Imported, NameError, Ownership, Silent};
 use serde_json::{Value, json};
 

@@ -18,7 +18,7 @@ use std::process::Command;
 use common::{World, has_xattrs, is_opaque, is_whiteout, message, record, xattr};
 use plyfs_store::Compression;
 use plyfs_store::Ownership;
-use plyfs_store::build::{EncodedLayer, Entry, Layer};
+use plyfs_store::fixture::{EncodedLayer, Entry, Layer};
 
 /// Set where the tests run inside.
 const INSIDE: &str = "PLYFS_TEST_INSIDE_NAMESPACE";

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use common::tarball::Tar;
 use common::{World, import, message, request};
-use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Imported, Ownership, Platform, Silent};
 use serde_json::{Value, json};
 

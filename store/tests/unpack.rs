@@ -16,7 +16,7 @@ use std::path::Path;
 use common::{
     World, has_xattrs, import, is_opaque, is_root, is_whiteout, ownerships, record, request, xattr,
 };
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, LayerFacts, Ownership, Silent, Timestamp};
 
 /// Imports an image of these layers and returns their directories, bottom first.

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use plyfs_store::Digest;
-use plyfs_store::build::{Config, Entry, Layer};
+use plyfs_store::fixture::{Config, Entry, Layer};
 
 use super::cell::*;
 use crate::support::*;

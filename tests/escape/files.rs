@@ -1,6 +1,6 @@
 //! Files of the image that plyfs reads, and files that it provides.
 
-use plyfs_store::build::{Config, Entry, Layer};
+use plyfs_store::fixture::{Config, Entry, Layer};
 
 use super::cell::*;
 use crate::support::*;

@@ -1,6 +1,6 @@
 //! What plyfs itself says of a hostile image.
 
-use plyfs_store::build::{Config, Entry, Layer};
+use plyfs_store::fixture::{Config, Entry, Layer};
 
 use super::cell::*;
 

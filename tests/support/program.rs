@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use plyfs_store::build::{Entry, Layer};
+use plyfs_store::fixture::{Entry, Layer};
 
 /// A layer with `/bin/bash` in it. An error says why there can be none here.
 pub fn bash() -> Result<Layer, String> {

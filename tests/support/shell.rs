@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 
 use super::world::World;
 use super::{cannot_mount, skip, succeed};

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use plyfs_store::build::ImageBuilder;
+use plyfs_store::fixture::ImageBuilder;
 
 use super::tree::{Facts, facts_without};
 use super::{plyfs, succeed};

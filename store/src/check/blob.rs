@@ -2,13 +2,12 @@
 
 use std::io::Write;
 
-use super::{Check, CheckFault, CheckedObject, RepairedFrom, Users, refuse, restore_bit};
-use crate::blob::{Content, blob_label, read_error};
-use crate::digest::Hasher;
-use crate::error::Context;
+use super::finding::{CheckFault, CheckedObject, RepairedFrom};
+use super::job::{Check, Users, refuse};
+use crate::disk::{Content, Staging, blob_label, read_error};
+use crate::error::{Context, Error, Result};
 use crate::source::blob_file;
-use crate::staging::Staging;
-use crate::{Digest, Error, Result, limits};
+use crate::values::{Digest, Hasher, limits, restore_bit};
 
 /// Why a blob cannot be repaired.
 pub(super) const NO_SOURCE: &str =

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
-use super::CommitError;
+use super::request::CommitError;
 
 /// One change, as `CMD ["sh", "-c", "date"]`, `ENV NAME=VALUE` or `USER joe`.
 #[derive(Debug, Clone, PartialEq, Eq)]

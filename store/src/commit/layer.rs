@@ -9,12 +9,13 @@ use flate2::write::GzEncoder;
 use plyfs_format::names::is_overlay_record;
 use plyfs_format::whiteout;
 
-use super::CommitError;
-use crate::digest::Hashed;
-use crate::error::Context;
-use crate::staging::Staging;
-use crate::tar::{self, Kind};
-use crate::{Compression, Digest, Result, Store, Timestamp};
+use super::request::CommitError;
+use crate::disk::{Staging, Store};
+use crate::error::{Context, Result};
+use crate::oci::Compression;
+use crate::tar;
+use crate::tar::Kind;
+use crate::values::{Digest, Hashed, Timestamp};
 
 /// The zstd level: that of the command, and of Buildah.
 const ZSTD_LEVEL: i32 = 3;

@@ -1,13 +1,13 @@
 //! What there is to do for each layer.
 
+use super::job::{Import, LayerBlob};
 use super::keep::Keep;
-use super::{Import, LayerBlob};
-use crate::blob::{BlobError, Content, read_error, size_error};
 use crate::decode::{Format, MAGIC};
-use crate::layer::LayerRecord;
+use crate::disk::{BlobError, Content, read_error, size_error};
+use crate::error::Result;
 use crate::progress::PlannedLayer;
 use crate::source::FoundLayer;
-use crate::{Digest, Result};
+use crate::values::{Digest, LayerRecord};
 
 /// The work of an import.
 pub(super) struct Plan {

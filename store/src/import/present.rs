@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Import;
-use crate::blob::blob_label;
-use crate::check::{blob_digest, tree_digest};
-use crate::layer::LayerRecord;
-use crate::{Digest, Error, Result, limits};
+use super::job::Import;
+use crate::check::blob_digest;
+use crate::disk::{blob_label, tree_digest};
+use crate::error::{Error, Result};
+use crate::values::{Digest, LayerRecord, limits};
 
 /// What of an image is in the store and damaged.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl Import<'_> {
     }
 
     /// A blob of the store, if it has it and it is whole.
-    pub(super) fn whole_blob(&self, digest: &Digest) -> Result<Option<crate::blob::Content>> {
+    pub(super) fn whole_blob(&self, digest: &Digest) -> Result<Option<crate::disk::Content>> {
         match self.damaged.blobs.contains(digest) {
             true => Ok(None),
             false => self.store.blob(digest),

@@ -2,11 +2,11 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::LayerBlob;
+use super::job::LayerBlob;
 use super::keep::Keeper;
-use crate::blob::{BlobError, Content, read_error, size_error};
-use crate::digest::Hasher;
-use crate::{Digest, Error, Result};
+use crate::disk::{BlobError, Content, read_error, size_error};
+use crate::error::{Error, Result};
+use crate::values::{Digest, Hasher};
 
 /// How much is read at a time, in bytes.
 const BUFFER: usize = 256 << 10;

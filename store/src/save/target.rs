@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::SaveError;
-use crate::Result;
-use crate::error::Context;
+use super::parts::SaveError;
+use crate::error::{Context, Result};
 
 /// A directory that is held open, so that nothing that takes its name later leads elsewhere.
 pub(super) struct Directory {
@@ -137,7 +136,7 @@ impl<'d> Unnamed<'d> {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
-        let mut out = BufWriter::with_capacity(super::BUFFER, file);
+        let mut out = BufWriter::with_capacity(super::parts::BUFFER, file);
         fill(&mut out)?;
         out.flush().context("write", &self.place())?;
         out.get_ref().sync_all().context("write", &self.place())

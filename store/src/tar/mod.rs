@@ -23,6 +23,7 @@
 //! - The end of the archive is its two zero blocks, or the end of the stream between two entries,
 //!   where what fills up the last block may be missing.
 
+mod block;
 mod entry;
 mod fault;
 mod header;
@@ -43,11 +44,3 @@ pub use input::InputError;
 pub(crate) use input::SliceInput;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
-
-/// The unit of an archive, in bytes.
-const BLOCK: usize = 512;
-
-/// How many bytes fill up the last block of data this long.
-fn padding(len: u64) -> u64 {
-    len.wrapping_neg() % BLOCK as u64
-}

@@ -4,9 +4,10 @@
 
 use std::io::{self, Read, Write};
 
+use super::block::{BLOCK, padding};
+use super::entry::{Entry, Kind};
 use super::pax::push_record;
-use super::{BLOCK, Entry, Kind, padding};
-use crate::time::Timestamp;
+use crate::values::Timestamp;
 
 /// The largest number of a field of eight bytes, and of one of twelve: octal digits and a NUL.
 const MAX_8: u64 = 0o777_7777;
@@ -218,7 +219,8 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Reader, SliceInput};
+    use super::super::input::SliceInput;
+    use super::super::reader::Reader;
     use super::*;
 
     fn entry(path: &[u8], kind: Kind) -> Entry {

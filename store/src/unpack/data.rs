@@ -5,8 +5,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::Result;
-use crate::layer::EntryFault;
+use super::unpacker::Result;
+use crate::values::EntryFault;
 
 /// The block of most file systems, in bytes. Zeros are left out by whole blocks, so that other data stays in long
 /// writes.

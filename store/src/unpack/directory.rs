@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use super::path::{EntryPath, steps};
 use super::pending::Directory;
 use super::policy::{Meta, set_record};
-use super::tree::Tree;
+use super::unpacker::{Place, Result, Unpacker};
 use super::xattr::is_acl;
-use super::{Place, Result, Unpacker};
-use crate::layer::{EntryFault, LayerFacts, LayerFault};
+use crate::disk::Tree;
 use crate::tar::{Entry, Kind};
+use crate::values::{EntryFault, LayerFacts, LayerFault};
 
 /// What a directory is made with until it is finished.
 const OPEN: Mode = Mode::RWXU;

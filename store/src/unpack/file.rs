@@ -6,10 +6,10 @@ use plyfs_format::override_stat::Kind as RecordKind;
 
 use super::data::Data;
 use super::policy::{Meta, first_mode, set_mode, set_record};
+use super::unpacker::{Place, Result, Unpacker};
 use super::xattr::is_acl;
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
 use crate::tar::{Entry, Input, Reader};
+use crate::values::EntryFault;
 
 impl Unpacker {
     /// Makes a regular file and writes its data straight from the buffers of the stream.

@@ -7,10 +7,9 @@ use rustix::io::Errno;
 
 use super::path::EntryPath;
 use super::policy::{Meta, chown_fault, ids};
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
-use crate::limits;
+use super::unpacker::{Place, Result, Unpacker};
 use crate::tar::Entry;
+use crate::values::{EntryFault, limits};
 
 /// What the kernel says the mode of every symbolic link is.
 const LINK_MODE: u32 = 0o777;

@@ -6,9 +6,8 @@
 
 use plyfs_format::whiteout::ArchiveName;
 
-use super::Result;
-use crate::layer::EntryFault;
-use crate::limits;
+use super::unpacker::Result;
+use crate::values::{EntryFault, limits};
 
 /// A path below the root of a layer: components joined by single slashes, none of them empty, `.`
 /// or `..`; empty for the root itself.

@@ -7,10 +7,9 @@ use plyfs_format::override_stat::{self, Kind, OverrideStat};
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::Result;
-use crate::layer::{EntryFault, Ownership};
+use super::unpacker::Result;
 use crate::tar::Entry;
-use crate::time::Timestamp;
+use crate::values::{EntryFault, Ownership, Timestamp};
 
 /// Set-uid, set-gid and sticky.
 const SPECIAL_BITS: u32 = 0o7000;

@@ -11,9 +11,8 @@ use plyfs_format::override_stat::{self, Kind, OverrideStat};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Result, Unpacker};
-use crate::layer::EntryFault;
-use crate::limits;
+use super::unpacker::{Result, Unpacker};
+use crate::values::{EntryFault, limits};
 
 impl Unpacker {
     /// The directory that a path means, by a path without links as far as it is there.

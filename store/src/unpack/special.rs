@@ -5,9 +5,9 @@ use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use super::policy::Meta;
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
+use super::unpacker::{Place, Result, Unpacker};
 use crate::tar::{Entry, Kind};
+use crate::values::EntryFault;
 
 impl Unpacker {
     /// Makes a device or a fifo, or a regular file that stands for it.

@@ -9,9 +9,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, XattrFlags};
 use rustix::io::Errno;
 
 use super::path::{EntryPath, steps};
-use super::tree::Tree;
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
+use super::unpacker::{Place, Result, Unpacker};
+use crate::disk::Tree;
+use crate::values::EntryFault;
 
 /// Whether what was examined is a whiteout.
 pub(super) fn stat_is_whiteout(stat: &rustix::fs::Stat) -> bool {

@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use plyfs_store::build::{EncodedLayer, ImageBuilder};
+use plyfs_store::fixture::{EncodedLayer, ImageBuilder};
 use plyfs_store::{
     Compression, Error, ImportRequest, Imported, Limits, Ownership, Silent, Source, Store,
 };

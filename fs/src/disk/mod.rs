@@ -1,0 +1,9 @@
+//! System calls on objects. Knows no layer.
+
+pub(crate) mod calls;
+pub(crate) mod copy_data;
+pub(crate) mod fd_cache;
+pub(crate) mod hash;
+pub mod interrupt;
+pub(crate) mod owner_mode;
+pub(crate) mod remove_tree;

@@ -1,0 +1,16 @@
+//! What is on disk and what it means. Knows no node and no overlay.
+
+pub(crate) mod in_use;
+pub(crate) mod index;
+pub(crate) mod kernel_mark;
+pub(crate) mod lower;
+pub(crate) mod new_object;
+pub(crate) mod object_id;
+pub(crate) mod origin;
+pub(crate) mod overlap;
+pub(crate) mod overlay_xattrs;
+pub(crate) mod publish;
+pub(crate) mod redirect;
+pub(crate) mod trap;
+pub(crate) mod whiteout;
+pub(crate) mod work;

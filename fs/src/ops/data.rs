@@ -1,0 +1,421 @@
+//! The content of files.
+//!
+//! The transport opens nothing: reads and writes name a node, and go to where its data is at that
+//! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use plyfs_sys::xattr::At;
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+
+use crate::Overlay;
+use crate::disk::calls::{self, Located};
+use crate::disk::fd_cache::{Handle, Key};
+use crate::disk::owner_mode::with_permission;
+use crate::error::{Errno, Result};
+use crate::inode::node::Node;
+use crate::inode::told_mtime::{append_gathered, write_gathered};
+use crate::layer::lower::LowerFile;
+use crate::layer::new_object;
+use crate::ops::copy_up::Extent;
+use crate::types::{Caller, FileKind};
+
+/// What an lseek(2) that a file system must answer looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// The next data at or after the offset (`SEEK_DATA`).
+    Data,
+    /// The next hole at or after the offset (`SEEK_HOLE`).
+    Hole,
+}
+
+/// The least a disk reads or fails to read, in bytes.
+const SECTOR: usize = 512;
+
+/// How much data is moved in no more time than another thread needs to be woken, in bytes.
+pub const LITTLE: usize = 32 << 10;
+
+/// What comes with a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriteMode {
+    /// The writer, if without privileges: set-uid and set-gid go.
+    pub unprivileged: Option<Caller>,
+    /// The program that wrote has gone on already: the kernel has gathered the data and sends it
+    /// now. What is not written whole is lost, so that it must be an error.
+    pub gathered: bool,
+    /// The descriptor appends (`O_APPEND`).
+    pub appends: bool,
+}
+
+impl Overlay {
+    /// Reads from a regular file at an offset in bytes. Less than the buffer is filled only at the
+    /// end of the file (pread(2)).
+    ///
+    /// # Errors
+    /// Those of open(2) and pread(2).
+    pub fn read(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let file = self.open_for_reading(&*self.node(id)?)?;
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match rustix::io::pread(&file, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => {
+                    filled += read;
+                    // A disk fails by sectors: what ends within one ends the file.
+                    if filled < buffer.len() && filled % SECTOR != 0 {
+                        break;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                // To the kernel a short read is the end of the file; it would show zeros behind it.
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// As [`read`](Self::read), of what is in memory.
+    ///
+    /// # Errors
+    /// `AGAIN` if it is not all there and a disk would have to be waited for.
+    pub fn read_now(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let file = self.open_for_reading(&*self.node(id)?)?;
+        match calls::read_in_memory(file.as_fd(), offset, buffer) {
+            Ok(read) if read == buffer.len() || read % SECTOR != 0 => Ok(read),
+            // The end of the file, of which there is nothing more, or of what is in memory.
+            Ok(read) => match calls::read_in_memory(file.as_fd(), offset + read as u64, &mut [0]) {
+                Ok(0) => Ok(read),
+                Ok(_) => Err(Errno::AGAIN),
+                Err(error) => Err(error),
+            },
+            // A file system that cannot tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.read(id, offset, buffer),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes to a regular file at an offset in bytes, copying it up before if need be, and returns
+    /// how much was written (pwrite(2)).
+    ///
+    /// # Errors
+    /// `PERM` for a protected file, and those of copying up, open(2) and pwrite(2). If part of what was not
+    /// gathered was written, that is the answer, and the error shows at the next write.
+    pub fn write(&self, id: u64, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
+        let node = self.node(id)?;
+        let append_only = self.check_may_write(&node, mode)?;
+        self.copy_up(&node, Extent::Whole)?;
+        let file = self.open_for_writing(&node)?;
+        match (mode.gathered, append_only) {
+            (true, true) => return append_gathered(&node, file.as_fd(), offset, data),
+            // What writing takes from a file went when the program wrote.
+            (true, false) => return write_gathered(&node, file.as_fd(), offset, data),
+            (false, _) => {}
+        }
+        let written = write_at(file.as_fd(), offset, data, false)?;
+        self.after_write(&node, mode.unprivileged.as_ref());
+        Ok(written)
+    }
+
+    /// The file in a layer that has the data of a regular file now, open for reading.
+    ///
+    /// # Errors
+    /// `NOENT` if the data of a metacopy is in no layer, and those of open(2).
+    pub fn data_of(&self, id: u64) -> Result<Arc<OwnedFd>> {
+        self.open_for_reading(&*self.node(id)?)
+    }
+
+    /// Makes sure that a file can be read: its data may be missing, and where layers change, it may be replaced
+    /// while it is open.
+    ///
+    /// # Errors
+    /// `NOENT` if the data of a metacopy is in no layer, and those of open(2).
+    pub fn prepare_to_read(&self, id: u64) -> Result<()> {
+        let node = self.node(id)?;
+        let may_be_replaced = self.lowers_change && !node.in_upper();
+        match node.is_metacopy() || may_be_replaced {
+            true => self.open_for_reading(&node).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes sure that a file can be written to: copies it up.
+    ///
+    /// # Errors
+    /// Those of copying up.
+    pub fn prepare_to_write(&self, id: u64) -> Result<()> {
+        self.copy_up(&self.node(id)?, Extent::Whole)
+    }
+
+    /// Makes the content of a file, or the names in a directory, durable (fsync(2)). Without effect
+    /// on a volatile overlay, and on what is in a lower layer and was never changed.
+    ///
+    /// # Errors
+    /// `IO`, `NOSPC` and `DQUOT` if something written before could not be kept.
+    pub fn fsync(&self, id: u64, data_only: bool) -> Result<()> {
+        let node = self.node(id)?;
+        if self.volatile || !node.in_upper() {
+            return Ok(());
+        }
+        let file = match node.kind {
+            FileKind::Directory => self.open_directory(&node)?,
+            FileKind::Regular => self.open_for_reading(&node)?,
+            _ => return Err(Errno::INVAL),
+        };
+        if data_only {
+            rustix::fs::fdatasync(&file)
+        } else {
+            rustix::fs::fsync(&file)
+        }
+    }
+
+    /// Whether [`fsync`](Self::fsync) never has anything to do: nothing can be written, or what is written
+    /// is not to last.
+    pub fn never_syncs(&self) -> bool {
+        self.volatile || self.upper.as_ref().is_none_or(|upper| upper.in_memory)
+    }
+
+    /// Whether [`fsync`](Self::fsync) of a node waits for no disk.
+    pub fn syncs_at_once(&self, id: u64) -> bool {
+        self.never_syncs() || self.nodes.get(id).is_none_or(|node| !node.in_upper())
+    }
+
+    /// Allocates, frees or moves space in a regular file (fallocate(2)); `mode` is its flags.
+    ///
+    /// # Errors
+    /// Those of copying up and fallocate(2).
+    pub fn fallocate(
+        &self,
+        caller: &Caller,
+        id: u64,
+        mode: u32,
+        offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let node = self.node(id)?;
+        let mode = FallocateFlags::from_bits_retain(mode);
+        self.check_may_add(&node)?;
+        if !FallocateFlags::KEEP_SIZE.contains(mode) {
+            // Only space may be added to what may only be appended to.
+            self.check_unprotected(&node)?;
+        }
+        self.copy_up(&node, Extent::Whole)?;
+        let file = self.open_for_writing(&node)?;
+        rustix::fs::fallocate(&file, mode, offset, length)?;
+        self.after_write(&node, caller.unprivileged());
+        Ok(())
+    }
+
+    /// The offset of the next data or hole (lseek(2)).
+    ///
+    /// # Errors
+    /// `NXIO` if there is none.
+    pub fn seek(&self, id: u64, offset: u64, what: Seek) -> Result<u64> {
+        let file = self.open_for_reading(&*self.node(id)?)?;
+        let target = match what {
+            Seek::Data => SeekFrom::Data(offset),
+            Seek::Hole => SeekFrom::Hole(offset),
+        };
+        // Moves the offset of a descriptor that is only ever used with offsets of its own.
+        rustix::fs::seek(&file, target)
+    }
+
+    /// Copies between two regular files, or within one, without the data passing through memory
+    /// where that is possible (copy_file_range(2)); returns how much was copied, in bytes.
+    ///
+    /// # Errors
+    /// Those of copying up and copy_file_range(2); with `XDEV` and `OPNOTSUPP` the caller is to copy
+    /// by itself.
+    pub fn copy_range(
+        &self,
+        caller: &Caller,
+        (from, mut read_at): (u64, u64),
+        (to, mut write_at): (u64, u64),
+        length: usize,
+    ) -> Result<usize> {
+        let to = self.node(to)?;
+        // A descriptor that appends cannot say where to (copy_file_range(2)).
+        self.check_unprotected(&to)?;
+        self.copy_up(&to, Extent::Whole)?;
+        let output = self.open_for_writing(&to)?;
+        let input = self.open_for_reading(&*self.node(from)?)?;
+        let (from_offset, to_offset) = (Some(&mut read_at), Some(&mut write_at));
+        let copied = rustix::fs::copy_file_range(&input, from_offset, &output, to_offset, length)?;
+        self.after_write(&to, caller.unprivileged());
+        Ok(copied)
+    }
+
+    /// As [`copy_range`](Self::copy_range), of what is in memory and goes through it in no time. Blocks are not
+    /// shared, and holes are filled.
+    ///
+    /// # Errors
+    /// `AGAIN` if it is not all there and a disk would have to be waited for, or if it is too much.
+    pub fn copy_now(
+        &self,
+        caller: &Caller,
+        (from, read_at): (u64, u64),
+        (to, write_at): (u64, u64),
+        length: usize,
+    ) -> Result<usize> {
+        if length > LITTLE {
+            return Err(Errno::AGAIN);
+        }
+        let mut buffer = vec![0; length];
+        let read = self.read_now(from, read_at, &mut buffer)?;
+        let mode = WriteMode {
+            unprivileged: caller.unprivileged().copied(),
+            ..WriteMode::default()
+        };
+        self.write(to, write_at, &buffer[..read], mode)
+    }
+
+    /// The target of a symbolic link (readlink(2)).
+    ///
+    /// # Errors
+    /// `INVAL` if it is none.
+    pub fn readlink(&self, id: u64) -> Result<Vec<u8>> {
+        let node = self.node(id)?;
+        if node.kind != FileKind::Symlink {
+            return Err(Errno::INVAL);
+        }
+        new_object::read_link(self.locate(&node)?.at())
+    }
+
+    pub(crate) fn open_for_reading(&self, node: &Node) -> Result<Arc<OwnedFd>> {
+        self.open_file(node, false)
+    }
+
+    /// The caller has copied the node up.
+    pub(crate) fn open_for_writing(&self, node: &Node) -> Result<Arc<OwnedFd>> {
+        self.open_file(node, true)
+    }
+
+    /// A descriptor of a regular file's data, from the cache or opened.
+    fn open_file(&self, node: &Node, write: bool) -> Result<Arc<OwnedFd>> {
+        match node.kind {
+            FileKind::Regular => {}
+            FileKind::Directory => return Err(Errno::ISDIR),
+            _ => return Err(Errno::INVAL),
+        }
+        let key = Key::File(node.id);
+        if let Some(handle) = self.fds.get(key)
+            && (handle.writable || !write)
+        {
+            return Ok(handle.fd);
+        }
+        let append_only = write && self.protection(node)?.append_only;
+        let object = self.locate(node)?;
+        let data = object.metacopy_data();
+        if write && (!object.in_upper || data.is_some()) {
+            // Never: a lower layer is not to be written to, whatever went wrong before.
+            return Err(Errno::ROFS);
+        }
+        let read_only = |fd| Handle {
+            fd: Arc::new(fd),
+            writable: false,
+        };
+        let handle = match data {
+            Some(data) => read_only(self.open_data(&data)?),
+            None if object.in_upper => self.open_upper_file(&object, write, append_only)?,
+            None => read_only(self.open_lower(node, &object)?),
+        };
+        // Under the place lock still, so that a copy-up that follows finds it there to remove.
+        self.fds.insert(key, handle.clone());
+        drop(object);
+        self.may_have_told_mtime(node, &handle)?;
+        Ok(handle.fd)
+    }
+
+    /// Opens a regular file of a lower layer where it lies.
+    fn open_lower(&self, node: &Node, object: &Located<'_>) -> Result<OwnedFd> {
+        let opened = self.open_reading(object.at(), false);
+        if self.lowers_change {
+            let fd = opened.as_ref().map_err(|errno| *errno);
+            self.check_in_place(node, object, fd.and_then(|fd| calls::stat_fd(fd.as_fd())))?;
+        }
+        opened
+    }
+
+    /// Opens the file that holds the data of a metacopy.
+    pub(crate) fn open_data(&self, data: &LowerFile) -> Result<OwnedFd> {
+        let dir = data.dir.open(&self.lowers, &self.fds)?;
+        self.open_reading(At::Name(dir.as_fd(), data.name.as_bytes()), false)
+    }
+
+    /// Opens a file of the upper layer, which the caller knows to be append-only or not.
+    pub(crate) fn open_upper_file(
+        &self,
+        object: &Located<'_>,
+        write: bool,
+        append_only: bool,
+    ) -> Result<Handle> {
+        let at = object.at();
+        // Not for writing before something is written: a program that is open for writing cannot be
+        // executed, nor one that is executed be opened for writing.
+        if !write {
+            return Ok(Handle {
+                fd: Arc::new(self.open_reading(at, true)?),
+                writable: false,
+            });
+        }
+        let open = || {
+            let open = |flags| self.fds.open(|| calls::open(at, flags));
+            match open(OFlags::RDWR | OFlags::NOATIME) {
+                // Not our own file.
+                Err(Errno::PERM) => {}
+                other => return other,
+            }
+            match open(OFlags::RDWR) {
+                // The flag may be that of the object. All that is written to such a file goes to its end.
+                Err(Errno::PERM) if append_only => open(OFlags::RDWR | OFlags::APPEND),
+                other => other,
+            }
+        };
+        Ok(Handle {
+            fd: Arc::new(with_permission(at, open)?),
+            writable: true,
+        })
+    }
+
+    /// Opens for reading only, and leaves the time of last access alone where that is allowed.
+    pub(crate) fn open_reading(&self, at: At<'_>, in_upper: bool) -> Result<OwnedFd> {
+        let open = |flags| self.fds.open(|| calls::open(at, flags));
+        match open(OFlags::RDONLY | OFlags::NOATIME) {
+            Err(Errno::PERM) => {}
+            Err(Errno::ACCESS) if in_upper => {
+                return with_permission(at, || open(OFlags::RDONLY));
+            }
+            other => return other,
+        }
+        open(OFlags::RDONLY)
+    }
+
+    /// A descriptor of a node's upper directory that can be synced.
+    fn open_directory(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
+        let dir = self.upper_dir(node)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let path = At::Fd(dir.as_fd());
+        self.fds.open(|| calls::open(path, flags)).map(Arc::new)
+    }
+}
+
+/// Writes as much as possible. An error counts if nothing was written before, or if it must be
+/// `whole`.
+pub(crate) fn write_at(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    data: &[u8],
+    whole: bool,
+) -> Result<usize> {
+    let mut written = 0;
+    while written < data.len() {
+        match rustix::io::pwrite(file, &data[written..], offset + written as u64) {
+            Ok(length) => written += length,
+            Err(Errno::INTR) => {}
+            Err(error) if whole || written == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(written)
+}

@@ -1,0 +1,199 @@
+//! `plyfs doctor`: what this machine lets plyfs do.
+//!
+//! Everything is found out by trying it, in processes and namespaces of its own and on temporary
+//! files, and never by versions: distributions carry patches, and containers take things away.
+
+mod files;
+mod idle;
+mod ids;
+mod inside;
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::DoctorArgs;
+use crate::error::{CliError, Result, reason};
+use crate::mount::connection;
+use crate::{namespace, output, storage};
+use inside::{Trial, Where};
+
+/// One thing that was tried.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Probe {
+    /// What programs call it.
+    key: String,
+    /// What people call it.
+    name: String,
+    ok: bool,
+    /// What it is good for, or why it is not there.
+    detail: String,
+    /// How to get it, if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+/// What programs read.
+#[derive(Serialize)]
+struct Report<'a> {
+    /// Whether anything can be mounted at all.
+    can_mount: bool,
+    probes: &'a [Probe],
+}
+
+impl Probe {
+    fn new(
+        (key, name): (&str, &str),
+        tried: Result<(), impl Display>,
+        good_for: &str,
+        remedy: &str,
+    ) -> Self {
+        Self {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            ok: tried.is_ok(),
+            detail: match &tried {
+                Ok(()) => good_for.to_owned(),
+                Err(why) => reason(why),
+            },
+            remedy: tried.is_err().then(|| remedy.to_owned()),
+        }
+    }
+}
+
+/// Tries everything and says what became of it.
+pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Result {
+    let place = place(store);
+    // They work while this process goes on.
+    let here = namespace::can_mount().then_some(Where::Here);
+    let trials = here.into_iter().chain([Where::UserNamespace]);
+    let trials: Vec<_> = trials.map(|which| Trial::start(which, &place)).collect();
+    let helpers = helpers();
+    let ring = plyfs_sys::uring::probe();
+    let files = files::probe(&place);
+    let mut probes = vec![Probe::new(
+        ("fuse_device", "/dev/fuse"),
+        connection::open_device().map(drop),
+        "it can be opened",
+        "modprobe fuse; in a container: --device /dev/fuse; else chmod 0666 /dev/fuse, as root",
+    )];
+    for trial in trials {
+        let tried = trial.and_then(Trial::finish).unwrap_or_else(|failure| {
+            let tried: Result<(), _> = Err(failure);
+            let remedy = "look at the limits of processes (ulimit -u)";
+            vec![Probe::new(("trial", "trying to mount"), tried, "", remedy)]
+        });
+        probes.extend(tried);
+    }
+    probes.extend(helpers);
+    probes.push(Probe::new(
+        ("io_uring", "io_uring"),
+        ring,
+        "not used yet",
+        "sysctl kernel.io_uring_disabled=0; in a container: a seccomp profile that allows it",
+    ));
+    probes.extend(files);
+    probes.extend(idle::probe());
+    let works = |key: &str| probes.iter().any(|probe| probe.key == key && probe.ok);
+    let can_mount = [
+        "kernel_overlay",
+        "fuse_mount",
+        "userns_kernel_overlay",
+        "userns_fuse_mount",
+    ]
+    .iter()
+    .any(|key| works(key))
+        || works("fuse_device") && works("fusermount3");
+    if args.json {
+        let probes = &probes;
+        output::json(&Report { can_mount, probes })?;
+    } else {
+        print(&probes)?;
+    }
+    match can_mount {
+        true => Ok(()),
+        false => Err(CliError::new(
+            "nothing can be mounted here: neither the kernel's overlay nor FUSE, here or in a user \
+             namespace",
+        )),
+    }
+}
+
+fn print(probes: &[Probe]) -> Result {
+    let row = |probe: &Probe| {
+        let note = match &probe.remedy {
+            None => probe.detail.clone(),
+            Some(remedy) => format!("{}. To get it: {remedy}", probe.detail),
+        };
+        let state = if probe.ok { "ok" } else { "missing" };
+        [probe.name.clone(), state.to_owned(), output::plain(&note)]
+    };
+    let rows: Vec<[String; 3]> = probes.iter().map(row).collect();
+    output::table(["WHAT", "STATE", "NOTE"], &rows)
+}
+
+/// A directory on the file system of the store: where that is, or would be.
+fn place(store: Option<&Path>) -> PathBuf {
+    let location = storage::location(store).unwrap_or_else(|_| std::env::temp_dir());
+    // Nothing else may be in the directory of a store.
+    let staging = location.join("staging");
+    let mut above = std::iter::once(staging.as_path()).chain(location.ancestors().skip(1));
+    let writable = |dir: &&Path| {
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        dir.is_dir() && rustix::fs::access(*dir, access).is_ok()
+    };
+    above
+        .find(writable)
+        .map_or_else(std::env::temp_dir, Path::to_owned)
+}
+
+/// Programs of others that ordinary users need for some things.
+fn helpers() -> Vec<Probe> {
+    // It opens the device as the user who runs it.
+    let (outside, remedy) = match (set_uid("fusermount3"), connection::open_device()) {
+        (Ok(()), Err(errno)) => {
+            let why = format!(
+                "it needs /dev/fuse, which cannot be opened: {}",
+                reason(&errno)
+            );
+            (Err(why), "see /dev/fuse")
+        }
+        (outside, _) => (outside, "install the package fuse3"),
+    };
+    let mut probes = vec![Probe::new(
+        ("fusermount3", "fusermount3"),
+        outside,
+        "ordinary users mount outside of a namespace, too",
+        remedy,
+    )];
+    let mappers = mappers();
+    probes.push(Probe::new(
+        ("newuidmap", "newuidmap, newgidmap"),
+        mappers,
+        "they map subordinate ids",
+        "install the package uidmap (shadow-utils)",
+    ));
+    probes
+}
+
+/// Whether the programs that map subordinate ids can do so.
+fn mappers() -> Result<(), String> {
+    set_uid("newuidmap").and_then(|()| set_uid("newgidmap"))
+}
+
+/// Whether a program is in the path, and may do what its caller may not.
+fn set_uid(program: &str) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|dir| dir.join(program));
+    let place = places.find(|place| place.is_file());
+    let place = place.ok_or_else(|| format!("{program} is not in the PATH"))?;
+    let mode = place.metadata().map_err(|error| reason(&error))?;
+    let mut capability = [0; 64];
+    let capable = rustix::fs::getxattr(&place, "security.capability", &mut capability[..]);
+    match mode.permissions().mode() & 0o4000 != 0 || capable.is_ok() {
+        true => Ok(()),
+        false => Err(format!("{} is not set-uid root", place.display())),
+    }
+}

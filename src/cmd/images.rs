@@ -1,0 +1,80 @@
+//! `plyfs images`.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use plyfs_store::ImageRecord;
+use serde::Serialize;
+
+use crate::cli::ImagesArgs;
+use crate::error::Result;
+use crate::{output, storage};
+
+/// An image as programs read it.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    /// Digest of the manifest.
+    digest: String,
+    /// RFC 3339, if the image says.
+    created: Option<String>,
+    platform: String,
+    layers: usize,
+    /// Bytes of the uncompressed layers.
+    size: u64,
+    /// Bytes of the blobs as they were imported.
+    compressed_size: u64,
+}
+
+/// Lists the images in the store.
+pub(crate) fn images(args: &ImagesArgs, store: Option<&Path>) -> Result {
+    let records = match storage::open_if_there(store, storage::location(store)?)? {
+        None => Vec::new(),
+        Some(store) => store.images()?,
+    };
+    if args.json {
+        let listed: Vec<Listed> = records.iter().map(listed).collect();
+        return output::json(&listed);
+    }
+    if args.quiet {
+        return output::write(&digests(&records));
+    }
+    let rows: Vec<[String; 5]> = records.iter().map(row).collect();
+    output::table(["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE"], &rows)
+}
+
+fn listed(record: &ImageRecord) -> Listed {
+    Listed {
+        name: record.name.to_string(),
+        digest: record.manifest_digest.to_string(),
+        created: record.created.clone(),
+        platform: record.platform.to_string(),
+        layers: record.layers,
+        size: record.size,
+        compressed_size: record.compressed_size,
+    }
+}
+
+/// A line for each image, whatever number of names it has.
+fn digests(records: &[ImageRecord]) -> String {
+    let mut seen = HashSet::new();
+    let images = records.iter();
+    let images = images.filter(|record| seen.insert(record.manifest_digest));
+    images.map(|record| short_digest(record) + "\n").collect()
+}
+
+/// As many digits of the digest as tell it from others.
+fn short_digest(record: &ImageRecord) -> String {
+    record.manifest_digest.hex().chars().take(12).collect()
+}
+
+fn row(record: &ImageRecord) -> [String; 5] {
+    let created = record.created.as_deref().unwrap_or("");
+    [
+        record.name.to_string(),
+        short_digest(record),
+        record.platform.to_string(),
+        output::time(created),
+        output::size(record.size),
+    ]
+}

@@ -1,0 +1,20 @@
+//! One module a command: its arguments, and what it does with them.
+
+pub(crate) mod bundle;
+pub(crate) mod commit;
+pub(crate) mod demo;
+pub(crate) mod df;
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod fsck;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod ps;
+pub(crate) mod remove;
+pub(crate) mod run;
+pub(crate) mod save;
+pub(crate) mod stop;
+pub(crate) mod tag;

@@ -1,0 +1,91 @@
+//! Errors of commands: one line for people, and an exit status.
+
+use std::fmt;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    message: String,
+    status: u8,
+}
+
+/// The result of a command or a part of one.
+pub(crate) type Result<T = (), E = CliError> = std::result::Result<T, E>;
+
+impl CliError {
+    /// An error with exit status 1.
+    pub(crate) fn new(message: impl fmt::Display) -> Self {
+        Self {
+            message: message.to_string(),
+            status: 1,
+        }
+    }
+
+    /// An exit status without a message: the program that was run has written its own.
+    pub(crate) fn silent(status: u8) -> Self {
+        Self {
+            message: String::new(),
+            status,
+        }
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
+    /// The same error with another exit status.
+    pub(crate) fn with_status(self, status: u8) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<plyfs_fs::MountError> for CliError {
+    fn from(error: plyfs_fs::MountError) -> Self {
+        Self::new(reason(&error))
+    }
+}
+
+/// Adds to an error which operation failed.
+pub(crate) trait Context<T> {
+    /// `action` is the operation and its object, as they stand after "cannot".
+    fn context(self, action: impl fmt::Display) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Context<T> for Result<T, E> {
+    fn context(self, action: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| CliError::new(format_args!("cannot {action}: {}", reason(&error))))
+    }
+}
+
+/// The text of an error, without the number that the standard library appends.
+pub(crate) fn reason(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_no_numbers() {
+        let missing = std::fs::File::open("/no/such/file").context("open it");
+        assert_eq!(
+            missing.unwrap_err().to_string(),
+            "cannot open it: No such file or directory"
+        );
+    }
+}
