@@ -22,7 +22,7 @@ use crate::Overlay;
 use crate::config::override_stat_mode::Records;
 use crate::disk::fd_cache::{Handle, Key};
 use crate::disk::owner_mode::unlent;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::{Node, Place, Real};
 use crate::layer::lower::{LowerFile, Marks, Name, open_dir};
 use crate::types::{Attr, Device, FileKind, Timestamp};
@@ -129,7 +129,7 @@ pub(crate) fn record(at: At<'_>, records: Records) -> Result<Option<OverrideStat
 
 /// The attributes of an object as its record has them, if it has one.
 pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
-    let mut attr = Attr::from_statx(stat).ok_or(Errno::IO)?;
+    let mut attr = Attr::from_statx(stat).ok_or_else(|| decided(Errno::IO))?;
     (attr.uid, attr.gid) = records.owner_on_disk(stat);
     if records.may_be_on(attr.kind, stat)
         && let Some(record) = record(at, records)?
@@ -154,13 +154,13 @@ pub(crate) fn open(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
         // A process has a lease on it, which only a regular file has (fcntl(2)), and gets time to end that.
         Err(Errno::WOULDBLOCK) => open_any(at, flags),
         // A socket, or a device without a driver.
-        Err(Errno::NXIO | Errno::NODEV) => Err(Errno::STALE),
+        Err(Errno::NXIO | Errno::NODEV) => Err(decided(Errno::STALE)),
         opened => opened,
     }?;
     let mode = rustix::fs::fstat(&opened)?.st_mode;
     match FileKind::from_mode(mode) {
         Some(FileKind::Regular | FileKind::Directory) => Ok(opened),
-        _ => Err(Errno::STALE),
+        _ => Err(decided(Errno::STALE)),
     }
 }
 
@@ -241,20 +241,20 @@ impl Overlay {
     /// Those of opening the directories that lead to it.
     pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<Located<'n>> {
         let place = node.place.read();
-        let upper = || self.upper.as_ref().ok_or(Errno::STALE);
+        let upper = || self.upper.as_ref().ok_or_else(|| decided(Errno::STALE));
         let (fd, name, layer) = match (&place.real, &place.parent) {
             (Real::Upper, None) if node.is_root() => {
                 let layer = &upper()?.layer;
                 (layer.root.clone(), None, layer)
             }
             // Forgotten while it was used: where it is was forgotten with it.
-            (Real::Upper, None) => return Err(Errno::STALE),
+            (Real::Upper, None) => return Err(decided(Errno::STALE)),
             (Real::Upper, Some(parent)) => {
                 let name = Some(place.name.clone());
                 (self.upper_dir(parent)?, name, &upper()?.layer)
             }
             (Real::Index(name), _) => {
-                let index = self.index().ok_or(Errno::STALE)?;
+                let index = self.index().ok_or_else(|| decided(Errno::STALE))?;
                 (
                     index.dir().clone(),
                     Some(Name::clone(name)),
@@ -390,7 +390,7 @@ impl Overlay {
                     return Ok(Descent { fd, node, below });
                 }
                 (Real::Upper, Some(parent)) => below.push(std::mem::replace(&mut node, parent)),
-                _ => return Err(Errno::STALE),
+                _ => return Err(decided(Errno::STALE)),
             }
         }
     }
@@ -402,7 +402,7 @@ impl Overlay {
         for node in way.below.iter().rev() {
             let place = node.place.read();
             if !place.is_in(above) || !matches!(place.real, Real::Upper) {
-                return Err(Errno::STALE);
+                return Err(decided(Errno::STALE));
             }
             fd = Arc::new(self.fds.open(|| open_dir(fd.as_fd(), &place.name))?);
             let handle = Handle {

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::listing::Listing;
 use crate::inode::told_mtime::ToldMtime;
 use crate::inode::unlinked::Kept;
@@ -384,6 +384,6 @@ impl NameLocks<'_> {
             .iter_mut()
             .find(|(id, _)| *id == node.id)
             .map(|(_, names)| &mut **names)
-            .ok_or(Errno::IO)
+            .ok_or_else(|| decided(Errno::IO))
     }
 }

@@ -28,7 +28,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{FileType, Mode, OFlags, XattrFlags};
 
 use crate::disk::remove_tree::for_each_entry;
-use crate::error::{Errno, MountError, Result};
+use crate::error::{Errno, MountError, Result, decided};
 
 /// What opening does with an upper layer that has the mark, where records are to be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -227,7 +227,7 @@ impl Walk {
         let listed = xattr::list(at)?;
         let mut names = listed.split(|byte| *byte == 0);
         while let Some(record) = names.find(|name| names::is_override_record(name)) {
-            let record = CString::new(record).map_err(|_| Errno::INVAL)?;
+            let record = CString::new(record).map_err(|_| decided(Errno::INVAL))?;
             if self.how == MarkedUpper::Refuse {
                 return Ok(Some(record));
             }

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, XattrFlags, makedev};
 
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::types::{Device, FileKind};
 
 /// What an object is to be.
@@ -75,7 +75,11 @@ impl Wanted<'_> {
             FileKind::Regular => return create(dir, name, mode).map(Some),
             FileKind::Directory => rustix::fs::mkdirat(dir, name, mode)?,
             FileKind::Symlink => {
-                rustix::fs::symlinkat(self.target.ok_or(Errno::INVAL)?, dir, name)?;
+                rustix::fs::symlinkat(
+                    self.target.ok_or_else(|| decided(Errno::INVAL))?,
+                    dir,
+                    name,
+                )?;
             }
             FileKind::Fifo => node(FileType::Fifo, Device::default())?,
             FileKind::Socket => node(FileType::Socket, Device::default())?,
@@ -190,7 +194,7 @@ fn read_stand_in(at: At<'_>) -> Result<Vec<u8>> {
     let mut target = vec![0; LONGEST + 1];
     let len = rustix::io::pread(&file, &mut target, 0)?;
     if len > LONGEST {
-        return Err(Errno::INVAL);
+        return Err(decided(Errno::INVAL));
     }
     target.truncate(len);
     Ok(target)

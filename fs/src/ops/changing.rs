@@ -16,7 +16,7 @@ use rustix::fs::Statx;
 
 use crate::Overlay;
 use crate::disk::calls::Located;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::listing::Listing;
 use crate::inode::node::{Names, Node, Real};
 use crate::layer::lower::LowerDir;
@@ -53,7 +53,7 @@ impl Overlay {
         }
         match found {
             Ok(stat) if self.nodes.shown(node.id) == Some(self.object_of(&stat)) => Ok(stat),
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(Errno::STALE),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(decided(Errno::STALE)),
             Err(errno) => Err(errno),
         }
     }

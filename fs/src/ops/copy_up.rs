@@ -30,7 +30,7 @@ use crate::disk::copy_data::{Copied, copy_data};
 use crate::disk::fd_cache::Key;
 use crate::disk::interrupt;
 use crate::disk::owner_mode::with_permission;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::listing::Known;
 use crate::inode::node::{Node, Real};
 use crate::layer::index::Index;
@@ -217,7 +217,7 @@ impl Overlay {
         let attr = calls::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
         if attr.kind != node.kind {
             // Its layer was changed since it was looked up.
-            return Err(Errno::STALE);
+            return Err(decided(Errno::STALE));
         }
         let is_mounted_inside = stat.stx_mnt_id != object.mount;
         Ok(Source {
@@ -441,7 +441,7 @@ impl Overlay {
             let renamed = upper.work.publish(&copy.name, (dir.as_fd(), &place.name));
             let renamed = match renamed {
                 // The name is that of another file by now.
-                Err(Errno::EXIST) if self.lowers_change => Err(Errno::STALE),
+                Err(Errno::EXIST) if self.lowers_change => Err(decided(Errno::STALE)),
                 renamed => renamed,
             };
             if u32::from(dir_stat.stx_mode) & 0o300 != 0o300 {
@@ -553,7 +553,7 @@ fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<bool> {
         let Some(new_name) = new_name.and_then(|shown| naming.stored(&shown)) else {
             continue;
         };
-        let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let name = CString::new(name).map_err(|_| decided(Errno::INVAL))?;
         let Some(value) = xattr::get_all(from, &name)? else {
             continue;
         };

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Statx, XattrFlags};
 use crate::Overlay;
 use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::listing::{Known, Listing, Source};
 use crate::inode::node::{Names, Node};
 use crate::layer::lower::Name;
@@ -82,7 +82,7 @@ impl Overlay {
         mode: u32,
         rdev: Device,
     ) -> Result<Entry> {
-        let kind = FileKind::from_mode(mode).ok_or(Errno::INVAL)?;
+        let kind = FileKind::from_mode(mode).ok_or_else(|| decided(Errno::INVAL))?;
         if kind == FileKind::Char && rdev == Device::default() {
             return Err(Errno::PERM);
         }
@@ -136,7 +136,7 @@ impl Overlay {
         let site = self.site(upper, &parent, &names)?;
         if upper.layer.is_archive_name(name) {
             // It would be a whiteout.
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         let mut wanted = Wanted {
             kind,
@@ -218,7 +218,7 @@ impl Overlay {
             return Err(Errno::PERM);
         }
         if upper.layer.is_archive_name(name) {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         self.check_may_add(&parent)?;
         self.check_unprotected(&node)?;
@@ -449,7 +449,7 @@ impl Overlay {
         let found = match made.merged {
             true => self
                 .search(site.parent, names, name, Source::Unknown)?
-                .ok_or(Errno::IO)?,
+                .ok_or_else(|| decided(Errno::IO))?,
             false => self.found_upper(at, &stat)?,
         };
         let number = found.number;

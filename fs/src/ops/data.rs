@@ -14,7 +14,7 @@ use crate::Overlay;
 use crate::disk::calls::{self, Located};
 use crate::disk::fd_cache::{Handle, Key};
 use crate::disk::owner_mode::with_permission;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::inode::told_mtime::{append_gathered, write_gathered};
 use crate::layer::lower::LowerFile;
@@ -161,7 +161,7 @@ impl Overlay {
         let file = match node.kind {
             FileKind::Directory => self.open_directory(&node)?,
             FileKind::Regular => self.open_for_reading(&node)?,
-            _ => return Err(Errno::INVAL),
+            _ => return Err(decided(Errno::INVAL)),
         };
         if data_only {
             rustix::fs::fdatasync(&file)
@@ -277,7 +277,7 @@ impl Overlay {
     pub fn readlink(&self, id: u64) -> Result<Vec<u8>> {
         let node = self.node(id)?;
         if node.kind != FileKind::Symlink {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         new_object::read_link(self.locate(&node)?.at())
     }
@@ -296,7 +296,7 @@ impl Overlay {
         match node.kind {
             FileKind::Regular => {}
             FileKind::Directory => return Err(Errno::ISDIR),
-            _ => return Err(Errno::INVAL),
+            _ => return Err(decided(Errno::INVAL)),
         }
         let key = Key::File(node.id);
         if let Some(handle) = self.fds.get(key)

@@ -11,7 +11,7 @@ use rustix::fs::Statx;
 
 use crate::Overlay;
 use crate::disk::calls::device_of;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::listing::Source;
 use crate::inode::node::{Below, Names, Node, Place, Real};
 use crate::inode::table::{Identity, NameIn};
@@ -43,7 +43,7 @@ pub(crate) fn check_name(name: &OsStr) -> Result<()> {
         return Err(Errno::NAMETOOLONG);
     }
     if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|byte| matches!(byte, 0 | b'/')) {
-        return Err(Errno::INVAL);
+        return Err(decided(Errno::INVAL));
     }
     Ok(())
 }
@@ -171,7 +171,7 @@ impl Overlay {
     ) -> Result<()> {
         let kind = found.attr.kind;
         if node.kind != kind {
-            return Err(Errno::STALE);
+            return Err(decided(Errno::STALE));
         }
         // Where layers change, the name that a lower file was found by last is the one that is there.
         let moves = |place: &Place| {
@@ -183,7 +183,7 @@ impl Overlay {
                 return Ok(());
             }
             if kind.is_dir() {
-                return Err(Errno::STALE);
+                return Err(decided(Errno::STALE));
             }
             if !moves(&place) {
                 return Ok(());

@@ -22,7 +22,7 @@ use crate::Overlay;
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls;
 use crate::disk::remove_tree::for_each_entry;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::listing::{DOT, DOT_DOT, Known, Listed, Listing, Source};
 use crate::inode::node::{Names, Node, Real};
 use crate::layer::lower::Name;
@@ -180,7 +180,7 @@ fn classify(
             if crate::layer::whiteout::is_whiteout(&stat) {
                 return Ok(None);
             }
-            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?
         }
     }))
 }

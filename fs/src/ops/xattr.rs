@@ -25,7 +25,7 @@ use crate::Overlay;
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls::{self, Located};
 use crate::disk::owner_mode::hold_modes;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::lower::Marks;
 use crate::ops::copy_up::Extent;
@@ -227,7 +227,7 @@ impl Overlay {
     /// A name that ends where the records of overlays begin is none.
     fn check_name_of_kind(&self, name: &OsStr) -> Result<()> {
         match name == self.namespace.prefix() {
-            true => Err(Errno::INVAL),
+            true => Err(decided(Errno::INVAL)),
             false => Ok(()),
         }
     }

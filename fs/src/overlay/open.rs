@@ -14,7 +14,7 @@ use crate::config::ids::{Owners, ShownIds};
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls::{device_of, stat_fd};
 use crate::disk::fd_cache::{self, FdCache, Key};
-use crate::error::{Errno, MountError, Result};
+use crate::error::{Errno, MountError, Result, decided};
 use crate::inode::node::{Below, Node, Place, Real};
 use crate::inode::table::NodeTable;
 use crate::inode::unlinked::Removed;
@@ -329,7 +329,7 @@ impl Overlay {
     /// # Errors
     /// `STALE` if it is not known (any more).
     pub(crate) fn node(&self, id: u64) -> Result<Arc<Node>> {
-        self.nodes.get(id).ok_or(Errno::STALE)
+        self.nodes.get(id).ok_or_else(|| decided(Errno::STALE))
     }
 
     /// The upper layer.
@@ -361,7 +361,9 @@ impl Overlay {
     /// Those of fstatfs(2).
     pub fn statfs(&self) -> Result<StatVfs> {
         let layer = self.upper.as_ref().map(|upper| &upper.layer);
-        let layer = layer.or(self.lowers.first()).ok_or(Errno::IO)?;
+        let layer = layer
+            .or(self.lowers.first())
+            .ok_or_else(|| decided(Errno::IO))?;
         rustix::fs::fstatvfs(&layer.root)
     }
 
