@@ -13,7 +13,7 @@ use plyfs_format::override_stat::{Kind as RecordKind, OverrideStat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, makedev};
 
 use crate::config::override_stat_mode::Records;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::types::{Device, FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// What an object is to be.
@@ -69,7 +69,11 @@ impl Wanted<'_> {
             FileKind::Regular => return create(dir, name, mode).map(Some),
             FileKind::Directory => rustix::fs::mkdirat(dir, name, mode)?,
             FileKind::Symlink => {
-                rustix::fs::symlinkat(self.target.ok_or(Errno::INVAL)?, dir, name)?;
+                rustix::fs::symlinkat(
+                    self.target.ok_or_else(|| decided(Errno::INVAL))?,
+                    dir,
+                    name,
+                )?;
             }
             FileKind::Fifo => node(FileType::Fifo, Device::default())?,
             FileKind::Socket => node(FileType::Socket, Device::default())?,

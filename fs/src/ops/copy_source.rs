@@ -8,7 +8,7 @@ use rustix::fs::{OFlags, Statx};
 
 use crate::Overlay;
 use crate::disk::calls::{self, stat_fd};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::lower_dir::LowerFile;
 use crate::layer::override_stat;
@@ -60,7 +60,7 @@ impl Overlay {
         let attr = override_stat::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
         if attr.kind != node.kind {
             // Its layer was changed since it was looked up.
-            return Err(Errno::STALE);
+            return Err(decided(Errno::STALE));
         }
         let is_mounted_inside = stat.stx_mnt_id != object.mount;
         Ok(Source {

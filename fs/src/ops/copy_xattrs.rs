@@ -7,7 +7,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::disk::attribute_names::ACL_PREFIX;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::layer::xattr_names::Naming;
 use crate::ops::copy_source::Source;
 
@@ -24,7 +24,7 @@ pub(super) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result
         let Some(new_name) = new_name.and_then(|shown| naming.stored(&shown)) else {
             continue;
         };
-        let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let name = CString::new(name).map_err(|_| decided(Errno::INVAL))?;
         let Some(value) = xattr::get_all(from, &name)? else {
             continue;
         };

@@ -17,7 +17,7 @@ use rustix::fs::Statx;
 use crate::Overlay;
 use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::dir::Names;
 use crate::inode::listing::{Known, Listing, Source};
 use crate::layer::new_object::{self, Wanted};
@@ -57,7 +57,7 @@ impl Overlay {
         mode: u32,
         rdev: Device,
     ) -> Result<Entry> {
-        let kind = FileKind::from_mode(mode).ok_or(Errno::INVAL)?;
+        let kind = FileKind::from_mode(mode).ok_or_else(|| decided(Errno::INVAL))?;
         if kind == FileKind::Char && rdev == Device::default() {
             return Err(Errno::PERM);
         }
@@ -111,7 +111,7 @@ impl Overlay {
         let site = self.site(upper, &parent, &names)?;
         if upper.layer.is_archive_name(name) {
             // It would be a whiteout.
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         let mut wanted = Wanted {
             kind,
@@ -288,7 +288,7 @@ impl Overlay {
         };
         let found = if made.merged {
             self.search(site.parent, names, name, Source::Unknown)?
-                .ok_or(Errno::IO)?
+                .ok_or_else(|| decided(Errno::IO))?
         } else {
             self.found_upper(at, &stat)?
         };

@@ -10,7 +10,7 @@ use rustix::fs::XattrFlags;
 
 use crate::disk::attribute_names::CAPABILITY;
 use crate::disk::calls::{self, stat_fd};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::inode::told_mtime::ToldMtime;
 
@@ -69,7 +69,7 @@ pub(super) fn append_gathered(
     let new = data.get(there.length..).unwrap_or_default();
     let start = offset + there.length as u64;
     if !new.is_empty() && start != stat_fd(file)?.stx_size {
-        return Err(Errno::IO);
+        return Err(decided(Errno::IO));
     }
     let written = write_locked(node, &mut times, file, start, new)?;
     if there.is_same {

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use crate::Overlay;
 use crate::disk::calls;
 use crate::disk::fd_cache::Key;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::node::{Node, Place};
 use crate::ops::site::Site;
@@ -67,7 +67,7 @@ impl Leaving<'_> {
 
     /// Takes the name from the count of an indexed file, and the file from the index with its last.
     fn uncount(&self, entry: &Name, links: u32) -> Result<()> {
-        let index = self.overlay.index().ok_or(Errno::STALE)?;
+        let index = self.overlay.index().ok_or_else(|| decided(Errno::STALE))?;
         match links {
             // Names were added to the lower file meanwhile: it still has the one we know. The kernel has counted
             // down by itself, and would not link a file that has no name.
@@ -107,7 +107,7 @@ impl Overlay {
         };
         match &leaving.place.real {
             Real::Index(entry) => {
-                let index = self.index().ok_or(Errno::STALE)?;
+                let index = self.index().ok_or_else(|| decided(Errno::STALE))?;
                 let entry = Name::clone(entry);
                 let fd = self.open_to_keep(index.dir().as_fd(), &entry, node.kind)?;
                 let stat = calls::stat_fd(fd.as_fd())?;

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use crate::Overlay;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::{Below, Real};
 use crate::inode::dir::Names;
 use crate::inode::identity::{Identity, NameIn};
@@ -31,7 +31,7 @@ pub(super) fn check_name(name: &OsStr) -> Result<()> {
         return Err(Errno::NAMETOOLONG);
     }
     if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|byte| matches!(byte, 0 | b'/')) {
-        return Err(Errno::INVAL);
+        return Err(decided(Errno::INVAL));
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ impl Overlay {
     ) -> Result<()> {
         let kind = found.attr.kind;
         if node.kind != kind {
-            return Err(Errno::STALE);
+            return Err(decided(Errno::STALE));
         }
         // Where layers change, the name that a lower file was found by last is the one that is there.
         let moves = |place: &Place| {
@@ -167,7 +167,7 @@ impl Overlay {
                 return Ok(());
             }
             if kind.is_dir() {
-                return Err(Errno::STALE);
+                return Err(decided(Errno::STALE));
             }
             if !moves(&place) {
                 return Ok(());

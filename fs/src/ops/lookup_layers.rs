@@ -16,7 +16,7 @@ use rustix::fs::Statx;
 use crate::Overlay;
 use crate::config::RedirectDir;
 use crate::disk::calls::{stat_name, stat_of_absent};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::dir::Names;
 use crate::inode::listing::Source;
@@ -71,7 +71,7 @@ impl Overlay {
         if search.wants_data {
             // A file without its data would read as zeros.
             log::error!("the data of {} is in no layer", name.display());
-            return Err(Errno::IO);
+            return Err(decided(Errno::IO));
         }
         Ok(search.found)
     }
@@ -268,7 +268,8 @@ impl Search<'_> {
             self.stop = true;
             return Ok((None, None));
         }
-        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let kind =
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let unfit = is_end && self.wants_data && kind != FileKind::Regular;
         if unfit || (!kind.is_dir() && (!is_end || self.is_dir())) {
             // Below a directory, a file is hidden with everything under it.
@@ -354,7 +355,8 @@ impl Search<'_> {
             }
             self.found = Some(found);
         }
-        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let kind =
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
             && overlay.reads_marks(dir.layer);

@@ -10,7 +10,7 @@ use crate::config::override_stat_mode::Records;
 use crate::disk::calls;
 use crate::disk::fd_cache::Key;
 use crate::disk::lent_modes::hold_modes;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::new_object::Wanted;
 use crate::layer::override_stat;
@@ -181,7 +181,7 @@ impl Overlay {
     /// Sets the size of a regular file.
     fn truncate(&self, caller: &Caller, node: &Arc<Node>, size: u64) -> Result<()> {
         if node.kind != FileKind::Regular {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         let file = self.open_for_writing(node)?;
         rustix::fs::ftruncate(&file, size)?;
@@ -238,7 +238,8 @@ impl Overlay {
 
 /// Gives an object on disk the permissions it needs there, and a record for the rest.
 fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records) -> Result<()> {
-    let disk_kind = FileKind::from_mode(u32::from(disk.stx_mode)).ok_or(Errno::IO)?;
+    let disk_kind =
+        FileKind::from_mode(u32::from(disk.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
     if !matches!(disk_kind, FileKind::Regular | FileKind::Directory) {
         // A link, fifo or socket on disk carries no record: it has no other owner than its own.
         if records.owner_on_disk(disk) != (wanted.uid, wanted.gid) {

@@ -22,7 +22,7 @@ use crate::Overlay;
 use crate::disk::attribute_names::{ACCESS_ACL, ACL_PREFIX, CAPABILITY};
 use crate::disk::calls;
 use crate::disk::lent_modes::hold_modes;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::xattr_names::Naming;
 use crate::overlay::set_id::may_keep_set_gid;
@@ -156,7 +156,7 @@ impl Overlay {
     /// A name that ends where the records of overlays begin is none.
     fn check_name_of_kind(&self, name: &OsStr) -> Result<()> {
         if name == self.namespace.prefix() {
-            Err(Errno::INVAL)
+            Err(decided(Errno::INVAL))
         } else {
             Ok(())
         }

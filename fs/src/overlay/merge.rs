@@ -18,7 +18,7 @@ use crate::Overlay;
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls;
 use crate::disk::dirents::for_each_entry;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::dir::Names;
 use crate::inode::listing::{Known, Listing, Source};
@@ -129,7 +129,7 @@ fn classify(
             if crate::layer::whiteout::is_whiteout(&stat) {
                 return Ok(None);
             }
-            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?
         }
     }))
 }
