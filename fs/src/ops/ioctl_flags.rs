@@ -147,7 +147,7 @@ impl Overlay {
 
     /// Copies protection and the flags that the kernel's overlay copies. A copy is complete without flags that
     /// its file system does not have.
-    pub(crate) fn copy_flags(
+    pub(super) fn copy_flags(
         &self,
         upper: &Upper,
         (from, stat): (BorrowedFd<'_>, &Statx),
@@ -192,9 +192,12 @@ impl Overlay {
 fn write_protection(upper: &Upper, at: At<'_>, protection: Protection) -> Result<()> {
     let name = upper.namespace.name(Record::Protattr);
     let value = protection.value();
-    let written = with_permission(at, || match protection.any() {
-        true => xattr::set(at, name, &value, XattrFlags::empty()),
-        false => xattr::remove(at, name),
+    let written = with_permission(at, || {
+        if protection.any() {
+            xattr::set(at, name, &value, XattrFlags::empty())
+        } else {
+            xattr::remove(at, name)
+        }
     });
     match written {
         Err(Errno::OPNOTSUPP) if protection.any() => Err(Errno::PERM),
