@@ -280,9 +280,10 @@ impl Walk<'_> {
             kind: stat.st_mode & KIND,
             mode: stat.st_mode & 0o7777,
             owner: self.keeps_owners.then_some((stat.st_uid, stat.st_gid)),
-            mtime: match is_whiteout {
-                true => (0, 0),
-                false => (stat.st_mtime, stat.st_mtime_nsec as i64),
+            mtime: if is_whiteout {
+                (0, 0)
+            } else {
+                (stat.st_mtime, stat.st_mtime_nsec as i64)
             },
             device: if is_device { stat.st_rdev } else { 0 },
             target: Vec::new(),

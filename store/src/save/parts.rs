@@ -55,9 +55,10 @@ impl Parts<'_> {
         let tag = || self.name.as_str().rsplit_once(':').map(|(_, tag)| tag);
         let wanted = target.tag.as_deref().or_else(tag).unwrap_or(LATEST);
         // A name in a layout may be a tag alone, with more in it than a tag of a registry has.
-        match is_tag(wanted) || is_layout_ref(wanted) {
-            true => Ok(wanted.to_owned()),
-            false => Ok(wanted.parse::<ImageName>()?.into()),
+        if is_tag(wanted) || is_layout_ref(wanted) {
+            Ok(wanted.to_owned())
+        } else {
+            Ok(wanted.parse::<ImageName>()?.into())
         }
     }
 
@@ -87,9 +88,10 @@ impl Parts<'_> {
         let content = content.ok_or_else(|| BlobError::Missing {
             blob: label.clone(),
         })?;
-        match content.len() == layer.size {
-            true => Ok(content),
-            false => Err(size_error(&label, layer.size, content.len()).into()),
+        if content.len() == layer.size {
+            Ok(content)
+        } else {
+            Err(size_error(&label, layer.size, content.len()).into())
         }
     }
 }
@@ -161,13 +163,14 @@ impl<'p> Stream<'p> {
 }
 
 pub(super) fn compare(label: &str, expected: &Digest, actual: Digest) -> Result<()> {
-    match actual == *expected {
-        true => Ok(()),
-        false => Err(BlobError::Corrupt {
+    if actual == *expected {
+        Ok(())
+    } else {
+        Err(BlobError::Corrupt {
             blob: label.to_owned(),
             actual,
         }
-        .into()),
+        .into())
     }
 }
 

@@ -27,9 +27,10 @@ impl Directory {
     /// # Errors
     /// Those of open(2).
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let named = match path.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => path,
+        let named = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
         };
         let fd = rustix::fs::openat(CWD, named, DIRECTORY, Mode::empty());
         Ok(Self {
@@ -145,14 +146,15 @@ impl<'d> Unnamed<'d> {
     pub(super) fn publish(self) -> Result<()> {
         let dir = self.dir.fd.as_fd();
         let rename = |flags| rustix::fs::renameat_with(dir, &self.name, dir, &self.wanted, flags);
-        let renamed = match self.replace {
-            true => rename(RenameFlags::empty()),
-            false => match rename(RenameFlags::NOREPLACE) {
+        let renamed = if self.replace {
+            rename(RenameFlags::empty())
+        } else {
+            match rename(RenameFlags::NOREPLACE) {
                 // A file system that cannot; there was none a moment ago.
                 Err(Errno::INVAL) => rename(RenameFlags::empty()),
                 Err(Errno::EXIST) => return Err(SaveError::Exists(self.place()).into()),
                 renamed => renamed,
-            },
+            }
         };
         renamed.context("write", &self.place())?;
         rustix::fs::fsync(dir).context("sync", &self.dir.path)
