@@ -10,10 +10,7 @@ use crate::error::{BlobError, Context, Error, Result};
 use crate::oci::{Descriptor, Manifest};
 use crate::progress::{Event, Progress};
 use crate::source::Source;
-use crate::values::{Digest, Hashed, ImageName, LATEST, is_layout_ref, is_tag};
-
-/// How much is read at a time, in bytes.
-pub(super) const BUFFER: usize = 256 << 10;
+use crate::values::{Digest, Hashed, ImageName, LATEST, is_layout_ref, is_tag, limits};
 
 /// An image that is to be saved: its documents, verified.
 pub(super) struct Parts<'s> {
@@ -203,7 +200,7 @@ pub(super) fn copy_archive(
     let stream = Stream::new(parts, layer)?;
     let start = stream.reader.content.start::<MAGIC>();
     let start = start.map_err(|errno| read_error(&label, errno))?;
-    let input = BufReader::with_capacity(BUFFER, stream);
+    let input = BufReader::with_capacity(limits::BUFFER, stream);
     let decoder = Decoder::new(input, Format::of_magic(&start));
     let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
     let mut archive = Archive {

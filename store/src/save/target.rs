@@ -136,7 +136,7 @@ impl<'d> Unnamed<'d> {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
-        let mut out = BufWriter::with_capacity(super::parts::BUFFER, file);
+        let mut out = BufWriter::with_capacity(crate::values::limits::BUFFER, file);
         fill(&mut out)?;
         out.flush().context("write", &self.place())?;
         out.get_ref().sync_all().context("write", &self.place())
