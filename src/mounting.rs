@@ -15,18 +15,19 @@ use rustix::fs::FileType;
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::cli::{self, MountArgs, UmountArgs};
-use crate::cmd::{bundle, remove};
+use crate::cmd::bundle;
+use crate::cmd::mount::MountArgs;
+use crate::cmd::umount::UmountArgs;
 use crate::containers::live;
-use crate::error::{CliError, Context, Result};
-use crate::mount::connection;
-use crate::mount::daemon::{self, Announce, Place, Plan};
+use crate::error::{CliError, Context, Result, USAGE};
+use crate::mount::fuse_mount;
 use crate::mount::keeper;
+use crate::mount::mountinfo;
 use crate::mount::options::Options;
-use crate::mount::table;
+use crate::mount::server::{self, Announce, Place, Plan};
 use crate::mount::wish::Wish;
 use crate::stack::{self, Subject};
-use crate::{output, personality, pidfd, storage};
+use crate::{alias, output, pidfd, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
@@ -44,7 +45,7 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
     }
     let target = mount_point(Path::new(mountpoint), args.replace)?;
     if options.remount {
-        return connection::remount(&target, &options);
+        return fuse_mount::remount(&target, &options);
     }
     if options.lowers.is_empty() {
         return mount_from_store(args, &options, what.as_deref(), target, store);
@@ -71,7 +72,7 @@ fn one_word_alone(word: &OsStr) -> CliError {
             "the directory to mount on is missing: give it behind the image, as in \"plyfs mount {shown} /mnt\""
         )),
     };
-    failure.with_status(cli::USAGE)
+    failure.with_status(USAGE)
 }
 
 /// Announces nothing: a mount of directories prints nothing.
@@ -131,7 +132,7 @@ fn mount_from_store(
         drop(subject);
         let its_store = store.clone();
         plan.after = Some(Box::new(move || {
-            remove::collect_unnamed(&its_store, &manifest)
+            storage::collect_unnamed(&its_store, &manifest)
         }));
         plan.place = Place::Free;
         plan.register = Some(live::on_mount(&store, request));
@@ -175,9 +176,9 @@ fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Result {
     // open as long as the mount lives.
     plyfs_sys::process::close_inherited(plan.connection.device).context("close descriptors")?;
     if foreground {
-        daemon::serve_here(plan, announce)
+        server::run_foreground(plan, announce)
     } else {
-        daemon::detach(plan, announce)
+        server::daemonize(plan, announce)
     }
 }
 
@@ -203,7 +204,7 @@ fn mount_point(path: &Path, replace: bool) -> Result<PathBuf> {
             )));
         }
         // Detach it (lazily): a program that still uses it does not keep the new mount from being made.
-        connection::unmount(&real, true)?;
+        fuse_mount::unmount(&real, true)?;
     }
     let found = rustix::fs::stat(&real).context(&action)?;
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
@@ -302,21 +303,21 @@ fn records_on(path: &Path) -> Option<Records> {
 pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Result {
     let target = followed(std::path::absolute(&args.mountpoint).context("resolve a path")?);
     let target = match bundle::mounted_below(&target) {
-        Some(root) if !table::is_mount_point(&target) => root,
+        Some(root) if !mountinfo::is_mount_point(&target) => root,
         _ => target,
     };
     let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
-    let is_mounted = daemon.is_some() || table::is_mount_point(&target);
+    let is_mounted = daemon.is_some() || mountinfo::is_mount_point(&target);
     if !is_mounted {
         return match live_mount(&args.mountpoint, &target, store)? {
             Some(record) => unmount_live(&record, args.lazy),
             None => Err(not_mounted(&args.mountpoint, &target, store)),
         };
     }
-    if !connection::unmount_own(&target, args.lazy)? {
+    if !fuse_mount::unmount_own(&target, args.lazy)? {
         return match live_mount(&args.mountpoint, &target, store)? {
             Some(record) => unmount_live(&record, args.lazy),
-            None => Err(connection::not_unmounted(&target, rustix::io::Errno::INVAL)),
+            None => Err(fuse_mount::not_unmounted(&target, rustix::io::Errno::INVAL)),
         };
     }
     match daemon {
@@ -338,7 +339,7 @@ fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> CliError
             "cannot unmount {}: there is no such directory, and no container of that name",
             argument.display()
         )),
-        _ => connection::not_unmounted(target, rustix::io::Errno::INVAL),
+        _ => fuse_mount::not_unmounted(target, rustix::io::Errno::INVAL),
     }
 }
 
@@ -398,7 +399,7 @@ pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Result {
     let target = record.what.target.as_deref().unwrap_or(Path::new("/"));
     if live::is_here(record) {
         let process = record.open_process();
-        connection::unmount(target, lazy)?;
+        fuse_mount::unmount(target, lazy)?;
         return match process {
             Some(process) if !lazy => wait_for(&process, target),
             _ => Ok(()),
@@ -429,7 +430,7 @@ fn daemon_of(target: &Path) -> Option<OwnedFd> {
     // In another pid namespace the number may be that of any process.
     let comm = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm"));
     let (name, own) = (comm(&pid.to_string()).ok()?, comm("self").ok()?);
-    (name == own || personality::is_name_of_process(name.trim_end())).then_some(daemon)
+    (name == own || alias::is_name_of_process(name.trim_end())).then_some(daemon)
 }
 
 /// Waits until a daemon has ended, which it does when the file system is gone. As long as another mount

@@ -15,7 +15,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::process::{Pid, PidfdFlags};
 
-use super::kernel;
+use super::kernel_overlay;
 use crate::error::{Context, Result};
 use crate::pidfd;
 
@@ -32,7 +32,7 @@ pub(crate) fn take_name(mount: u64) -> Result {
 
 /// A descriptor of the process that keeps what is mounted on a path, if this process can see one.
 pub(crate) fn of(target: &Path) -> Option<OwnedFd> {
-    let mount = kernel::id_of(CWD, target.to_str()?).ok()?;
+    let mount = kernel_overlay::id_of(CWD, target.to_str()?).ok()?;
     let name = name(mount);
     let is_named = |pid: i32| {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));

@@ -13,11 +13,21 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::DoctorArgs;
 use crate::error::{CliError, Result, reason};
-use crate::mount::connection;
+use crate::mount::fuse_mount;
 use crate::{namespace, output, storage};
+use clap::Args;
 use inside::{Trial, Where};
+
+/// Say what this machine lets plyfs do, found out by trying, and how to get the rest
+///
+/// The exit status is 0, and 1 if nothing can be mounted at all.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// One thing that was tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,7 +84,7 @@ pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Result {
     let files = files::probe(&place);
     let mut probes = vec![Probe::new(
         ("fuse_device", "/dev/fuse"),
-        connection::open_device().map(drop),
+        fuse_mount::open_device().map(drop),
         "it can be opened",
         "modprobe fuse; in a container: --device /dev/fuse; else chmod 0666 /dev/fuse, as root",
     )];
@@ -151,7 +161,7 @@ fn place(store: Option<&Path>) -> PathBuf {
 /// Programs of others that ordinary users need for some things.
 fn helpers() -> Vec<Probe> {
     // It opens the device as the user who runs it.
-    let (outside, remedy) = match (set_uid("fusermount3"), connection::open_device()) {
+    let (outside, remedy) = match (set_uid("fusermount3"), fuse_mount::open_device()) {
         (Ok(()), Err(errno)) => {
             let why = format!(
                 "it needs /dev/fuse, which cannot be opened: {}",
