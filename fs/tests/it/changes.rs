@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr, SetTime, Timestamp};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{Change, Errno, IndexUse};
@@ -532,7 +532,7 @@ fn default_acls_are_honoured() {
     let dir = stack.hold("d");
     let name = "system.posix_acl_default".as_ref();
     match fs.setxattr(&me(), dir, name, &acl, XattrFlags::empty()) {
-        Err(Errno::OPNOTSUPP) => return skip("default_acls_are_honoured", "no ACLs in /tmp"),
+        Err(Errno::OPNOTSUPP) => return skip(this_test!(), "no ACLs in /tmp"),
         other => other.unwrap(),
     }
     stack.unlink("d/gone").unwrap();
