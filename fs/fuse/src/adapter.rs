@@ -1,7 +1,7 @@
 //! One method a request: arguments in, a call of the overlay, the answer out.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,14 +36,6 @@ use plyfs_fs::file::{Seek, WriteMode};
 use plyfs_fs::interrupt;
 use plyfs_fs::{Change, Entry, Overlay, Room, Wants};
 use plyfs_fs::{Errno, Result};
-
-/// An attribute of the root directory whose value is the process id of the daemon, as the daemon
-/// sees it. It is in no list. Who unmounts can wait by it until the daemon has let go of the layers.
-pub const DAEMON_PID: &str = "plyfs.daemon_pid";
-
-/// The name of the daemon's main thread, and with it of the process, while what was written is made
-/// durable at the end.
-pub const ENDING: &CStr = c"plyfs-ending";
 
 /// After how many forgotten nodes memory is given back to the system.
 const GIVE_BACK_AFTER: u64 = 16 * 1024;
@@ -272,15 +264,6 @@ impl Filesystem for Adapter {
             log::debug!("the largest write is {most} bytes");
         }
         Ok(())
-    }
-
-    fn destroy(&mut self) {
-        if let Err(errno) = rustix::thread::set_name(ENDING) {
-            log::debug!("cannot say that the end has come: {errno}");
-        }
-        if let Err(error) = self.overlay.finish() {
-            log::error!("what was written could not be made durable: {error}");
-        }
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -798,9 +781,7 @@ impl Filesystem for Adapter {
         reply: ReplyXattr,
     ) {
         self.asked(request);
-        let value = if ino.0 == self.overlay.root() && name == DAEMON_PID {
-            Ok(std::process::id().to_string().into_bytes())
-        } else if !self.options.xattrs {
+        let value = if !self.options.xattrs {
             Err(Errno::OPNOTSUPP)
         } else {
             self.overlay.getxattr(ino.0, name)

@@ -37,7 +37,6 @@ use std::time::Duration;
 
 use plyfs_fs::Overlay;
 
-pub use adapter::{DAEMON_PID, ENDING};
 pub use bursts::Bursts;
 pub use saved::{Saved, Sent};
 
@@ -94,6 +93,20 @@ impl Options {
 #[derive(Debug)]
 pub struct Session {
     inner: fuser::Session<adapter::Adapter>,
+    // Dropped after the file system: no request changes anything then.
+    finish: Finish,
+}
+
+/// Makes durable what was written when it is dropped, whether the session was run or not.
+#[derive(Debug)]
+struct Finish(Arc<Overlay>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.finish() {
+            log::error!("cannot make durable what was written: {error}");
+        }
+    }
 }
 
 impl Session {
@@ -116,19 +129,23 @@ impl Session {
         let inner = fuser::Session::from_fd(adapter, device, acl, config)?;
         notifier.set(inner.notifier());
         overlay.on_unasked_change(move |id| notifier.forget_attributes(id));
-        Ok(Self { inner })
+        let finish = Finish(overlay);
+        Ok(Self { inner, finish })
     }
 
-    /// Serves requests until the file system is unmounted, and makes durable what was written.
+    /// Serves requests until the file system is unmounted, calls `unmounted`, and makes durable what was written.
     ///
     /// # Errors
     /// What reading from the connection fails with.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(self, unmounted: impl FnOnce()) -> io::Result<()> {
         // The client waits for the answer, which takes some microseconds. On a busy machine the thread that gives
         // it, and is started by this one, would first wait until another has had its turn.
         if let Err(errno) = plyfs_sys::thread::take_short_turns() {
             log::debug!("requests may wait for busy processors: sched_setattr(2): {errno}");
         }
-        self.inner.run()
+        let served = self.inner.run();
+        unmounted();
+        drop(self.finish);
+        served
     }
 }
