@@ -13,10 +13,11 @@ use rustix::fs::FileType;
 use rustix::mount::MountFlags;
 use rustix::process::Signal;
 
-use crate::cli::{self, MountArgs, UmountArgs};
-use crate::cmd::{bundle, remove};
+use crate::cmd::bundle;
+use crate::cmd::mount::MountArgs;
+use crate::cmd::umount::UmountArgs;
 use crate::containers::live;
-use crate::error::{CliError, Context, Result};
+use crate::error::{CliError, Context, Result, USAGE};
 use crate::mount::fuse_mount;
 use crate::mount::mountinfo;
 use crate::mount::options::Options;
@@ -69,7 +70,7 @@ fn one_word_alone(word: &OsStr) -> CliError {
             "the directory to mount on is missing: give it behind the image, as in \"plyfs mount {shown} /mnt\""
         )),
     };
-    failure.with_status(cli::USAGE)
+    failure.with_status(USAGE)
 }
 
 /// Announces nothing: a mount of directories prints nothing.
@@ -129,7 +130,7 @@ fn mount_from_store(
         drop(subject);
         let its_store = store.clone();
         plan.after = Some(Box::new(move || {
-            remove::collect_unnamed(&its_store, &manifest)
+            storage::collect_unnamed(&its_store, &manifest)
         }));
         plan.place = Place::Free;
         plan.register = Some(live::on_mount(&store, request));

@@ -401,7 +401,7 @@ pub(crate) fn with_transport(
         xattrs: !options.no_xattrs,
         threads: options.threads.unwrap_or(default.threads),
         polling: options.polling.unwrap_or(default.polling),
-        sent: options.sent,
+        enabled: options.sent,
     };
     let lowers_change = transport.allow_for_changes();
     if transport.writeback && lowers_change {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use plyfs_fs::Volatile;
 
-use crate::cli::MountArgs;
+use crate::cmd::mount::MountArgs;
 use crate::error::{CliError, Result};
 use crate::mount::options::Options;
 use crate::mount::wish::Wish;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use plyfs_fs::{Config, Overlay, Volatile};
-use plyfs_fuse::Sent;
+use plyfs_fuse::EnabledRequests;
 
 use super::fuse_mount;
 use super::kernel_overlay::{self, Mode, Mounted};
@@ -68,7 +68,7 @@ impl Wanted {
                 (options.writeback.is_some(), "writeback="),
                 (options.threads.is_some(), "threads="),
                 (options.polling.is_some(), "polling="),
-                (options.sent != Sent::default(), "send="),
+                (options.sent != EnabledRequests::default(), "send="),
             ]),
             ..Self::default()
         }

@@ -85,6 +85,10 @@ fn has_pending_kill(status: &str) -> bool {
     })
 }
 
+/// How much the kernel is to copy or write back at a time, after which is looked whether the caller still waits,
+/// in bytes.
+pub(crate) const STEP: u64 = 8 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,86 +6,24 @@
 //! owner's bits are then added for the length of the call. A crash in between leaves them: the object grants more
 //! to its owner alone, who can grant it anyway.
 //!
-//! Meanwhile no caller changes a mode, nor an access ACL, which is the same ([`hold_modes`]), and none sees the added
-//! bits ([`unlent`]). An object that is not published yet has no other user: its mode is changed without.
-//!
-//! `MODES` is taken last: who holds it, for reading or writing, waits for no other lock, and takes it only once.
+//! [`lent_modes`](super::lent_modes) keeps callers from seeing the added bits, and from changing the mode
+//! meanwhile. An object that is not published yet has no other user: its mode is changed without.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use plyfs_sys::xattr::At;
 use rustix::fs::{AtFlags, OFlags, RenameFlags, Statx, StatxFlags};
 
 use crate::disk::calls;
+use crate::disk::lent_modes::{CHANGES, COUNT, Known, LENT, MODES};
 use crate::error::{Errno, Result};
 use crate::types::FileKind;
 
-/// Held for writing while permissions are lent, and for reading while a caller changes a mode: what is restored
-/// would undo that change, and the change would take back what was lent.
-static MODES: RwLock<()> = RwLock::new(());
-
-/// What is lent now.
-static LENT: Mutex<Vec<Known>> = Mutex::new(Vec::new());
-/// How much that is.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// How often lending began or ended.
-static CHANGES: AtomicU64 = AtomicU64::new(0);
-
 /// `S_ISGID` (inode(7)).
 const SET_GID: u32 = 0o2000;
-
-/// An object and the mode that it has for callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
-    device: (u32, u32),
-    ino: u64,
-    mode: u16,
-}
-
-impl Known {
-    fn of(stat: &Statx) -> Self {
-        Self {
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-            ino: stat.stx_ino,
-            mode: stat.stx_mode,
-        }
-    }
-
-    fn is_of(&self, stat: &Statx) -> bool {
-        (self.device, self.ino) == ((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
-    }
-}
-
-/// Keeps permissions from being lent for as long as this lives. To be held while a mode is changed, from when the
-/// old one is read.
-pub(crate) fn hold_modes() -> RwLockReadGuard<'static, ()> {
-    MODES.read()
-}
-
-/// The attributes of an object as callers may see them: without what is lent.
-///
-/// # Errors
-/// Those of `look`, which makes the call.
-pub(crate) fn unlent(look: impl Fn() -> Result<Statx>) -> Result<Statx> {
-    loop {
-        let before = CHANGES.load(Ordering::SeqCst);
-        let mut stat = look()?;
-        if COUNT.load(Ordering::SeqCst) > 0
-            && let Some(known) = LENT.lock().iter().find(|known| known.is_of(&stat))
-        {
-            stat.stx_mode = known.mode;
-        }
-        // Otherwise it may have been lent when it was looked at, and no longer be known.
-        if CHANGES.load(Ordering::SeqCst) == before {
-            return Ok(stat);
-        }
-    }
-}
 
 /// An object whose owner has all permissions for as long as this lives. [`MODES`] is held for writing.
 struct Lent {
@@ -233,8 +171,9 @@ mod tests {
     use rustix::fs::XattrFlags;
 
     use super::*;
-    use crate::layer::object_id::ROOT_ID;
+    use crate::disk::lent_modes::hold_modes;
     use crate::types::Caller;
+    use crate::types::ROOT_ID;
     use crate::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
 
     fn mode_of(path: &Path) -> u32 {

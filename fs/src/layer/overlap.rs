@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use crate::disk::calls::proc_path;
-use crate::error::MountError;
+use crate::open_error::MountError;
 
 /// A directory that was given.
 pub(crate) struct Spot {

@@ -10,8 +10,8 @@ use plyfs_format::names::{Namespace, OPAQUE_NAMES, Record};
 use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
+use crate::config::Marks;
 use crate::error::{Errno, Result};
-use crate::layer::lower::Marks;
 use crate::layer::redirect::Redirect;
 
 /// The shortest record of a metacopy that says something of its data, in bytes
@@ -98,14 +98,6 @@ impl FileMarks {
             origin: record(Record::Origin)?,
         })
     }
-}
-
-/// Whether an empty regular file is a whiteout by attribute.
-///
-/// # Errors
-/// Those of getxattr(2).
-pub(crate) fn is_attribute_whiteout(at: At<'_>, namespace: Namespace) -> Result<bool> {
-    Ok(xattr::get_all(at, namespace.name(Record::Whiteout))?.is_some())
 }
 
 fn has(names: &[u8], wanted: &[u8]) -> bool {

@@ -19,10 +19,12 @@ use parking_lot::RwLock;
 use plyfs_format::whiteout;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
-use crate::disk::remove_tree::{for_each_entry, remove_below};
-use crate::error::{Errno, MountError, Result};
-use crate::layer::publish::{self, Moves};
-use crate::overlay::open::Volatile;
+use crate::config::Volatile;
+use crate::disk::dirents::for_each_entry;
+use crate::disk::remove_tree::remove_below;
+use crate::error::{Errno, Result};
+use crate::layer::rename_flags::{self, Moves};
+use crate::open_error::MountError;
 
 /// The directory in the one that is given.
 const NAME: &str = "work";
@@ -217,7 +219,7 @@ impl Work {
     /// Learns in which steps changes are published here.
     fn probe_moves(&mut self) -> Result<()> {
         let (one, other) = (self.temp_name(), self.temp_name());
-        let found = publish::probe(self.dir.as_fd(), (&one, &other), !self.files);
+        let found = rename_flags::probe(self.dir.as_fd(), (&one, &other), !self.files);
         self.discard(&one);
         self.discard(&other);
         self.moves = found?;

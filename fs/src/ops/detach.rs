@@ -14,14 +14,16 @@ use rustix::fs::{AtFlags, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
+use crate::inode::backing::Real;
+use crate::inode::dir::Names;
 use crate::inode::listing::Known;
-use crate::inode::node::{Names, Node, Real, lock_names};
-use crate::layer::lower::Name;
+use crate::inode::locks::lock_names;
+use crate::inode::node::Node;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::copy_up::Extent;
-use crate::ops::remove::Held;
+use crate::ops::hold::Held;
+use crate::types::{Extent, Name};
 
 /// A directory on the way down.
 struct Level<'o> {

@@ -7,31 +7,19 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::fs::Statx;
-
 use crate::Overlay;
-use crate::disk::calls::device_of;
 use crate::error::{Errno, Result};
+use crate::inode::backing::{Below, Real};
+use crate::inode::dir::Names;
+use crate::inode::identity::{Identity, NameIn};
 use crate::inode::listing::Source;
-use crate::inode::node::{Below, Names, Node, Place, Real};
-use crate::inode::table::{Identity, NameIn};
-use crate::layer::lower::Name;
-use crate::layer::object_id::ObjectId;
-use crate::ops::lookup_layers::Found;
-use crate::types::{Attr, FileKind};
+use crate::inode::node::{Node, Place};
+use crate::layer::lower_dir::LowerDir;
+use crate::ops::layer_entry::Found;
+use crate::types::{Attr, Entry, FileKind, Name};
 
 /// The longest name of a file, in bytes (`NAME_MAX`).
 pub(crate) const NAME_MAX: usize = 255;
-
-/// What a lookup found. It counts as one lookup of the node, to be taken back with
-/// [`Overlay::forget`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// The node.
-    pub id: u64,
-    /// Its attributes.
-    pub attr: Attr,
-}
 
 /// Checks a name that a caller gave.
 ///
@@ -93,11 +81,6 @@ impl Overlay {
         let (node, attr) = self.node_of(parent, name, found)?;
         let entry = Entry { id: node.id, attr };
         Ok((node, entry))
-    }
-
-    /// The identity of an object.
-    pub(crate) fn object_of(&self, stat: &Statx) -> ObjectId {
-        self.numbering.object(device_of(stat), stat.stx_ino)
     }
 
     /// The node for what was found, counted as looked up.
@@ -205,6 +188,35 @@ impl Overlay {
         }
         Ok(())
     }
+
+    /// Whether a node that was known before is what the layers have under a name now.
+    pub(crate) fn still_fits(
+        &self,
+        node: &Node,
+        parent: &Arc<Node>,
+        name: &OsStr,
+        found: &Found,
+    ) -> bool {
+        if node.kind != found.attr.kind {
+            return false;
+        }
+        let place = node.place.read();
+        if place.parent.is_none() {
+            // The name that it was known by was removed; it takes this one.
+            return !node.kind.is_dir();
+        }
+        if !place.is_at(parent, name) {
+            // One of several names of a file, which is one node.
+            return !node.kind.is_dir() && found.links > 1;
+        }
+        let is_same_layer = match (&place.real, &found.real) {
+            (Real::Lower(known), Real::Lower(now)) => known.is_same(now),
+            (Real::Lower(_), _) | (_, Real::Lower(_)) => false,
+            _ => true,
+        };
+        drop(place);
+        is_same_layer && shows(node, &found.lowers)
+    }
 }
 
 /// Whether a known node with the number of what was found is another file: it has another path, and neither is one
@@ -227,4 +239,13 @@ fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bo
     // The last name of an upper file whose others were removed leads to the same object; a lower file that was
     // removed had no other.
     place.parent.is_some() || matches!(place.real, Real::Lower(_))
+}
+
+/// Whether a directory shows these lower directories. One that is being changed is looked at the next time.
+pub(crate) fn shows(node: &Node, lowers: &[Arc<LowerDir>]) -> bool {
+    let names = node.dir.as_ref().and_then(|dir| dir.names.try_read());
+    names.is_none_or(|names| {
+        let same = |(known, now): (&Arc<LowerDir>, &Arc<LowerDir>)| known.is_same(now);
+        names.lowers.len() == lowers.len() && names.lowers.iter().zip(lowers).all(same)
+    })
 }

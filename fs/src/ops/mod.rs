@@ -1,16 +1,34 @@
 //! The operations: one file a system call.
 
-pub(crate) mod changing;
+pub(crate) mod clear_whiteouts;
+pub(crate) mod copy_complete;
+pub(crate) mod copy_source;
+pub(crate) mod copy_stage;
 pub(crate) mod copy_up;
+pub(crate) mod copy_xattrs;
 pub(crate) mod create;
-pub mod data;
+pub(crate) mod data;
 pub(crate) mod detach;
 pub(crate) mod diff;
+pub(crate) mod gathered;
+pub(crate) mod hide;
+pub(crate) mod hold;
+pub(crate) mod indexed;
 pub(crate) mod ioctl_flags;
+pub(crate) mod layer_entry;
+pub(crate) mod leave;
+pub(crate) mod link;
+pub(crate) mod link_up;
 pub(crate) mod lookup;
 pub(crate) mod lookup_layers;
+pub(crate) mod over_whiteout;
 pub(crate) mod readdir;
 pub(crate) mod remove;
 pub(crate) mod rename;
+pub(crate) mod replace;
 pub(crate) mod setattr;
+pub(crate) mod site;
+pub(crate) mod slow;
+pub(crate) mod staging_dir;
+pub(crate) mod tie;
 pub(crate) mod xattr;

@@ -33,8 +33,7 @@ const CONFIG: &str = "config.json";
 #[command(
     override_usage = "plyfs bundle [OPTIONS] IMAGE|CONTAINER DIR [COMMAND [ARGUMENTS...]]",
     // As in Podman, -h is the host name.
-    disable_help_flag = true,
-    after_help = crate::cli::manual::examples("bundle")
+    disable_help_flag = true
 )]
 pub(crate) struct BundleArgs {
     #[command(flatten)]

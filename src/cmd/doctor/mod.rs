@@ -13,11 +13,21 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::DoctorArgs;
 use crate::error::{CliError, Result, reason};
 use crate::mount::fuse_mount;
 use crate::{namespace, output, storage};
+use clap::Args;
 use inside::{Trial, Where};
+
+/// Say what this machine lets plyfs do, found out by trying, and how to get the rest
+///
+/// The exit status is 0, and 1 if nothing can be mounted at all.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// One thing that was tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -86,7 +86,7 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Result<u8> {
     let manifest = chosen.image.manifest_digest;
     drop(run);
     drop(chosen);
-    crate::cmd::remove::collect_unnamed(&store, &manifest);
+    storage::collect_unnamed(&store, &manifest);
     status
 }
 

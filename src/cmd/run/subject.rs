@@ -8,10 +8,9 @@ use plyfs_store::{
 };
 
 use super::RunArgs;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, NOT_FOUND, Result};
 use crate::oci::Command;
 use crate::oci::options::ContainerOptions;
-use crate::runtime::NOT_FOUND;
 use crate::stack::{self, Subject};
 use crate::storage;
 

@@ -11,10 +11,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::container::ContainerRecord;
 use crate::disk::{Content, Store, blob_label, read_record, restored};
 use crate::error::{Context, Result};
-use crate::values::{Digest, limits, restore_bit};
+use crate::values::{ContainerRecord, Digest, limits, restore_bit};
 
 /// What is needed.
 pub(crate) struct Reach<'s> {

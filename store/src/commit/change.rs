@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
-use super::request::CommitError;
+use crate::error::CommitError;
 
 /// One change, as `CMD ["sh", "-c", "date"]`, `ENV NAME=VALUE` or `USER joe`.
 #[derive(Debug, Clone, PartialEq, Eq)]

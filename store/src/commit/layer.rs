@@ -9,9 +9,8 @@ use flate2::write::GzEncoder;
 use plyfs_format::names::is_overlay_record;
 use plyfs_format::whiteout;
 
-use super::request::CommitError;
 use crate::disk::{Staging, Store};
-use crate::error::{Context, Result};
+use crate::error::{CommitError, Context, Result};
 use crate::oci::Compression;
 use crate::tar;
 use crate::tar::Kind;

@@ -20,9 +20,10 @@ use std::sync::Once;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
+use super::document::read_document;
 use super::seal::{Seal, seal_bytes, unseal};
 use super::staging::Staging;
-use super::store::{Store, read_document};
+use super::store::Store;
 use crate::error::{Context, Error, Result};
 use crate::oci::{Index, index_of};
 use crate::values::limits;

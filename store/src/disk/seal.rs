@@ -9,9 +9,9 @@
 
 use std::path::Path;
 
-use super::store::{read_document, to_json};
+use super::document::read_document;
 use crate::error::{Error, Result};
-use crate::values::{Digest, limits, restore_bit};
+use crate::values::{Digest, limits, restore_bit, to_json};
 
 /// What stands before and after the digest.
 const OPEN: &str = ",\"seal\":\"";

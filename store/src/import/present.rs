@@ -3,23 +3,15 @@
 //! That a blob or a layer is in the store does not say that it is whole: a disk may have damaged it since. Each is read
 //! before it is relied on, several at a time, and what is damaged is imported as if it were not there.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::job::Import;
-use crate::check::blob_digest;
-use crate::disk::{blob_label, tree_digest};
+use super::job::{Damaged, Import};
+use crate::disk::{blob_digest, blob_label, tree_digest};
 use crate::error::{Error, Result};
 use crate::values::{Digest, LayerRecord, limits};
-
-/// What of an image is in the store and damaged.
-#[derive(Debug, Default)]
-pub(super) struct Damaged {
-    blobs: HashSet<Digest>,
-    pub(super) layers: HashSet<Digest>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {

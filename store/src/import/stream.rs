@@ -2,10 +2,10 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::job::LayerBlob;
 use super::keep::Keeper;
-use crate::disk::{BlobError, Content, read_error, size_error};
-use crate::error::{Error, Result};
+use super::layer_blob::LayerBlob;
+use crate::disk::{Content, read_error, size_error};
+use crate::error::{BlobError, Error, Result};
 use crate::values::{Digest, Hasher};
 
 /// How much is read at a time, in bytes.

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::parts::SaveError;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, SaveError};
 
 /// A directory that is held open, so that nothing that takes its name later leads elsewhere.
 pub(super) struct Directory {

@@ -5,8 +5,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::unpacker::Result;
-use crate::values::EntryFault;
+use super::fault::Result;
+use crate::error::EntryFault;
 
 /// The block of most file systems, in bytes. Zeros are left out by whole blocks, so that other data stays in long
 /// writes.

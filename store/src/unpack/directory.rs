@@ -6,14 +6,17 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
+use super::fault::Result;
 use super::path::{EntryPath, steps};
 use super::pending::Directory;
+use super::place::Place;
 use super::policy::{Meta, set_record};
-use super::unpacker::{Place, Result, Unpacker};
+use super::unpacker::Unpacker;
 use super::xattr::is_acl;
 use crate::disk::Tree;
+use crate::error::{EntryFault, LayerFault};
 use crate::tar::{Entry, Kind};
-use crate::values::{EntryFault, LayerFacts, LayerFault};
+use crate::values::LayerFacts;
 
 /// What a directory is made with until it is finished.
 const OPEN: Mode = Mode::RWXU;

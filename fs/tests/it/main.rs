@@ -1,0 +1,18 @@
+//! The tests of the overlay without a mount, one module a subject, in one binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod changes;
+mod common;
+mod damaged;
+mod layers;
+mod links;
+mod lock_order;
+mod model;
+mod moved;
+mod override_stat;

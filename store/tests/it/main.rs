@@ -1,0 +1,20 @@
+//! The tests of the store, one module a subject, in one binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod attacks;
+mod common;
+mod containers;
+mod integrity;
+mod layout;
+mod lifecycle;
+mod names;
+mod namespace;
+mod producers;
+mod sources;
+mod unpack;
