@@ -580,6 +580,63 @@ fn what_was_written_before_a_file_is_protected_is_kept() {
 }
 
 #[test]
+fn a_record_that_cannot_be_parsed_goes_with_the_next_change() {
+    let name = "a_record_that_cannot_be_parsed_goes_with_the_next_change";
+    inside(name, || {
+        let Some(mut stack) = protected(name) else {
+            return;
+        };
+        let stack = &mut stack.0;
+        let stored = stack.upper("f");
+        put(&stored, "content");
+        rustix::fs::lsetxattr(&stored, PROTATTR, b"?", XattrFlags::empty()).unwrap();
+        stack.mount();
+        let path = stack.merged("f");
+        assert_eq!(flags_of(&path), IFlags::empty());
+        set_flags(&path, IFlags::empty()).unwrap();
+        assert_eq!(xattr(&stored, PROTATTR), None);
+    });
+}
+
+/// Takes the space that ext4 has for attributes of a file; `false` where there is no such limit.
+fn fill_attributes(path: &Path) -> bool {
+    let mut length = 4096;
+    for number in 0..200 {
+        let name = format!("user.{number}");
+        while rustix::fs::lsetxattr(path, &name, &vec![b'x'; length], XattrFlags::empty()).is_err()
+        {
+            if length == 0 {
+                return true;
+            }
+            length /= 2;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_file_whose_record_cannot_be_written_keeps_its_own_flags() {
+    let name = "a_file_whose_record_cannot_be_written_keeps_its_own_flags";
+    inside(name, || {
+        let Some(mut stack) = protected(name) else {
+            return;
+        };
+        let stack = &mut stack.0;
+        let stored = stack.upper("f");
+        put(&stored, "content");
+        if !fill_attributes(&stored) {
+            return skip(name, "the attributes of a file have no limit here");
+        }
+        set_flags(&stored, IFlags::APPEND).unwrap();
+        stack.mount();
+        let path = stack.merged("f");
+        assert_eq!(set_flags(&path, PROTECTION), Err(Errno::NOSPC));
+        assert_eq!(flags_of(&stored), IFlags::APPEND);
+        assert_eq!(flags_of(&path), IFlags::APPEND);
+    });
+}
+
+#[test]
 fn an_append_only_file_keeps_what_it_has() {
     let name = this_test!();
     inside(name, || {

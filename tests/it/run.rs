@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -949,9 +950,15 @@ fn a_running_container_stays_locked_when_its_keeper_is_killed() {
     let mut running = keep(&world, "auto", text);
     running.wait_for_line("ready");
     let is_daemon = |pid: &u32| {
-        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
-        let starts = read("cmdline").starts_with(PLYFS);
-        starts && *pid != running.child.id() && read("comm").starts_with("plyfs@")
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        // A keeper waits for the end of its mount by inotify(7).
+        let mut files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let mut waits = files
+            .by_ref()
+            .map(|file| fs::read_link(file.unwrap().path()));
+        let waits =
+            waits.any(|file| file.is_ok_and(|file| file == Path::new("anon_inode:inotify")));
+        command.starts_with(PLYFS) && *pid != running.child.id() && waits
     };
     let Some(keeper) = running.processes().into_iter().find(is_daemon) else {
         return skip(test, "the kernel's overlay does not serve a mount here");

@@ -230,9 +230,10 @@ fn a_digest_in_a_name_is_checked() {
             format!("quay.io/a/one:3@{name}").into();
         fs::write(dir.join("index.json"), index.to_string()).unwrap();
         let imported = import(&store, &format!("oci:{}", dir.display()));
-        match good {
-            true => assert_eq!(imported.unwrap().name.as_str(), "quay.io/a/one:3"),
-            false => assert!(said(imported).ends_with(&format!("is {digest}, not {other}"))),
+        if good {
+            assert_eq!(imported.unwrap().name.as_str(), "quay.io/a/one:3")
+        } else {
+            assert!(said(imported).ends_with(&format!("is {digest}, not {other}")))
         }
     }
 }

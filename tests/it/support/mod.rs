@@ -267,12 +267,38 @@ impl Drop for Stack {
     }
 }
 
-/// The daemon that serves a mount of plyfs through FUSE, if it answers.
+/// The process that serves a mount of plyfs, by the file that it keeps for `plyfs umount`.
 pub fn daemon_of(merged: &Path) -> rustix::io::Result<rustix::process::Pid> {
-    let mut pid = [0; 16];
-    let length = rustix::fs::getxattr(merged, "plyfs.daemon_pid", &mut pid[..])?;
-    let pid = text(&pid[..length]).parse().unwrap();
-    Ok(rustix::process::Pid::from_raw(pid).unwrap())
+    let found = rustix::fs::stat(merged)?;
+    let device = (
+        rustix::fs::major(found.st_dev),
+        rustix::fs::minor(found.st_dev),
+    );
+    let prefix = format!("{}:{}.", device.0, device.1);
+    let files = state_directories().into_iter().flat_map(fs::read_dir);
+    let files = files.flatten().map(|entry| entry.unwrap());
+    let named = files.filter(|file| file.file_name().to_string_lossy().starts_with(&prefix));
+    let mut texts = named.filter_map(|file| fs::read_to_string(file.path()).ok());
+    let pid = texts.find_map(|text| {
+        let pid = text.strip_prefix("serving\n")?.trim_end().parse().ok()?;
+        rustix::process::Pid::from_raw(pid)
+            .filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
+    });
+    pid.ok_or(rustix::io::Errno::SRCH)
+}
+
+/// Where any user of this machine may keep the files of mounts.
+pub fn state_directories() -> Vec<PathBuf> {
+    let mut dirs = vec![PathBuf::from("/run/plyfs")];
+    let variable = std::env::var_os("XDG_RUNTIME_DIR");
+    dirs.extend(variable.map(|dir| Path::new(&dir).join("plyfs")));
+    let users = fs::read_dir("/run/user").into_iter().flatten();
+    dirs.extend(users.map(|user| user.unwrap().path().join("plyfs")));
+    let others = fs::read_dir("/tmp").unwrap().map(|entry| entry.unwrap());
+    let others = others.filter(|entry| entry.file_name().to_string_lossy().starts_with("plyfs-"));
+    dirs.extend(others.map(|entry| entry.path()));
+    dirs.retain(|dir| dir.is_dir());
+    dirs
 }
 
 pub fn is_initial_namespace() -> bool {
