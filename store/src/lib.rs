@@ -26,6 +26,7 @@
 //! | `values` | digests, names, times, limits, escapes, the records of layers and containers |
 //! | `tar`, `oci`, `decode` | archives, documents and compressions, as bytes |
 //! | `error`, `progress` | what can go wrong, and how far the work is |
+//! | `remote` | what a pull asks of a place that has images |
 //! | `disk` | the directory of a store: staging, locks, sealed records, index, blobs, layers and their digests |
 //! | `source` | images outside the store |
 //! | `unpack` | an archive becomes a directory |
@@ -86,6 +87,7 @@ mod import;
 mod live;
 mod oci;
 mod progress;
+mod remote;
 mod save;
 mod source;
 mod tar;
@@ -104,10 +106,11 @@ pub use error::{
     Result, SaveError, SourceError,
 };
 pub use image::{Image, ImageRecord};
-pub use import::{ImportRequest, Imported};
+pub use import::{ImportRequest, Imported, PullRequest};
 pub use live::{LiveEntry, LiveKind, LiveRecord, LiveRequest, Namespaces, ProcessId};
 pub use oci::{Compression, DocumentError, Platform, PlatformError};
 pub use progress::{Event, PlannedLayer, Progress, Silent};
+pub use remote::{Remote, RemoteBlob, RemoteError, RemoteManifest};
 pub use save::Saved;
 pub use source::{Form, Source};
 pub use tar::{Fault, InputError, TarError};

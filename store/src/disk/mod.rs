@@ -3,6 +3,7 @@
 mod blob;
 mod blob_digest;
 mod document;
+mod download;
 mod index;
 mod layer;
 mod remove_tree;
@@ -19,6 +20,7 @@ mod tree_walk;
 pub(crate) use blob::{Content, blob_label, read_error, size_error};
 pub(crate) use blob_digest::{blob_digest, digest_of};
 pub(crate) use document::{parse_json, read_document};
+pub(crate) use download::{Download, remove_downloads};
 pub(crate) use index::IndexState;
 pub use layer::LayerPath;
 pub(crate) use remove_tree::remove_tree;
