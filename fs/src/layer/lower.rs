@@ -13,7 +13,7 @@ use rustix::mount::OpenTreeFlags;
 use crate::config::override_stat_mode::Records;
 use crate::config::{LowerLayer, Marks};
 use crate::disk::calls::{device_of, stat_fd};
-use crate::layer::overlap::Spot;
+use crate::layer::overlap::LayerPath;
 use crate::open_error::MountError;
 use crate::types::Device;
 
@@ -36,8 +36,10 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// Opens a lower layer. Besides, where it is.
-    pub(crate) fn open_lower(layer: &LowerLayer) -> std::result::Result<(Self, Spot), MountError> {
-        let (root, spot) = Spot::open("lower", &layer.path)?;
+    pub(crate) fn open_lower(
+        layer: &LowerLayer,
+    ) -> std::result::Result<(Self, LayerPath), MountError> {
+        let (root, layer_path) = LayerPath::open("lower", &layer.path)?;
         let root = without_inner_mounts(root);
         let stat = stat_fd(root.as_fd()).ok();
         let layer = Self {
@@ -49,7 +51,7 @@ impl Layer {
             marks: layer.marks,
             archive_names: layer.archive_names,
         };
-        Ok((layer, spot))
+        Ok((layer, layer_path))
     }
 }
 

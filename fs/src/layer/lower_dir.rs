@@ -12,7 +12,7 @@ use crate::disk::calls::open_dir;
 use crate::disk::fd_cache::{FdCache, Handle, Key};
 use crate::error::Result;
 use crate::layer::lower::Layer;
-use crate::layer::overlay_xattrs::DirMarks;
+use crate::layer::overlay_xattrs::DirXattrs;
 use crate::types::Name;
 
 /// A directory in a lower layer.
@@ -40,18 +40,18 @@ pub(crate) struct LowerFile {
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl LowerDir {
-    pub(crate) fn root(layer: u16, marks: &DirMarks) -> Arc<Self> {
+    pub(crate) fn root(layer: u16, marks: &DirXattrs) -> Arc<Self> {
         Self::new(layer, None, marks)
     }
 
-    pub(crate) fn child(parent: &Arc<Self>, name: &Name, marks: &DirMarks) -> Arc<Self> {
+    pub(crate) fn child(parent: &Arc<Self>, name: &Name, marks: &DirXattrs) -> Arc<Self> {
         Self::new(parent.layer, Some((parent.clone(), name.clone())), marks)
     }
 
     pub(crate) fn new(
         layer: u16,
         place: Option<(Arc<LowerDir>, Name)>,
-        marks: &DirMarks,
+        marks: &DirXattrs,
     ) -> Arc<Self> {
         Arc::new(Self {
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -142,7 +142,7 @@ mod tests {
         std::fs::create_dir_all(tmp.path().join("a/b")).unwrap();
         let layers = [Layer::open_lower(&LowerLayer::new(tmp.path())).unwrap().0];
         let cache = FdCache::new(16);
-        let marks = DirMarks::default();
+        let marks = DirXattrs::default();
         let child =
             |parent: &_, name: &str| LowerDir::child(parent, &Name::from(OsStr::new(name)), &marks);
         let a = child(&LowerDir::root(0, &marks), "a");
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_very_deep_directory_can_be_dropped() {
-        let marks = DirMarks::default();
+        let marks = DirXattrs::default();
         let mut dir = LowerDir::root(0, &marks);
         let name = Name::from(OsStr::new("d"));
         for _ in 0..200_000 {

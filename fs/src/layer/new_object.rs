@@ -18,7 +18,7 @@ use crate::types::{Device, FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// What an object is to be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'t> {
+pub(crate) struct NewObject<'t> {
     pub(crate) kind: FileKind,
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -28,7 +28,7 @@ pub(crate) struct Wanted<'t> {
     pub(crate) target: Option<&'t OsStr>,
 }
 
-impl Wanted<'_> {
+impl NewObject<'_> {
     /// The mode on disk, `mode` being what the object shows.
     pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: Records) -> u32 {
         match kind {

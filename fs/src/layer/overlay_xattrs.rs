@@ -1,4 +1,4 @@
-//! Marks: what the records of an overlay say of an object in a layer.
+//! The xattrs of an overlay on an object in a layer.
 //!
 //! Nearly every object has no attributes at all, so that one listxattr(2) usually says it all. A
 //! record counts in the namespace of the mount. Only `opaque` is taken from any writer, where a
@@ -20,7 +20,7 @@ const SHORTEST_DIGEST: usize = 4;
 
 /// The marks of a directory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct DirMarks {
+pub(crate) struct DirXattrs {
     /// It hides those of its name below.
     pub(crate) opaque: bool,
     /// Empty regular files in it may be whiteouts by attribute.
@@ -33,7 +33,7 @@ pub(crate) struct DirMarks {
 
 /// The marks of a file that is no directory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FileMarks {
+pub(crate) struct FileXattrs {
     /// Its data is in a layer below.
     pub(crate) metacopy: bool,
     /// Where its data is, if not under its name; an error if that cannot be told.
@@ -42,7 +42,7 @@ pub(crate) struct FileMarks {
     pub(crate) origin: Option<Vec<u8>>,
 }
 
-impl DirMarks {
+impl DirXattrs {
     /// Reads the marks of a directory.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl DirMarks {
     }
 }
 
-impl FileMarks {
+impl FileXattrs {
     /// Reads the marks of a file that is no directory.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::disk::calls::{self, stat_fd, times_of};
 use crate::disk::copy_data::{Copied, copy_data};
 use crate::error::Result;
 use crate::layer::lower_dir::LowerFile;
-use crate::layer::new_object::Wanted;
+use crate::layer::new_object::NewObject;
 use crate::layer::object_id::ObjectId;
 use crate::layer::upper::Upper;
 use crate::layer::xattr_names::Naming;
@@ -62,7 +62,7 @@ impl Overlay {
             FileKind::Symlink => Some(stand_in::read_link(At::Fd(source.fd.as_fd()))?),
             _ => None,
         };
-        let wanted = Wanted {
+        let wanted = NewObject {
             kind,
             mode: source.attr.mode,
             uid: source.attr.uid,
@@ -71,7 +71,7 @@ impl Overlay {
             target: target.as_deref().map(OsStr::from_bytes),
         };
         // Attributes are written to it before it has its own mode, which may keep its owner out.
-        let staged = Wanted {
+        let staged = NewObject {
             mode: wanted.mode | if kind.is_dir() { 0o700 } else { 0o600 },
             ..wanted
         };
@@ -119,7 +119,7 @@ impl Overlay {
         upper: &Upper,
         name: &OsStr,
         made: Option<OwnedFd>,
-        wanted: &Wanted<'_>,
+        wanted: &NewObject<'_>,
         source: &Source,
         extent: Extent,
     ) -> Result<Filled> {
@@ -174,7 +174,7 @@ impl Overlay {
             let from = (source.fd.as_fd(), &source.stat);
             self.copy_flags(upper, from, fd.as_fd(), wanted.kind)?;
         }
-        let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
+        let mode = NewObject::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
             let now = if is_others || has_xattrs {
                 stat_fd(fd.as_fd())?

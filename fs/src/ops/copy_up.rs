@@ -22,8 +22,8 @@ use crate::disk::calls::{restore_times, stat_fd};
 use crate::disk::fd_cache::Key;
 use crate::disk::interrupt;
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
-use crate::inode::listing::Known;
+use crate::inode::backing::Backing;
+use crate::inode::listing::EntryInfo;
 use crate::inode::node::Node;
 use crate::layer::index::Index;
 use crate::layer::upper::Upper;
@@ -113,7 +113,7 @@ impl Overlay {
             // The directory does not change by showing the same file from another layer.
             let dir_stat = stat_fd(dir.as_fd())?;
             if copy.has_origin || copy.data.is_some() {
-                self.make_impure(upper, &parent, dir.as_fd());
+                self.mark_impure(upper, &parent, dir.as_fd());
             }
             let indexed = self.enter_index(upper, copy)?;
             let renamed = upper.work.publish(&copy.name, (dir.as_fd(), &place.name));
@@ -143,14 +143,14 @@ impl Overlay {
                 if let Some(listing) = &mut names.listing
                     && let Some(number) = self.nodes.number(node.id)
                 {
-                    listing.insert(&place.name, Known::Object(number, node.kind));
+                    listing.insert(&place.name, EntryInfo::Object(number, node.kind));
                 }
             }
-            place.real = match indexed {
-                Some((_, entry, _)) => Real::Index(Arc::new(entry.clone())),
-                None => Real::Upper,
+            place.backing = match indexed {
+                Some((_, entry, _)) => Backing::Index(Arc::new(entry.clone())),
+                None => Backing::Upper,
             };
-            place.below.set_data(copy.data.clone());
+            place.lower_link.set_data(copy.data.clone());
             self.fds.remove(Key::File(node.id));
             drop(place);
             drop(names);
@@ -183,8 +183,8 @@ impl Overlay {
         }
         upper.work.discard(&copy.name);
         self.nodes.rebind(node, copy.object, copy.has_origin);
-        place.real = Real::Orphan(self.removed.keep(copy.fd.clone()));
-        place.below.set_data(copy.data.clone());
+        place.backing = Backing::Orphan(self.removed.keep(copy.fd.clone()));
+        place.lower_link.set_data(copy.data.clone());
         self.fds.remove(Key::File(node.id));
         true
     }

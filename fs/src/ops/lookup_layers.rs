@@ -17,29 +17,29 @@ use crate::Overlay;
 use crate::config::RedirectDir;
 use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::dir::Names;
-use crate::inode::listing::Source;
+use crate::inode::listing::FirstLayer;
 use crate::inode::node::Node;
 use crate::layer::lower::Layer;
 use crate::layer::lower_dir::{LowerDir, LowerFile};
-use crate::layer::overlay_xattrs::{DirMarks, FileMarks};
+use crate::layer::overlay_xattrs::{DirXattrs, FileXattrs};
 use crate::layer::redirect::Redirect;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::layer_entry::Found;
+use crate::ops::layer_entry::LayerEntry;
 use crate::types::{FileKind, Name};
 
 impl Overlay {
     /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
     /// it. `first` says where it is known to be found first.
-    pub(super) fn search(
+    pub(super) fn lookup_layers(
         &self,
         parent: &Arc<Node>,
         names: &Names,
         name: &Name,
-        first: Source,
-    ) -> Result<Option<Found>> {
-        let mut search = Search {
+        first: FirstLayer,
+    ) -> Result<Option<LayerEntry>> {
+        let mut search = LayerLookup {
             overlay: self,
             way: Redirect::Name(name.clone()),
             redirected: false,
@@ -49,18 +49,18 @@ impl Overlay {
             stop: false,
         };
         let skipped = match first {
-            Source::Unknown => {
+            FirstLayer::Unknown => {
                 search.upper(parent, names, name)?;
                 0
             }
-            Source::Upper => {
+            FirstLayer::Upper => {
                 search.upper(parent, names, name)?;
                 // Only what leads elsewhere, or nowhere, leads on.
                 let leads = search.redirected || search.wants_data || search.lost.is_some();
                 search.stop |= !leads;
                 0
             }
-            Source::Lower(first) => {
+            FirstLayer::Lower(first) => {
                 let is_above = |lower: &Arc<LowerDir>| lower.layer < first;
                 names.lowers.partition_point(is_above)
             }
@@ -80,7 +80,7 @@ impl Overlay {
 /// Where the search goes on below, if not by the same name; an error if that cannot be told.
 type Turn = Option<Result<Redirect>>;
 
-struct Search<'o> {
+struct LayerLookup<'o> {
     overlay: &'o Overlay,
     /// What is looked for in the next layer.
     way: Redirect,
@@ -88,7 +88,7 @@ struct Search<'o> {
     redirected: bool,
     /// Why it is not known what to look for.
     lost: Option<Errno>,
-    found: Option<Found>,
+    found: Option<LayerEntry>,
     /// What was found is a metacopy, and its data was not found yet.
     wants_data: bool,
     stop: bool,
@@ -102,7 +102,7 @@ fn is_suspect(kind: FileKind, blocks: u64, size: u64) -> bool {
     kind == FileKind::Regular && size > 0 && blocks.saturating_sub(RECORDS) < size.div_ceil(512)
 }
 
-impl Search<'_> {
+impl LayerLookup<'_> {
     fn upper(&mut self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<()> {
         let overlay = self.overlay;
         let Some(upper) = overlay.upper.as_ref().filter(|_| parent.in_upper()) else {
@@ -128,7 +128,7 @@ impl Search<'_> {
             return Err(Errno::LOOP);
         }
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
-            let mut marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
+            let mut marks = DirXattrs::read(at, overlay.namespace, upper.layer.marks)?;
             marks.opaque |= upper.layer.is_archive_opaque(dir.as_fd(), name)?;
             self.stop = marks.opaque;
             if !marks.opaque {
@@ -140,9 +140,9 @@ impl Search<'_> {
                 || is_suspect(found.attr.kind, found.attr.blocks, found.attr.size)
                 || overlay.is_impure(parent, dir.as_fd()))
         {
-            let marks = FileMarks::read(at, overlay.namespace)?;
+            let marks = FileXattrs::read(at, overlay.namespace)?;
             if let Some(origin) = &marks.origin {
-                let number = overlay.origins.object(origin, &overlay.numbering);
+                let number = overlay.origins.object(origin, &overlay.ino_mapper);
                 found.number = number.unwrap_or(found.object);
                 overlay.find_indexed(&mut found, origin)?;
             }
@@ -272,7 +272,7 @@ impl Search<'_> {
             FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let unfit = is_end && self.wants_data && kind != FileKind::Regular;
         if unfit || (!kind.is_dir() && (!is_end || self.is_dir())) {
-            // Below a directory, a file is hidden with everything under it.
+            // LowerLink a directory, a file is hidden with everything under it.
             self.stop = true;
             return Ok((None, None));
         }
@@ -291,10 +291,10 @@ impl Search<'_> {
             );
             return Err(Errno::LOOP);
         }
-        let mut marks = if overlay.reads_marks(dir.layer) {
-            DirMarks::read(at, overlay.namespace, layer.marks)?
+        let mut marks = if overlay.reads_overlay_xattrs(dir.layer) {
+            DirXattrs::read(at, overlay.namespace, layer.marks)?
         } else {
-            DirMarks::default()
+            DirXattrs::default()
         };
         marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
         let child = LowerDir::child(dir, name, &marks);
@@ -327,10 +327,10 @@ impl Search<'_> {
             found.lowers.push(child.clone());
             return Ok(());
         }
-        let real = Real::Lower(child.clone());
-        self.found = Some(Found {
+        let backing = Backing::Lower(child.clone());
+        self.found = Some(LayerEntry {
             lowers: vec![child.clone()],
-            ..self.overlay.found_alone(real, at, stat, layer.records)?
+            ..self.overlay.found_alone(backing, at, stat, layer.records)?
         });
         Ok(())
     }
@@ -346,8 +346,8 @@ impl Search<'_> {
     ) -> Result<Turn> {
         let overlay = self.overlay;
         if self.found.is_none() {
-            let real = Real::Lower(dir.clone());
-            let mut found = overlay.found_alone(real, at, stat, layer.records)?;
+            let backing = Backing::Lower(dir.clone());
+            let mut found = overlay.found_alone(backing, at, stat, layer.records)?;
             found.is_mounted_inside = layer.is_mounted_inside(stat);
             // The index knows one file for all paths to an inode. The kernel's overlay sees no such path twice.
             if stat.stx_nlink > 1 && !found.is_mounted_inside {
@@ -359,11 +359,11 @@ impl Search<'_> {
             FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
-            && overlay.reads_marks(dir.layer);
+            && overlay.reads_overlay_xattrs(dir.layer);
         let marks = if may_be_metacopy {
-            FileMarks::read(at, overlay.namespace)?
+            FileXattrs::read(at, overlay.namespace)?
         } else {
-            FileMarks::default()
+            FileXattrs::default()
         };
         if marks.metacopy {
             self.wants_data = true;
@@ -395,7 +395,7 @@ impl Search<'_> {
             return Ok(());
         };
         let file_in = |root: &Arc<LowerDir>| {
-            let none = DirMarks::default();
+            let none = DirXattrs::default();
             let child = |dir: Arc<LowerDir>, name| LowerDir::child(&dir, name, &none);
             LowerFile {
                 dir: above.iter().fold(root.clone(), child),

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, RawDir};
 use crate::Overlay;
 use crate::disk::calls;
 use crate::error::{Errno, Result};
-use crate::inode::listing::{DOT, DOT_DOT, Known, Listed};
+use crate::inode::listing::{DOT, DOT_DOT, EntryInfo, Listed};
 use crate::inode::node::Node;
 use crate::types::{DirEntry, Entry, FileKind, Name, Room, Wants};
 
@@ -48,10 +48,10 @@ impl Overlay {
         let node = self.node(id)?;
         self.each_item(&node, cookie, |entry, known| {
             match known {
-                None | Some(Known::Object(..)) => {}
-                Some(Known::Unresolved) => match self.peek(&node, &entry.name) {
+                None | Some(EntryInfo::Object(..)) => {}
+                Some(EntryInfo::Unresolved) => match self.peek(&node, &entry.name) {
                     Ok((ino, kind)) => (entry.ino, entry.kind) = (ino, kind),
-                    // Removed meanwhile, or a directory that is mounted in a second place.
+                    // UnlinkedFiles meanwhile, or a directory that is mounted in a second place.
                     Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
                     Err(error) => lost(entry, error),
                 },
@@ -82,14 +82,14 @@ impl Overlay {
                     let itself = self.entry_of_dots(&node, entry.cookie)?;
                     return Ok(take(entry, Some(&itself)));
                 }
-                Some(Known::Object(_, kind)) if only_directories && !kind.is_dir() => {
+                Some(EntryInfo::Object(_, kind)) if only_directories && !kind.is_dir() => {
                     return Ok(Room::Full);
                 }
                 Some(_) => {}
             }
             let found = match self.lookup_in(&node, &entry.name) {
                 Ok((_, found)) => found,
-                // Removed meanwhile, or a directory that is mounted in a second place.
+                // UnlinkedFiles meanwhile, or a directory that is mounted in a second place.
                 Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
                 Err(error) => {
                     lost(entry, error);
@@ -111,7 +111,7 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         mut cookie: u64,
-        mut f: impl FnMut(&mut DirEntry, Option<Known>) -> Result<Room>,
+        mut f: impl FnMut(&mut DirEntry, Option<EntryInfo>) -> Result<Room>,
     ) -> Result<()> {
         if cookie == 0 {
             if let Err(errno) = self.note_access(node) {
@@ -179,15 +179,15 @@ impl Overlay {
     }
 
     /// The entry for an item, as far as the listing knows it.
-    fn entry_of(&self, item: &Listed) -> (DirEntry, Known) {
+    fn entry_of(&self, item: &Listed) -> (DirEntry, EntryInfo) {
         let mut entry = DirEntry {
             ino: 0,
             cookie: item.cookie,
             kind: FileKind::Regular,
             name: item.name.clone(),
         };
-        let Known::Object(object, kind) = item.known else {
-            return (entry, Known::Unresolved);
+        let EntryInfo::Object(object, kind) = item.known else {
+            return (entry, EntryInfo::Unresolved);
         };
         let node = self.nodes.find(object);
         match node.map(|node| node.ino()).or(object.derived()) {
@@ -195,7 +195,7 @@ impl Overlay {
                 (entry.ino, entry.kind) = (ino, kind);
                 (entry, item.known)
             }
-            None => (entry, Known::Unresolved),
+            None => (entry, EntryInfo::Unresolved),
         }
     }
 

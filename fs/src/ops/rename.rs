@@ -4,7 +4,7 @@
 //! whiteout in the same rename; a directory that comes to lie over one of a lower layer is made
 //! opaque before. A directory that shows lower ones is tied to its name: it is given a redirect, or
 //! where redirects are not made, everything it shows is copied up first, so that it shows none
-//! ([`cut_off`](crate::ops::detach)). The kernel's overlay fails with `XDEV` then, and mv(1) copies.
+//! ([`detach_from_lower`](crate::ops::detach)). The kernel's overlay fails with `XDEV` then, and mv(1) copies.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -16,10 +16,10 @@ use rustix::fs::RenameFlags;
 
 use crate::Overlay;
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::locks::{NameLocks, lock_names};
 use crate::inode::node::Node;
-use crate::ops::hold::Held;
+use crate::ops::hold::LookupGuard;
 use crate::ops::lookup::check_name;
 use crate::ops::replace::End;
 use crate::types::{Change, Extent, Patience};
@@ -34,12 +34,12 @@ enum Step<'o> {
     CopyUp {
         nodes: Vec<Arc<Node>>,
         /// Keeps them known until then.
-        _held: (Held<'o>, Option<Held<'o>>),
+        _held: (LookupGuard<'o>, Option<LookupGuard<'o>>),
     },
     /// The names in this directory, which is to be replaced, must be locked too.
-    Lock(Held<'o>),
+    Lock(LookupGuard<'o>),
     /// All that this shows must be copied up, since it cannot be given a redirect.
-    CutOff(Held<'o>),
+    Detach(LookupGuard<'o>),
 }
 
 impl Overlay {
@@ -69,7 +69,7 @@ impl Overlay {
             parent: new_parent,
             name: new_name,
         };
-        let mut victim: Option<Held<'_>> = None;
+        let mut victim: Option<LookupGuard<'_>> = None;
         for _ in 0..MAX_TRIES {
             let step = {
                 let elsewhere = !Arc::ptr_eq(parent, new_parent);
@@ -93,11 +93,11 @@ impl Overlay {
                         self.copy_up(node, Extent::None)?;
                     }
                 }
-                Step::CutOff(held) => {
+                Step::Detach(held) => {
                     if patience == Patience::Little {
                         return Err(Errno::AGAIN);
                     }
-                    self.cut_off(&held.node)?;
+                    self.detach_from_lower(&held.node)?;
                 }
             }
         }
@@ -155,26 +155,27 @@ impl Overlay {
         }
         // A metacopy with several names has one redirect for all of them.
         let absolute = |node: &Node| {
-            !Arc::ptr_eq(from.parent, to.parent) || matches!(node.place.read().real, Real::Index(_))
+            !Arc::ptr_eq(from.parent, to.parent)
+                || matches!(node.place.read().backing, Backing::Index(_))
         };
         let upper = self.upper()?;
-        let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
-        let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
+        let here = self.upper_parent(upper, from.parent, locks.of(from.parent)?)?;
+        let there = self.upper_parent(upper, to.parent, locks.of(to.parent)?)?;
         let at = At::Name(here.dir.as_fd(), from.name.as_bytes());
         self.link_up(&here, locks.of(from.parent)?, from.name, node)?;
-        if !self.tie(upper, at, node, absolute(node))? {
-            return Ok(Step::CutOff(held));
+        if !self.write_redirect(upper, at, node, absolute(node))? {
+            return Ok(Step::Detach(held));
         }
         let at = At::Name(there.dir.as_fd(), to.name.as_bytes());
         let target_tied = match &target {
             Some(target) if exchange => {
                 self.link_up(&there, locks.of(to.parent)?, to.name, &target.node)?;
-                self.tie(upper, at, &target.node, absolute(&target.node))?
+                self.write_redirect(upper, at, &target.node, absolute(&target.node))?
             }
             _ => true,
         };
         let target = match target {
-            Some(target) if !target_tied => return Ok(Step::CutOff(target)),
+            Some(target) if !target_tied => return Ok(Step::Detach(target)),
             target => target,
         };
         match (target, exchange) {

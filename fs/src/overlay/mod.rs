@@ -17,11 +17,11 @@ use crate::disk::fd_cache::{FdCache, Key};
 use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::inode::table::NodeTable;
-use crate::inode::unlinked::Removed;
+use crate::inode::unlinked::UnlinkedFiles;
 use crate::layer::index::Index;
 use crate::layer::lower::Layer;
 use crate::layer::lower_dir::LowerDir;
-use crate::layer::object_id::{Numbering, ObjectId};
+use crate::layer::object_id::{InoMapper, ObjectId};
 use crate::layer::origin::Origins;
 use crate::layer::trap::Traps;
 use crate::layer::upper::Upper;
@@ -61,14 +61,14 @@ pub struct Overlay {
     pub(crate) gathers: bool,
     pub(crate) lowers_change: bool,
     pub(crate) origins: Origins,
-    pub(crate) numbering: Numbering,
+    pub(crate) ino_mapper: InoMapper,
     pub(crate) traps: Traps,
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
-    pub(crate) removed: Arc<Removed>,
+    pub(crate) removed: Arc<UnlinkedFiles>,
     pub(crate) shown_ids: ShownIds,
     pub(crate) owners: Owners,
-    /// Held while something is moved from one directory to another.
+    /// LookupGuard while something is moved from one directory to another.
     pub(crate) rename: Mutex<()>,
     pub(crate) volatile: bool,
     /// Whether the mark of a volatile overlay is to go at the end.
@@ -196,7 +196,7 @@ impl Overlay {
 
     /// The identity of an object.
     pub(crate) fn object_of(&self, stat: &Statx) -> ObjectId {
-        self.numbering.object(device_of(stat), stat.stx_ino)
+        self.ino_mapper.object(device_of(stat), stat.stx_ino)
     }
 
     /// Whether a directory found in a layer is the root of a layer.
