@@ -28,8 +28,8 @@
 //! ```
 //! use std::fs;
 //!
-//! use plyfs_fs::file::WriteMode;
-//! use plyfs_fs::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
+//! use plyfs_fs::types::WriteMode;
+//! use plyfs_fs::{Config, LowerLayer, XattrTrust, Overlay, OverrideStatMode, UpperLayer};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let path = |name: &str| dir.path().join(name);
@@ -43,8 +43,8 @@
 //!     upper: Some(UpperLayer {
 //!         path: path("upper"),
 //!         work: path("work"),
-//!         records: Records::None,
-//!         marks: Marks::Own,
+//!         records: OverrideStatMode::None,
+//!         marks: XattrTrust::Own,
 //!         archive_names: false,
 //!     }),
 //!     ..Config::default()
@@ -67,19 +67,17 @@ mod ops;
 mod overlay;
 pub mod types;
 
-// The names of before, until their users follow.
 pub use disk::interrupt;
-pub use types as attr;
-pub use types as file;
 
 pub use config::ids::{IdRange, Ids, Owners, ShownIds};
-pub use config::override_stat_mode::Records;
+pub use config::override_stat_mode::OverrideStatMode;
 pub use config::{
-    Config, IndexUse, LowerLayer, MAX_LOWER, MarkedUpper, Marks, RedirectDir, UpperLayer, Volatile,
+    Config, IndexUse, LowerLayer, MAX_LOWER, MarkedUpper, RedirectDir, UpperLayer, Volatile,
+    XattrTrust,
 };
 pub use disk::fd_cache::reserve as reserve_descriptors;
 pub use error::{Errno, Result, take_site};
 pub use layer::kernel_mark::{mark_served_by_kernel, was_served_by_kernel};
 pub use open_error::MountError;
 pub use overlay::Overlay;
-pub use types::{Change, DirEntry, Entry, Patience, ROOT_ID, Room, Wants};
+pub use types::{Change, DirEntry, Entry, Fill, MayBlock, ROOT_ID, Wants};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rustix::fs::Statx;
 use rustix::mount::OpenTreeFlags;
 
-use crate::config::override_stat_mode::Records;
-use crate::config::{LowerLayer, Marks};
+use crate::config::override_stat_mode::OverrideStatMode;
+use crate::config::{LowerLayer, XattrTrust};
 use crate::disk::calls::{device_of, stat_fd};
 use crate::layer::overlap::LayerPath;
 use crate::open_error::MountError;
@@ -27,9 +27,9 @@ pub(crate) struct Layer {
     /// The id of the mount that `root` is of (statx(2)); 0 if the kernel does not tell.
     pub(crate) mount: u64,
     /// Which of its files may carry `override_stat` records.
-    pub(crate) records: Records,
+    pub(crate) records: OverrideStatMode,
     /// Which records of overlays count in it.
-    pub(crate) marks: Marks,
+    pub(crate) marks: XattrTrust,
     /// Whether whiteouts may be files in it.
     pub(crate) archive_names: bool,
 }

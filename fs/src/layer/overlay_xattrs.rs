@@ -10,7 +10,7 @@ use plyfs_format::names::{Namespace, OPAQUE_NAMES, Record};
 use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
-use crate::config::Marks;
+use crate::config::XattrTrust;
 use crate::error::{Errno, Result, decided};
 use crate::layer::redirect::Redirect;
 
@@ -47,9 +47,9 @@ impl DirXattrs {
     ///
     /// # Errors
     /// Those of listxattr(2) and getxattr(2).
-    pub(crate) fn read(at: At<'_>, namespace: Namespace, which: Marks) -> Result<Self> {
+    pub(crate) fn read(at: At<'_>, namespace: Namespace, which: XattrTrust) -> Result<Self> {
         let mut marks = Self::default();
-        if which == Marks::None {
+        if which == XattrTrust::None {
             return Ok(marks);
         }
         let names = xattr::list(at)?;
@@ -57,7 +57,7 @@ impl DirXattrs {
             return Ok(marks);
         }
         for name in OPAQUE_NAMES {
-            let counts = which == Marks::Any || name == namespace.opaque();
+            let counts = which == XattrTrust::Any || name == namespace.opaque();
             if !counts || !has(&names, name.as_bytes()) {
                 continue;
             }

@@ -7,7 +7,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::error::Result;
 use crate::inode::backing::Backing;
 use crate::layer::lower_dir::{LowerDir, LowerFile};
@@ -51,7 +51,7 @@ impl Overlay {
         backing: Backing,
         at: At<'_>,
         stat: &Statx,
-        records: Records,
+        records: OverrideStatMode,
     ) -> Result<LayerEntry> {
         let object = self.object_of(stat);
         Ok(LayerEntry {

@@ -22,7 +22,7 @@ use crate::inode::node::Node;
 use crate::ops::hold::LookupGuard;
 use crate::ops::lookup::check_name;
 use crate::ops::replace::End;
-use crate::types::{Change, Extent, Patience};
+use crate::types::{Change, Extent, MayBlock};
 
 /// How often a rename starts again because the names changed before they were locked.
 const MAX_TRIES: usize = 1000;
@@ -47,13 +47,13 @@ impl Overlay {
     /// `EXCHANGE` are possible, `WHITEOUT` is not, as in the kernel's overlay.
     ///
     /// # Errors
-    /// `AGAIN` if more patience is needed; otherwise those of renameat2(2) and of copying up.
+    /// `AGAIN` if it would block and may not; otherwise those of renameat2(2) and of copying up.
     pub fn rename(
         &self,
         (parent, name): (u64, &OsStr),
         (new_parent, new_name): (u64, &OsStr),
         flags: RenameFlags,
-        patience: Patience,
+        may_block: MayBlock,
     ) -> Result<()> {
         check_name(name)?;
         check_name(new_name)?;
@@ -86,7 +86,7 @@ impl Overlay {
                 Step::CopyUp { nodes, _held } => {
                     let slow =
                         |node: &Arc<Node>| self.is_slow_to_change(node.id, Change::Attributes);
-                    if patience == Patience::Little && nodes.iter().any(slow) {
+                    if may_block == MayBlock::No && nodes.iter().any(slow) {
                         return Err(Errno::AGAIN);
                     }
                     for node in &nodes {
@@ -94,7 +94,7 @@ impl Overlay {
                     }
                 }
                 Step::Detach(held) => {
-                    if patience == Patience::Little {
+                    if may_block == MayBlock::No {
                         return Err(Errno::AGAIN);
                     }
                     self.detach_from_lower(&held.node)?;

@@ -6,7 +6,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls;
 use crate::disk::fd_cache::Key;
 use crate::disk::lent_modes::hold_modes;
@@ -237,7 +237,12 @@ impl Overlay {
 }
 
 /// Gives an object on disk the permissions it needs there, and a record for the rest.
-fn change_record(at: At<'_>, disk: &Statx, wanted: &NewObject<'_>, records: Records) -> Result<()> {
+fn change_record(
+    at: At<'_>,
+    disk: &Statx,
+    wanted: &NewObject<'_>,
+    records: OverrideStatMode,
+) -> Result<()> {
     let disk_kind =
         FileKind::from_mode(u32::from(disk.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
     if !matches!(disk_kind, FileKind::Regular | FileKind::Directory) {

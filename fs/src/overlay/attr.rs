@@ -7,7 +7,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls::{stat, stat_fd, stat_name};
 use crate::disk::fd_cache::Key;
 use crate::error::{Errno, Result};
@@ -89,7 +89,12 @@ impl Overlay {
     }
 
     /// The attributes of an object, with its number in its own file system.
-    pub(crate) fn attr_of(&self, at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
+    pub(crate) fn attr_of(
+        &self,
+        at: At<'_>,
+        stat: &Statx,
+        records: OverrideStatMode,
+    ) -> Result<Attr> {
         let mut attr = recorded_attr_of(at, stat, records)?;
         (attr.uid, attr.gid) = if records.rule(attr.kind) {
             self.shown_ids.apply(attr.uid, attr.gid)

@@ -14,8 +14,8 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::Marks;
-use crate::config::override_stat_mode::Records;
+use crate::config::XattrTrust;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls::{open_dir, stat_name, stat_of_absent};
 use crate::disk::fd_cache::{Handle, Key};
 use crate::error::{Errno, Result, decided};
@@ -34,9 +34,9 @@ pub(crate) struct ObjectRef<'n> {
     /// Whether the object is in the upper layer.
     pub(crate) in_upper: bool,
     /// Which files of its layer may carry records.
-    pub(crate) records: Records,
+    pub(crate) records: OverrideStatMode,
     /// Which records of overlays count in its layer.
-    pub(crate) marks: Marks,
+    pub(crate) marks: XattrTrust,
     /// The mount that its layer is of. See [`Layer::mount`](crate::layer::lower::Layer).
     pub(crate) mount: u64,
 }

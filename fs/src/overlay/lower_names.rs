@@ -8,7 +8,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::Marks;
+use crate::config::XattrTrust;
 use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::error::Result;
 use crate::inode::dir::Names;
@@ -59,6 +59,6 @@ impl Overlay {
     /// nothing: there is nothing below to hide or to lead to.
     pub(crate) fn reads_overlay_xattrs(&self, layer: u16) -> bool {
         let is_lowest = usize::from(layer) + 1 == self.roots.len() && self.data_roots.is_empty();
-        !is_lowest && self.lowers[usize::from(layer)].marks != Marks::None
+        !is_lowest && self.lowers[usize::from(layer)].marks != XattrTrust::None
     }
 }

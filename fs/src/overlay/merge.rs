@@ -15,7 +15,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::FileType;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls;
 use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result, decided};
@@ -97,7 +97,7 @@ impl Merge<'_> {
 
 /// What is known of a directory that is added to a listing.
 pub(crate) struct From {
-    records: Records,
+    records: OverrideStatMode,
     source: FirstLayer,
     /// What is in it may have an origin or a redirect.
     impure: bool,
