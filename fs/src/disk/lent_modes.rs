@@ -14,7 +14,7 @@ use rustix::fs::Statx;
 
 use crate::error::Result;
 
-/// LookupGuard for writing while permissions are lent, and for reading while a caller changes a mode: what is restored
+/// Held for writing while permissions are lent, and for reading while a caller changes a mode: what is restored
 /// would undo that change, and the change would take back what was lent.
 pub(super) static MODES: RwLock<()> = RwLock::new(());
 

@@ -53,9 +53,9 @@ pub(crate) struct Node {
     /// How many nodes have it as the parent of their place. It stays known as long as there are any.
     pub(super) children: AtomicU32,
     pub(crate) place: RwLock<Place>,
-    /// LookupGuard while the node is copied up.
+    /// Held while the node is copied up.
     pub(crate) copy_up: Mutex<()>,
-    /// LookupGuard while its times are set, or data is written that was gathered.
+    /// Held while its times are set, or data is written that was gathered.
     pub(crate) times: Mutex<Option<ToldMtime>>,
     /// Whether it may have capabilities in a record.
     pub(crate) capability: Maybe,

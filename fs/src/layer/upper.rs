@@ -39,7 +39,7 @@ pub(crate) struct Upper {
     pub(super) orders_clones: bool,
     /// Whether they were ordered and made: no copy of a file on the same file system waits for a disk.
     pub(crate) shares_at_once: AtomicBool,
-    /// LookupGuard for its lock: two mounts that share an upper directory would not see each other's changes.
+    /// Held for its lock: two mounts that share an upper directory would not see each other's changes.
     _lock: OwnedFd,
 }
 

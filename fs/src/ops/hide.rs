@@ -63,7 +63,7 @@ impl Overlay {
     }
 
     /// Makes a new directory opaque, so that no lookup goes on to lower ones, where the kernel
-    /// does: with records that write_redirect it to lower layers, these do not change. Returns whether it did.
+    /// does: with xattrs that tie it to lower layers, these do not change. Returns whether it did.
     pub(super) fn hide_what_comes_below(
         &self,
         upper_parent: &UpperParent<'_>,

@@ -6,7 +6,7 @@
 //! that is looked for in the layers below it; a file whose data was left below (metacopy) is searched
 //! on for that.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use crate::layer::lower::Layer;
 use crate::layer::lower_dir::{LowerDir, LowerFile};
 use crate::layer::overlay_xattrs::{DirXattrs, FileXattrs};
 use crate::layer::redirect::Redirect;
+use crate::layer::upper::Upper;
 use crate::layer::whiteout::is_whiteout;
 use crate::ops::layer_entry::LayerEntry;
 use crate::types::{FileKind, Name};
@@ -103,6 +104,7 @@ fn is_suspect(kind: FileKind, blocks: u64, size: u64) -> bool {
 }
 
 impl LayerLookup<'_> {
+    /// Looks at the name in the upper layer.
     fn upper(&mut self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<()> {
         let overlay = self.overlay;
         let Some(upper) = overlay.upper.as_ref().filter(|_| parent.in_upper()) else {
@@ -127,33 +129,54 @@ impl LayerLookup<'_> {
         if is_dir && overlay.is_layer(at, &stat) {
             return Err(Errno::LOOP);
         }
+        // Nearly every object has no xattrs of an overlay, so each system call to read them needs a reason.
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
-            let mut marks = DirXattrs::read(at, overlay.namespace, upper.layer.marks)?;
-            marks.opaque |= upper.layer.is_archive_opaque(dir.as_fd(), name)?;
-            self.stop = marks.opaque;
-            if !marks.opaque {
-                self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect.and_then(Result::ok);
-            }
+            self.upper_dir_xattrs(upper, dir.as_fd(), name, &mut found)?;
         } else if !is_dir
             && (overlay.metacopy
                 || is_suspect(found.attr.kind, found.attr.blocks, found.attr.size)
                 || overlay.is_impure(parent, dir.as_fd()))
         {
-            let marks = FileXattrs::read(at, overlay.namespace)?;
-            if let Some(origin) = &marks.origin {
-                let number = overlay.origins.object(origin, &overlay.ino_mapper);
-                found.number = number.unwrap_or(found.object);
-                overlay.find_indexed(&mut found, origin)?;
-            }
-            if marks.metacopy && found.attr.kind == FileKind::Regular {
-                self.stop = false;
-                self.wants_data = true;
-                self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect.and_then(Result::ok);
-            }
+            self.upper_file_xattrs(at, &mut found)?;
         }
         self.found = Some(found);
+        Ok(())
+    }
+
+    /// Follows what the xattrs of an upper directory say of those below it.
+    fn upper_dir_xattrs(
+        &mut self,
+        upper: &Upper,
+        dir: BorrowedFd<'_>,
+        name: &Name,
+        found: &mut LayerEntry,
+    ) -> Result<()> {
+        let at = At::Name(dir, name.as_bytes());
+        let mut xattrs = DirXattrs::read(at, self.overlay.namespace, upper.layer.marks)?;
+        xattrs.opaque |= upper.layer.is_archive_opaque(dir, name)?;
+        self.stop = xattrs.opaque;
+        if !xattrs.opaque {
+            self.turn(xattrs.redirect.clone());
+            found.redirect = xattrs.redirect.and_then(Result::ok);
+        }
+        Ok(())
+    }
+
+    /// Follows what the xattrs of an upper file say of the file that it is a copy of.
+    fn upper_file_xattrs(&mut self, at: At<'_>, found: &mut LayerEntry) -> Result<()> {
+        let overlay = self.overlay;
+        let xattrs = FileXattrs::read(at, overlay.namespace)?;
+        if let Some(origin) = &xattrs.origin {
+            let number = overlay.origins.object(origin, &overlay.ino_mapper);
+            found.number = number.unwrap_or(found.object);
+            overlay.find_indexed(found, origin)?;
+        }
+        if xattrs.metacopy && found.attr.kind == FileKind::Regular {
+            self.stop = false;
+            self.wants_data = true;
+            self.turn(xattrs.redirect.clone());
+            found.redirect = xattrs.redirect.and_then(Result::ok);
+        }
         Ok(())
     }
 
@@ -255,24 +278,14 @@ impl LayerLookup<'_> {
             return Ok((None, None));
         }
         let at = At::Name(fd.as_fd(), name.as_bytes());
-        let stat = match stat_name(fd.as_fd(), name.as_bytes()) {
-            // A redirect may name what cannot be.
-            Err(Errno::NAMETOOLONG) if self.redirected => None,
-            stat => stat_of_absent(stat)?,
-        };
-        let Some(stat) = stat else {
-            self.stop |= layer.has_archive_whiteout(fd.as_fd(), name)?;
+        let Some(stat) = self.stat_visible(dir, layer, (fd.as_fd(), name))? else {
             return Ok((None, None));
         };
-        if overlay.hides(dir, at, &stat)? {
-            self.stop = true;
-            return Ok((None, None));
-        }
         let kind =
             FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let unfit = is_end && self.wants_data && kind != FileKind::Regular;
         if unfit || (!kind.is_dir() && (!is_end || self.is_dir())) {
-            // LowerLink a directory, a file is hidden with everything under it.
+            // Below a directory, a file is hidden with everything under it.
             self.stop = true;
             return Ok((None, None));
         }
@@ -291,19 +304,46 @@ impl LayerLookup<'_> {
             );
             return Err(Errno::LOOP);
         }
-        let mut marks = if overlay.reads_overlay_xattrs(dir.layer) {
+        let mut xattrs = if overlay.reads_overlay_xattrs(dir.layer) {
             DirXattrs::read(at, overlay.namespace, layer.marks)?
         } else {
             DirXattrs::default()
         };
-        marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
-        let child = LowerDir::child(dir, name, &marks);
+        xattrs.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
+        let child = LowerDir::child(dir, name, &xattrs);
         if is_end {
             self.take_dir(&child, at, &stat, layer)?;
         }
-        self.stop |= marks.opaque;
-        let redirect = marks.redirect.filter(|_| !marks.opaque);
+        // Opaque hides what is below, also below a redirect that it has from another time.
+        self.stop |= xattrs.opaque;
+        let redirect = xattrs.redirect.filter(|_| !xattrs.opaque);
         Ok((Some(child), redirect))
+    }
+
+    /// The stat of a name in a lower directory, if it is there and no whiteout. A whiteout ends the lookup.
+    fn stat_visible(
+        &mut self,
+        dir: &Arc<LowerDir>,
+        layer: &Layer,
+        (fd, name): (BorrowedFd<'_>, &Name),
+    ) -> Result<Option<Statx>> {
+        let stat = match stat_name(fd, name.as_bytes()) {
+            // A redirect may name what cannot be.
+            Err(Errno::NAMETOOLONG) if self.redirected => None,
+            stat => stat_of_absent(stat)?,
+        };
+        let Some(stat) = stat else {
+            self.stop |= layer.has_archive_whiteout(fd, name)?;
+            return Ok(None);
+        };
+        if self
+            .overlay
+            .hides(dir, At::Name(fd, name.as_bytes()), &stat)?
+        {
+            self.stop = true;
+            return Ok(None);
+        }
+        Ok(Some(stat))
     }
 
     fn is_dir(&self) -> bool {

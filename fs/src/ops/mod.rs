@@ -1,4 +1,5 @@
-//! The operations: one file a system call.
+//! The operations: one file a system call. These are the public methods of [`Overlay`](crate::Overlay), and the top
+//! floor: nothing in this crate uses it.
 
 mod clear_whiteouts;
 mod copy_complete;

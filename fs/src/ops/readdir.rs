@@ -51,7 +51,7 @@ impl Overlay {
                 None | Some(EntryInfo::Object(..)) => {}
                 Some(EntryInfo::Unresolved) => match self.peek(&node, &entry.name) {
                     Ok((ino, kind)) => (entry.ino, entry.kind) = (ino, kind),
-                    // UnlinkedFiles meanwhile, or a directory that is mounted in a second place.
+                    // Removed meanwhile, or a directory that is mounted in a second place.
                     Err(Errno::NOENT | Errno::STALE) => return Ok(Fill::More),
                     Err(error) => lost(entry, error),
                 },
@@ -89,7 +89,7 @@ impl Overlay {
             }
             let found = match self.lookup_in(&node, &entry.name) {
                 Ok((_, found)) => found,
-                // UnlinkedFiles meanwhile, or a directory that is mounted in a second place.
+                // Removed meanwhile, or a directory that is mounted in a second place.
                 Err(Errno::NOENT | Errno::STALE) => return Ok(Fill::More),
                 Err(error) => {
                     lost(entry, error);

@@ -22,6 +22,7 @@ use crate::inode::node::Node;
 use crate::ops::hold::LookupGuard;
 use crate::ops::lookup::check_name;
 use crate::ops::replace::End;
+use crate::ops::upper_parent::UpperParent;
 use crate::types::{Change, Extent, MayBlock};
 
 /// How often a rename starts again because the names changed before they were locked.
@@ -104,6 +105,7 @@ impl Overlay {
         Err(Errno::BUSY)
     }
 
+    /// Renames, or says what has to be done first without the locks.
     fn rename_locked<'o>(
         &'o self,
         from: End<'_>,
@@ -128,70 +130,131 @@ impl Overlay {
         self.check_protection(from, to, node, target_node)?;
         check_kinds(from, to, node, target_node, exchange)?;
 
-        // Nothing is copied up for what cannot be done.
+        // All that can refuse comes before the first copy-up.
         let target = match target {
-            Some(target) if !exchange && target.node.kind.is_dir() => {
-                if !locked.is_some_and(|locked| Arc::ptr_eq(locked, &target.node)) {
-                    return Ok(Step::Lock(target));
-                }
-                if !self.is_empty(&target.node, locks.of(&target.node)?)? {
-                    return Err(Errno::NOTEMPTY);
-                }
-                Some(target)
+            Some(target)
+                if !exchange
+                    && target.node.kind.is_dir()
+                    && self.needs_lock(&target.node, locked, locks)? =>
+            {
+                return Ok(Step::Lock(target));
             }
             target => target,
         };
         let target_node = target.as_ref().map(|held| &held.node);
-
-        let mut needed = vec![from.parent, to.parent, node];
-        // One of several names of a lower file must be counted in the index before it goes.
-        let is_counted = |target: &&Arc<Node>| exchange || self.is_counted(target);
-        needed.extend(target_node.filter(is_counted));
-        let lower = needed.into_iter().filter(|node| !node.in_upper());
-        let nodes: Vec<_> = lower.cloned().collect();
+        let nodes = self.still_lower(from, to, node, target_node, exchange);
         if !nodes.is_empty() {
             let _held = (held, target);
             return Ok(Step::CopyUp { nodes, _held });
         }
-        // A metacopy with several names has one redirect for all of them.
-        let absolute = |node: &Node| {
-            !Arc::ptr_eq(from.parent, to.parent)
-                || matches!(node.place.read().backing, Backing::Index(_))
-        };
+
+        // Then redirects: after the move, a name no longer leads to what lies below. If the move fails, the
+        // redirect says what the old name says anyway.
         let upper = self.upper()?;
         let here = self.upper_parent(upper, from.parent, locks.of(from.parent)?)?;
         let there = self.upper_parent(upper, to.parent, locks.of(to.parent)?)?;
-        let at = At::Name(here.dir.as_fd(), from.name.as_bytes());
-        self.link_up(&here, locks.of(from.parent)?, from.name, node)?;
-        if !self.write_redirect(upper, at, node, absolute(node))? {
+        let elsewhere = !Arc::ptr_eq(from.parent, to.parent);
+        if !self.keep_lower_link(&here, from.name, node, elsewhere, locks)? {
             return Ok(Step::Detach(held));
         }
-        let at = At::Name(there.dir.as_fd(), to.name.as_bytes());
-        let target_tied = match &target {
-            Some(target) if exchange => {
-                self.link_up(&there, locks.of(to.parent)?, to.name, &target.node)?;
-                self.write_redirect(upper, at, &target.node, absolute(&target.node))?
-            }
-            _ => true,
-        };
         let target = match target {
-            Some(target) if !target_tied => return Ok(Step::Detach(target)),
+            Some(target)
+                if exchange
+                    && !self.keep_lower_link(
+                        &there,
+                        to.name,
+                        &target.node,
+                        elsewhere,
+                        locks,
+                    )? =>
+            {
+                return Ok(Step::Detach(target));
+            }
             target => target,
         };
-        match (target, exchange) {
-            (Some(target), true) => self.exchange(from, to, node, &target.node, locks)?,
-            (Some(target), false) if target.node.kind.is_dir() => {
-                self.replace(from, to, node, Some(&target.node), locks)?;
-                let names = locks.of(&target.node)?;
-                names.removed = true;
-                names.listing = None;
-            }
-            (target, _) => {
-                let target = target.as_ref().map(|held| &held.node);
-                self.replace(from, to, node, target, locks)?;
-            }
-        }
+
+        // Nothing is in the way any more.
+        let target = target.as_ref().map(|held| &held.node);
+        self.move_names(from, to, node, target, exchange, locks)?;
         Ok(Step::Done)
+    }
+
+    /// Moves the name, or exchanges the two. The directory that was replaced takes no names any more.
+    fn move_names(
+        &self,
+        from: End<'_>,
+        to: End<'_>,
+        node: &Arc<Node>,
+        target: Option<&Arc<Node>>,
+        exchange: bool,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<()> {
+        if let Some(target) = target
+            && exchange
+        {
+            return self.exchange(from, to, node, target, locks);
+        }
+        self.replace(from, to, node, target, locks)?;
+        if let Some(target) = target.filter(|target| target.kind.is_dir()) {
+            let names = locks.of(target)?;
+            names.removed = true;
+            names.listing = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the names in a directory that is to be replaced must be locked first.
+    ///
+    /// # Errors
+    /// `NOTEMPTY` if they are locked, and there are some.
+    fn needs_lock(
+        &self,
+        target: &Arc<Node>,
+        locked: Option<&Arc<Node>>,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<bool> {
+        if !locked.is_some_and(|locked| Arc::ptr_eq(locked, target)) {
+            return Ok(true);
+        }
+        if self.is_empty(target, locks.of(target)?)? {
+            Ok(false)
+        } else {
+            Err(Errno::NOTEMPTY)
+        }
+    }
+
+    /// The nodes of a rename that must be copied up before it.
+    fn still_lower(
+        &self,
+        from: End<'_>,
+        to: End<'_>,
+        node: &Arc<Node>,
+        target: Option<&Arc<Node>>,
+        exchange: bool,
+    ) -> Vec<Arc<Node>> {
+        let mut needed = vec![from.parent, to.parent, node];
+        // One of several names of a lower file must be counted in the index before it goes.
+        let is_counted = |target: &&Arc<Node>| exchange || self.is_counted(target);
+        needed.extend(target.filter(is_counted));
+        let lower = needed.into_iter().filter(|node| !node.in_upper());
+        lower.cloned().collect()
+    }
+
+    /// Makes sure that a node finds what it shows of the layers below from its new name, in another directory if
+    /// `elsewhere`. `false` if that cannot be.
+    fn keep_lower_link(
+        &self,
+        parent: &UpperParent<'_>,
+        name: &OsStr,
+        node: &Arc<Node>,
+        elsewhere: bool,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<bool> {
+        self.link_up(parent, locks.of(parent.parent)?, name, node)?;
+        // A metacopy with several names has one redirect for all of them.
+        let has_names = matches!(node.place.read().backing, Backing::Index(_));
+        let at = At::Name(parent.dir.as_fd(), name.as_bytes());
+        self.write_redirect(parent.upper, at, node, elsewhere || has_names)
     }
 
     /// Refuses to move what is protected, or out of a protected directory, or over something protected.

@@ -68,7 +68,7 @@ pub struct Overlay {
     pub(crate) removed: Arc<UnlinkedFiles>,
     pub(crate) shown_ids: ShownIds,
     pub(crate) owners: Owners,
-    /// LookupGuard while something is moved from one directory to another.
+    /// Held while something is moved from one directory to another.
     pub(crate) rename: Mutex<()>,
     pub(crate) volatile: bool,
     /// Whether the mark of a volatile overlay is to go at the end.
