@@ -19,7 +19,19 @@
 //! - A change is made in the work directory, complete, and published by one rename or link.
 //! - No operation panics; what fails returns the error number a system call would.
 //!
-//! The locks and their order are described in `inode`.
+//! # Floors
+//!
+//! The modules are floors: each uses those below it and none above. No files import each other in a circle.
+//!
+//! | floor | what it knows |
+//! |---|---|
+//! | `ops` | one file an operation: what a system call does |
+//! | `overlay` | the [`Overlay`], and what every operation needs: where an object is, what it shows, what a directory lists |
+//! | `inode` | the nodes in memory, and their locks, whose order `inode::node` describes |
+//! | `layer` | what is on disk and what it means: whiteouts, xattrs of overlays, the index, the work directory |
+//! | `disk` | system calls on objects, however they are reached |
+//! | `config` | what an overlay is made of: [`Config`] |
+//! | [`types`] | what operations take and return; with `error`, what they fail with |
 //!
 //! # Example
 //!
@@ -29,7 +41,7 @@
 //! use std::fs;
 //!
 //! use plyfs_fs::types::WriteMode;
-//! use plyfs_fs::{Config, LowerLayer, XattrTrust, Overlay, OverrideStatMode, UpperLayer};
+//! use plyfs_fs::{Config, LowerLayer, Overlay, OverrideStatMode, UpperLayer, XattrTrust};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let path = |name: &str| dir.path().join(name);
