@@ -73,7 +73,7 @@ impl Hindrance {
         if archive_names || upper.is_some_and(|upper| upper.archive_names) {
             return Some(Self::ArchiveNames);
         }
-        // `Records::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
+        // `OverrideStatMode::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
         let in_lowers = lowers
             .clone()
             .any(|layer| layer.records != OverrideStatMode::None);

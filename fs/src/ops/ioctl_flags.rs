@@ -105,25 +105,25 @@ impl Overlay {
         let node = self.node(id)?;
         has_flags(&node)?;
         let upper = self.upper()?;
-        let before = self.protection(&node)?;
         self.copy_up(&node, Extent::None)?;
         let fd = self.open_for_flags(&node)?;
+        // What is known must be what the last of two threads stores.
+        let place = node.place.write();
         let flags = rustix::fs::ioctl_getflags(&fd);
         // First: this takes protection from the object itself, too, which keeps records from being written.
         set_others(fd.as_fd())?;
-        if protection != before || protection.any() {
-            let written = write_protection(upper, At::Fd(fd.as_fd()), protection);
-            if let (Err(_), Ok(flags)) = (&written, flags)
-                && let Err(errno) = rustix::fs::ioctl_setflags(&fd, flags)
-            {
-                log::warn!("a file may have lost its protection (chattr(1)): {errno}");
-            }
-            written?;
-            // A descriptor that can only append must not outlive the flag of the object.
-            let _place = node.place.write();
-            self.fds.remove(Key::File(node.id));
-            node.protection.set(protection);
+        // Without protection as well: there may be a record that could not be parsed.
+        let written = write_protection(upper, At::Fd(fd.as_fd()), protection);
+        if let (Err(_), Ok(flags)) = (&written, flags)
+            && let Err(errno) = rustix::fs::ioctl_setflags(&fd, flags)
+        {
+            log::warn!("a file may have lost its protection (chattr(1)): {errno}");
         }
+        written?;
+        // A descriptor that can only append must not outlive the flag of the object.
+        self.fds.remove(Key::File(node.id));
+        node.protection.set(protection);
+        drop(place);
         // The kernel does not expect an ioctl(2) to change the ctime.
         self.changed_unasked(node.id);
         Ok(())

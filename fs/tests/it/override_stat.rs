@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::types::{Caller, Device, FileKind, SetAttr};
 use plyfs_fs::{Errno, OverrideStatMode};
 use rustix::fs::XattrFlags;
@@ -241,7 +241,7 @@ const EVERY_MODE: [OverrideStatMode; 5] = [
     OverrideStatMode::Privileged,
 ];
 
-/// Under `Records::None`, `Older` and `Privileged` users wrote those of the other modes, and the next
+/// Under `OverrideStatMode::None`, `Older` and `Privileged` users wrote those of the other modes, and the next
 /// mount believed them.
 #[test]
 fn records_are_refused_to_users_in_every_mode() {
