@@ -32,7 +32,7 @@ pub enum OverrideStatMode {
 
 impl OverrideStatMode {
     /// Whether what a record says is believed.
-    pub fn are_believed(self) -> bool {
+    pub(crate) fn are_believed(self) -> bool {
         !matches!(self, Self::None | Self::Untrusted)
     }
 

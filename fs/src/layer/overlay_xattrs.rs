@@ -48,13 +48,13 @@ impl DirXattrs {
     /// # Errors
     /// Those of listxattr(2) and getxattr(2).
     pub(crate) fn read(at: At<'_>, namespace: Namespace, which: XattrTrust) -> Result<Self> {
-        let mut marks = Self::default();
+        let mut xattrs = Self::default();
         if which == XattrTrust::None {
-            return Ok(marks);
+            return Ok(xattrs);
         }
         let names = xattr::list(at)?;
         if names.is_empty() {
-            return Ok(marks);
+            return Ok(xattrs);
         }
         for name in OPAQUE_NAMES {
             let counts = which == XattrTrust::Any || name == namespace.opaque();
@@ -63,14 +63,14 @@ impl DirXattrs {
             }
             let name = CString::new(name).map_err(|_| decided(Errno::INVAL))?;
             let value = xattr::get_all(at, &name)?.unwrap_or_default();
-            marks.opaque |= whiteout::is_opaque_value(&value);
-            marks.whiteouts |= whiteout::may_hold_attribute_whiteouts(&value);
+            xattrs.opaque |= whiteout::is_opaque_value(&value);
+            xattrs.whiteouts |= whiteout::may_hold_attribute_whiteouts(&value);
         }
         let record = |record| value(at, &names, namespace, record);
-        marks.impure = record(Record::Impure)?.is_some_and(|value| value == b"y");
+        xattrs.impure = record(Record::Impure)?.is_some_and(|value| value == b"y");
         let redirect = record(Record::Redirect)?;
-        marks.redirect = redirect.map(|record| Redirect::parse(&record));
-        Ok(marks)
+        xattrs.redirect = redirect.map(|record| Redirect::parse(&record));
+        Ok(xattrs)
     }
 }
 

@@ -214,7 +214,7 @@ impl Overlay {
         }
         upper.work.discard(&copy.name);
         self.nodes.rebind(node, copy.object, copy.has_origin);
-        place.backing = Backing::Orphan(self.removed.keep(copy.fd.clone()));
+        place.backing = Backing::Orphan(self.unlinked.keep(copy.fd.clone()));
         place.lower_link.set_data(copy.data.clone());
         self.fds.remove(Key::File(node.id));
         true

@@ -48,7 +48,7 @@ impl Overlay {
             return Ok(false);
         };
         let copy = index.at(&indexed.name);
-        let marks = FileXattrs::read(copy, self.namespace)?;
+        let xattrs = FileXattrs::read(copy, self.namespace)?;
         let number = found.number;
         *found = LayerEntry {
             number,
@@ -56,6 +56,6 @@ impl Overlay {
         };
         found.attr.nlink = index.links(&indexed.name, &indexed.stat, Some(stat.stx_nlink))?;
         found.backing = Backing::Index(Arc::new(indexed.name));
-        Ok(marks.metacopy)
+        Ok(xattrs.metacopy)
     }
 }

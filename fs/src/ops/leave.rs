@@ -52,7 +52,7 @@ impl PendingUnlink<'_> {
             }
         };
         if is_last && let Some(fd) = self.keep.take() {
-            self.place.backing = Backing::Orphan(self.overlay.removed.keep(fd));
+            self.place.backing = Backing::Orphan(self.overlay.unlinked.keep(fd));
         }
         if is_last || self.is_known_here {
             // The parent is known besides: its id was just used.

@@ -400,14 +400,14 @@ impl LayerLookup<'_> {
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
             && overlay.reads_overlay_xattrs(dir.layer);
-        let marks = if may_be_metacopy {
+        let xattrs = if may_be_metacopy {
             FileXattrs::read(at, overlay.namespace)?
         } else {
             FileXattrs::default()
         };
-        if marks.metacopy {
+        if xattrs.metacopy {
             self.wants_data = true;
-            return Ok(marks.redirect);
+            return Ok(xattrs.redirect);
         }
         if self.wants_data
             && let Some(found) = &mut self.found

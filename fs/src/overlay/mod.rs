@@ -65,7 +65,7 @@ pub struct Overlay {
     pub(crate) traps: Traps,
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
-    pub(crate) removed: Arc<UnlinkedFiles>,
+    pub(crate) unlinked: Arc<UnlinkedFiles>,
     pub(crate) shown_ids: ShownIds,
     pub(crate) owners: Owners,
     /// Held while something is moved from one directory to another.
@@ -121,11 +121,6 @@ impl Overlay {
         self.index().is_some()
     }
 
-    /// Whether nothing can be changed.
-    pub fn is_read_only(&self) -> bool {
-        self.upper.is_none()
-    }
-
     /// The node with this id.
     ///
     /// # Errors
@@ -151,7 +146,7 @@ impl Overlay {
         }
     }
 
-    /// How many nodes are known.
+    /// How many nodes are known. Tests ask, to see that what was looked up is forgotten.
     pub fn known_nodes(&self) -> usize {
         self.nodes.len()
     }

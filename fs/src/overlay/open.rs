@@ -81,7 +81,7 @@ impl Overlay {
             traps: Traps::default(),
             nodes: NodeTable::default(),
             fds,
-            removed: Arc::default(),
+            unlinked: Arc::default(),
             shown_ids: config.shown_ids.clone(),
             owners: config.owners.clone(),
             rename: Mutex::new(()),
@@ -158,14 +158,14 @@ fn open_roots(
     let root = |(index, layer): (usize, &Layer)| {
         // By a name, which takes a system call less where the kernel can (getxattrat(2)).
         let at = At::Name(layer.root.as_fd(), b".");
-        let marks = DirXattrs::read(at, namespace, layer.marks);
-        let marks = marks.map_err(|errno| MountError::Open {
+        let xattrs = DirXattrs::read(at, namespace, layer.marks);
+        let xattrs = xattrs.map_err(|errno| MountError::Open {
             role: "lower",
             path: layer.path.clone(),
             errno,
         })?;
         let index = u16::try_from(index).map_err(|_| MountError::TooManyLowers(lowers.len()))?;
-        Ok(LowerDir::root(index, &marks))
+        Ok(LowerDir::root(index, &xattrs))
     };
     let all = lowers.iter().enumerate().map(root);
     let mut roots = all.collect::<std::result::Result<Vec<_>, MountError>>()?;

@@ -7,7 +7,7 @@ impl Overlay {
     /// Whether a change that failed with this error found no space (`NOSPC`, `DQUOT`), and may find some
     /// [a little later](Self::retry_when_space).
     pub fn may_get_space(&self, error: Errno) -> bool {
-        self.removed.may_help(error)
+        self.unlinked.may_help(error)
     }
 
     /// Makes a change, and makes it again if there was no space for it while a removed file was not
@@ -16,6 +16,6 @@ impl Overlay {
     /// # Errors
     /// Those of the change.
     pub fn retry_when_space<T>(&self, change: impl Fn(&Self) -> Result<T>) -> Result<T> {
-        self.removed.retry_when_space(|| change(self))
+        self.unlinked.retry_when_space(|| change(self))
     }
 }
