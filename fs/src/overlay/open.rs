@@ -17,7 +17,7 @@ use crate::layer::lower::Layer;
 use crate::layer::lower_dir::LowerDir;
 use crate::layer::object_id::InoMapper;
 use crate::layer::origin::Origins;
-use crate::layer::overlap;
+use crate::layer::overlap::{self, LayerPath};
 use crate::layer::overlay_xattrs::DirXattrs;
 use crate::layer::trap::Traps;
 use crate::layer::upper::Upper;
@@ -33,19 +33,9 @@ impl Overlay {
     /// # Errors
     /// What keeps these directories from being an overlay.
     pub fn open(config: &Config) -> std::result::Result<Self, MountError> {
-        match config.lowers.len() + config.data.len() {
-            _ if config.lowers.is_empty() => return Err(MountError::NoLower),
-            count if count > MAX_LOWER => return Err(MountError::TooManyLowers(count)),
-            _ => {}
-        }
-        let all = config.lowers.iter().chain(&config.data);
-        let opened = all.map(Layer::open_lower);
-        let (lowers, paths): (Vec<_>, Vec<_>) = opened
-            .collect::<std::result::Result<Vec<_>, _>>()?
-            .into_iter()
-            .unzip();
-        let lowers: Box<[Layer]> = lowers.into();
+        let (lowers, paths) = open_lowers(config)?;
         let origins = Origins::probe(&lowers);
+        // Where the directories lie is checked before the work directory is emptied.
         let mut upper = match &config.upper {
             None => overlap::check(&paths).map(|()| None)?,
             Some(upper) => Some(Upper::open(upper, paths, config)?),
@@ -146,6 +136,19 @@ impl Overlay {
         self.nodes.insert_root(node, object);
         Ok(())
     }
+}
+
+/// Opens the lower layers, then those with data only, and says where they are.
+fn open_lowers(config: &Config) -> std::result::Result<(Box<[Layer]>, Vec<LayerPath>), MountError> {
+    match config.lowers.len() + config.data.len() {
+        _ if config.lowers.is_empty() => return Err(MountError::NoLower),
+        count if count > MAX_LOWER => return Err(MountError::TooManyLowers(count)),
+        _ => {}
+    }
+    let all = config.lowers.iter().chain(&config.data);
+    let opened: std::result::Result<Vec<_>, _> = all.map(Layer::open_lower).collect();
+    let (lowers, paths): (Vec<_>, Vec<_>) = opened?.into_iter().unzip();
+    Ok((lowers.into(), paths))
 }
 
 /// The roots of the lower layers, of which the first `count` show names and the others hold data.
