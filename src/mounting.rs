@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, OverrideStatMode, UpperLayer, was_served_by_kernel,
 };
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::fs::FileType;
@@ -287,8 +287,13 @@ fn plan_directories(options: &Options, target: PathBuf) -> Result<Plan> {
 }
 
 /// The kind of records that the root of a layer has.
-fn records_on(path: &Path) -> Option<Records> {
-    let mut kinds = [Records::Privileged, Records::Older, Records::All].into_iter();
+fn records_on(path: &Path) -> Option<OverrideStatMode> {
+    let mut kinds = [
+        OverrideStatMode::Privileged,
+        OverrideStatMode::Older,
+        OverrideStatMode::All,
+    ]
+    .into_iter();
     kinds.find(|records| {
         let mut buffer = [0; 256];
         rustix::fs::getxattr(path, records.attribute(), &mut buffer[..]).is_ok()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use plyfs_fs::{IndexUse, Owners, Records, RedirectDir, Volatile, was_served_by_kernel};
+use plyfs_fs::{IndexUse, OverrideStatMode, Owners, RedirectDir, Volatile, was_served_by_kernel};
 
 use super::kernel_overlay::Mode;
 use super::server::Plan;
@@ -17,7 +17,7 @@ pub(crate) enum Hindrance {
     /// Options make files show other owners than they have.
     Owners,
     /// `override_stat` records hold owners, modes or devices.
-    Records,
+    OverrideStatMode,
     /// Layers may have whiteouts that are files (`.wh.*`).
     ArchiveNames,
     /// An option that only FUSE honours.
@@ -52,7 +52,7 @@ impl Hindrance {
                 redirects: mode == Mode::User,
                 // If the directory has the mark that the kernel's overlay served it, users of that mount can have
                 // written the records, so they do not count.
-                devices: upper.records == Records::Devices
+                devices: upper.records == OverrideStatMode::Devices
                     && !was_served_by_kernel(&upper.path, Some(&upper.work)),
             };
             upper_scan::search(&upper.path, &sought, patience).map(Self::Upper)
@@ -73,10 +73,12 @@ impl Hindrance {
         if archive_names || upper.is_some_and(|upper| upper.archive_names) {
             return Some(Self::ArchiveNames);
         }
-        // `Records::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
-        let in_lowers = lowers.clone().any(|layer| layer.records != Records::None);
+        // `OverrideStatMode::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
+        let in_lowers = lowers
+            .clone()
+            .any(|layer| layer.records != OverrideStatMode::None);
         if in_lowers || upper.is_some_and(|upper| upper.records.keep_owners()) {
-            return Some(Self::Records);
+            return Some(Self::OverrideStatMode);
         }
         if let Some(option) = wanted.fuse_only {
             return Some(Self::Option(option));
@@ -130,7 +132,7 @@ impl fmt::Display for Hindrance {
                  namespace where that is allowed)",
             ),
             Self::Owners => f.write_str("options make files show other owners"),
-            Self::Records => {
+            Self::OverrideStatMode => {
                 f.write_str("override_stat records of the layers hold owners or devices")
             }
             Self::ArchiveNames => f.write_str("layers may have whiteouts that are files"),

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
+use plyfs_fs::{
+    IdRange, Ids, IndexUse, OverrideStatMode, Owners, RedirectDir, Volatile, XattrTrust,
+};
 use plyfs_fuse::{EnabledRequests, SuppressedRequest};
 use rustix::mount::MountFlags;
 
@@ -40,10 +42,10 @@ pub(crate) struct Options {
     pub(crate) static_nlink: bool,
     pub(crate) owners: Owners,
     /// Whether owners and modes are in `override_stat` records.
-    pub(crate) records: Records,
+    pub(crate) records: OverrideStatMode,
     /// Whether whiteouts may be files called `.wh.NAME`.
     pub(crate) archive_names: bool,
-    pub(crate) marks: Marks,
+    pub(crate) marks: XattrTrust,
     pub(crate) index: Option<IndexUse>,
     /// `nosuid` and the like; `None` where nothing was said.
     pub(crate) flags: Vec<(MountFlags, bool)>,
@@ -194,7 +196,7 @@ impl Options {
             },
             default_permissions: true,
             archive_names: true,
-            marks: Marks::Any,
+            marks: XattrTrust::Any,
             source: name(),
             subtype: name(),
             ..Self::default()
@@ -292,9 +294,9 @@ impl Options {
             "squash_to_gid" => self.owners.gids = Ids::Squashed(number(name, value)?),
             "xattr_permissions" => {
                 self.records = match one_of(name, value, &["0", "1", "2"])? {
-                    0 => Records::None,
-                    1 => Records::Privileged,
-                    _ => Records::All,
+                    0 => OverrideStatMode::None,
+                    1 => OverrideStatMode::Privileged,
+                    _ => OverrideStatMode::All,
                 };
             }
             "whiteouts" => {
