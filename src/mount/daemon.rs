@@ -312,15 +312,12 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
             caller.ready()?;
             Ok(session)
         });
-    let served = match started {
-        Ok(session) => session.run().context("serve the mount"),
-        Err(failure) => {
-            if let Some(target) = &target {
-                unmount_after_failure(target);
-            }
-            Err(failure)
-        }
-    };
+    let served = started.and_then(|session| session.run().context("serve the mount"));
+    if served.is_err()
+        && let Some(target) = &target
+    {
+        unmount_after_failure(target);
+    }
     drop(live);
     drop(plan.hold);
     if let Some(after) = plan.after {

@@ -368,3 +368,6 @@ pub(crate) fn listed_entry(
     let timeout = attr_timeout(&found.attr, found.id, timeout);
     (attr(&found.attr, number), timeout)
 }
+
+#[cfg(test)]
+mod tests;
