@@ -12,7 +12,7 @@
 //! - No symbolic link of the upper directory is followed: a container that runs meanwhile may put
 //!   one anywhere.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,6 +25,7 @@ use plyfs_store::{Container, escaped};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
 
+use crate::containers::places;
 use crate::error::{CliError, Result};
 use crate::stack::{self, Subject};
 
@@ -358,4 +359,32 @@ pub(crate) fn cannot(what: &str, names: &[OsString], errno: Errno) -> CliError {
         escaped(path),
         crate::error::reason(&reason)
     ))
+}
+
+/// Leaves out of the changes of a container the places that it has only to be mounted on.
+pub(crate) fn leave_out(places: &BTreeSet<PathBuf>, changes: &mut BTreeMap<Names, Change>) {
+    for path in places.iter().rev() {
+        let names: Names = places::names(path)
+            .into_iter()
+            .map(OsStr::to_owned)
+            .collect();
+        let is_empty = |change: &Change| {
+            let attr = change.entry.map(|entry| entry.attr);
+            attr.is_some_and(|attr| attr.kind.is_dir() || attr.size == 0)
+        };
+        let mut below = changes.range(names.clone()..).skip(1);
+        let has_more = below
+            .next()
+            .is_some_and(|(next, _)| next.starts_with(&names));
+        match changes.get(&names) {
+            Some(change) if is_empty(change) && !has_more => {}
+            _ => continue,
+        }
+        if let Some(change) = changes.remove(&names)
+            && change.kind == Kind::Changed
+        {
+            // The container had removed the name of the image.
+            changes.insert(names, Change::deleted(false));
+        }
+    }
 }

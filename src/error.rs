@@ -2,6 +2,15 @@
 
 use std::fmt;
 
+/// Exit status for arguments that a command does not understand.
+pub(crate) const USAGE: u8 = 2;
+/// Exit status when a container could not be started, as Podman has it.
+pub(crate) const NOT_STARTED: u8 = 125;
+/// Exit status of a program that exists but cannot be run, as shells have it.
+pub(crate) const CANNOT_RUN: u8 = 126;
+/// Exit status of a program that does not exist, as shells have it.
+pub(crate) const NOT_FOUND: u8 = 127;
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub(crate) struct CliError {

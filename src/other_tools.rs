@@ -3,10 +3,6 @@
 //! Each answer completes a message about a command or an option that plyfs does not have. docs/containers.md has the
 //! options of `run` in its tables; a test compares them.
 
-use clap::CommandFactory;
-
-use crate::cli::Cli;
-
 /// Commands of Podman and Docker, or words like them, and what to use instead.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
@@ -174,8 +170,9 @@ const IN_GROUPS: &[(&[&str], [&str; 3])] = &[
     (&["load"], ["import", "import", "import"]),
 ];
 
-/// What to say of a command that plyfs does not have. `next` is the word behind it.
-pub(crate) fn command(word: &str, next: Option<&str>) -> Option<String> {
+/// What to say of a command that plyfs does not have. `next` is the word behind it, `commands`
+/// is the whole command line.
+pub(crate) fn command(word: &str, next: Option<&str>, commands: &clap::Command) -> Option<String> {
     let group = GROUPS.iter().position(|group| *group == word);
     let Some(group) = group else {
         let instead = known(COMMANDS, word)?;
@@ -190,7 +187,7 @@ pub(crate) fn command(word: &str, next: Option<&str>) -> Option<String> {
     };
     let instead = match known(IN_GROUPS, next) {
         Some(commands) => commands.get(group).copied().unwrap_or_default(),
-        None if Cli::command().find_subcommand(next).is_some() => next,
+        None if commands.find_subcommand(next).is_some() => next,
         None => {
             let instead = known(COMMANDS, next)?;
             return Some(format!("there is no command '{word} {next}': {instead}"));
@@ -528,7 +525,10 @@ pub(crate) fn option(command: &str, option: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     /// The commands and options in quotes of an answer can be given.
     fn assert_answer_holds(answer: &str) {
@@ -551,7 +551,9 @@ mod tests {
 
     #[test]
     fn answers_name_what_there_is() {
-        let in_groups = |second: &str| GROUPS.map(|group| command(group, Some(second)).unwrap());
+        let cli = Cli::command();
+        let in_groups =
+            |second: &str| GROUPS.map(|group| command(group, Some(second), &cli).unwrap());
         let answers = COMMANDS.iter().map(|(_, answer)| (*answer).to_owned());
         let answers = answers.chain(OF_RUN.iter().map(|(_, answer)| (*answer).to_owned()));
         let answers = answers.chain(OPTIONS.iter().map(|(_, _, answer)| (*answer).to_owned()));

@@ -16,11 +16,11 @@ use rustix::mount::MountFlags;
 
 use crate::containers::{live, places};
 use crate::error::{CliError, Result};
-use crate::mount::backend::Wanted;
-use crate::mount::connection::Request;
-use crate::mount::daemon::{self, Place, Plan};
+use crate::mount::choose::Wanted;
+use crate::mount::fuse_mount::Request;
+use crate::mount::mountinfo;
 use crate::mount::options::Options;
-use crate::mount::table;
+use crate::mount::server::{self, Place, Plan};
 use crate::{namespace, storage};
 
 /// An image or container of the store to mount.
@@ -173,7 +173,7 @@ fn no_container(store: &Store, name: &ContainerName) -> CliError {
 
 /// Refuses a container that another program has mounted with the kernel's overlay: such a mount holds no lock.
 pub(crate) fn refuse_mounted(container: &Container) -> Result {
-    match table::is_changed_by_kernel(&container.upper) {
+    match mountinfo::is_changed_by_kernel(&container.upper) {
         true => Err(CliError::new(format_args!(
             "the container \"{}\" is in use: it is mounted by the kernel's overlay; unmount it first",
             container.record.name
@@ -196,7 +196,7 @@ pub(crate) fn remove_places(store: &Store, container: &Container) -> Result {
     let removed = places::remove(store, container, || {
         refuse_mounted(container)?;
         let subject = Subject::Container(Box::new(container.clone()));
-        daemon::open_when_free(&overlay(&subject, false), DYING)
+        server::open_when_free(&overlay(&subject, false), DYING)
     });
     removed.map_err(|failure| {
         CliError::new(format_args!(

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use plyfs_store::{BlobError, Ownership, Store};
+use plyfs_store::{BlobError, Digest, Ownership, Store};
 use rustix::thread::CapabilitySet;
 
 use crate::error::{CliError, Context, Result};
@@ -121,4 +121,16 @@ fn has_many_ids() -> bool {
         Some(ranges) => ranges.iter().any(|range| range.len() > 1) || ranges.len() > 1,
     };
     many("/proc/self/uid_map") && many("/proc/self/gid_map")
+}
+
+/// Removes what is left of an image that lost its names while it was in use, now that its last use has ended. A
+/// failure here is logged only, and does not fail that use: `plyfs prune` does the same later.
+pub(crate) fn collect_unnamed(store: &Store, manifest: &Digest) {
+    match store.collect_unnamed(manifest) {
+        Ok(Some(collected)) => log::debug!("removed {} layers", collected.layers),
+        Ok(None) => {}
+        Err(error) => {
+            log::debug!("cannot remove the unnamed image; \"plyfs prune\" tries again: {error}")
+        }
+    }
 }

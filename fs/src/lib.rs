@@ -62,26 +62,24 @@ mod disk;
 mod error;
 mod inode;
 mod layer;
+mod open_error;
 mod ops;
 mod overlay;
 pub mod types;
 
 // The names of before, until their users follow.
 pub use disk::interrupt;
-pub use ops::data as file;
 pub use types as attr;
+pub use types as file;
 
 pub use config::ids::{IdRange, Ids, Owners, ShownIds};
 pub use config::override_stat_mode::Records;
+pub use config::{
+    Config, IndexUse, LowerLayer, MAX_LOWER, MarkedUpper, Marks, RedirectDir, UpperLayer, Volatile,
+};
 pub use disk::fd_cache::reserve as reserve_descriptors;
-pub use error::{Errno, MountError, Result, take_site};
-pub use layer::index::IndexUse;
-pub use layer::kernel_mark::{MarkedUpper, mark_served_by_kernel, was_served_by_kernel};
-pub use layer::lower::{LowerLayer, MAX_LOWER, Marks};
-pub use layer::object_id::ROOT_ID;
-pub use layer::redirect::RedirectDir;
-pub use ops::copy_up::Change;
-pub use ops::lookup::Entry;
-pub use ops::readdir::{DirEntry, Room, Wants};
-pub use ops::rename::Patience;
-pub use overlay::open::{Config, Overlay, UpperLayer, Volatile};
+pub use error::{Errno, Result, take_site};
+pub use layer::kernel_mark::{mark_served_by_kernel, was_served_by_kernel};
+pub use open_error::MountError;
+pub use overlay::Overlay;
+pub use types::{Change, DirEntry, Entry, Patience, ROOT_ID, Room, Wants};

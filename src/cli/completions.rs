@@ -1,9 +1,7 @@
 //! Names of images and containers in completions: the parser knows which words are names, and not which there are.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
-
-use crate::cli::Cli;
 
 /// The commands whose first word names an image, a container, or either.
 const IMAGES: &str = "run bundle history save export rmi mount tag";
@@ -15,19 +13,19 @@ const LIST_IMAGES: &str = "plyfs images 2>/dev/null | awk 'NR > 1 && !/^ / { pri
 const LIST_CONTAINERS: &str = "plyfs ps 2>/dev/null | awk 'NR > 1 && !/^ / { print $1 }'";
 
 /// Adds names to a script that the parser has generated.
-pub(super) fn add(shell: Shell, script: &str) -> String {
+pub(super) fn add(shell: Shell, script: &str, command: &Command) -> String {
     match shell {
-        Shell::Bash => script.to_owned() + &bash(),
+        Shell::Bash => script.to_owned() + &bash(command),
         Shell::Zsh => zsh(script),
         Shell::Fish => script.to_owned() + &fish(),
         _ => script.to_owned(),
     }
 }
 
-fn bash() -> String {
+fn bash(command: &Command) -> String {
     let cases = |commands: &str| commands.replace(' ', "|");
     let (images, containers, both) = (cases(IMAGES), cases(CONTAINERS), cases(BOTH));
-    let with_value = options_with_value().join("|");
+    let with_value = options_with_value(command).join("|");
     // Names and sources have colons, and options equals signs, at which bash begins a new word.
     format!(
         r#"
@@ -103,8 +101,8 @@ complete -F _plyfs_with_names -o bashdefault -o default plyfs
 }
 
 /// Each option behind which comes a value, after its command, as patterns of bash.
-fn options_with_value() -> Vec<String> {
-    let mut cli = Cli::command();
+fn options_with_value(command: &Command) -> Vec<String> {
+    let mut cli = command.clone();
     cli.build();
     let mut patterns = Vec::new();
     for command in cli.get_subcommands() {

@@ -20,10 +20,44 @@ use plyfs_store::{
 };
 
 use crate::changes::{self, Change, Comparison, Names, cannot};
-use crate::cli::{CommitArgs, CompressionArg};
 use crate::error::{CliError, Result};
 use crate::progress::Line;
 use crate::{output, stack, storage};
+use clap::Args;
+
+/// Make an image of a container: its changes become a layer on top of its image
+///
+/// The same changes make the same layer. With SOURCE_DATE_EPOCH in the environment, the image is said
+/// to be made then.
+#[derive(Debug, Args)]
+pub(crate) struct CommitArgs {
+    /// What the image is for
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Who made it
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    /// Change what the image says of running it, as a Dockerfile does: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// How to compress the layer
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub(crate) compression: CompressionArg,
+    /// The container; it must not be mounted
+    pub(crate) container: String,
+    /// The name of the new image
+    #[arg(value_name = "IMAGE[:TAG]")]
+    pub(crate) image: String,
+}
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CompressionArg {
+    Gzip,
+    Zstd,
+    None,
+}
 
 /// Attributes that say something about this machine, and nothing to another.
 const OF_THIS_MACHINE: [&[u8]; 3] = [b"security.selinux", b"security.evm", b"security.ima"];

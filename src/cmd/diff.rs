@@ -5,10 +5,19 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::changes::{self, Comparison, Kind};
-use crate::cli::DiffArgs;
-use crate::containers::places;
 use crate::error::Result;
 use crate::{output, stack, storage};
+use clap::Args;
+
+/// List what was changed in a container: A for added, C for changed, D for deleted
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The container
+    pub(crate) container: String,
+}
 
 /// A change as programs read it.
 #[derive(Serialize)]
@@ -28,7 +37,7 @@ pub(crate) fn diff(args: &DiffArgs, store: Option<&Path>) -> Result {
     let mut places = container.places()?;
     let (_, mut changes) = Comparison::open(&container, false)?.changes()?;
     places.extend(container.places()?);
-    places::leave_out(&places, &mut changes);
+    changes::leave_out(&places, &mut changes);
     let listed: Vec<Listed> = changes
         .iter()
         .map(|(names, change)| Listed {

@@ -19,7 +19,6 @@ use crate::{pidfd, stack, storage};
 /// It has what the container's own command has: namespaces, user, environment, capabilities and the filter
 /// of system calls. Exit statuses are those of plyfs run.
 #[derive(Debug, Args)]
-#[command(after_help = crate::cli::manual::examples("exec"))]
 pub(crate) struct ExecArgs {
     /// Give standard input to the command, which is so in any case
     #[arg(short, long)]

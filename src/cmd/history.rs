@@ -5,9 +5,18 @@ use std::path::Path;
 use plyfs_store::Image;
 use serde::Serialize;
 
-use crate::cli::ImageListArgs;
 use crate::error::Result;
 use crate::{output, storage};
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The image
+    pub(crate) image: String,
+}
 
 /// A step in the making of an image, as programs read it.
 #[derive(Serialize)]
@@ -24,7 +33,7 @@ struct Step {
 }
 
 /// Lists how an image was made, the last step first.
-pub(crate) fn history(args: &ImageListArgs, store: Option<&Path>) -> Result {
+pub(crate) fn history(args: &HistoryArgs, store: Option<&Path>) -> Result {
     let image = storage::open_existing(store)?.image(&args.image)?;
     let steps = steps(&image);
     if args.json {

@@ -6,9 +6,23 @@ use std::path::Path;
 use plyfs_store::ImageRecord;
 use serde::Serialize;
 
-use crate::cli::ImagesArgs;
 use crate::error::Result;
 use crate::{output, storage};
+use clap::Args;
+
+/// List the images in the store
+///
+/// SIZE is that of the layers as uncompressed archives; each layer is unpacked once, however many images have it. "plyfs
+/// df -v" says what an image takes on disk: the data in its unpacked layers, and its compressed blobs.
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The first digits of the digests alone, each once, for inspect and rmi --force
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+}
 
 /// An image as programs read it.
 #[derive(Serialize)]

@@ -14,10 +14,43 @@ use plyfs_store::{
 };
 use rustix::process::Signal;
 
-use crate::cli::{ImportArgs, OwnershipArg};
 use crate::error::{CliError, Context, Result};
 use crate::interrupt::Interrupt;
 use crate::{namespace, output, progress, storage};
+use clap::Args;
+
+/// Import an image: verify it and unpack its layers into the store
+#[derive(Debug, Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets of a usage, not of a link"
+)]
+pub(crate) struct ImportArgs {
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE, or alone,
+    /// is standard input; of several images, @0 in the place of the name is the first, and @sha256:DIGEST the one
+    /// with this digest
+    pub(crate) source: String,
+    /// Import all images of the source, each under its own names
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) all: bool,
+    /// The name of the image in the store, if not the one it brings along
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
+    /// Which of several platforms to take, as OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// How to keep owners: as they are, or in extended attributes; as they are if ids allow it
+    #[arg(long, value_enum, default_value = "auto", hide_possible_values = true)]
+    pub(crate) ownership: OwnershipArg,
+}
+
+/// How owners of files in layers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OwnershipArg {
+    Auto,
+    Real,
+    Override,
+}
 
 /// Exit status after an interrupt from the terminal, as shells have it.
 const INTERRUPTED: u8 = 130;

@@ -5,10 +5,17 @@ use std::path::Path;
 use plyfs_store::{Container, ContainerName, Image, LayerPath, NameError, Store};
 use serde_json::{Value, json};
 
-use crate::cli::InspectArgs;
 use crate::containers::live;
 use crate::error::{CliError, Result};
 use crate::{output, stack, storage};
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The container, or the image
+    #[arg(value_name = "CONTAINER|IMAGE")]
+    pub(crate) name: String,
+}
 
 /// Prints all that is known of an image or a container.
 pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Result {

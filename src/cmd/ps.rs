@@ -5,10 +5,24 @@ use std::path::Path;
 use plyfs_store::{LiveKind, LiveRecord, Store};
 use serde::Serialize;
 
-use crate::cli::PsArgs;
 use crate::containers::live;
 use crate::error::Result;
 use crate::{output, storage};
+use clap::Args;
+
+/// List the containers in the store, and what is mounted of it, with the processes that serve them
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The names of containers alone, for rm and stop
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    /// Also containers that do not run; they are always listed
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
 
 /// A container, or something that is live without one, as programs read it.
 #[derive(Serialize)]
@@ -84,7 +98,7 @@ impl Listed {
 }
 
 /// Lists the containers in the store, and what else is live in it.
-pub(crate) fn containers(args: &PsArgs, store: Option<&Path>) -> Result {
+pub(crate) fn ps(args: &PsArgs, store: Option<&Path>) -> Result {
     let listed = match storage::open_if_there(store, storage::location(store)?)? {
         None => Vec::new(),
         Some(store) => listed(&store)?,

@@ -7,10 +7,23 @@ use std::path::Path;
 
 use plyfs_store::{Form, Source};
 
-use crate::cli::SaveArgs;
 use crate::error::{CliError, Context, Result};
 use crate::progress::Line;
 use crate::storage;
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets of a usage, not of a link"
+)]
+pub(crate) struct SaveArgs {
+    /// The image
+    pub(crate) image: String,
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE is standard
+    /// output
+    pub(crate) target: String,
+}
 
 /// Writes an image to a layout or an archive.
 pub(crate) fn save(args: &SaveArgs, store: Option<&Path>) -> Result {

@@ -4,9 +4,22 @@ use std::path::Path;
 
 use plyfs_store::ImageName;
 
-use crate::cli::TagArgs;
 use crate::error::{CliError, Result};
 use crate::storage;
+use clap::Args;
+
+/// Give an image one more name
+///
+/// An image that has the name already loses it; without another name it goes with the next prune, as after an import
+/// under that name. "plyfs rmi NAME" takes one of several names away.
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// The image, by name or digest
+    pub(crate) image: String,
+    /// The names that it gets besides those it has
+    #[arg(required = true, value_name = "NAME[:TAG]")]
+    pub(crate) names: Vec<String>,
+}
 
 /// Gives an image more names. As in Podman, nothing is printed.
 pub(crate) fn tag(args: &TagArgs, store: Option<&Path>) -> Result {

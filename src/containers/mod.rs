@@ -2,3 +2,4 @@
 
 pub(crate) mod live;
 pub(crate) mod places;
+pub(crate) mod signal;

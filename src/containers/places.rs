@@ -2,7 +2,7 @@
 //! image has none. They are removed when it has ended, or by the next command that uses it when that could not
 //! be done, so that no image which is made of it has them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +11,6 @@ use plyfs_fs::attr::FileKind;
 use plyfs_fs::{Errno, Overlay};
 use plyfs_store::{Container, Store};
 
-use crate::changes::{Change, Kind, Names};
 use crate::error::{Context, Result};
 use crate::runtime::root::Root;
 
@@ -84,32 +83,8 @@ fn remove_empty(overlay: &Overlay, path: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Leaves out of the changes of a container the places that it has only to be mounted on.
-pub(crate) fn leave_out(places: &BTreeSet<PathBuf>, changes: &mut BTreeMap<Names, Change>) {
-    for path in places.iter().rev() {
-        let names: Names = names(path).into_iter().map(OsStr::to_owned).collect();
-        let is_empty = |change: &Change| {
-            let attr = change.entry.map(|entry| entry.attr);
-            attr.is_some_and(|attr| attr.kind.is_dir() || attr.size == 0)
-        };
-        let mut below = changes.range(names.clone()..).skip(1);
-        let has_more = below
-            .next()
-            .is_some_and(|(next, _)| next.starts_with(&names));
-        match changes.get(&names) {
-            Some(change) if is_empty(change) && !has_more => {}
-            _ => continue,
-        }
-        if let Some(change) = changes.remove(&names)
-            && change.kind == Kind::Changed
-        {
-            // The container had removed the name of the image.
-            changes.insert(names, Change::deleted(false));
-        }
-    }
-}
-
-fn names(path: &Path) -> Vec<&OsStr> {
+/// The names of a path, from the root.
+pub(crate) fn names(path: &Path) -> Vec<&OsStr> {
     let name = |part| match part {
         Component::Normal(name) => Some(name),
         _ => None,

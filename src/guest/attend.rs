@@ -5,11 +5,11 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use plyfs_sys::process::SignalQueue;
 
 use crate::containers::live::PASSED_ON;
-use crate::error::{CliError, Context, Result};
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 use crate::runtime::launch::Started;
 use crate::runtime::streams::{self, Input};
 use crate::runtime::terminal::Relay;
-use crate::runtime::{KILLED, NOT_STARTED, exit_status};
+use crate::runtime::{KILLED, exit_status};
 
 /// Whether this process has a terminal to work at, and is not in the background there (tcgetpgrp(3)).
 pub(crate) fn has_terminal() -> bool {

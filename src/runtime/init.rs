@@ -5,8 +5,8 @@ use plyfs_sys::process::{Fork, SignalQueue, fork_into};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::thread::UnshareFlags;
 
-use super::{NOT_STARTED, exit_status};
-use crate::error::{Context, Result};
+use super::exit_status;
+use crate::error::{Context, NOT_STARTED, Result};
 
 /// Which of two processes this is.
 pub(super) enum Role {

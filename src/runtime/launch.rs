@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 use super::namespaces::Namespace;
 use super::order::{Order, Task, inherit};
 use super::root::proc_path;
-use super::{NOT_STARTED, child, exit_status, report, sealed};
-use crate::error::{CliError, Context, Result};
+use super::{child, exit_status, report, sealed};
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 
 /// A process in a container that the caller waits for. It is killed when this is dropped before it ended, or
 /// when the caller ends.

@@ -13,8 +13,8 @@ use rustix::process::{
 
 use super::bond::Bond;
 use super::report::Report;
-use super::{KILLED, NOT_STARTED, exit_status, streams};
-use crate::error::{Context, Result};
+use super::{KILLED, exit_status, streams};
+use crate::error::{Context, NOT_STARTED, Result};
 use crate::pidfd;
 
 /// How often the exit status of a process that has ended is asked for, and the pause between: another process

@@ -20,8 +20,8 @@ use super::console::Console;
 use super::init::{self, Role};
 use super::report::Report;
 use super::root::open_here;
-use super::{CANNOT_RUN, NOT_FOUND, child, filter, identity};
-use crate::error::{CliError, Context, Result, reason};
+use super::{filter, identity};
+use crate::error::{CANNOT_RUN, CliError, Context, NOT_FOUND, Result, reason};
 
 /// What a process becomes.
 pub(super) struct Program<'a> {
@@ -52,7 +52,7 @@ impl Program<'_> {
             Ok(Role::Program) => self.become_program(),
             Err(failure) => failure,
         };
-        child::end(&report, &failure)
+        report.end(&failure)
     }
 
     /// Everything that init shares with the program.

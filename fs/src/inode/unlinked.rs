@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::Overlay;
 use crate::error::{Errno, Result};
 
 /// How long a change waits for the next removed file to be forgotten. On a machine that has nothing
@@ -49,7 +48,7 @@ impl Removed {
     }
 
     /// Whether there may be room soon for a change that failed with this error.
-    fn may_help(&self, error: Errno) -> bool {
+    pub(crate) fn may_help(&self, error: Errno) -> bool {
         matches!(error, Errno::NOSPC | Errno::DQUOT) && self.may_go()
     }
 
@@ -71,7 +70,7 @@ impl Removed {
 
     /// Makes a change, and makes it again while it finds no room and files that were removed before it
     /// are forgotten.
-    fn with_room<T>(&self, change: impl Fn() -> Result<T>) -> Result<T> {
+    pub(crate) fn with_room<T>(&self, change: impl Fn() -> Result<T>) -> Result<T> {
         let (ever, end) = (
             self.ever.load(Ordering::Relaxed),
             Instant::now() + MOST_PATIENCE,
@@ -107,23 +106,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         *self.0.gone.lock() += 1;
         self.0.one_gone.notify_all();
-    }
-}
-
-impl Overlay {
-    /// Whether a change that failed with this error found no room (`NOSPC`, `DQUOT`), and may find some
-    /// [a little later](Self::with_room).
-    pub fn may_get_room(&self, error: Errno) -> bool {
-        self.removed.may_help(error)
-    }
-
-    /// Makes a change, and makes it again if there was no room for it while a removed file was not
-    /// forgotten yet. It may wait for that: the thread that [forgets](Self::forget) must not call it.
-    ///
-    /// # Errors
-    /// Those of the change.
-    pub fn with_room<T>(&self, change: impl Fn(&Self) -> Result<T>) -> Result<T> {
-        self.removed.with_room(|| change(self))
     }
 }
 

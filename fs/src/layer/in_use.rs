@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::error::MountError;
 use crate::layer::overlap::Spot;
+use crate::open_error::MountError;
 
 /// Refuses directories that lie in the upper or work directory of another mount of plyfs, which holds a lock on
 /// those (flock(2)). The kernel's overlay does so where it keeps an index (`EBUSY`): entries of files that change
 /// underneath would lead astray.
-pub(crate) fn refuse(spots: &[Spot]) -> Result<(), MountError> {
+pub(super) fn refuse(spots: &[Spot]) -> Result<(), MountError> {
     let locks = Lock::all();
     for spot in spots {
         // The locks of the upper and work directory themselves are taken when they are opened.
@@ -96,7 +96,7 @@ impl Lock {
     }
 
     /// Those of one process, from /proc/PID/fdinfo (proc_pid_fdinfo(5)).
-    fn of(pid: u32) -> Vec<Self> {
+    pub(crate) fn of(pid: u32) -> Vec<Self> {
         let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
         let files = files.into_iter().flatten().flatten();
         let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());

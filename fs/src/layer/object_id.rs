@@ -11,15 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::types::Device;
+use crate::types::{Device, ROOT_ID};
 
 /// An object below the mount: a file system, by its index in the [`Numbering`], and an inode number, in
 /// one number where they fit. Others have a number that the [`Numbering`] keeps for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct ObjectId(u64);
-
-/// Node id of the root, which the FUSE protocol fixes.
-pub const ROOT_ID: u64 = 1;
 
 /// Bits of a number that are the object's own inode number.
 const INO_BITS: u32 = 56;

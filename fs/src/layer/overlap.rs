@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use crate::disk::calls::proc_path;
-use crate::error::MountError;
+use crate::open_error::MountError;
 
 /// A directory that was given.
 pub(crate) struct Spot {
@@ -73,9 +73,12 @@ pub(crate) fn check(spots: &[Spot]) -> Result<(), MountError> {
         return Ok(());
     };
     // As they were given, unless only where they are shows that they are the same.
-    let shown = |spot: &Spot| match one.real == other.real {
-        true => spot.real.clone(),
-        false => spot.given.clone(),
+    let shown = |spot: &Spot| {
+        if one.real == other.real {
+            spot.real.clone()
+        } else {
+            spot.given.clone()
+        }
     };
     Err(MountError::Overlap {
         one: shown(one),

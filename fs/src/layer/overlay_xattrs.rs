@@ -10,8 +10,8 @@ use plyfs_format::names::{Namespace, OPAQUE_NAMES, Record};
 use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
+use crate::config::Marks;
 use crate::error::{Errno, Result, decided};
-use crate::layer::lower::Marks;
 use crate::layer::redirect::Redirect;
 
 /// The shortest record of a metacopy that says something of its data, in bytes
@@ -100,14 +100,6 @@ impl FileMarks {
     }
 }
 
-/// Whether an empty regular file is a whiteout by attribute.
-///
-/// # Errors
-/// Those of getxattr(2).
-pub(crate) fn is_attribute_whiteout(at: At<'_>, namespace: Namespace) -> Result<bool> {
-    Ok(xattr::get_all(at, namespace.name(Record::Whiteout))?.is_some())
-}
-
 fn has(names: &[u8], wanted: &[u8]) -> bool {
     names.split(|byte| *byte == 0).any(|name| name == wanted)
 }
@@ -119,8 +111,9 @@ fn value(
     record: Record,
 ) -> Result<Option<Vec<u8>>> {
     let name = namespace.name(record);
-    match has(names, name.to_bytes()) {
-        true => xattr::get_all(at, name),
-        false => Ok(None),
+    if has(names, name.to_bytes()) {
+        xattr::get_all(at, name)
+    } else {
+        Ok(None)
     }
 }

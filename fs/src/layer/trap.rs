@@ -9,9 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use plyfs_sys::handle::{self, Handle};
 use plyfs_sys::xattr::At;
-use rustix::fs::Statx;
 
-use crate::Overlay;
 use crate::disk::calls::{device_of, stat_fd};
 use crate::layer::object_id::{Numbering, ObjectId};
 
@@ -31,12 +29,10 @@ impl Traps {
         };
         Self(dirs.filter_map(trap).collect())
     }
-}
 
-impl Overlay {
-    /// Whether a directory found in a layer is the root of a layer.
-    pub(crate) fn is_layer(&self, at: At<'_>, stat: &Statx) -> bool {
-        match self.traps.0.get(&self.object_of(stat)) {
+    /// Whether a directory found in a layer, `object` at `at`, is the root of a layer.
+    pub(crate) fn has(&self, object: ObjectId, at: At<'_>) -> bool {
+        match self.0.get(&object) {
             None => false,
             Some(None) => true,
             // A file system may show one number twice.

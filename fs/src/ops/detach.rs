@@ -14,14 +14,16 @@ use rustix::fs::{AtFlags, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
+use crate::inode::backing::Real;
+use crate::inode::dir::Names;
 use crate::inode::listing::Known;
-use crate::inode::node::{Names, Node, Real, lock_names};
-use crate::layer::lower::Name;
+use crate::inode::locks::lock_names;
+use crate::inode::node::Node;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::copy_up::Extent;
-use crate::ops::remove::Held;
+use crate::ops::hold::Held;
+use crate::types::{Extent, Name};
 
 /// A directory on the way down.
 struct Level<'o> {
@@ -37,7 +39,7 @@ impl Overlay {
     ///
     /// # Errors
     /// Those of copying up. What was done before stays.
-    pub(crate) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
+    pub(super) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
         self.copy_up(node, Extent::Whole)?;
         if !node.shows_lowers() {
             return Ok(());
@@ -75,9 +77,10 @@ impl Overlay {
         match self.lookup_locked(parent, &names, name) {
             Ok((found, _)) => {
                 let held = Held::new(self, found);
-                match Arc::ptr_eq(&held.node, node) {
-                    true => self.link_up(&site, &mut names, name, node),
-                    false => Ok(()),
+                if Arc::ptr_eq(&held.node, node) {
+                    self.link_up(&site, &mut names, name, node)
+                } else {
+                    Ok(())
                 }
             }
             Err(Errno::NOENT) => Ok(()),

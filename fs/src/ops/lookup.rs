@@ -7,37 +7,25 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::fs::Statx;
-
 use crate::Overlay;
-use crate::disk::calls::device_of;
 use crate::error::{Errno, Result, decided};
+use crate::inode::backing::{Below, Real};
+use crate::inode::dir::Names;
+use crate::inode::identity::{Identity, NameIn};
 use crate::inode::listing::Source;
-use crate::inode::node::{Below, Names, Node, Place, Real};
-use crate::inode::table::{Identity, NameIn};
-use crate::layer::lower::Name;
-use crate::layer::object_id::ObjectId;
-use crate::ops::lookup_layers::Found;
-use crate::types::{Attr, FileKind};
+use crate::inode::node::{Node, Place};
+use crate::layer::lower_dir::LowerDir;
+use crate::ops::layer_entry::Found;
+use crate::types::{Attr, Entry, FileKind, Name};
 
 /// The longest name of a file, in bytes (`NAME_MAX`).
-pub(crate) const NAME_MAX: usize = 255;
-
-/// What a lookup found. It counts as one lookup of the node, to be taken back with
-/// [`Overlay::forget`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// The node.
-    pub id: u64,
-    /// Its attributes.
-    pub attr: Attr,
-}
+const NAME_MAX: usize = 255;
 
 /// Checks a name that a caller gave.
 ///
 /// # Errors
 /// `NAMETOOLONG`, and `INVAL` for what can be no name of a file.
-pub(crate) fn check_name(name: &OsStr) -> Result<()> {
+pub(super) fn check_name(name: &OsStr) -> Result<()> {
     let bytes = name.as_bytes();
     if bytes.len() > NAME_MAX {
         return Err(Errno::NAMETOOLONG);
@@ -61,7 +49,7 @@ impl Overlay {
     }
 
     /// As [`lookup`](Self::lookup), with the node.
-    pub(crate) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
+    pub(super) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
         let dir = parent.dir()?;
         let names = dir.names.read();
         let searches = self.listing_of(&names).is_none();
@@ -74,7 +62,7 @@ impl Overlay {
     }
 
     /// As [`lookup_in`](Self::lookup_in), for a caller that holds the namespace lock.
-    pub(crate) fn lookup_locked(
+    pub(super) fn lookup_locked(
         &self,
         parent: &Arc<Node>,
         names: &Names,
@@ -95,13 +83,8 @@ impl Overlay {
         Ok((node, entry))
     }
 
-    /// The identity of an object.
-    pub(crate) fn object_of(&self, stat: &Statx) -> ObjectId {
-        self.numbering.object(device_of(stat), stat.stx_ino)
-    }
-
     /// The node for what was found, counted as looked up.
-    pub(crate) fn node_of(
+    pub(super) fn node_of(
         &self,
         parent: &Arc<Node>,
         name: Name,
@@ -113,9 +96,10 @@ impl Overlay {
         // Whether a copy-up may part this name from others of the same file.
         let may_part = self.upper.is_some() && self.index().is_none();
         let at = NameIn::new(parent, &name);
-        let identity = match !in_upper && has_links && (may_part || found.is_mounted_inside) {
-            true => Identity::Link(Box::new((number, at.clone()))),
-            false => Identity::Object(number),
+        let identity = if !in_upper && has_links && (may_part || found.is_mounted_inside) {
+            Identity::Link(Box::new((number, at.clone())))
+        } else {
+            Identity::Object(number)
         };
         // A directory is what its number comes from: it has one place.
         let object = match attr.kind {
@@ -205,6 +189,29 @@ impl Overlay {
         }
         Ok(())
     }
+
+    /// Whether a node that was known before is what the layers have under a name now.
+    fn still_fits(&self, node: &Node, parent: &Arc<Node>, name: &OsStr, found: &Found) -> bool {
+        if node.kind != found.attr.kind {
+            return false;
+        }
+        let place = node.place.read();
+        if place.parent.is_none() {
+            // The name that it was known by was removed; it takes this one.
+            return !node.kind.is_dir();
+        }
+        if !place.is_at(parent, name) {
+            // One of several names of a file, which is one node.
+            return !node.kind.is_dir() && found.links > 1;
+        }
+        let is_same_layer = match (&place.real, &found.real) {
+            (Real::Lower(known), Real::Lower(now)) => known.is_same(now),
+            (Real::Lower(_), _) | (_, Real::Lower(_)) => false,
+            _ => true,
+        };
+        drop(place);
+        is_same_layer && shows(node, &found.lowers)
+    }
 }
 
 /// Whether a known node with the number of what was found is another file: it has another path, and neither is one
@@ -227,4 +234,13 @@ fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bo
     // The last name of an upper file whose others were removed leads to the same object; a lower file that was
     // removed had no other.
     place.parent.is_some() || matches!(place.real, Real::Lower(_))
+}
+
+/// Whether a directory shows these lower directories. One that is being changed is looked at the next time.
+pub(super) fn shows(node: &Node, lowers: &[Arc<LowerDir>]) -> bool {
+    let names = node.dir.as_ref().and_then(|dir| dir.names.try_read());
+    names.is_none_or(|names| {
+        let same = |(known, now): (&Arc<LowerDir>, &Arc<LowerDir>)| known.is_same(now);
+        names.lowers.len() == lowers.len() && names.lowers.iter().zip(lowers).all(same)
+    })
 }

@@ -10,51 +10,29 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use plyfs_format::protattr::Protection;
 use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::RedirectDir;
 use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::error::{Errno, Result, decided};
+use crate::inode::backing::Real;
+use crate::inode::dir::Names;
 use crate::inode::listing::Source;
-use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::{Layer, LowerDir, LowerFile, Marks, Name};
-use crate::layer::object_id::ObjectId;
-use crate::layer::overlay_xattrs::{DirMarks, FileMarks, is_attribute_whiteout};
-use crate::layer::redirect::{Redirect, RedirectDir};
+use crate::inode::node::Node;
+use crate::layer::lower::Layer;
+use crate::layer::lower_dir::{LowerDir, LowerFile};
+use crate::layer::overlay_xattrs::{DirMarks, FileMarks};
+use crate::layer::redirect::Redirect;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::ioctl_flags::protection_in_stat;
-use crate::types::{Attr, FileKind};
-
-/// What the layers hold under a name.
-pub(crate) struct Found {
-    /// Where the topmost object is.
-    pub(crate) real: Real,
-    pub(crate) attr: Attr,
-    /// What the flags of the topmost object forbid.
-    pub(crate) flags: Protection,
-    /// The topmost object.
-    pub(crate) object: ObjectId,
-    /// The object that the node's number comes from: the topmost lower directory of a merged one,
-    /// which stays when it is copied up; the origin of a copy; otherwise the object itself.
-    pub(crate) number: ObjectId,
-    /// How many names the topmost object has on disk.
-    pub(crate) links: u32,
-    /// Whether it lies on a file system that is mounted inside a lower layer.
-    pub(crate) is_mounted_inside: bool,
-    pub(crate) lowers: Vec<Arc<LowerDir>>,
-    /// Where an upper directory or metacopy goes on below, if not under its name.
-    pub(crate) redirect: Option<Redirect>,
-    /// Where the data of a metacopy is.
-    pub(crate) data: Option<LowerFile>,
-}
+use crate::ops::layer_entry::Found;
+use crate::types::{FileKind, Name};
 
 impl Overlay {
     /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
     /// it. `first` says where it is known to be found first.
-    pub(crate) fn search(
+    pub(super) fn search(
         &self,
         parent: &Arc<Node>,
         names: &Names,
@@ -96,28 +74,6 @@ impl Overlay {
             return Err(decided(Errno::IO));
         }
         Ok(search.found)
-    }
-
-    /// What is under a name just made in the upper directory.
-    pub(crate) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<Found> {
-        self.found_alone(Real::Upper, at, stat, self.upper()?.layer.records)
-    }
-
-    /// An object by itself, with nothing below it.
-    fn found_alone(&self, real: Real, at: At<'_>, stat: &Statx, records: Records) -> Result<Found> {
-        let object = self.object_of(stat);
-        Ok(Found {
-            real,
-            attr: self.attr_of(at, stat, records)?,
-            flags: protection_in_stat(stat),
-            object,
-            number: object,
-            links: stat.stx_nlink,
-            is_mounted_inside: false,
-            lowers: Vec::new(),
-            redirect: None,
-            data: None,
-        })
     }
 }
 
@@ -335,9 +291,10 @@ impl Search<'_> {
             );
             return Err(Errno::LOOP);
         }
-        let mut marks = match overlay.reads_marks(dir.layer) {
-            true => DirMarks::read(at, overlay.namespace, layer.marks)?,
-            false => DirMarks::default(),
+        let mut marks = if overlay.reads_marks(dir.layer) {
+            DirMarks::read(at, overlay.namespace, layer.marks)?
+        } else {
+            DirMarks::default()
         };
         marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
         let child = LowerDir::child(dir, name, &marks);
@@ -403,9 +360,10 @@ impl Search<'_> {
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
             && overlay.reads_marks(dir.layer);
-        let marks = match may_be_metacopy {
-            true => FileMarks::read(at, overlay.namespace)?,
-            false => FileMarks::default(),
+        let marks = if may_be_metacopy {
+            FileMarks::read(at, overlay.namespace)?
+        } else {
+            FileMarks::default()
         };
         if marks.metacopy {
             self.wants_data = true;
@@ -465,68 +423,5 @@ impl Search<'_> {
             self.wants_data = false;
         }
         Ok(())
-    }
-}
-
-impl Overlay {
-    /// Makes an upper file with this origin the one in the index, if it is that. If another is, this
-    /// is a file of its own.
-    fn find_indexed(&self, found: &mut Found, origin: &[u8]) -> Result<()> {
-        let Some(index) = self.index() else {
-            return Ok(());
-        };
-        let Some(indexed) = index.find(origin)? else {
-            return Ok(());
-        };
-        if self.object_of(&indexed.stat) == found.object {
-            found.attr.nlink = index.links(&indexed.name, &indexed.stat, None)?;
-            found.real = Real::Index(Arc::new(indexed.name));
-        } else {
-            found.number = found.object;
-        }
-        Ok(())
-    }
-
-    /// Makes a lower file with several names its copy in the index, if there is one. Returns whether
-    /// that is a metacopy.
-    fn replace_by_indexed(&self, found: &mut Found, at: At<'_>, stat: &Statx) -> Result<bool> {
-        let Some(index) = self.index() else {
-            return Ok(false);
-        };
-        let Some(origin) = self.origins.record(at, stat) else {
-            return Ok(false);
-        };
-        let Some(indexed) = index.find(&origin)? else {
-            return Ok(false);
-        };
-        let copy = index.at(&indexed.name);
-        let marks = FileMarks::read(copy, self.namespace)?;
-        let number = found.number;
-        *found = Found {
-            number,
-            ..self.found_upper(copy, &indexed.stat)?
-        };
-        found.attr.nlink = index.links(&indexed.name, &indexed.stat, Some(stat.stx_nlink))?;
-        found.real = Real::Index(Arc::new(indexed.name));
-        Ok(marks.metacopy)
-    }
-
-    /// Whether an object in a lower directory hides what is below it.
-    pub(crate) fn hides(&self, dir: &LowerDir, at: At<'_>, stat: &Statx) -> Result<bool> {
-        const S_IFREG: u32 = 0o100_000;
-        const S_IFMT: u32 = 0o170_000;
-        if is_whiteout(stat) {
-            return Ok(true);
-        }
-        let may =
-            dir.whiteouts && u32::from(stat.stx_mode) & S_IFMT == S_IFREG && stat.stx_size == 0;
-        Ok(may && is_attribute_whiteout(at, self.namespace)?)
-    }
-
-    /// Whether the records of an overlay are looked for in a layer. Those in the lowest would say
-    /// nothing: there is nothing below to hide or to lead to.
-    fn reads_marks(&self, layer: u16) -> bool {
-        let is_lowest = usize::from(layer) + 1 == self.roots.len() && self.data_roots.is_empty();
-        !is_lowest && self.lowers[usize::from(layer)].marks != Marks::None
     }
 }

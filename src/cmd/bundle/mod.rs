@@ -18,11 +18,7 @@ use crate::oci::{self, Command};
 use crate::runtime::root::Root;
 use crate::runtime::{accounts, adapt};
 use crate::{namespace, output, stack, storage};
-use draft::{Draft, this_program};
-
-/// The directory of a bundle in which the image is mounted.
-const ROOTFS: &str = "rootfs";
-const CONFIG: &str = "config.json";
+use draft::{CONFIG, Draft, ROOTFS, this_program};
 
 /// Make a bundle for an OCI runtime: a directory with config.json, and the image mounted at rootfs
 ///
@@ -33,8 +29,7 @@ const CONFIG: &str = "config.json";
 #[command(
     override_usage = "plyfs bundle [OPTIONS] IMAGE|CONTAINER DIR [COMMAND [ARGUMENTS...]]",
     // As in Podman, -h is the host name.
-    disable_help_flag = true,
-    after_help = crate::cli::manual::examples("bundle")
+    disable_help_flag = true
 )]
 pub(crate) struct BundleArgs {
     #[command(flatten)]

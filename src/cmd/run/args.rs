@@ -19,8 +19,7 @@ use crate::oci::options::ContainerOptions;
     override_usage = "plyfs run [OPTIONS] IMAGE [COMMAND [ARGUMENTS...]]\n       \
     plyfs run [OPTIONS] --container NAME [COMMAND [ARGUMENTS...]]",
     // As in Podman, -h is the host name.
-    disable_help_flag = true,
-    after_help = crate::cli::manual::examples("run")
+    disable_help_flag = true
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]

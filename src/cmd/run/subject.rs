@@ -7,11 +7,10 @@ use plyfs_store::{
     TemporaryContainer,
 };
 
-use super::RunArgs;
-use crate::error::{CliError, Result};
+use super::args::RunArgs;
+use crate::error::{CliError, NOT_FOUND, Result};
 use crate::oci::Command;
 use crate::oci::options::ContainerOptions;
-use crate::runtime::NOT_FOUND;
 use crate::stack::{self, Subject};
 use crate::storage;
 

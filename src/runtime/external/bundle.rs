@@ -8,8 +8,8 @@ use oci_spec::runtime::Spec;
 use plyfs_sys::process::without_blocked_signals;
 
 use super::find::Runtime;
-use crate::error::{CliError, Context, Result, reason};
-use crate::runtime::{CANNOT_RUN, NOT_FOUND, NOT_STARTED, adapt};
+use crate::error::{CANNOT_RUN, CliError, Context, NOT_FOUND, NOT_STARTED, Result, reason};
+use crate::runtime::adapt;
 
 /// A directory with a configuration for another runtime.
 pub(crate) struct Bundle {

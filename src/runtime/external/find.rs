@@ -6,8 +6,7 @@ use std::process::Command;
 use plyfs_sys::process::without_blocked_signals;
 use rustix::fs::Access;
 
-use crate::error::{CliError, Context, Result};
-use crate::runtime::NOT_STARTED;
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 
 /// A runtime that was found.
 #[derive(Debug, Clone)]

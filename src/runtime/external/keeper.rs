@@ -11,10 +11,10 @@ use rustix::process::{
 };
 
 use super::bundle::Bundle;
-use crate::error::{CliError, Context, Result};
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 use crate::runtime::bond::Bond;
+use crate::runtime::exit_status;
 use crate::runtime::report::{self, Heard, Report};
-use crate::runtime::{NOT_STARTED, exit_status};
 
 /// A process between this one and the runtime, which ends with the runtime's exit status. If this process is
 /// killed it ends the runtime and the container: a runtime that is killed leaves the container behind, and

@@ -8,7 +8,7 @@
 //!
 //! Each object has its own sources, tried in this order:
 //!
-//! - a document or record that is damaged in one bit: itself ([`restore_bit`]);
+//! - a document or record that is damaged in one bit: itself ([`restore_bit`](crate::values::restore_bit));
 //! - the index: its copy, and the reverse;
 //! - a blob: the image it came from, if the caller names it;
 //! - an unpacked layer and its record: a whole blob of it, from the store or from that image;
@@ -21,12 +21,14 @@
 //! - A check without repair changes nothing but work in progress.
 
 mod blob;
+mod container;
 mod document;
 mod finding;
+mod index;
 mod job;
 mod layer;
 mod replace;
+mod run;
 
-pub(crate) use blob::blob_digest;
 pub use finding::{CheckFault, CheckReport, CheckedObject, Finding, Remedy, RepairedFrom};
 pub use job::CheckRequest;

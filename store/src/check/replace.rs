@@ -8,9 +8,9 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::collect::Reach;
-use crate::container::{ContainerError, ContainerLock};
+use crate::container::ContainerLock;
 use crate::disk::{ImageHold, Staging, Store, sync_dir};
-use crate::error::{Context, Error, Result};
+use crate::error::{ContainerError, Context, Error, Result};
 use crate::values::{Digest, limits};
 
 /// Keeps everything that could use a layer from being used.

@@ -5,5 +5,5 @@ mod unneeded;
 mod usage;
 
 pub(crate) use reach::Reach;
-pub use unneeded::{Collected, RemoveError, Unneeded};
+pub use unneeded::{Collected, Unneeded};
 pub use usage::{ContainerUsage, ImageUsage, Room, Usage};

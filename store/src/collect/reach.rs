@@ -11,10 +11,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::container::ContainerRecord;
 use crate::disk::{Content, Store, blob_label, read_record, restored};
 use crate::error::{Context, Result};
-use crate::values::{Digest, limits, restore_bit};
+use crate::values::{ContainerRecord, Digest, limits, restore_bit};
 
 /// What is needed.
 pub(crate) struct Reach<'s> {
@@ -149,12 +148,11 @@ impl<'s> Reach<'s> {
                 return Read::Damaged(Vec::new());
             }
         };
-        let whole = match Digest::of(&bytes) == *digest {
-            true => Some(bytes.clone()),
-            false => {
-                log::warn!("{label} is damaged");
-                restore_bit(&bytes, |bytes| Digest::of(bytes) == *digest)
-            }
+        let whole = if Digest::of(&bytes) == *digest {
+            Some(bytes.clone())
+        } else {
+            log::warn!("{label} is damaged");
+            restore_bit(&bytes, |bytes| Digest::of(bytes) == *digest)
         };
         let document = whole.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         document.map_or(Read::Damaged(bytes), Read::Whole)

@@ -22,47 +22,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use thiserror::Error;
 
 use super::reach::{Reach, starts_as_document};
-use crate::container::ContainerRecord;
 use crate::disk::{ImageHold, Store, blob_label, discard, sweep};
-use crate::error::{Context, Result};
+use crate::error::{Context, RemoveError, Result};
 use crate::oci::Descriptor;
-use crate::values::{ContainerName, Digest, LayerRecord, escaped, limits};
+use crate::values::{ContainerRecord, Digest, LayerRecord, escaped, limits};
 
 /// How long a blob stays that another tool may be about to name in the index.
 const GRACE: Duration = Duration::from_secs(60 * 60);
-
-/// Why an image is not removed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RemoveError {
-    /// Containers stand on it, and it has no other name.
-    #[error("the image {name} is used by the container {}", list(containers))]
-    Used {
-        /// The image.
-        name: String,
-        /// They.
-        containers: Vec<ContainerName>,
-    },
-    /// It is mounted, or a command runs in it, without a container that has a name.
-    #[error("the image {0} is in use: it is mounted, or a command runs in it")]
-    Held(String),
-    /// It is named by its digest, and has several names.
-    #[error("the image {digest} has several names: {}", names.join(", "))]
-    SeveralNames {
-        /// Its manifest.
-        digest: Digest,
-        /// They.
-        names: Vec<String>,
-    },
-}
-
-fn list(names: &[ContainerName]) -> String {
-    let names: Vec<&str> = names.iter().map(ContainerName::as_str).collect();
-    names.join(", ")
-}
 
 /// Blobs and layers that something needed which was removed.
 #[derive(Debug, Clone, Default)]
@@ -145,9 +113,10 @@ impl Store {
             }
             .into());
         }
-        match self.is_held(manifest) {
-            true => Err(RemoveError::Held(name.to_owned()).into()),
-            false => Ok(()),
+        if self.is_held(manifest) {
+            Err(RemoveError::Held(name.to_owned()).into())
+        } else {
+            Ok(())
         }
     }
 

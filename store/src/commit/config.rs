@@ -9,11 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::change::object;
 use super::layer::WrittenLayer;
-use super::request::{CommitError, CommitRequest};
-use crate::disk::to_json;
-use crate::error::Result;
+use super::request::CommitRequest;
+use crate::error::{CommitError, Result};
 use crate::oci::{Descriptor, IMAGE_CONFIG, MANIFEST, Manifest, layer_media_type, layer_type};
-use crate::values::Digest;
+use crate::values::{Digest, to_json};
 
 /// Fields of Docker about the container an image was made in.
 const OF_A_CONTAINER: [&str; 5] = [

@@ -9,9 +9,8 @@ use flate2::write::GzEncoder;
 use plyfs_format::names::is_overlay_record;
 use plyfs_format::whiteout;
 
-use super::request::CommitError;
 use crate::disk::{Staging, Store};
-use crate::error::{Context, Result};
+use crate::error::{CommitError, Context, Result};
 use crate::oci::Compression;
 use crate::tar;
 use crate::tar::Kind;
@@ -198,9 +197,10 @@ impl LayerWriter {
 /// Refuses what an archive would say something else with.
 fn check_names(path: &[u8]) -> std::result::Result<(), CommitError> {
     let mut names = path.split(|byte| *byte == b'/');
-    match names.any(|name| name.starts_with(whiteout::PREFIX)) {
-        true => Err(CommitError::Name(path.to_vec())),
-        false => Ok(()),
+    if names.any(|name| name.starts_with(whiteout::PREFIX)) {
+        Err(CommitError::Name(path.to_vec()))
+    } else {
+        Ok(())
     }
 }
 

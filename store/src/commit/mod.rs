@@ -14,7 +14,8 @@ mod change;
 mod config;
 mod layer;
 mod request;
+mod run;
 
 pub use change::ConfigChange;
 pub use layer::{EntryContent, LayerEntry, LayerWriter};
-pub use request::{CommitError, CommitRequest};
+pub use request::CommitRequest;

@@ -12,53 +12,18 @@ use std::time::Duration;
 use plyfs_format::override_stat;
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::collect::Unneeded;
-use crate::disk::{ImageHold, Staging, Store, discard, lock, read_record, seal, sweep, sync_dir};
-use crate::error::{Context, Result};
-use crate::image::{Image, LayerPath, root_layer};
-use crate::values::{ContainerName, Digest, ImageName, Ownership, Timestamp};
+use crate::disk::{
+    ImageHold, LayerPath, Staging, Store, discard, lock, read_record, seal, sweep, sync_dir,
+};
+use crate::error::{ContainerError, Context, Result};
+use crate::image::{Image, root_layer};
+use crate::values::{ContainerName, ContainerRecord, Digest, Ownership, Timestamp};
 
 /// How often a container that seems to be in use is looked at again, and after how long.
 const LOOKS: usize = 4;
 const LOOK: Duration = Duration::from_millis(15);
-
-/// What is wrong with a container.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ContainerError {
-    /// No container of that name.
-    #[error("there is no container \"{0}\"")]
-    Unknown(ContainerName),
-    /// The name is taken.
-    #[error("there is a container \"{0}\" already")]
-    Exists(ContainerName),
-    /// A process holds its lock: it is mounted.
-    #[error("the container \"{0}\" is in use")]
-    Busy(ContainerName),
-    /// No free name was found.
-    #[error("no free name for a container was found; give it one")]
-    NoFreeName,
-}
-
-/// What `container.json` says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContainerRecord {
-    /// Its name.
-    pub name: ContainerName,
-    /// The name its image had.
-    pub image: ImageName,
-    /// The digest of the manifest of that image.
-    pub manifest_digest: Digest,
-    /// The layers it stands on, bottom first.
-    pub diff_ids: Vec<Digest>,
-    /// When it was made, in RFC 3339.
-    pub created: String,
-    /// How owners are kept in its upper directory.
-    pub ownership: Ownership,
-}
 
 /// A container in the store.
 #[derive(Debug, Clone)]
@@ -164,9 +129,10 @@ impl Store {
                 None => generated_name(attempt),
             };
             if self.is_live_id(&record.name) {
-                match named {
-                    true => return Err(ContainerError::Exists(record.name).into()),
-                    false => continue,
+                if named {
+                    return Err(ContainerError::Exists(record.name).into());
+                } else {
+                    continue;
                 }
             }
             write_record(&staging, &made, &record)?;
@@ -331,12 +297,13 @@ impl Store {
     /// The directory of a container that is there.
     fn container_dir(&self, name: &ContainerName) -> Result<PathBuf> {
         let dir = self.containers_dir().join(name.as_str());
-        match dir
+        if dir
             .symlink_metadata()
             .is_ok_and(|metadata| metadata.is_dir())
         {
-            true => Ok(dir),
-            false => Err(ContainerError::Unknown(name.clone()).into()),
+            Ok(dir)
+        } else {
+            Err(ContainerError::Unknown(name.clone()).into())
         }
     }
 }
@@ -390,12 +357,13 @@ fn make_dirs(staging: &Staging, image: &Image, ownership: Ownership) -> Result<P
 /// leads to the upper directory of that one.
 fn read_record_of(path: &Path, name: &str) -> Result<ContainerRecord> {
     let record: ContainerRecord = read_record(path)?;
-    match record.name.as_str() == name {
-        true => Ok(record),
-        false => Err(crate::Error::DamagedRecord {
+    if record.name.as_str() == name {
+        Ok(record)
+    } else {
+        Err(crate::Error::DamagedRecord {
             path: path.to_owned(),
             why: format!("it is the record of container {}", record.name),
-        }),
+        })
     }
 }
 

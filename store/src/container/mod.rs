@@ -4,5 +4,5 @@ mod handle;
 pub(crate) mod places;
 
 pub(crate) use handle::generated_name;
-pub use handle::{Container, ContainerError, ContainerLock, ContainerRecord, TemporaryContainer};
+pub use handle::{Container, ContainerLock, TemporaryContainer};
 pub(crate) use places::PlacesRecord;

@@ -20,9 +20,10 @@ use std::sync::Once;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
+use super::document::read_document;
 use super::seal::{Seal, seal_bytes, unseal};
 use super::staging::Staging;
-use super::store::{Store, read_document};
+use super::store::Store;
 use crate::error::{Context, Error, Result};
 use crate::oci::{Index, index_of};
 use crate::values::limits;
@@ -115,9 +116,10 @@ impl Store {
             Err(error) if !may_be_damage(&error) => Err(error),
             parsed => Ok(ReadIndex {
                 index: index_of(&copy, &self.index_copy_path().to_string_lossy())?,
-                state: match is_missing(parsed.as_ref().err()) {
-                    true => IndexState::Missing,
-                    false => IndexState::Damaged,
+                state: if is_missing(parsed.as_ref().err()) {
+                    IndexState::Missing
+                } else {
+                    IndexState::Damaged
                 },
             }),
         }
@@ -130,9 +132,10 @@ impl Store {
         let mut changed = index.clone();
         change(&mut changed);
         let is_whole = !matches!(state, IndexState::Damaged | IndexState::Missing);
-        match changed == index && is_whole {
-            true => Ok(()),
-            false => self.write_index(&changed),
+        if changed == index && is_whole {
+            Ok(())
+        } else {
+            self.write_index(&changed)
         }
     }
 
@@ -166,9 +169,10 @@ fn lost(path: &Path, error: Error) -> Error {
     if !may_be_damage(&error) {
         return error;
     }
-    let why = match is_missing(Some(&error)) {
-        true => "is missing",
-        false => "is damaged",
+    let why = if is_missing(Some(&error)) {
+        "is missing"
+    } else {
+        "is damaged"
     };
     log::debug!("{error}");
     let path = path.to_owned();

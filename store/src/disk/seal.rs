@@ -9,9 +9,9 @@
 
 use std::path::Path;
 
-use super::store::{read_document, to_json};
+use super::document::read_document;
 use crate::error::{Error, Result};
-use crate::values::{Digest, limits, restore_bit};
+use crate::values::{Digest, limits, restore_bit, to_json};
 
 /// What stands before and after the digest.
 const OPEN: &str = ",\"seal\":\"";
@@ -60,9 +60,10 @@ pub(crate) fn unseal(bytes: &[u8]) -> Seal {
     let digest = str::from_utf8(inner)
         .ok()
         .and_then(|text| text.parse::<Digest>().ok());
-    match digest == Some(Digest::of(&object)) {
-        true => Seal::Whole(object),
-        false => Seal::Broken,
+    if digest == Some(Digest::of(&object)) {
+        Seal::Whole(object)
+    } else {
+        Seal::Broken
     }
 }
 

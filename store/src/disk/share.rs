@@ -14,10 +14,10 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::blob::{BlobError, blob_label};
+use super::blob::blob_label;
 use super::staging::lock;
 use super::store::Store;
-use crate::error::{Context, Result};
+use crate::error::{BlobError, Context, Result};
 use crate::values::Digest;
 
 /// Keeps an image with all its layers, until it is dropped in every process that has it.

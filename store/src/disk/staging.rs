@@ -18,7 +18,6 @@ use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::remove_tree::remove_tree;
-use super::store::Store;
 use crate::error::{Context, Result};
 
 /// A directory of one piece of work, removed when dropped.
@@ -30,30 +29,8 @@ pub(crate) struct Staging {
     dir: OwnedFd,
 }
 
-/// A private directory for what a command needs besides a mount, removed when dropped; if the process dies
-/// first, the next process that works in the store removes it.
-#[derive(Debug)]
-pub struct Scratch(Staging);
-
-impl Scratch {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Store {
-    /// Makes a private directory.
-    ///
-    /// # Errors
-    /// Those of mkdir(2) in the store, as on a full or read-only disk.
-    pub fn scratch(&self) -> Result<Scratch> {
-        Ok(Scratch(self.stage()?))
-    }
-}
-
-/// Opens a directory to lock it and to work below it.
-fn open_dir(path: &Path) -> std::result::Result<OwnedFd, Errno> {
+/// Opens a directory to lock it and to work below it, and not what a link leads to.
+pub(crate) fn open_dir(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
 }

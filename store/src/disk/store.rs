@@ -25,25 +25,19 @@
 //! - The store is an OCI image layout for every other tool. Files that are not in the drawing
 //!   belong to others and are let be.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::seal::{read_record, seal};
 use super::staging::{Staging, lock, sweep};
 use crate::error::{Context, Error, Result};
-use crate::image::LayerPath;
 use crate::oci::Index;
-use crate::values::{Digest, LayerFacts, LayerRecord, Ownership};
+use crate::values::Digest;
 
 /// What `oci-layout` says.
 pub(crate) const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-
-/// The directory that stands for the layers of an image without any.
-pub(crate) const EMPTY: &str = "empty";
 
 /// Directories of a store, in the order they are made.
 const DIRS: [&str; 7] = [
@@ -249,94 +243,6 @@ impl Store {
         lock(&file, FlockOperation::LockExclusive).context("lock", &path)?;
         Ok(StoreLock { _file: file })
     }
-
-    /// The directory that is mounted for an image without layers, made if it is missing.
-    pub(crate) fn empty_layer(&self) -> Result<LayerPath> {
-        let path = self.root.join(EMPTY);
-        let mode = Mode::from_raw_mode(0o755);
-        match rustix::fs::mkdir(&path, Mode::RWXU) {
-            Ok(()) => rustix::fs::chmod(&path, mode).context("change the mode of", &path)?,
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno).context("create", &path),
-        }
-        let diff_id = Digest::of(b"");
-        Ok(LayerPath {
-            diff_id,
-            path,
-            record: LayerRecord {
-                diff_id,
-                size: 0,
-                ownership: Ownership::Real,
-                trusted: None,
-                facts: LayerFacts::default(),
-                tree: None,
-                blobs: Vec::new(),
-            },
-        })
-    }
-
-    /// What is known of a layer; `None` if it is not there.
-    pub(crate) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>> {
-        let path = self.layer_dir(diff_id).join("layer.json");
-        if !path.exists() {
-            return Ok(None);
-        }
-        read_record(&path).map(Some)
-    }
-
-    /// Remembers that a blob unpacks to a layer that is there.
-    pub(crate) fn add_blob_to_layer(
-        &self,
-        staging: &Staging,
-        diff_id: &Digest,
-        blob: &Digest,
-    ) -> Result<()> {
-        let _lock = self.lock()?;
-        let Some(mut record) = self.layer_record(diff_id)? else {
-            return Ok(());
-        };
-        if record.blobs.contains(blob) {
-            return Ok(());
-        }
-        record.blobs.push(*blob);
-        let place = self.layer_dir(diff_id).join("layer.json");
-        let name = format!("layer-{}.json", diff_id.hex());
-        staging.publish_file(&name, &seal(&record), &place)
-    }
-}
-
-/// A document that this crate writes, as JSON.
-pub(crate) fn to_json(document: &impl serde::Serialize) -> Vec<u8> {
-    // Fails for maps with keys that are no strings and for failing implementations only.
-    serde_json::to_vec(document).unwrap_or_default()
-}
-
-/// Reads JSON that this crate wrote.
-pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
-    match serde_json::from_slice(bytes) {
-        Ok(document) => Ok(document),
-        Err(error) => Ok(crate::oci::refuse(
-            &path.to_string_lossy(),
-            &error.to_string(),
-        )?),
-    }
-}
-
-/// Reads a file of at most `limit` bytes.
-pub(crate) fn read_document(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    // A pipe in its place would keep open(2) waiting.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).context("open", path)?);
-    let metadata = file.metadata().context("examine", path)?;
-    if !metadata.is_file() {
-        return Err(Error::DamagedRecord {
-            path: path.to_owned(),
-            why: "it is no regular file".to_owned(),
-        });
-    }
-    let len = metadata.len();
-    let content = super::blob::Content::whole(file, len);
-    Ok(content.read_all(&path.to_string_lossy(), limit)?)
 }
 
 #[cfg(test)]

@@ -3,19 +3,29 @@
 //! Every error says on one line what was wrong and with what; text that came from an image is
 //! escaped. Where a system call failed, [`Error::errno`] has its number.
 
+mod blob;
+mod commit;
+mod container;
+mod layer;
+mod remove;
+mod save;
+mod source;
+
+pub use blob::BlobError;
+pub use commit::CommitError;
+pub use container::ContainerError;
+pub use layer::{EntryFault, LayerError, LayerFault};
+pub use remove::RemoveError;
+pub use save::SaveError;
+pub use source::SourceError;
+
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::collect::RemoveError;
-use crate::commit::CommitError;
-use crate::container::ContainerError;
-use crate::disk::BlobError;
 use crate::oci::DocumentError;
-use crate::save::SaveError;
-use crate::source::SourceError;
-use crate::values::{Digest, LayerError, NameError, errno_of, escaped, escaped_path, reason};
+use crate::values::{Digest, NameError, errno_of, escaped, escaped_path, reason};
 
 /// The result of most functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use super::job::LayerBlob;
+use super::layer_blob::LayerBlob;
 use crate::decode::Format;
 use crate::error::{Context, Result};
 use crate::values::Hashed;

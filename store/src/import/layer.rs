@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use plyfs_format::names::Namespace;
 use rustix::fs::{Mode, OFlags};
 
-use super::job::{Import, LayerBlob};
+use super::job::Import;
 use super::keep::{Keep, Keeper};
+use super::layer_blob::LayerBlob;
 use super::pipe::PipeInput;
 use super::pipeline;
 use super::pipeline::Streams;
@@ -17,11 +18,11 @@ use super::plan::Task;
 use super::stream::BlobStream;
 use crate::decode::{Format, MAGIC};
 use crate::disk::{Content, read_error, seal, size_error, tree_digest};
-use crate::error::{Context, Result};
+use crate::error::{Context, LayerFault, Result};
 use crate::progress::Event;
 use crate::tar::Reader;
 use crate::unpack::{Policy, unpack};
-use crate::values::{Digest, LayerFacts, LayerFault, LayerRecord, Ownership};
+use crate::values::{Digest, LayerFacts, LayerRecord, Ownership};
 
 /// Where the work on a layer lies until it is published.
 struct Work {

@@ -19,10 +19,12 @@ mod documents;
 mod job;
 mod keep;
 mod layer;
+mod layer_blob;
 mod pipe;
 mod pipeline;
 mod plan;
 mod present;
+mod run;
 mod stream;
 mod sync;
 

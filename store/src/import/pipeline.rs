@@ -12,13 +12,13 @@ use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::job::LayerBlob;
+use super::layer_blob::LayerBlob;
 use super::pipe::{Chunk, Message, PipeInput, Pool, pipe};
 use super::plan::Task;
 use super::stream::BlobStream;
 use crate::decode::{Decoder, Format};
-use crate::error::Result;
-use crate::values::{Digest, Hasher, LayerError, LayerFault};
+use crate::error::{LayerError, LayerFault, Result};
+use crate::values::{Digest, Hasher};
 
 /// What was learned by reading a blob to its end.
 #[derive(Debug, Clone, Copy)]

@@ -1,10 +1,11 @@
 //! What there is to do for each layer.
 
-use super::job::{Import, LayerBlob};
+use super::job::Import;
 use super::keep::Keep;
+use super::layer_blob::LayerBlob;
 use crate::decode::{Format, MAGIC};
-use crate::disk::{BlobError, Content, read_error, size_error};
-use crate::error::Result;
+use crate::disk::{Content, read_error, size_error};
+use crate::error::{BlobError, Result};
 use crate::progress::PlannedLayer;
 use crate::source::FoundLayer;
 use crate::values::{Digest, LayerRecord};

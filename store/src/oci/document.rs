@@ -54,13 +54,13 @@ impl Index {
     /// The index as it is written, with what is not understood here.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         if self.foreign.is_empty() {
-            return crate::disk::to_json(self);
+            return crate::values::to_json(self);
         }
         let mut index = serde_json::to_value(self).unwrap_or_default();
         if let Some(Value::Array(manifests)) = index.get_mut("manifests") {
             manifests.extend(self.foreign.iter().cloned());
         }
-        crate::disk::to_json(&index)
+        crate::values::to_json(&index)
     }
 }
 

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
-use super::parts::{Parts, SaveError, copy_blob};
+use super::parts::{Parts, copy_blob};
 use super::target::{Directory, Unnamed};
-use crate::check::blob_digest;
-use crate::disk::{Content, MARKER};
-use crate::error::{Context, Result};
+use crate::disk::{Content, MARKER, blob_digest};
+use crate::error::{Context, Result, SaveError};
 use crate::oci::{Descriptor, Index, MANIFEST, REF_NAME, index_of};
 use crate::source::{Source, is_marker};
 use crate::values::{Digest, limits};

@@ -14,6 +14,7 @@
 mod archive;
 mod layout;
 mod parts;
+mod run;
 mod target;
 
-pub use parts::{SaveError, Saved};
+pub use run::Saved;

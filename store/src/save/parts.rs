@@ -1,58 +1,16 @@
 //! What is saved of an image, and how its bytes are copied.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use thiserror::Error;
-
-use super::{archive, layout};
 use crate::decode::{Decoder, Format, MAGIC};
-use crate::disk::{BlobError, Content, Store, blob_label, read_error, size_error};
-use crate::error::{Context, Error, Result};
+use crate::disk::{Content, Store, blob_label, read_error, size_error};
+use crate::error::{BlobError, Context, Error, Result};
 use crate::oci::{Descriptor, Manifest};
-use crate::progress::{Event, Progress, Silent};
-use crate::source::{Form, Source};
-use crate::values::{
-    Digest, Hashed, ImageName, LATEST, escaped_path, is_layout_ref, is_tag, limits,
-};
-
-/// How much is read at a time, in bytes.
-pub(super) const BUFFER: usize = 256 << 10;
-
-/// A place where an image cannot be saved.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SaveError {
-    /// There is a file already.
-    #[error("{} is there already; remove it or choose another name", escaped_path(.0))]
-    Exists(PathBuf),
-    /// A directory with something else in it.
-    #[error(
-        "{} is no OCI image layout, and not empty; choose an empty or a new directory",
-        escaped_path(.0)
-    )]
-    NotALayout(PathBuf),
-    /// A link or a file where the layout has a directory.
-    #[error(
-        "{} is no directory; remove it, or choose another directory to save to",
-        escaped_path(.0)
-    )]
-    NotADirectory(PathBuf),
-    /// A name with which an image cannot be saved.
-    #[error("the image is in the store as {0} only; import it again, which unpacks its layers")]
-    NotUnpacked(ImageName),
-}
-
-/// What was saved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saved {
-    /// The name of the image in the store.
-    pub name: ImageName,
-    /// The digest of its manifest.
-    pub manifest_digest: Digest,
-}
+use crate::progress::{Event, Progress};
+use crate::source::Source;
+use crate::values::{Digest, Hashed, ImageName, LATEST, is_layout_ref, is_tag, limits};
 
 /// An image that is to be saved: its documents, verified.
 pub(super) struct Parts<'s> {
@@ -63,63 +21,6 @@ pub(super) struct Parts<'s> {
     pub(super) manifest: Manifest,
     pub(super) manifest_bytes: Vec<u8>,
     pub(super) config_bytes: Vec<u8>,
-}
-
-impl Store {
-    /// Writes an image to a layout or an archive. `target` names it as a source of an import does.
-    ///
-    /// # Errors
-    /// [`SaveError`] if there is something in the way, [`BlobError`] if the image in the store is
-    /// damaged.
-    pub fn save(&self, name: &str, target: &Source) -> Result<Saved> {
-        self.save_to(name, target, None, &Silent)
-    }
-
-    /// As [`save`](Self::save), telling how far it is, and to a file or pipe that is open where an archive is asked
-    /// for. A reader must not take it for complete before this has returned.
-    ///
-    /// # Errors
-    /// As [`save`](Self::save).
-    pub fn save_to(
-        &self,
-        name: &str,
-        target: &Source,
-        out: Option<File>,
-        progress: &dyn Progress,
-    ) -> Result<Saved> {
-        // Nothing of the image goes meanwhile.
-        let _shared = self.share()?;
-        let parts = self.parts(name, progress)?;
-        if target.form != Form::DockerArchive {
-            // Before anything is written.
-            parts.ref_name(target)?;
-        }
-        match target.form {
-            Form::Oci => layout::save(&parts, target)?,
-            Form::OciArchive => archive::save_oci(&parts, target, out)?,
-            Form::DockerArchive => archive::save_docker(&parts, target, out)?,
-        }
-        Ok(Saved {
-            name: parts.name,
-            manifest_digest: parts.descriptor.digest,
-        })
-    }
-
-    pub(super) fn parts<'s>(&'s self, name: &str, progress: &'s dyn Progress) -> Result<Parts<'s>> {
-        let (name, descriptor) = self.find_image(name)?;
-        let manifest_bytes = self.document(&descriptor, limits::DOCUMENT_BYTES)?;
-        let (manifest, _) = self.documents(&descriptor)?;
-        let config_bytes = self.document(&manifest.config, limits::CONFIG_BYTES)?;
-        Ok(Parts {
-            store: self,
-            told: Told::new(progress, &manifest),
-            name,
-            descriptor,
-            manifest,
-            manifest_bytes,
-            config_bytes,
-        })
-    }
 }
 
 /// Reports how far saving is.
@@ -151,9 +52,10 @@ impl Parts<'_> {
         let tag = || self.name.as_str().rsplit_once(':').map(|(_, tag)| tag);
         let wanted = target.tag.as_deref().or_else(tag).unwrap_or(LATEST);
         // A name in a layout may be a tag alone, with more in it than a tag of a registry has.
-        match is_tag(wanted) || is_layout_ref(wanted) {
-            true => Ok(wanted.to_owned()),
-            false => Ok(wanted.parse::<ImageName>()?.into()),
+        if is_tag(wanted) || is_layout_ref(wanted) {
+            Ok(wanted.to_owned())
+        } else {
+            Ok(wanted.parse::<ImageName>()?.into())
         }
     }
 
@@ -183,9 +85,10 @@ impl Parts<'_> {
         let content = content.ok_or_else(|| BlobError::Missing {
             blob: label.clone(),
         })?;
-        match content.len() == layer.size {
-            true => Ok(content),
-            false => Err(size_error(&label, layer.size, content.len()).into()),
+        if content.len() == layer.size {
+            Ok(content)
+        } else {
+            Err(size_error(&label, layer.size, content.len()).into())
         }
     }
 }
@@ -257,13 +160,14 @@ impl<'p> Stream<'p> {
 }
 
 pub(super) fn compare(label: &str, expected: &Digest, actual: Digest) -> Result<()> {
-    match actual == *expected {
-        true => Ok(()),
-        false => Err(BlobError::Corrupt {
+    if actual == *expected {
+        Ok(())
+    } else {
+        Err(BlobError::Corrupt {
             blob: label.to_owned(),
             actual,
         }
-        .into()),
+        .into())
     }
 }
 
@@ -296,7 +200,7 @@ pub(super) fn copy_archive(
     let stream = Stream::new(parts, layer)?;
     let start = stream.reader.content.start::<MAGIC>();
     let start = start.map_err(|errno| read_error(&label, errno))?;
-    let input = BufReader::with_capacity(BUFFER, stream);
+    let input = BufReader::with_capacity(limits::BUFFER, stream);
     let decoder = Decoder::new(input, Format::of_magic(&start));
     let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
     let mut archive = Archive {

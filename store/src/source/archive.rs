@@ -14,11 +14,10 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::spec::SourceError;
 use crate::decode;
 use crate::decode::{Decoder, Format};
 use crate::disk::{Content, Staging};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, SourceError};
 use crate::tar::{Input, InputError, Kind, Reader};
 use crate::values::limits;
 

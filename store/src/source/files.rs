@@ -8,8 +8,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::archive::Archive;
-use crate::disk::{BlobError, Content, blob_label, read_error};
-use crate::error::Result;
+use crate::disk::{Content, blob_label, read_error};
+use crate::error::{BlobError, Result};
 use crate::values::{Digest, errno_of};
 
 /// Files that are found by a relative path.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::files::{Files, blob_file};
+use super::found::{Document, Found, FoundLayer};
 use super::select;
 use super::select::Choice;
-use super::spec::{Document, Found, FoundLayer, Source, SourceError};
-use crate::error::Result;
+use super::spec::Source;
+use crate::error::{Result, SourceError};
 use crate::oci::{
     Descriptor, DocumentType, Manifest, Platform, REF_NAME, index_of, kind_of, manifest_of,
     parse_config, refuse,
@@ -157,8 +158,8 @@ fn image(
     )?;
     let config_name = format!("configuration {}", manifest.config.digest);
     let configuration = parse_config(&config, &config_name)?;
-    super::spec::check_platform(&configuration, wanted)?;
-    let diff_ids = super::spec::diff_ids(&configuration, &config_name)?;
+    super::found::check_platform(&configuration, wanted)?;
+    let diff_ids = super::found::diff_ids(&configuration, &config_name)?;
     if diff_ids.len() != manifest.layers.len() {
         let (layers, ids) = (manifest.layers.len(), diff_ids.len());
         let why = format!("it has {layers} layers, but its configuration names {ids}");

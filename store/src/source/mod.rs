@@ -7,12 +7,13 @@
 mod archive;
 mod docker;
 mod files;
+mod find;
+mod found;
 mod layout;
 mod select;
 mod spec;
 
-pub(crate) use files::open_regular;
-pub(crate) use files::{Files, blob_file};
+pub(crate) use files::{Files, blob_file, open_regular};
+pub(crate) use found::{Document, Found, FoundLayer, diff_ids, platform_of};
 pub(crate) use layout::{is_marker, layers as found_layers};
-pub(crate) use spec::{Document, Found, FoundLayer, diff_ids, platform_of};
-pub use spec::{Form, Source, SourceError};
+pub use spec::{Form, Source};

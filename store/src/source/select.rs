@@ -1,6 +1,7 @@
 //! Choosing one image among several: by name, number or digest, then by platform.
 
-use super::spec::{Source, SourceError};
+use super::spec::Source;
+use crate::error::SourceError;
 use crate::oci::{Descriptor, Platform};
 use crate::values::{Digest, Reference};
 

@@ -18,7 +18,7 @@
 //!   `archive/tar`, by which nearly all tools of this field read: entries other than files have no
 //!   data, whatever their size says; of several extended headers the last counts; a long name of GNU
 //!   comes before one of pax; what follows the end is not read as entries.
-//! - No allocation is larger than [`limits::TAR_METADATA`](crate::limits) and what follows from it.
+//! - No allocation is larger than `limits::TAR_METADATA` and what follows from it.
 //! - A name that comes out holds no NUL, and no number is negative but a time.
 //! - The end of the archive is its two zero blocks, or the end of the stream between two entries,
 //!   where what fills up the last block may be missing.

@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use plyfs_format::override_stat::Kind as RecordKind;
 
 use super::data::Data;
+use super::fault::Result;
+use super::place::Place;
 use super::policy::{Meta, first_mode, set_mode, set_record};
-use super::unpacker::{Place, Result, Unpacker};
+use super::unpacker::Unpacker;
 use super::xattr::is_acl;
+use crate::error::EntryFault;
 use crate::tar::{Entry, Input, Reader};
-use crate::values::EntryFault;
 
 impl Unpacker {
     /// Makes a regular file and writes its data straight from the buffers of the stream.

@@ -43,10 +43,12 @@
 
 mod data;
 mod directory;
+mod fault;
 mod file;
 mod link;
 mod path;
 mod pending;
+mod place;
 mod policy;
 mod resolve;
 mod special;

@@ -6,8 +6,9 @@
 
 use plyfs_format::whiteout::ArchiveName;
 
-use super::unpacker::Result;
-use crate::values::{EntryFault, limits};
+use super::fault::Result;
+use crate::error::EntryFault;
+use crate::values::limits;
 
 /// A path below the root of a layer: components joined by single slashes, none of them empty, `.`
 /// or `..`; empty for the root itself.

@@ -4,10 +4,12 @@ use plyfs_format::override_stat::Kind as RecordKind;
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
+use super::fault::Result;
+use super::place::Place;
 use super::policy::Meta;
-use super::unpacker::{Place, Result, Unpacker};
+use super::unpacker::Unpacker;
+use crate::error::EntryFault;
 use crate::tar::{Entry, Kind};
-use crate::values::EntryFault;
 
 impl Unpacker {
     /// Makes a device or a fifo, or a regular file that stands for it.

@@ -1,20 +1,21 @@
 //! The unpacking of one archive, entry by entry.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use plyfs_format::whiteout::ArchiveName;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::fault::Result;
 use super::path::EntryPath;
 use super::pending::Pending;
+use super::place::Place;
 use super::policy::Policy;
 use crate::disk::Tree;
+use crate::error::{EntryFault, LayerFault};
 use crate::tar::{Entry, Input, Kind, Reader};
-use crate::values::{EntryFault, LayerFacts, LayerFault, Ownership};
-
-pub(super) type Result<T> = std::result::Result<T, EntryFault>;
+use crate::values::{LayerFacts, Ownership};
 
 /// Unpacks an archive into an empty directory, to the end of the stream.
 ///
@@ -52,32 +53,6 @@ pub(super) struct Unpacker {
     pub(super) policy: Policy,
     pub(super) pending: Pending,
     pub(super) facts: LayerFacts,
-}
-
-/// Where an entry goes: a name in a directory that is held.
-pub(super) struct Place<'a> {
-    pub(super) dir: Rc<OwnedFd>,
-    pub(super) path: &'a EntryPath,
-}
-
-impl Place<'_> {
-    pub(super) fn dir(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
-        self.dir.as_fd()
-    }
-
-    pub(super) fn name(&self) -> &[u8] {
-        self.path.name()
-    }
-
-    /// What is there, not followed; `None` if nothing is.
-    pub(super) fn stat(&self) -> Result<Option<rustix::fs::Stat>> {
-        match rustix::fs::statat(self.dir(), self.name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(EntryFault::system("examine it")(errno)),
-        }
-    }
 }
 
 /// Where AUFS kept files with several names. The layer has them as links to what is in here.

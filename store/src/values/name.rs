@@ -2,7 +2,7 @@
 //!
 //! The store is an OCI image layout, and the name of an image is the `ref.name` annotation of its
 //! manifest. A name is brought into one form where it enters: a reference as registries define it
-//! (see [`crate::reference`]) with its tag, `latest` if none is given. Names that are in a store
+//! (see [`super::reference`]) with its tag, `latest` if none is given. Names that are in a store
 //! already, from older versions and from other tools, are taken as they are.
 
 use std::fmt;
