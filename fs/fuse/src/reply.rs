@@ -184,7 +184,7 @@ impl<R> Pending<R> {
             _ => "look into the kernel's log for errors of the disk below, and check the layers",
         };
         log::warn!(
-            "{self}: {error}; {remedy}; -vv logs every such error, this is the only warning"
+            "{self}: {error}; {remedy}; this is the only warning (docs/debugging.md shows how to log each error)"
         );
     }
 }
