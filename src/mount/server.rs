@@ -328,22 +328,19 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
             caller.ready()?;
             Ok(session)
         });
-    let served = match started {
-        Ok(session) => {
-            let unmounted = || {
-                if let Some(serving) = &serving {
-                    serving.ending();
-                }
-            };
-            session.run(unmounted).context("serve the mount")
-        }
-        Err(failure) => {
-            if let Some(target) = &target {
-                unmount_after_failure(target);
+    let served = started.and_then(|session| {
+        let unmounted = || {
+            if let Some(serving) = &serving {
+                serving.ending();
             }
-            Err(failure)
-        }
-    };
+        };
+        session.run(unmounted).context("serve the mount")
+    });
+    if served.is_err()
+        && let Some(target) = &target
+    {
+        unmount_after_failure(target);
+    }
     drop(live);
     drop(plan.hold);
     if let Some(after) = plan.after {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::*;
 
@@ -338,27 +339,50 @@ fn what_can_be_answered_at_once_wakes_no_thread() {
         put(&stack.lower(0, "sector"), &sector);
         stack.mount();
         let daemon = daemon_of(&stack.merged("")).unwrap();
-        let works = || {
+        // How often the threads of the pools have gone to sleep; `None` while one has not done so yet.
+        let slept = || {
             let tasks = fs::read_dir(format!("/proc/{daemon}/task")).unwrap();
-            let mut names =
-                tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
-            names.find(|name| matches!(name.trim_end(), "plyfs-copy" | "plyfs-sync"))
+            let statuses =
+                tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+            let pools = statuses.filter(|status| {
+                status.starts_with("Name:\tplyfs-copy\n")
+                    || status.starts_with("Name:\tplyfs-sync\n")
+            });
+            let counts: Vec<u64> = pools
+                .map(|status| {
+                    let count = status
+                        .lines()
+                        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+                    count.unwrap().trim().parse().unwrap()
+                })
+                .collect();
+            let all = counts.len() == 2 && !counts.contains(&0);
+            all.then(|| counts.iter().sum::<u64>())
         };
+        let wait_until = |what: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !what() {
+                assert!(start.elapsed() < Duration::from_secs(30));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait_until(&|| slept().is_some());
+        let before = slept();
         let file = File::open(stack.merged("sector")).unwrap();
         assert!(!file.is_terminal());
-        assert_eq!(works(), None);
+        assert_eq!(slept(), before);
         // The file ends where a read could also be short because the following data is not in memory.
         assert_eq!(fs::read_to_string(stack.merged("sector")).unwrap(), sector);
-        assert_eq!(works(), None);
+        assert_eq!(slept(), before);
         let copy = File::create(stack.merged("copy")).unwrap();
         let copied = rustix::fs::copy_file_range(&file, None, &copy, None, 1 << 30);
         assert_eq!(copied, Ok(sector.len()));
         assert_eq!(fs::read_to_string(stack.merged("copy")).unwrap(), sector);
         drop(copy);
-        assert_eq!(works(), None);
-        // This request does start a thread, so the check above would see one.
+        assert_eq!(slept(), before);
+        // This request does wake a thread, so the check above would see it.
         rustix::fs::ioctl_getflags(&file).ok();
-        assert!(works().is_some());
+        wait_until(&|| slept() > before);
         drop(file);
         stack.unmount();
     });
