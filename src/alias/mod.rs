@@ -28,14 +28,6 @@ pub(crate) enum Personality {
     Container,
 }
 
-/// Whether a process may be this program under one of its names, of which the kernel keeps 15 bytes.
-pub(crate) fn is_name_of_process(comm: &str) -> bool {
-    let names = ["plyfs", "fuse-overlayfs", "mount.plyfs", "mount.fuse.plyfs"];
-    names
-        .iter()
-        .any(|name| name.get(..15).unwrap_or(name) == comm)
-}
-
 /// What of its command line fuse-overlayfs says it is. Tools ask for the version to tell what it can.
 const VERSION: &str = "fuse-overlayfs: version 1.14";
 
@@ -275,8 +267,6 @@ mod tests {
         assert_eq!(of("mount.plyfs"), Some(Personality::MountHelper));
         assert_eq!(of("/sbin/mount.fuse.plyfs"), Some(Personality::MountHelper));
         assert_eq!(of("plyfs"), None);
-        assert!(is_name_of_process("mount.fuse.plyf") && is_name_of_process("plyfs"));
-        assert!(!is_name_of_process("plyf") && !is_name_of_process("fuse"));
     }
 
     #[test]

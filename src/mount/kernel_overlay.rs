@@ -12,7 +12,7 @@ use std::path::Path;
 
 use plyfs_format::names::Namespace;
 use plyfs_fs::{Config, IndexUse, RedirectDir, Volatile};
-use rustix::fs::{AtFlags, CWD, Mode as FileMode, OFlags, StatxFlags, XattrFlags, inotify};
+use rustix::fs::{CWD, Mode as FileMode, OFlags, XattrFlags, inotify};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create,
@@ -61,8 +61,6 @@ pub(crate) struct Mounted {
     /// An inotify descriptor that reports when the file system is gone from every mount namespace. It does not
     /// keep the file system mounted.
     pub(crate) end: OwnedFd,
-    /// The number of the mount: see [`id_of`].
-    pub(crate) id: u64,
 }
 
 /// The directories of a mount, opened.
@@ -116,12 +114,11 @@ pub(crate) fn mount(plan: &Plan) -> Result<Mounted> {
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
     let mount = mount.map_err(|errno| refused(&context, errno))?;
     watch(&end, &format!("/proc/self/fd/{}", mount.as_raw_fd()))?;
-    let id = id_of(&mount, "")?;
     let target = &plan.connection.target;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&mount, "", CWD, target, flags)
         .context(format_args!("put it on {}", target.display()))?;
-    Ok(Mounted { end, id })
+    Ok(Mounted { end })
 }
 
 /// Fails if the work directory cannot hold the attributes of an overlay. The kernel mounts even then, and later
@@ -177,9 +174,8 @@ fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Result<Mounted>
         other => other.context("mount it")?,
     }
     let path = target.to_string_lossy();
-    let seen = watch(&end, &path).and_then(|()| id_of(CWD, &path));
-    match seen {
-        Ok(id) => Ok(Mounted { end, id }),
+    match watch(&end, &path) {
+        Ok(()) => Ok(Mounted { end }),
         Err(failure) => {
             fuse_mount::unmount(target, true)?;
             Err(failure)
@@ -340,21 +336,6 @@ fn watch(end: &OwnedFd, root: &str) -> Result {
     watched
         .map(drop)
         .context("watch a mount (inotify_add_watch)")
-}
-
-/// The number of the mount that a path leads to: the one that is never used again, where the kernel
-/// has it (Linux 6.8), else that of /proc/self/mountinfo.
-pub(crate) fn id_of(dir: impl AsFd, path: &str) -> Result<u64> {
-    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
-    let find = |wanted| rustix::fs::statx(&dir, path, flags, wanted);
-    let found = find(MNT_ID_UNIQUE).context("tell the number of a mount")?;
-    if found.stx_mask & MNT_ID_UNIQUE.bits() != 0 {
-        return Ok(found.stx_mnt_id);
-    }
-    Ok(find(StatxFlags::MNT_ID)
-        .context("tell the number of a mount")?
-        .stx_mnt_id)
 }
 
 /// Waits until the file system of a mount is gone.

@@ -4,11 +4,11 @@
 pub(crate) mod choose;
 pub(crate) mod fuse_mount;
 mod inherited;
-pub(crate) mod keeper;
 pub(crate) mod kernel_overlay;
 pub(crate) mod mountinfo;
 pub(crate) mod obstacles;
 pub(crate) mod options;
 pub(crate) mod server;
+pub(crate) mod serving;
 pub(crate) mod upper_scan;
 pub(crate) mod wish;

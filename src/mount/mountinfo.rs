@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use plyfs_fs::{Config, IndexUse, MountError, UpperLayer};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
+use super::serving::Device;
 use crate::error::{CliError, Result};
 use crate::namespace;
 
 /// A line of the table.
 struct Line<'t> {
     id: u64,
+    /// The device number of the file system.
+    device: &'t str,
     /// The directory of the file system that is mounted, escaped as in the table.
     root: &'t str,
     /// The mount point, escaped as in the table.
@@ -34,9 +37,11 @@ impl<'t> Line<'t> {
         let mut system = system.splitn(3, ' ');
         let mut fields = mount.split(' ');
         let id = fields.next()?.parse().ok()?;
-        let (root, target) = (fields.nth(2)?, fields.next()?);
+        let device = fields.nth(1)?;
+        let (root, target) = (fields.next()?, fields.next()?);
         let mut line = Self {
             id,
+            device,
             root,
             target,
             shared: None,
@@ -92,6 +97,14 @@ pub(crate) fn is_mount_point(path: &Path) -> bool {
     let table = read();
     let mut lines = parse(&table).into_iter();
     lines.any(|line| unescape(line.target) == resolved)
+}
+
+/// A path on which the file system of a device is mounted.
+pub(crate) fn mount_point_of(device: Device) -> Option<PathBuf> {
+    let (table, device) = (read(), device.in_mountinfo());
+    let mut lines = parse(&table).into_iter();
+    let line = lines.find(|line| line.device == device)?;
+    Some(unescape(line.target))
 }
 
 /// A path without links, but for its last component.
@@ -299,7 +312,7 @@ mod tests {
         let line =
             "36 35 98:0 /a /mnt\\040x rw,noatime shared:1 master:7 - overlay name rw,upperdir=/u";
         let line = Line::parse(line).unwrap();
-        assert_eq!((line.id, line.root), (36, "/a"));
+        assert_eq!((line.id, line.device, line.root), (36, "98:0", "/a"));
         assert_eq!((line.shared, line.master), (Some("1"), Some("7")));
         assert_eq!(unescape(line.target), Path::new("/mnt x"));
         assert_eq!((line.kind, line.options), ("overlay", "rw,upperdir=/u"));

@@ -25,8 +25,8 @@ use rustix::thread::CapabilitySet;
 use super::choose::{self, Backend, Wanted};
 use super::fuse_mount::{self, Request};
 use super::inherited;
-use super::keeper;
 use super::kernel_overlay::{self, Mounted};
+use super::serving::{Device, Serving};
 use crate::error::{CliError, Context, Result};
 use crate::{namespace, pidfd};
 
@@ -107,6 +107,16 @@ impl Caller<'_> {
             Self::OfThisProcess(announce) => {
                 announce()?;
                 leave_to_child()
+            }
+        }
+    }
+
+    /// Announces to other commands that this process serves the mount, unless the parent unmounts it.
+    fn announce_server(&self, target: &Path) -> Option<Serving> {
+        match self {
+            Self::Parent(_) => None,
+            Self::Foreground(_) | Self::OfThisProcess(_) => {
+                Serving::announce(Device::mounted_on(target)?)
             }
         }
     }
@@ -252,10 +262,10 @@ fn keep(
 ) -> Result {
     let target = plan.connection.target;
     let mut live = plan.register.and_then(|register| register("kernel"));
+    let serving = caller.announce_server(&target);
     let prepare = || {
-        keeper::take_name(mounted.id)?;
         caller.mounted(&signals)?;
-        take_over(&mut live);
+        take_over(&mut live, serving.as_ref());
         unmount_when_asked(signals, Some(target.clone()), caller.take_parent());
         caller.ready()
     };
@@ -273,11 +283,17 @@ fn keep(
     if let Some(after) = plan.after {
         after();
     }
+    if let Some(serving) = serving {
+        serving.end();
+    }
     kept
 }
 
-/// Writes into the live record of a mount that this process serves it. It may be a child of the one that mounted.
-fn take_over(live: &mut Option<LiveEntry>) {
+/// Writes into the live record and the state file of a mount that this process serves it. It may be a child of the one that mounted.
+fn take_over(live: &mut Option<LiveEntry>, serving: Option<&Serving>) {
+    if let Some(serving) = serving {
+        serving.take_over();
+    }
     if let Some(Err(error)) = live.as_mut().map(LiveEntry::take_over) {
         log::warn!("cannot change a live record: {error}");
     }
@@ -295,12 +311,15 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let is_ours = plan.connection.device.is_none();
     let target = is_ours.then(|| plan.connection.target.clone());
     let mut live = plan.register.take().and_then(|register| register("fuse"));
+    let serving = target
+        .as_deref()
+        .and_then(|target| caller.announce_server(target));
     let session = plyfs_fuse::Session::start(overlay, device, &plan.transport);
     let started = session
         .context("start the FUSE session")
         .and_then(|session| {
             caller.mounted(&signals)?;
-            take_over(&mut live);
+            take_over(&mut live, serving.as_ref());
             // Not before `mounted`, which may fork: the kernel gives the child a table for the open descriptors only.
             if let Err(errno) = plyfs_fs::reserve_descriptors() {
                 log::debug!("cannot enlarge the table of descriptors: {errno}");
@@ -310,7 +329,14 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
             Ok(session)
         });
     let served = match started {
-        Ok(session) => session.run().context("serve the mount"),
+        Ok(session) => {
+            let unmounted = || {
+                if let Some(serving) = &serving {
+                    serving.ending();
+                }
+            };
+            session.run(unmounted).context("serve the mount")
+        }
         Err(failure) => {
             if let Some(target) = &target {
                 unmount_after_failure(target);
@@ -322,6 +348,9 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     drop(plan.hold);
     if let Some(after) = plan.after {
         after();
+    }
+    if let Some(serving) = serving {
+        serving.end();
     }
     served
 }

@@ -1,6 +1,6 @@
 //! One method a request: what it asks for, in the overlay's words. It decides nothing else.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
@@ -24,28 +24,10 @@ use super::latency::burst::Work;
 use super::reply::Call;
 use super::suppressed::SuppressedRequest;
 
-/// An attribute of the root directory whose value is the process id of the daemon, as the daemon
-/// sees it. It is in no list. A command that unmounts waits by it until the daemon has released the layers.
-pub const DAEMON_PID: &str = "plyfs.daemon_pid";
-
-/// The name of the daemon's main thread, and with it of the process, while what was written is made
-/// durable at the end.
-pub const ENDING: &CStr = c"plyfs-ending";
-
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         self.learn_version(config.kernel_abi());
         capabilities::negotiate(&self.options, config)
-    }
-
-    fn destroy(&mut self) {
-        if let Err(errno) = rustix::thread::set_name(ENDING) {
-            log::debug!("cannot rename the process of a mount that ends: {errno}");
-        }
-        self.schedule.end();
-        if let Err(error) = self.overlay.finish() {
-            log::error!("cannot make durable what was written: {error}");
-        }
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -391,12 +373,9 @@ impl Filesystem for Adapter {
         reply: ReplyXattr,
     ) {
         let pending = self.accept(request, Call::named("getxattr", ino, name), reply);
-        let value = if ino.0 == self.overlay.root() && name == DAEMON_PID {
-            Ok(std::process::id().to_string().into_bytes())
-        } else {
-            self.check_xattrs()
-                .and_then(|()| self.overlay.getxattr(ino.0, name))
-        };
+        let value = self
+            .check_xattrs()
+            .and_then(|()| self.overlay.getxattr(ino.0, name));
         pending.value(size, value);
     }
 

@@ -41,7 +41,6 @@ mod schedule;
 mod session;
 mod suppressed;
 
-pub use filesystem::{DAEMON_PID, ENDING};
 pub use latency::burst::{Observer, Work};
 pub use options::Options;
 pub use session::Session;

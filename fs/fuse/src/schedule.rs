@@ -38,6 +38,12 @@ impl Pools {
         self.disks.start()?;
         self.copies.start()
     }
+
+    /// Waits for what was given to other threads. Nothing is given to them from then on.
+    pub(crate) fn end(&self) {
+        self.disks.end();
+        self.copies.end();
+    }
 }
 
 impl Schedule {
@@ -55,12 +61,6 @@ impl Schedule {
 
     pub(crate) fn pools(&self) -> Arc<Pools> {
         self.pools.clone()
-    }
-
-    /// Waits for what was given to other threads. Nothing is given to them from then on.
-    pub(crate) fn end(&self) {
-        self.pools.disks.end();
-        self.pools.copies.end();
     }
 
     /// Makes a change now, if it is not slow. `None` if it is to be made [later](Self::later): it is slow, or there

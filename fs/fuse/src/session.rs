@@ -15,7 +15,24 @@ use super::schedule::Pools;
 #[derive(Debug)]
 pub struct Session {
     inner: fuser::Session<Adapter>,
+    // Dropped after the connection, which gives jobs to the pools.
+    finish: Finish,
+}
+
+/// Ends the pools and makes durable what was written when it is dropped, whether the session was run or not.
+#[derive(Debug)]
+struct Finish {
     pools: Arc<Pools>,
+    overlay: Arc<Overlay>,
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.pools.end();
+        if let Err(error) = self.overlay.finish() {
+            log::error!("cannot make durable what was written: {error}");
+        }
+    }
 }
 
 impl Session {
@@ -38,21 +55,24 @@ impl Session {
         let inner = fuser::Session::from_fd(adapter, device, acl, config)?;
         notifier.set(inner.notifier());
         overlay.on_unasked_change(move |id| notifier.forget_attributes(id));
-        Ok(Self { inner, pools })
+        let finish = Finish { pools, overlay };
+        Ok(Self { inner, finish })
     }
 
-    /// Serves requests until the file system is unmounted, and makes durable what was written.
+    /// Serves requests until the file system is unmounted, calls `unmounted`, and makes durable what was written.
     ///
     /// # Errors
     /// What starting threads or reading from the connection fails with.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(self, unmounted: impl FnOnce()) -> io::Result<()> {
         // The client waits for the answer, which takes some microseconds. On a busy machine the thread that gives
         // it, and is started by this one, would first wait until another has had its turn.
         if let Err(errno) = plyfs_sys::thread::take_short_turns() {
             log::debug!("requests may wait for busy processors: sched_setattr(2): {errno}");
         }
-        self.pools.start()?;
-        drop(self.pools);
-        self.inner.run()
+        self.finish.pools.start()?;
+        let served = self.inner.run();
+        unmounted();
+        drop(self.finish);
+        served
     }
 }

@@ -40,6 +40,10 @@ impl Drop for Guard<'_> {
 
 /// A directory of the upper layer that was moved to the work directory to make room for another. Where whiteouts may
 /// be files, one hides what is below its name meanwhile.
+///
+/// After a crash meanwhile the other still has its former name, and the next mount removes this one with all that is
+/// left in the work directory. It held nothing but whiteouts. Without a whiteout in the form of a file, its name then
+/// shows what the layers below have.
 pub(crate) struct Aside<'a> {
     work: &'a Work,
     name: OsString,
@@ -50,9 +54,10 @@ pub(crate) struct Aside<'a> {
 impl Aside<'_> {
     /// Removes the directory if there is another in its place, and else puts it back.
     pub(crate) fn end(self, is_replaced: bool) {
-        match is_replaced {
-            true => self.work.discard(&self.name),
-            false => self.work.put_back(&self.name, self.at),
+        if is_replaced {
+            self.work.discard(&self.name)
+        } else {
+            self.work.put_back(&self.name, self.at)
         }
     }
 }
@@ -255,9 +260,10 @@ impl Work {
         let _guard = self.guard(to)?;
         let aside = self.temp_name();
         owner_mode::rename(to, (self.dir(), &aside), RenameFlags::empty())?;
-        let moved = match leaves_whiteout {
-            true => self.leave_whiteout(from, to, false),
-            false => owner_mode::rename(from, to, RenameFlags::empty()),
+        let moved = if leaves_whiteout {
+            self.leave_whiteout(from, to, false)
+        } else {
+            owner_mode::rename(from, to, RenameFlags::empty())
         };
         match moved {
             Ok(()) => self.discard(&aside),

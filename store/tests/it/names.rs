@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::tarball::Tar;
-use crate::common::{World, import, message, request};
+use crate::support::tarball::Tar;
+use crate::support::{World, import, message, request};
 use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Imported, NameError, Ownership, Silent};
 use serde_json::{Value, json};
