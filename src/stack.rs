@@ -86,10 +86,18 @@ pub(crate) fn container(
 }
 
 /// The container of a name, if there is one.
+///
+/// # Errors
+/// If a temporary container has the name: no other process can use it, and a second one of that name cannot be made.
 pub(crate) fn find_container(store: &Store, name: &ContainerName) -> Result<Option<Container>> {
     match store.container(name) {
         Ok(container) => Ok(Some(container)),
-        Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => Ok(None),
+        Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => {
+            match store.live_of(name.as_str())? {
+                Some(record) if record.what.temporary => Err(live::not_kept(&record)),
+                _ => Ok(None),
+            }
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -77,7 +77,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
     /// Print the version, as --version does
-    #[command(hide = true)]
     Version,
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(cmd::unshare::UnshareArgs),

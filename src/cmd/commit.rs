@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use clap::Args;
 use plyfs_fs::attr::{Attr, Caller, FileKind};
 use plyfs_fs::file::Seek;
 use plyfs_fs::{Errno, Overlay};
@@ -23,7 +24,6 @@ use crate::changes::{self, Change, Comparison, Names, cannot};
 use crate::error::{CliError, Result};
 use crate::progress::Line;
 use crate::{output, stack, storage};
-use clap::Args;
 
 /// Make an image of a container: its changes become a layer on top of its image
 ///

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use clap::Args;
 use serde::Serialize;
 
 use crate::changes::{self, Comparison, Kind};
 use crate::error::Result;
 use crate::{output, stack, storage};
-use clap::Args;
 
 /// List what was changed in a container: A for added, C for changed, D for deleted
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use plyfs_store::{
@@ -17,7 +18,6 @@ use rustix::process::Signal;
 use crate::error::{CliError, Context, Result};
 use crate::interrupt::Interrupt;
 use crate::{namespace, output, progress, storage};
-use clap::Args;
 
 /// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]

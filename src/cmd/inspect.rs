@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::{Container, ContainerName, Image, LayerPath, NameError, Store};
 use serde_json::{Value, json};
 
 use crate::containers::live;
 use crate::error::{CliError, Result};
 use crate::{output, stack, storage};
-use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::{LiveKind, LiveRecord, Store};
 use serde::Serialize;
 
 use crate::containers::live;
 use crate::error::Result;
 use crate::{output, storage};
-use clap::Args;
 
 /// List the containers in the store, and what is mounted of it, with the processes that serve them
 #[derive(Debug, Args)]
@@ -16,10 +16,10 @@ pub(crate) struct PsArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
-    /// The names of containers alone, for rm and stop
+    /// The names of the containers in use alone, for stop; with --all those of all containers, for rm
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) quiet: bool,
-    /// Also containers that do not run; they are always listed
+    /// With --quiet, also containers that are not in use; the table always lists them
     #[arg(short, long)]
     pub(crate) all: bool,
 }
@@ -109,7 +109,8 @@ pub(crate) fn ps(args: &PsArgs, store: Option<&Path>) -> Result {
     if args.quiet {
         // rm takes no mount of an image.
         let is_container = |one: &&Listed| !one.temporary || one.target.is_none();
-        let names = listed.iter().filter(is_container);
+        let is_asked_for = |one: &&Listed| args.all || one.in_use;
+        let names = listed.iter().filter(is_container).filter(is_asked_for);
         let names = names.map(|one| format!("{}\n", one.name));
         return output::write(&names.collect::<String>());
     }

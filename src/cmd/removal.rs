@@ -1,6 +1,6 @@
 //! What `rm`, `rmi` and `prune` share: opening the store, and removing what nothing needs any more.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plyfs_store::{Collected, Store, Unneeded};
 
@@ -11,6 +11,28 @@ pub(super) fn open(store: Option<&Path>) -> Result<Store> {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     Ok(Store::open_existing(location)?)
+}
+
+/// As [`open`], for `--force`: what is not there needs no removal. A store that the caller names and that does not
+/// exist is one line on standard error, and no failure.
+pub(super) fn open_forced(store: Option<&Path>) -> Result<Option<Store>> {
+    let location = storage::location(store)?;
+    storage::enter_for_owners()?;
+    find_forced(location)
+}
+
+/// The store at a location; without one, says that there is nothing to remove.
+pub(super) fn find_forced(location: PathBuf) -> Result<Option<Store>> {
+    match Store::open_existing(location) {
+        Err(plyfs_store::Error::NoStore { path }) => {
+            output::complain(&format_args!(
+                "nothing to remove: there is no store at {}",
+                path.display()
+            ));
+            Ok(None)
+        }
+        opened => Ok(Some(opened?)),
+    }
 }
 
 /// As [`open`], where there is nothing to remove before something was imported.

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use plyfs_store::{ContainerError, ContainerName, LiveKind, LiveRecord, Store, Unneeded};
 use rustix::process::Signal;
 
-use super::removal::{each, open};
+use super::removal::{each, find_forced, open};
 use crate::containers::{live, signal};
 use crate::error::{CliError, Result};
 use crate::{output, stack, storage};
-use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
@@ -32,10 +32,14 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Result {
     let mut containers = args.containers.clone();
     let mut ended = HashMap::new();
     if args.all || args.force {
-        let Some(store) = storage::open_if_there(store, storage::location(store)?)? else {
+        let location = storage::location(store)?;
+        let found = if args.force {
+            find_forced(location)?
+        } else {
             // Nothing was imported yet.
-            return Ok(());
+            storage::open_if_there(store, location)?
         };
+        let Some(store) = found else { return Ok(()) };
         if args.all {
             containers = all_containers(&store)?;
         }

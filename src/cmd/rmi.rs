@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use plyfs_store::{RemoveError, Unneeded};
 
-use super::removal::{each, open, open_if_there};
+use super::removal::{each, open, open_forced};
 use crate::error::{CliError, Result};
 use crate::{output, stack};
 
@@ -22,9 +22,10 @@ pub(crate) struct RmiArgs {
 
 /// Removes images, and prints their names.
 pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Result {
-    let store = match args.force {
-        true => open_if_there(store)?,
-        false => Some(open(store)?),
+    let store = if args.force {
+        open_forced(store)?
+    } else {
+        Some(open(store)?)
     };
     let Some(store) = store else { return Ok(()) };
     each(&store, &args.images, |name| {

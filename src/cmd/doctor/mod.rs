@@ -11,12 +11,12 @@ mod probe;
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde::Serialize;
 
 use crate::error::{CliError, Result, reason};
 use crate::mount::connection;
 use crate::{namespace, output, storage};
-use clap::Args;
 use inside::{Trial, Where};
 use probe::Probe;
 
