@@ -221,7 +221,7 @@ fn upper(criterion: &mut Criterion) {
 
 /// An image of one layer, imported whole: the archive is read, verified and written out.
 fn import(criterion: &mut Criterion) {
-    use plyfs_store::build::{Entry, ImageBuilder, Layer};
+    use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
     use plyfs_store::{Compression, ImportRequest, Ownership, Silent, Source, Store};
 
     const SIZE: usize = 16 << 10;

@@ -3,6 +3,7 @@
 //! This is the command: it reads arguments and environment, makes namespaces, mounts, and is the
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
+mod alias;
 mod changes;
 mod cli;
 mod cmd;
@@ -18,7 +19,6 @@ mod namespace;
 mod oci;
 mod other_tools;
 mod output;
-mod personality;
 mod pidfd;
 mod progress;
 mod runtime;
@@ -27,8 +27,8 @@ mod storage;
 
 use std::process::ExitCode;
 
+use crate::alias::Personality;
 use crate::cli::Cli;
-use crate::personality::Personality;
 
 fn main() -> ExitCode {
     // First of all, while nothing else is open.

@@ -2,32 +2,30 @@
 
 use std::cell::Cell;
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, fuse, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, was_served_by_kernel,
 };
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
-use rustix::event::Timespec;
 use rustix::fs::FileType;
 use rustix::mount::MountFlags;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::Signal;
 
 use crate::cmd::bundle;
 use crate::cmd::mount::MountArgs;
 use crate::cmd::umount::UmountArgs;
 use crate::containers::live;
 use crate::error::{CliError, Context, Result, USAGE};
-use crate::mount::connection;
-use crate::mount::daemon::{self, Announce, Place, Plan};
-use crate::mount::keeper;
+use crate::mount::fuse_mount;
+use crate::mount::mountinfo;
 use crate::mount::options::Options;
-use crate::mount::table;
+use crate::mount::server::{self, Announce, Place, Plan};
+use crate::mount::serving::{Device, Server};
 use crate::mount::wish::Wish;
 use crate::stack::{self, Subject};
-use crate::{output, personality, pidfd, storage};
+use crate::{output, pidfd, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
@@ -45,7 +43,7 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
     }
     let target = mount_point(Path::new(mountpoint), args.replace)?;
     if options.remount {
-        return connection::remount(&target, &options);
+        return fuse_mount::remount(&target, &options);
     }
     if options.lowers.is_empty() {
         return mount_from_store(args, &options, what.as_deref(), target, store);
@@ -176,9 +174,9 @@ fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Result {
     // open as long as the mount lives.
     plyfs_sys::process::close_inherited(plan.connection.device).context("close descriptors")?;
     if foreground {
-        daemon::serve_here(plan, announce)
+        server::run_foreground(plan, announce)
     } else {
-        daemon::detach(plan, announce)
+        server::daemonize(plan, announce)
     }
 }
 
@@ -204,7 +202,7 @@ fn mount_point(path: &Path, replace: bool) -> Result<PathBuf> {
             )));
         }
         // Detach it (lazily): a program that still uses it does not keep the new mount from being made.
-        connection::unmount(&real, true)?;
+        fuse_mount::unmount(&real, true)?;
     }
     let found = rustix::fs::stat(&real).context(&action)?;
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
@@ -303,27 +301,29 @@ fn records_on(path: &Path) -> Option<Records> {
 pub(crate) fn umount(args: &UmountArgs, store: Option<&Path>) -> Result {
     let target = followed(std::path::absolute(&args.mountpoint).context("resolve a path")?);
     let target = match bundle::mounted_below(&target) {
-        Some(root) if !table::is_mount_point(&target) => root,
+        Some(root) if !mountinfo::is_mount_point(&target) => root,
         _ => target,
     };
-    let daemon = daemon_of(&target).or_else(|| keeper::of(&target));
-    let is_mounted = daemon.is_some() || table::is_mount_point(&target);
+    // Asked before the mount is gone: no path leads to its device then.
+    let device = Device::mounted_on(&target);
+    let is_mounted = device.is_some() || mountinfo::is_mount_point(&target);
+    let servers = device.map(Server::all_of).unwrap_or_default();
     if !is_mounted {
         return match live_mount(&args.mountpoint, &target, store)? {
             Some(record) => unmount_live(&record, args.lazy),
             None => Err(not_mounted(&args.mountpoint, &target, store)),
         };
     }
-    if !connection::unmount_own(&target, args.lazy)? {
+    if !fuse_mount::unmount_own(&target, args.lazy)? {
         return match live_mount(&args.mountpoint, &target, store)? {
             Some(record) => unmount_live(&record, args.lazy),
-            None => Err(connection::not_unmounted(&target, rustix::io::Errno::INVAL)),
+            None => Err(fuse_mount::not_unmounted(&target, rustix::io::Errno::INVAL)),
         };
     }
-    match daemon {
-        Some(daemon) if !args.lazy => wait_for(&daemon, &target),
-        _ => Ok(()),
+    if let Some(device) = device.filter(|_| !args.lazy) {
+        wait_for(&servers, device, &target);
     }
+    Ok(())
 }
 
 /// Why there is nothing to unmount. Does not call fusermount3(1), whose message names the table it has read.
@@ -339,7 +339,7 @@ fn not_mounted(argument: &Path, target: &Path, store: Option<&Path>) -> CliError
             "cannot unmount {}: there is no such directory, and no container of that name",
             argument.display()
         )),
-        _ => connection::not_unmounted(target, rustix::io::Errno::INVAL),
+        _ => fuse_mount::not_unmounted(target, rustix::io::Errno::INVAL),
     }
 }
 
@@ -398,18 +398,22 @@ fn ambiguous(target: &Path, records: &[&LiveRecord]) -> CliError {
 pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Result {
     let target = record.what.target.as_deref().unwrap_or(Path::new("/"));
     if live::is_here(record) {
-        let process = record.open_process();
-        connection::unmount(target, lazy)?;
-        return match process {
-            Some(process) if !lazy => wait_for(&process, target),
-            _ => Ok(()),
-        };
+        let device = Device::mounted_on(target);
+        let servers = device.map(Server::all_of).unwrap_or_default();
+        fuse_mount::unmount(target, lazy)?;
+        if let Some(device) = device.filter(|_| !lazy) {
+            wait_for(&servers, device, target);
+        }
+        return Ok(());
     }
+    let pid = u32::try_from(record.process.pid);
+    let server = pid.ok().and_then(Server::of_process);
     let process = match live::signal(record, Signal::TERM)? {
         Some(process) if !lazy => process,
         _ => return Ok(()),
     };
-    if has_ended(&process)? {
+    let is_ending = || server.as_ref().is_some_and(Server::is_ending);
+    if ends_within(PATIENCE_AT_END, || pidfd::has_ended(&process), is_ending) {
         return Ok(());
     }
     // Only now can this process know that the mount is in use there; the other one has already detached it.
@@ -421,55 +425,46 @@ pub(crate) fn unmount_live(record: &LiveRecord, lazy: bool) -> Result {
     )))
 }
 
-/// A descriptor of the process that serves a mount, if it is one of ours and can be seen.
-fn daemon_of(target: &Path) -> Option<OwnedFd> {
-    let mut buffer = [0; 32];
-    let length = rustix::fs::lgetxattr(target, fuse::DAEMON_PID, &mut buffer[..]).ok()?;
-    let pid = str::from_utf8(buffer.get(..length)?).ok()?.parse().ok()?;
-    let daemon = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    // In another pid namespace the number may be that of any process.
-    let comm = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm"));
-    let (name, own) = (comm(&pid.to_string()).ok()?, comm("self").ok()?);
-    (name == own || personality::is_name_of_process(name.trim_end())).then_some(daemon)
-}
+/// How long a daemon may take to notice that the file system is gone.
+const PATIENCE_AT_END: Duration = Duration::from_secs(3);
 
-/// Waits until a daemon has ended, which it does when the file system is gone. As long as another mount
-/// namespace has a copy of the mount, the file system is not gone: then warns and returns.
-fn wait_for(daemon: &OwnedFd, target: &Path) -> Result {
-    if !has_ended(daemon)? {
-        log::warn!(
-            "{} is still mounted in another mount namespace, which keeps its layers in use",
+/// Waits until the processes that serve a mount have ended, which they do when the file system is gone. As long as there
+/// is a copy of the mount, the file system is not gone: then warns and returns.
+fn wait_for(servers: &[Server], device: Device, target: &Path) {
+    /// Reading the table of mounts takes long where there are many, and most processes end sooner than this.
+    const BEFORE_READING: Duration = Duration::from_millis(50);
+    for server in servers {
+        let ends_within = |time| ends_within(time, || server.has_ended(), || server.is_ending());
+        if ends_within(BEFORE_READING) {
+            continue;
+        }
+        let copy = mountinfo::mount_point_of(device);
+        if copy.is_none() && ends_within(PATIENCE_AT_END) {
+            continue;
+        }
+        let place = copy.map_or("in another mount namespace".to_owned(), |path| {
+            format!("on {}", path.display())
+        });
+        return log::warn!(
+            "{} is still mounted {place}, which keeps its layers in use",
             target.display()
         );
     }
-    Ok(())
 }
 
 /// Waits until a process that serves a mount has ended, however long it needs to sync written data; returns
-/// `false` if the file system is still in use.
-fn has_ended(daemon: &OwnedFd) -> Result<bool> {
-    /// How long a daemon may take to notice that the file system is gone.
-    const PATIENCE: Duration = Duration::from_secs(3);
-    let turn = Timespec {
-        tv_sec: 0,
-        tv_nsec: 50_000_000,
-    };
+/// `false` if it serves the mount after this time.
+fn ends_within(time: Duration, has_ended: impl Fn() -> bool, is_ending: impl Fn() -> bool) -> bool {
+    /// The longest time between two looks. The first ones are short: most processes end at once.
+    const TURN: Duration = Duration::from_millis(20);
     let start = Instant::now();
-    loop {
-        match pidfd::ends_within(daemon, turn) {
-            Ok(false) if start.elapsed() < PATIENCE || is_ending(daemon) => {}
-            Ok(ended) => return Ok(ended),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("wait for the daemon"),
+    let mut turn = Duration::from_micros(200);
+    while !has_ended() {
+        if start.elapsed() >= time && !is_ending() {
+            return false;
         }
+        std::thread::sleep(turn);
+        turn = TURN.min(turn * 2);
     }
-}
-
-/// Whether a daemon has noticed that the file system is gone, and syncs written data.
-fn is_ending(daemon: &OwnedFd) -> bool {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", daemon.as_raw_fd()));
-    let info = info.unwrap_or_default();
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
-    let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.unwrap_or("0").trim()));
-    comm.is_ok_and(|comm| comm.trim_end().as_bytes() == fuse::ENDING.to_bytes())
+    true
 }

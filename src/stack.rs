@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plyfs_fs::{
     Config, IndexUse, LowerLayer, MarkedUpper, Marks, Records, RedirectDir, ShownIds, UpperLayer,
-    Volatile, fuse, was_served_by_kernel,
+    Volatile, was_served_by_kernel,
 };
 use plyfs_store::{
     Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
@@ -16,11 +16,11 @@ use rustix::mount::MountFlags;
 
 use crate::containers::{live, places};
 use crate::error::{CliError, Result};
-use crate::mount::backend::Wanted;
-use crate::mount::connection::Request;
-use crate::mount::daemon::{self, Place, Plan};
+use crate::mount::choose::Wanted;
+use crate::mount::fuse_mount::Request;
+use crate::mount::mountinfo;
 use crate::mount::options::Options;
-use crate::mount::table;
+use crate::mount::server::{self, Place, Plan};
 use crate::{namespace, storage};
 
 /// An image or container of the store to mount.
@@ -181,7 +181,7 @@ fn no_container(store: &Store, name: &ContainerName) -> CliError {
 
 /// Refuses a container that another program has mounted with the kernel's overlay: such a mount holds no lock.
 pub(crate) fn refuse_mounted(container: &Container) -> Result {
-    match table::is_changed_by_kernel(&container.upper) {
+    match mountinfo::is_changed_by_kernel(&container.upper) {
         true => Err(CliError::new(format_args!(
             "the container \"{}\" is in use: it is mounted by the kernel's overlay; unmount it first",
             container.record.name
@@ -204,7 +204,7 @@ pub(crate) fn remove_places(store: &Store, container: &Container) -> Result {
     let removed = places::remove(store, container, || {
         refuse_mounted(container)?;
         let subject = Subject::Container(Box::new(container.clone()));
-        daemon::open_when_free(&overlay(&subject, false), DYING)
+        server::open_when_free(&overlay(&subject, false), DYING)
     });
     removed.map_err(|failure| {
         CliError::new(format_args!(
@@ -367,7 +367,7 @@ pub(crate) fn with_transport(
     overlay: Config,
     source: &str,
 ) -> Plan {
-    let default = fuse::Options::default();
+    let default = plyfs_fuse::Options::default();
     let upper = overlay.upper.as_ref().map(|upper| upper.records);
     let mut all = overlay
         .lowers
@@ -398,7 +398,7 @@ pub(crate) fn with_transport(
         // than the user.
         default_permissions: trusted || !records || options.default_permissions,
     };
-    let transport = fuse::Options {
+    let transport = plyfs_fuse::Options {
         timeout: options.timeout.unwrap_or(default.timeout),
         writeback: options.writeback.unwrap_or(default.writeback),
         // No ACLs with records: ACLs name ids as the file system has them, while records hold the ids that the
@@ -409,7 +409,7 @@ pub(crate) fn with_transport(
         xattrs: !options.no_xattrs,
         threads: options.threads.unwrap_or(default.threads),
         polling: options.polling.unwrap_or(default.polling),
-        sent: options.sent,
+        enabled: options.sent,
     };
     let lowers_change = transport.allow_for_changes();
     if transport.writeback && lowers_change {
@@ -417,7 +417,7 @@ pub(crate) fn with_transport(
             "writeback=1 has no effect with timeout=: the kernel would keep sizes of files that change"
         );
     }
-    let transport = fuse::Options {
+    let transport = plyfs_fuse::Options {
         writeback: transport.writeback && !lowers_change,
         ..transport
     };

@@ -2,9 +2,8 @@
 //!
 //! An [`Overlay`] shows a stack of directories as one, the way the kernel's overlayfs does
 //! (`Documentation/filesystems/overlayfs.rst`): names are looked up from the top, directories of the
-//! same name are merged, and every change goes to the upper directory. What it is not: it knows no
-//! FUSE types and needs no mount. The [`fuse`] module is a thin adapter that speaks the protocol;
-//! another transport could stand beside it.
+//! same name are merged, and every change goes to the upper directory. It knows no FUSE types and needs
+//! no mount. The crate `plyfs-fuse` serves it to the kernel; another transport could stand beside it.
 //!
 //! # Concepts
 //!
@@ -58,63 +57,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod apart;
-pub mod attr;
-mod changing;
-mod copy_data;
-mod copy_up;
-mod create;
-mod cut_off;
+mod config;
+mod disk;
 mod error;
-mod fd_cache;
-pub mod file;
-mod file_flags;
-pub mod fuse;
-mod gathered;
-mod hash;
-mod ids;
-mod in_use;
-mod index;
 mod inode;
-pub mod interrupt;
-mod kernel_mark;
 mod layer;
-mod lend;
-mod listing;
-mod lookup;
-mod marks;
-mod moves;
-mod nodes;
-mod number;
-mod object;
-mod origin;
+mod open_error;
+mod ops;
 mod overlay;
-mod provenance;
-mod readdir;
-mod records;
-mod redirect;
-mod remove;
-mod rename;
-mod room;
-mod search;
-mod setattr;
-mod stage;
-mod trap;
-mod tree;
-mod whiteout;
-mod work;
-mod xattr;
+pub mod types;
 
-pub use copy_up::Change;
-pub use error::{Errno, MountError, Result};
-pub use fd_cache::reserve as reserve_descriptors;
-pub use ids::{IdRange, Ids, Owners, ShownIds};
-pub use index::IndexUse;
-pub use kernel_mark::{MarkedUpper, mark_served_by_kernel, was_served_by_kernel};
-pub use layer::{LowerLayer, MAX_LOWER, Marks};
-pub use lookup::Entry;
-pub use overlay::{Config, Overlay, UpperLayer, Volatile};
-pub use readdir::{DirEntry, Room, Wants};
-pub use records::Records;
-pub use redirect::RedirectDir;
-pub use rename::Patience;
+// The names of before, until their users follow.
+pub use disk::interrupt;
+pub use types as attr;
+pub use types as file;
+
+pub use config::ids::{IdRange, Ids, Owners, ShownIds};
+pub use config::override_stat_mode::Records;
+pub use config::{
+    Config, IndexUse, LowerLayer, MAX_LOWER, MarkedUpper, Marks, RedirectDir, UpperLayer, Volatile,
+};
+pub use disk::fd_cache::reserve as reserve_descriptors;
+pub use error::{Errno, Result, take_site};
+pub use layer::kernel_mark::{mark_served_by_kernel, was_served_by_kernel};
+pub use open_error::MountError;
+pub use overlay::Overlay;
+pub use types::{Change, DirEntry, Entry, Patience, ROOT_ID, Room, Wants};

@@ -9,13 +9,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, ImportRequest, Silent, Source, Store};
 
 use crate::error::{CliError, Context, Result};
 use crate::mount::options::Options;
 use crate::mount::wish::Wish;
-use crate::mount::{connection, daemon};
+use crate::mount::{fuse_mount, server};
 use crate::stack::{self, Subject};
 use crate::{namespace, output, storage};
 
@@ -79,7 +79,7 @@ impl Tour {
         // The tour is of what plyfs itself does.
         let options = Options::served_by(Some(Wish::Fuse));
         let plan = stack::plan(&store, &subject, &options, merged.clone(), false)?;
-        let daemon = daemon::start(plan)?;
+        let daemon = server::spawn(plan)?;
         say(&format!(
             "3. Mounted on {}, writable; changes go to the upper directory of container \"tour\"\n",
             merged.display()
@@ -180,7 +180,7 @@ impl Tour {
         let Some(daemon) = self.daemon.take() else {
             return Ok(());
         };
-        connection::unmount(&self.merged, false)?;
+        fuse_mount::unmount(&self.merged, false)?;
         let options = rustix::process::WaitOptions::empty();
         let ended =
             rustix::process::waitpid(Some(daemon), options).context("wait for the daemon")?;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::fuse::{Saved, Sent};
 use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
+use plyfs_fuse::{EnabledRequests, SuppressedRequest};
 use rustix::mount::MountFlags;
 
 use super::wish::Wish;
@@ -56,7 +56,7 @@ pub(crate) struct Options {
     pub(crate) polling: Option<bool>,
     pub(crate) passthrough: bool,
     /// Requests that are sent though they need not be.
-    pub(crate) sent: Sent,
+    pub(crate) sent: EnabledRequests,
     /// The source shown in /proc/self/mountinfo.
     pub(crate) source: Option<String>,
     /// The part of the type after `fuse.` shown there.
@@ -486,9 +486,9 @@ fn id_ranges(name: &str, value: &str) -> Result<Vec<IdRange>> {
 }
 
 /// Words for requests, with colons between them.
-fn requests(name: &str, value: &str) -> Result<Sent> {
-    let known = Saved::ALL.map(|(word, _)| word);
-    let request = |word| Ok(Saved::ALL[one_of(name, word, &known)?].1);
+fn requests(name: &str, value: &str) -> Result<EnabledRequests> {
+    let known = SuppressedRequest::ALL.map(|(word, _)| word);
+    let request = |word| Ok(SuppressedRequest::ALL[one_of(name, word, &known)?].1);
     value.split(':').map(request).collect()
 }
 
@@ -673,7 +673,9 @@ mod tests {
         let options = Options::parse(&["send=open:flush"]).unwrap();
         assert_eq!(
             options.sent,
-            [Saved::Flush, Saved::Open].into_iter().collect()
+            [SuppressedRequest::Flush, SuppressedRequest::Open]
+                .into_iter()
+                .collect()
         );
         assert!(Options::parse(&["send=open:close"]).is_err());
         let options = Options::parse(&["verity=require"]).unwrap();

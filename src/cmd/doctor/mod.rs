@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::error::{CliError, Result, reason};
-use crate::mount::connection;
+use crate::mount::fuse_mount;
 use crate::{namespace, output, storage};
 use inside::{Trial, Where};
 use probe::Probe;
@@ -50,7 +50,7 @@ pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Result {
     let files = files::probe(&place);
     let mut probes = vec![Probe::new(
         ("fuse_device", "/dev/fuse"),
-        connection::open_device().map(drop),
+        fuse_mount::open_device().map(drop),
         "it can be opened",
         "modprobe fuse; in a container: --device /dev/fuse; else chmod 0666 /dev/fuse, as root",
     )];
@@ -127,7 +127,7 @@ fn place(store: Option<&Path>) -> PathBuf {
 /// Programs of others that ordinary users need for some things.
 fn helpers() -> Vec<Probe> {
     // It opens the device as the user who runs it.
-    let (outside, remedy) = match (ids::set_uid("fusermount3"), connection::open_device()) {
+    let (outside, remedy) = match (ids::set_uid("fusermount3"), fuse_mount::open_device()) {
         (Ok(()), Err(errno)) => {
             let why = format!(
                 "it needs /dev/fuse, which cannot be opened: {}",

@@ -23,7 +23,7 @@ use crate::error::{CliError, Context, Result};
 use crate::guest::{attend, files, host};
 use crate::mount::options::Options;
 use crate::mount::wish::Wish;
-use crate::mount::{connection, daemon};
+use crate::mount::{fuse_mount, server};
 use crate::oci::user::Identity;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;
@@ -123,12 +123,12 @@ impl Run<'_> {
         }
         let subject = &self.chosen.subject;
         let plan = stack::plan(self.store, subject, &options, root.clone(), self.args.ro)?;
-        let daemon = daemon::start(plan)?;
+        let daemon = server::spawn(plan)?;
         let live = live::register(self.store, self.chosen.live(&self.command));
         let status = self.in_root(&root, live);
-        let unmounted = connection::unmount(&root, false)
+        let unmounted = fuse_mount::unmount(&root, false)
             // Something that the program left behind outside of its pid namespace holds it.
-            .or_else(|_| connection::unmount(&root, true));
+            .or_else(|_| fuse_mount::unmount(&root, true));
         let served = waitpid(Some(daemon.pid), WaitOptions::empty()).context("wait for the daemon");
         unmounted?;
         if let Some(container) = self.chosen.kept()

@@ -1,0 +1,34 @@
+//! The operations: one file a system call.
+
+mod clear_whiteouts;
+mod copy_complete;
+mod copy_source;
+mod copy_stage;
+mod copy_up;
+mod copy_xattrs;
+mod create;
+mod data;
+mod detach;
+mod diff;
+mod gathered;
+mod hide;
+mod hold;
+mod indexed;
+mod ioctl_flags;
+mod layer_entry;
+mod leave;
+mod link;
+mod link_up;
+mod lookup;
+mod lookup_layers;
+mod over_whiteout;
+mod readdir;
+mod remove;
+mod rename;
+mod replace;
+mod setattr;
+mod site;
+mod slow;
+mod staging_dir;
+mod tie;
+mod xattr;
