@@ -4,14 +4,12 @@
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
 mod alias;
-mod changes;
 mod cli;
 mod cmd;
 mod containers;
 mod descriptor;
 mod error;
 mod guest;
-mod interrupt;
 mod logger;
 mod mount;
 mod mounting;
@@ -20,7 +18,6 @@ mod oci;
 mod other_tools;
 mod output;
 mod pidfd;
-mod progress;
 mod runtime;
 mod stack;
 mod storage;

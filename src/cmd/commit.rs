@@ -20,9 +20,9 @@ use plyfs_store::{
     Timestamp,
 };
 
-use crate::changes::{self, Change, Comparison, Names, cannot};
+use super::shared::changes::{self, Change, Comparison, Names, cannot};
+use super::shared::progress::Line;
 use crate::error::{CliError, Result};
-use crate::progress::Line;
 use crate::{output, stack, storage};
 
 /// Make an image of a container: its changes become a layer on top of its image

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use serde::Serialize;
 
-use crate::changes::{self, Comparison, Kind};
+use super::shared::changes::{self, Comparison, Kind};
 use crate::error::Result;
 use crate::{output, stack, storage};
 

@@ -8,9 +8,10 @@ use plyfs_store::{CheckReport, CheckRequest, Event, Finding, Progress, Remedy, S
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::shared::interrupt::Interrupt;
+use super::shared::progress;
 use crate::error::{CliError, Result};
-use crate::interrupt::Interrupt;
-use crate::{output, progress, storage};
+use crate::{output, storage};
 
 /// Check the store for damage, and repair it
 ///

@@ -15,9 +15,10 @@ use plyfs_store::{
 };
 use rustix::process::Signal;
 
+use super::shared::interrupt::Interrupt;
+use super::shared::progress;
 use crate::error::{CliError, Context, Result};
-use crate::interrupt::Interrupt;
-use crate::{namespace, output, progress, storage};
+use crate::{namespace, output, storage};
 
 /// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use clap::Args;
 use plyfs_store::{ContainerError, ContainerName, LiveKind, LiveRecord, Store, Unneeded};
 use rustix::process::Signal;
 
-use super::removal::{each, find_forced, open};
+use super::shared::removal::{each, find_forced, open};
 use crate::containers::{live, signal};
 use crate::error::{CliError, Result};
 use crate::{output, stack, storage};

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use plyfs_store::{RemoveError, Unneeded};
 
-use super::removal::{each, open, open_forced};
+use super::shared::removal::{each, open, open_forced};
 use crate::error::{CliError, Result};
 use crate::{output, stack};
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use clap::Args;
 use plyfs_store::{Form, Source};
 
+use super::shared::progress::Line;
 use crate::error::{CliError, Context, Result};
-use crate::progress::Line;
 use crate::storage;
 
 #[derive(Debug, Args)]

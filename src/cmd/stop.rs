@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use plyfs_store::LiveKind;
 
-use super::one_by_one::{each, is_idle};
+use super::shared::one_by_one::{each, is_idle};
 use crate::containers::{live, signal};
 use crate::error::Result;
 use crate::mounting;

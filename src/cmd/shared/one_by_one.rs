@@ -8,7 +8,7 @@ use crate::error::{CliError, NOT_STARTED, Result};
 use crate::{output, stack, storage};
 
 /// Makes sure that there is a container, and that nothing uses it.
-pub(super) fn is_idle(store: &Store, name: &str) -> Result {
+pub(crate) fn is_idle(store: &Store, name: &str) -> Result {
     let name: ContainerName = name.parse().map_err(CliError::new)?;
     match store.is_in_use(&name) {
         Ok(false) => Ok(()),
@@ -21,7 +21,7 @@ pub(super) fn is_idle(store: &Store, name: &str) -> Result {
 
 /// Does something to one after another, whatever becomes of the others, and prints the names of those for
 /// which it was done.
-pub(super) fn each(
+pub(crate) fn each(
     names: &[String],
     store: Option<&Path>,
     mut act: impl FnMut(&Store, &str) -> Result,
