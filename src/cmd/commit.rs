@@ -34,10 +34,10 @@ pub(crate) struct CommitArgs {
     /// What the image is for
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// Who made it
+    /// The author of the image
     #[arg(short, long, value_name = "NAME")]
     pub(crate) author: Option<String>,
-    /// Change what the image says of running it, as a Dockerfile does: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// Change how the image is run, by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE,
     /// LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
@@ -59,7 +59,7 @@ pub(crate) enum CompressionArg {
     None,
 }
 
-/// Attributes that say something about this machine, and nothing to another.
+/// Attributes that have a meaning on this machine only.
 const OF_THIS_MACHINE: [&[u8]; 3] = [b"security.selinux", b"security.evm", b"security.ima"];
 
 /// The size from which a file is searched for holes, in bytes. Smaller ones are read faster.
@@ -163,7 +163,7 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// Writes an entry that says something of the layers below.
+    /// Writes a whiteout or an opaque marker, which change what the layers below show.
     fn mark(&mut self, names: &Names, content: EntryContent) -> Result {
         let entry = LayerEntry {
             path: path(names),

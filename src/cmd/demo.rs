@@ -202,7 +202,7 @@ fn expect(condition: bool, what: &str) -> Result {
     }
 }
 
-/// Lists files below a directory with a word about what they are, directories by what is in them.
+/// Lists the files below a directory with their kinds. A directory is listed by its entries.
 fn list(root: &Path, below: &Path, lines: &mut Vec<String>) -> std::io::Result<()> {
     let entries = fs::read_dir(root.join(below))?;
     let mut names = entries

@@ -23,7 +23,7 @@ pub(crate) struct ExecArgs {
     /// Give standard input to the command, which is so in any case
     #[arg(short, long)]
     interactive: bool,
-    /// Give the command a terminal of its own [default: if standard input and output are terminals]
+    /// Allocate a terminal for the command [default: if standard input and output are terminals]
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tty: Option<bool>,
     /// Set an environment variable; without a value, pass it on

@@ -13,7 +13,7 @@ use crate::{output, storage};
 /// List the images in the store
 ///
 /// SIZE is that of the layers as uncompressed archives; each layer is unpacked once, however many images have it. "plyfs
-/// df -v" says what an image takes on disk: the data in its unpacked layers, and its compressed blobs.
+/// df -v" shows what an image takes on disk: the data in its unpacked layers, and its compressed blobs.
 #[derive(Debug, Args)]
 pub(crate) struct ImagesArgs {
     /// As JSON, for programs

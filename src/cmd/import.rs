@@ -218,7 +218,7 @@ fn no_source(text: &str, error: &SourceError) -> CliError {
     }
 }
 
-/// Why an image was not imported, and what can be done about it where the message does not say so.
+/// Why an image was not imported, with a remedy if the error itself has none.
 fn not_imported(error: plyfs_store::Error, path: &Path) -> CliError {
     use plyfs_store::Error;
     let path = path.as_os_str().as_bytes();

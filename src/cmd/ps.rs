@@ -10,7 +10,7 @@ use crate::containers::live;
 use crate::error::Result;
 use crate::{output, storage};
 
-/// List the containers in the store, and what is mounted of it, with the processes that serve them
+/// List the containers and the mounts of the store, with the processes that serve them
 #[derive(Debug, Args)]
 pub(crate) struct PsArgs {
     /// As JSON, for programs
@@ -38,16 +38,16 @@ struct Listed {
     in_use: bool,
     /// `running`, `mounted`, `in use` if no record says how, or empty.
     status: &'static str,
-    /// Whether it goes with its process: also what is no container.
+    /// Whether it ends with its process. Mounts of images do, too.
     temporary: bool,
     /// The process that serves it.
     pid: Option<i32>,
     /// Where it is mounted.
     target: Option<String>,
     namespace: Option<Namespace>,
-    /// Whether it is in the mount namespace of who asks.
+    /// Whether it is in the mount namespace of the caller.
     here: bool,
-    /// What is run, and its arguments.
+    /// The program and its arguments.
     command: Vec<String>,
     /// `fuse` or `kernel`.
     backend: Option<String>,
@@ -61,7 +61,7 @@ struct Namespace {
 }
 
 impl Listed {
-    /// What is known of it besides from a container.
+    /// The row of a live record.
     fn live(record: &LiveRecord) -> Self {
         let target = record.what.target.as_ref();
         Self {

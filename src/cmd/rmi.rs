@@ -12,7 +12,7 @@ use crate::{output, stack};
 #[derive(Debug, Args)]
 pub(crate) struct RmiArgs {
     /// Even if containers stand on it or it is mounted: they keep their layers until they end, and only the name
-    /// goes now. A digest loses all its names. An image that is not there is no failure
+    /// goes now. A digest loses all its names. An image that does not exist is no failure
     #[arg(short, long)]
     pub(crate) force: bool,
     /// The images, by name, digest, or the first digits of one (six or more)
@@ -30,7 +30,7 @@ pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Result {
     let Some(store) = store else { return Ok(()) };
     each(&store, &args.images, |name| {
         let removed = match store.remove_image(name, args.force) {
-            // As in Podman, what is not there is gone.
+            // As in Podman, an image that does not exist counts as removed.
             Err(error) if args.force && stack::is_unknown_image(&error) => {
                 return Ok(Unneeded::default());
             }

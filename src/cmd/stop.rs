@@ -15,7 +15,7 @@ use crate::mounting;
 
 /// Stop containers: ask their programs to end, and kill those that do not
 ///
-/// What is only mounted is unmounted. The names of the containers are printed.
+/// A container that is only mounted is unmounted. The names of the containers are printed.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
     /// How long to wait before a container is killed

@@ -123,7 +123,7 @@ fn has_lost(container: &Container, name: &str, error: &plyfs_store::Error) -> bo
     let has_lost = stack::is_unknown_image(error) && record.image.is_meant_by(name);
     if has_lost {
         log::info!(
-            "the container {} goes on without the image {name}, which has lost that name",
+            "the container {} continues, though its image has lost the name {name}",
             record.name
         );
     }

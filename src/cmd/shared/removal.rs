@@ -63,7 +63,7 @@ pub(crate) fn each(
     let collected = match (store.collect(&unneeded), failed.take()) {
         // Both failed, most likely for the same reason: report one.
         (Err(error), Some(failure)) => {
-            log::info!("what nothing needs any more was not removed: {error}");
+            log::info!("cannot remove unused blobs and layers: {error}");
             return Err(failure);
         }
         (Err(error), None) => {
