@@ -221,8 +221,8 @@ pub(super) const PAGES: [Page; 11] = [
                 "plyfs ps",
             ),
             (
-                "Stop every container that runs",
-                "plyfs stop $(plyfs ps -q)",
+                "The names of the containers in use, for stop",
+                "plyfs ps -q",
             ),
             (
                 "The names of all containers, also those not in use",
