@@ -142,21 +142,23 @@ pub enum MountError {
 }
 
 fn changed(path: &Path, used: &Path) -> String {
-    match path == used {
-        true => format!("{} is changed by another mount", path.display()),
-        false => format!(
+    if path == used {
+        format!("{} is changed by another mount", path.display())
+    } else {
+        format!(
             "{} lies in {}, which another mount changes",
             path.display(),
             used.display()
-        ),
+        )
     }
 }
 
 fn overlap(one: &Path, other: &Path) -> String {
     let (one_shown, other_shown) = (one.display(), other.display());
-    match one == other {
-        true => format!("the layers overlap: {one_shown} was given twice"),
-        false => format!("{one_shown} and {other_shown} overlap: one lies inside the other"),
+    if one == other {
+        format!("the layers overlap: {one_shown} was given twice")
+    } else {
+        format!("{one_shown} and {other_shown} overlap: one lies inside the other")
     }
 }
 

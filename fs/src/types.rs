@@ -8,6 +8,15 @@ use std::sync::Arc;
 use plyfs_format::override_stat::{Kind as RecordKind, OverrideStat};
 use rustix::fs::{Statx, StatxTimestamp};
 
+/// Set-user-id (inode(7)).
+pub(crate) const S_ISUID: u32 = 0o4000;
+/// Set-group-id; new files of a directory that has it get its group.
+pub(crate) const S_ISGID: u32 = 0o2000;
+/// The group may execute the file.
+pub(crate) const S_IXGRP: u32 = 0o010;
+/// All bits of a mode but those of the type.
+pub(crate) const PERMISSIONS: u32 = 0o7777;
+
 /// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
@@ -115,7 +124,7 @@ impl Attr {
         Some(Self {
             ino: stat.stx_ino,
             kind: FileKind::from_mode(mode)?,
-            mode: mode & 0o7777,
+            mode: mode & PERMISSIONS,
             nlink: stat.stx_nlink,
             uid: stat.stx_uid,
             gid: stat.stx_gid,

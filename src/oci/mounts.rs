@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use super::Request;
 use super::options::Network;
+use super::request::Request;
 use crate::error::{Context, Result};
 
 /// All mounts of a container, in the order in which they are made.

@@ -46,7 +46,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Result {
     match on_the_way.split() {
         Ok((Fork::Parent(child), null)) => parent::keep(child, &null, &bond, report),
         Ok((Fork::Child, _)) => {}
-        Err(failure) => end(&report, &failure),
+        Err(failure) => report.end(&failure),
     }
     let failure = match on_the_way.prepare() {
         Ok((process, console)) => {
@@ -62,13 +62,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Result {
         }
         Err(failure) => failure,
     };
-    end(&report, &failure)
-}
-
-/// Ends because of a failure.
-pub(super) fn end(report: &Report, failure: &CliError) -> ! {
-    report.failure(failure);
-    std::process::exit(failure.status().into())
+    report.end(&failure)
 }
 
 /// The way into a container.

@@ -20,7 +20,7 @@ use super::console::Console;
 use super::init::{self, Role};
 use super::report::Report;
 use super::root::open_here;
-use super::{child, filter, identity};
+use super::{filter, identity};
 use crate::error::{CANNOT_RUN, CliError, Context, NOT_FOUND, Result, reason};
 
 /// What a process becomes.
@@ -52,7 +52,7 @@ impl Program<'_> {
             Ok(Role::Program) => self.become_program(),
             Err(failure) => failure,
         };
-        child::end(&report, &failure)
+        report.end(&failure)
     }
 
     /// Everything that init shares with the program.

@@ -25,7 +25,7 @@ enum Message {
     /// The container has a terminal. Comes with its master.
     Console,
     /// Why the program does not run, and the exit status for that.
-    CliError { message: String, status: u8 },
+    Failure { message: String, status: u8 },
 }
 
 /// What the caller heard until the program was executed.
@@ -66,9 +66,15 @@ impl Report {
         self.send(&Message::Console, Some(master.as_fd()))
     }
 
+    /// Reports an error, and ends this process with its exit status.
+    pub(super) fn end(&self, failure: &CliError) -> ! {
+        self.failure(failure);
+        std::process::exit(failure.status().into())
+    }
+
     /// Reports a failure. If the caller is gone, nothing can be done about that.
     pub(super) fn failure(&self, failure: &CliError) {
-        let message = Message::CliError {
+        let message = Message::Failure {
             message: failure
                 .to_string()
                 .chars()
@@ -137,7 +143,7 @@ impl Heard {
             }
             Message::Namespaces(links) => self.namespaces = links,
             Message::Console => self.console = fd,
-            Message::CliError { message, status } => {
+            Message::Failure { message, status } => {
                 return Err(CliError::new(message).with_status(status));
             }
         }

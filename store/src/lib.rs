@@ -79,6 +79,7 @@ mod container;
 mod decode;
 mod disk;
 mod error;
+#[cfg(feature = "fixture")]
 pub mod fixture;
 mod image;
 mod import;

@@ -9,7 +9,7 @@ use crate::support::*;
 
 #[test]
 fn the_choice_has_a_reason() {
-    inside("the_choice_has_a_reason", || {
+    inside(this_test!(), || {
         let stack = Stack::new(2);
         put(&stack.lower(0, "f"), "text");
         let with = |more: &str| format!("{},{more}", stack.options());
@@ -81,7 +81,7 @@ fn the_choice_has_a_reason() {
 
 #[test]
 fn what_fuse_wrote_is_not_given_to_a_kernel_that_cannot_read_it() {
-    let name = "what_fuse_wrote_is_not_given_to_a_kernel_that_cannot_read_it";
+    let name = this_test!();
     inside(name, || {
         for (record, what) in [
             ("metacopy", "metacopy"),
@@ -123,7 +123,7 @@ fn without_fuse(options: &str, target: &Path, say: &str) -> Command {
 
 #[test]
 fn without_fuse_the_kernel_serves_what_it_can() {
-    inside("without_fuse_the_kernel_serves_what_it_can", || {
+    inside(this_test!(), || {
         let stack = Stack::new(2);
         let with = |more: &str| format!("{},{more}", stack.options());
         let target = stack.merged("").canonicalize().unwrap();
@@ -155,7 +155,7 @@ fn without_fuse_the_kernel_serves_what_it_can() {
 
 #[test]
 fn an_ordinary_user_gets_fuse_outside_of_a_namespace() {
-    let name = "an_ordinary_user_gets_fuse_outside_of_a_namespace";
+    let name = this_test!();
     if let Some(why) = cannot_run_as_ordinary_user() {
         return skip(name, &why);
     }
@@ -188,7 +188,7 @@ fn an_ordinary_user_gets_fuse_outside_of_a_namespace() {
 
 #[test]
 fn an_explicit_backend_never_falls_back() {
-    inside("an_explicit_backend_never_falls_back", || {
+    inside(this_test!(), || {
         let stack = Stack::new(1);
         let target = stack.merged("");
         for (options, words) in [
@@ -231,7 +231,7 @@ fn an_explicit_backend_never_falls_back() {
 
 #[test]
 fn five_hundred_layers_with_long_paths_are_mounted() {
-    inside("five_hundred_layers_with_long_paths_are_mounted", || {
+    inside(this_test!(), || {
         let stack = Stack::new(0);
         let long = stack.path(&"long/".repeat(120));
         let mut options = Vec::new();
@@ -256,7 +256,7 @@ fn five_hundred_layers_with_long_paths_are_mounted() {
                 Some(kernel) => match older_kernel(kernel) {
                     Ok(command) => command,
                     Err(why) => {
-                        return skip("five_hundred_layers_with_long_paths_are_mounted", &why);
+                        return skip(this_test!(), &why);
                     }
                 },
             };
@@ -307,7 +307,7 @@ fn older_kernel(lacks: &str) -> Result<Command, String> {
 
 #[test]
 fn directories_are_held_as_long_as_the_file_system_lives() {
-    let name = "directories_are_held_as_long_as_the_file_system_lives";
+    let name = this_test!();
     inside(name, || {
         let stack = Stack::new(2);
         let (at, copy) = (stack.merged(""), stack.path("copy"));
@@ -334,7 +334,7 @@ fn directories_are_held_as_long_as_the_file_system_lives() {
 
 #[test]
 fn a_signal_ends_a_mount_of_the_kernel() {
-    inside("a_signal_ends_a_mount_of_the_kernel", || {
+    inside(this_test!(), || {
         let stack = Stack::new(2);
         let options = format!("{},backend=kernel", stack.options());
         let mut keeper = mount()
@@ -355,7 +355,7 @@ fn a_signal_ends_a_mount_of_the_kernel() {
 
 #[test]
 fn a_mount_of_the_kernel_is_made_read_only_and_writable_again() {
-    let name = "a_mount_of_the_kernel_is_made_read_only_and_writable_again";
+    let name = this_test!();
     inside(name, || {
         let stack = Stack::new(2);
         let at = stack.merged("");

@@ -58,7 +58,7 @@ fn place(world: &World, name: &str) -> PathBuf {
 
 #[test]
 fn a_container_goes_from_one_backend_to_the_other_and_back() {
-    let name = "a_container_goes_from_one_backend_to_the_other_and_back";
+    let name = this_test!();
     with_store(name, 3, |world| {
         let at = place(world, "mnt");
         let mut before: Option<String> = None;
@@ -103,7 +103,7 @@ fn a_container_goes_from_one_backend_to_the_other_and_back() {
 
 #[test]
 fn a_container_that_the_kernel_serves_is_in_use() {
-    with_store("a_container_that_the_kernel_serves_is_in_use", 2, |world| {
+    with_store(this_test!(), 2, |world| {
         let (at, other) = (place(world, "mnt"), place(world, "other"));
         let mut mount = world.plyfs(["mount", "--backend", "kernel", "--container", "c"]);
         assert_eq!(succeed(mount.arg("box:test").arg(&at)), "c\n");
@@ -196,7 +196,7 @@ fn risen(dir: &Path) -> Vec<String> {
 /// and set-uid files of root of it.
 #[test]
 fn a_container_cannot_forge_a_device_record_on_the_kernels_overlay() {
-    let name = "a_container_cannot_forge_a_device_record_on_the_kernels_overlay";
+    let name = this_test!();
     with_store(name, 2, |world| {
         forge_on_the_kernels_overlay(world);
         let at = place(world, "mnt");
@@ -247,7 +247,7 @@ fn a_container_cannot_forge_a_device_record_on_the_kernels_overlay() {
 /// devices are records.
 #[test]
 fn a_container_of_the_superuser_forges_nothing_for_a_user_namespace() {
-    let name = "a_container_of_the_superuser_forges_nothing_for_a_user_namespace";
+    let name = this_test!();
     with_store(name, 2, |world| {
         if !is_initial_namespace() {
             return skip(name, "not the superuser of the machine");
@@ -286,7 +286,7 @@ fn has_flags(at: &Path, flags: [&str; 2]) -> [bool; 2] {
 /// Devices and set-uid programs of an image were those of the machine.
 #[test]
 fn mount_of_an_image_as_root_is_nodev_and_nosuid() {
-    inside("mount_of_an_image_as_root_is_nodev_and_nosuid", || {
+    inside(this_test!(), || {
         // With a single id owners are in records, which FUSE alone serves.
         let (world, backends) = match world(2) {
             Ok(world) => (world, &["kernel", "fuse"][..]),
@@ -331,7 +331,7 @@ fn mount_of_an_image_as_root_is_nodev_and_nosuid() {
 /// A container has set-uid programs, and its devices in a file system of their own.
 #[test]
 fn a_container_runs_on_nodev_and_not_on_nosuid() {
-    let name = "a_container_runs_on_nodev_and_not_on_nosuid";
+    let name = this_test!();
     inside(name, || {
         let layer = match crate::support::program::bash() {
             Ok(layer) => layer,
@@ -367,7 +367,7 @@ fn a_container_runs_on_nodev_and_not_on_nosuid() {
 #[test]
 fn an_image_that_the_kernel_serves_is_kept() {
     // A single layer is a stack with an empty directory below.
-    with_store("an_image_that_the_kernel_serves_is_kept", 1, |world| {
+    with_store(this_test!(), 1, |world| {
         let at = place(world, "mnt");
         let mut mount = world.plyfs(["mount", "--backend", "kernel", "--ro", "box:test"]);
         succeed(mount.arg(&at));
@@ -384,7 +384,7 @@ fn an_image_that_the_kernel_serves_is_kept() {
 
 #[test]
 fn containers_and_images_are_chosen_for() {
-    with_store("containers_and_images_are_chosen_for", 1, |world| {
+    with_store(this_test!(), 1, |world| {
         let at = place(world, "mnt");
         let chosen = |arguments: &[&str], backend: &str, why: &str| {
             let mut command = world.plyfs(["--verbose", "mount"]);
@@ -468,7 +468,7 @@ fn containers_and_images_are_chosen_for() {
 /// The kernel lists a directory that only one layer has as it is, with whiteouts that hide nothing.
 #[test]
 fn a_whiteout_of_nothing_shows_no_name() {
-    let name = "a_whiteout_of_nothing_shows_no_name";
+    let name = this_test!();
     // Root of the machine keeps owners as they are; a namespace of one id cannot.
     match rustix::process::geteuid().is_root() {
         true => whiteouts_of_nothing(&World::new()),

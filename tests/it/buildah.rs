@@ -26,7 +26,7 @@ RUN chown -R 33:33 /etc/apt && mv /etc/apt /etc/other && cp -a /etc/other /etc/a
 
 #[test]
 fn what_buildah_builds_is_what_it_builds_on_the_kernels_overlay() {
-    let test = "what_buildah_builds_is_what_it_builds_on_the_kernels_overlay";
+    let test = this_test!();
     let Some(real) = real_image(test) else { return };
     if tools::hindrance(test, "buildah") {
         return;

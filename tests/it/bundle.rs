@@ -22,11 +22,11 @@ fn unshared(world: &world::World, text: &str) -> Command {
 
 #[test]
 fn another_runtime_runs_a_bundle() {
-    const TEST: &str = "another_runtime_runs_a_bundle";
+    let test = this_test!();
     if !tools::has("runc") {
-        return skip(TEST, "there is no runc");
+        return skip(test, "there is no runc");
     }
-    let Some(world) = world(TEST) else { return };
+    let Some(world) = world(test) else { return };
     let text =
         "$PLYFS bundle --hostname bx box:test $DIR sh -c 'hostname; echo $HOME; echo new >/new' >&2
         ls $DIR
@@ -47,7 +47,7 @@ fn another_runtime_runs_a_bundle() {
 
 #[test]
 fn a_bundle_that_cannot_be_made_leaves_nothing() {
-    let Some(world) = world("a_bundle_that_cannot_be_made_leaves_nothing") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let dir = world.path("bundle");
@@ -78,7 +78,7 @@ fn a_bundle_that_cannot_be_made_leaves_nothing() {
 /// If plyfs cannot print the name of the container, the caller does not learn it, so no container is left.
 #[test]
 fn a_bundle_whose_name_cannot_be_printed_leaves_nothing() {
-    let Some(world) = world("a_bundle_whose_name_cannot_be_printed_leaves_nothing") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let dir = world.path("bundle");
@@ -91,7 +91,7 @@ fn a_bundle_whose_name_cannot_be_printed_leaves_nothing() {
 /// A signal at any moment leaves a whole bundle or nothing.
 #[test]
 fn a_bundle_that_is_interrupted_leaves_nothing() {
-    let Some(world) = world("a_bundle_that_is_interrupted_leaves_nothing") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let dir = world.path("bundle");
@@ -127,7 +127,7 @@ fn assert_nothing_left(world: &world::World, dir: &Path) {
 /// Set-uid programs of an image have their power below a bundle, and are not for other users of the machine.
 #[test]
 fn others_may_not_enter_a_bundle_of_root() {
-    let Some(world) = world("others_may_not_enter_a_bundle_of_root") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let dir = world.path("bundle");

@@ -30,7 +30,7 @@ fn without_daemon(stack: &Stack, script: &str) -> String {
 
 #[test]
 fn attributes_of_lower_hard_links_are_cached() {
-    inside("attributes_of_lower_hard_links_are_cached", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "a"), "content");
         for name in ["b", "c"] {
@@ -61,46 +61,43 @@ fn attributes_of_lower_hard_links_are_cached() {
 /// find(1) by names took four times as long as on the kernel's overlay, most of it for attributes that it did not want.
 #[test]
 fn a_walk_gets_the_attributes_that_it_looks_at_and_soon_no_others() {
-    inside(
-        "a_walk_gets_the_attributes_that_it_looks_at_and_soon_no_others",
-        || {
-            let walked = |script: &str| {
-                let mut stack = Stack::new(1);
-                for number in 0..200 {
-                    put(&stack.lower(0, &format!("d{}/f{number}", number % 20)), "x");
-                }
-                stack.mount();
-                let found = succeed(
-                    Command::new("sh")
-                        .arg("-c")
-                        .arg(script)
-                        .current_dir(stack.merged("")),
-                );
-                assert_eq!(found.lines().count(), 221, "{script}");
-                stack
-            };
-            let every = "n=0; while [ $n -lt 200 ]; do stat -c %n:%s:%F d$((n % 20))/f$n || exit 1; n=$((n + 1)); done";
-            // It comes to the directories in some order: in all of them there are files, and in few were files looked at.
-            let by_names = walked("find . | sort");
-            let daemon = daemon_of(&by_names.merged("")).unwrap();
-            rustix::process::kill_process(daemon, Signal::STOP).unwrap();
-            let answered = within(2, &format!("cd merged; {every}"), &by_names.path(""));
-            rustix::process::kill_process(daemon, Signal::CONT).unwrap();
-            assert!(
-                !answered.status.success(),
-                "the kernel had attributes that the script did not ask for"
-            );
-            // find(1) with `-size` asks for the attributes, so the kernel has them.
-            let by_size = walked("find . -size -9 | sort");
-            let expected = without_daemon(&by_size, &format!("cd merged; {every}"));
-            let now = within(60, every, &by_names.merged(""));
-            assert_eq!(text(&now.stdout), expected);
-            assert_eq!(expected.lines().count(), 200);
-            for mut stack in [by_names, by_size] {
-                stack.unmount();
+    inside(this_test!(), || {
+        let walked = |script: &str| {
+            let mut stack = Stack::new(1);
+            for number in 0..200 {
+                put(&stack.lower(0, &format!("d{}/f{number}", number % 20)), "x");
             }
-        },
-    );
+            stack.mount();
+            let found = succeed(
+                Command::new("sh")
+                    .arg("-c")
+                    .arg(script)
+                    .current_dir(stack.merged("")),
+            );
+            assert_eq!(found.lines().count(), 221, "{script}");
+            stack
+        };
+        let every = "n=0; while [ $n -lt 200 ]; do stat -c %n:%s:%F d$((n % 20))/f$n || exit 1; n=$((n + 1)); done";
+        // It comes to the directories in some order: in all of them there are files, and in few were files looked at.
+        let by_names = walked("find . | sort");
+        let daemon = daemon_of(&by_names.merged("")).unwrap();
+        rustix::process::kill_process(daemon, Signal::STOP).unwrap();
+        let answered = within(2, &format!("cd merged; {every}"), &by_names.path(""));
+        rustix::process::kill_process(daemon, Signal::CONT).unwrap();
+        assert!(
+            !answered.status.success(),
+            "the kernel had attributes that the script did not ask for"
+        );
+        // find(1) with `-size` asks for the attributes, so the kernel has them.
+        let by_size = walked("find . -size -9 | sort");
+        let expected = without_daemon(&by_size, &format!("cd merged; {every}"));
+        let now = within(60, every, &by_names.merged(""));
+        assert_eq!(text(&now.stdout), expected);
+        assert_eq!(expected.lines().count(), 200);
+        for mut stack in [by_names, by_size] {
+            stack.unmount();
+        }
+    });
 }
 
 /// The attributes that a copy-up changes by itself.
@@ -112,7 +109,7 @@ fn changed(path: &Path) -> (i64, i64, u64, u64) {
 
 #[test]
 fn a_copy_up_shows_at_once_in_the_directories_above() {
-    inside("a_copy_up_shows_at_once_in_the_directories_above", || {
+    inside(this_test!(), || {
         for options in ["", ",writeback=1", ",copy_up=open"] {
             let mut stack = Stack::new(1);
             put(&stack.lower(0, "tmp/sub/f"), "content");
@@ -155,29 +152,26 @@ fn a_copy_up_shows_at_once_in_the_directories_above() {
 /// An archive made below the tree that it is of copies its directory up before that is read.
 #[test]
 fn tar_of_a_tree_with_the_archive_in_it_sees_no_change() {
-    inside(
-        "tar_of_a_tree_with_the_archive_in_it_sees_no_change",
-        || {
-            let mut stack = Stack::new(1);
-            put(&stack.lower(0, "tmp/other"), "content");
-            put(&stack.lower(0, "d/f"), "content");
-            stack.mount();
-            let tar = "tar -cf tmp/archive.tar --exclude=./* .";
-            let output = within(
-                20,
-                &format!("stat . tmp >/dev/null && {tar}"),
-                &stack.merged(""),
-            );
-            let said = text(&output.stderr);
-            assert!(output.status.success() && said.is_empty(), "{said}");
-        },
-    );
+    inside(this_test!(), || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "tmp/other"), "content");
+        put(&stack.lower(0, "d/f"), "content");
+        stack.mount();
+        let tar = "tar -cf tmp/archive.tar --exclude=./* .";
+        let output = within(
+            20,
+            &format!("stat . tmp >/dev/null && {tar}"),
+            &stack.merged(""),
+        );
+        let said = text(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{said}");
+    });
 }
 
 /// A mark on a new directory, and a name that a move gives to a file in the index, change their ctime.
 #[test]
 fn what_is_made_and_moved_is_shown_as_it_is_on_disk() {
-    let name = "what_is_made_and_moved_is_shown_as_it_is_on_disk";
+    let name = this_test!();
     inside(name, || {
         for options in ["", ",index=on", ",xattr_permissions=2"] {
             if options == ",index=on" && !is_initial_namespace() {
@@ -211,7 +205,7 @@ fn what_is_made_and_moved_is_shown_as_it_is_on_disk() {
 
 #[test]
 fn chattr_shows_at_once_in_the_time_of_last_status_change() {
-    let name = "chattr_shows_at_once_in_the_time_of_last_status_change";
+    let name = this_test!();
     inside(name, || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "content");
@@ -238,7 +232,7 @@ fn chattr_shows_at_once_in_the_time_of_last_status_change() {
 
 #[test]
 fn a_file_with_more_lower_names_than_were_counted_keeps_one_link() {
-    let name = "a_file_with_more_lower_names_than_were_counted_keeps_one_link";
+    let name = this_test!();
     inside(name, || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "0"), "");
@@ -267,7 +261,7 @@ fn too_large() -> Stack {
 
 #[test]
 fn a_refused_copy_up_fails_the_write_and_changes_no_file() {
-    let name = "a_refused_copy_up_fails_the_write_and_changes_no_file";
+    let name = this_test!();
     inside(name, || {
         let mut stack = too_large();
         stack.mount();
@@ -293,7 +287,7 @@ fn a_refused_copy_up_fails_the_write_and_changes_no_file() {
 
 #[test]
 fn what_a_mapping_could_not_store_is_not_shown_for_long() {
-    let name = "what_a_mapping_could_not_store_is_not_shown_for_long";
+    let name = this_test!();
     inside(name, || {
         for options in ["", ",writeback=1"] {
             let mut stack = too_large();
@@ -325,7 +319,7 @@ fn what_a_mapping_could_not_store_is_not_shown_for_long() {
 
 #[test]
 fn the_kernel_gathers_writes_only_if_asked_to() {
-    inside("the_kernel_gathers_writes_only_if_asked_to", || {
+    inside(this_test!(), || {
         for (options, gathers) in [("", false), (",writeback=0", false), (",writeback=1", true)] {
             let mut stack = Stack::new(1);
             stack.mount_with(options);
@@ -352,7 +346,7 @@ fn content(path: &Path) -> String {
 
 #[test]
 fn without_a_timeout_changes_of_a_lower_layer_show_at_once() {
-    let name = "without_a_timeout_changes_of_a_lower_layer_show_at_once";
+    let name = this_test!();
     inside(name, || {
         for options in [
             ",timeout=0",
@@ -443,7 +437,7 @@ fn without_a_timeout_changes_of_a_lower_layer_show_at_once() {
 /// A file with several names is one node where nothing can be changed, and lies where it was found last.
 #[test]
 fn a_file_with_several_names_is_read_when_one_is_gone() {
-    let name = "a_file_with_several_names_is_read_when_one_is_gone";
+    let name = this_test!();
     inside(name, || {
         for gone in ["d/a", "d/b", "e/c"] {
             let mut stack = Stack::new(1);
@@ -474,7 +468,7 @@ fn a_file_with_several_names_is_read_when_one_is_gone() {
 
 #[test]
 fn a_short_timeout_ends() {
-    inside("a_short_timeout_ends", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "first");
         // The kernel would keep the size of a file whose writes it gathers.
@@ -497,7 +491,7 @@ fn a_short_timeout_ends() {
 /// read it from the start.
 #[test]
 fn two_readers_of_a_changing_directory_miss_nothing() {
-    inside("two_readers_of_a_changing_directory_miss_nothing", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         for number in 0..1000 {
             put(&stack.lower(0, &format!("d/f{number}")), "");
@@ -523,49 +517,46 @@ fn two_readers_of_a_changing_directory_miss_nothing() {
 /// As on the kernel's overlay, which opens the files of layers with those of the mount.
 #[test]
 fn an_open_file_stays_itself_when_a_lower_file_is_replaced() {
-    inside(
-        "an_open_file_stays_itself_when_a_lower_file_is_replaced",
-        || {
-            for timeout in ["timeout=0", "timeout=0.2"] {
-                let mut stack = Stack::new(1);
-                for name in ["read", "written", "removed", "mode"] {
-                    put(&stack.lower(0, name), "old content");
-                }
-                stack.mount_with(timeout);
-                let (m, l) = (|path| stack.merged(path), |path| stack.lower(0, path));
-                let opened = |name| File::open(m(name)).unwrap();
-                let [read, removed, mode] = ["read", "removed", "mode"].map(opened);
-                let written = File::options().write(true).open(m("written")).unwrap();
-                for name in ["read", "written", "mode"] {
-                    put(&l("beside"), "new");
-                    fs::rename(l("beside"), l(name)).unwrap();
-                }
-                fs::remove_file(l("removed")).unwrap();
-                std::thread::sleep(std::time::Duration::from_millis(300));
-                // Now the names are known as other files.
-                for name in ["read", "mode"] {
-                    assert_eq!(content(&m(name)), "new", "{timeout}");
-                }
-                assert!(!m("removed").exists());
-                for file in [&read, &removed, &mode] {
-                    let mut found = [0; 100];
-                    let length = file.read_at(&mut found, 0).unwrap();
-                    assert_eq!(text(&found[..length]), "old content", "{timeout}");
-                    assert_eq!(file.metadata().unwrap().len(), 11);
-                }
-                // It was copied up when it was opened, and hides the new one.
-                written.write_all_at(b"OLD", 0).unwrap();
-                assert_eq!(content(&m("written")), "OLD content", "{timeout}");
-                // A file that is no longer there is not copied over the new one.
-                let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-                let changed = mode.set_permissions(permissions).unwrap_err();
-                let stale = rustix::io::Errno::STALE.raw_os_error();
-                assert_eq!(changed.raw_os_error(), Some(stale), "{timeout}");
-                assert_eq!(content(&m("mode")), "new", "{timeout}");
-                assert!(!stack.upper("mode").exists());
-                drop((read, removed, mode, written));
-                stack.unmount();
+    inside(this_test!(), || {
+        for timeout in ["timeout=0", "timeout=0.2"] {
+            let mut stack = Stack::new(1);
+            for name in ["read", "written", "removed", "mode"] {
+                put(&stack.lower(0, name), "old content");
             }
-        },
-    );
+            stack.mount_with(timeout);
+            let (m, l) = (|path| stack.merged(path), |path| stack.lower(0, path));
+            let opened = |name| File::open(m(name)).unwrap();
+            let [read, removed, mode] = ["read", "removed", "mode"].map(opened);
+            let written = File::options().write(true).open(m("written")).unwrap();
+            for name in ["read", "written", "mode"] {
+                put(&l("beside"), "new");
+                fs::rename(l("beside"), l(name)).unwrap();
+            }
+            fs::remove_file(l("removed")).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            // Now the names are known as other files.
+            for name in ["read", "mode"] {
+                assert_eq!(content(&m(name)), "new", "{timeout}");
+            }
+            assert!(!m("removed").exists());
+            for file in [&read, &removed, &mode] {
+                let mut found = [0; 100];
+                let length = file.read_at(&mut found, 0).unwrap();
+                assert_eq!(text(&found[..length]), "old content", "{timeout}");
+                assert_eq!(file.metadata().unwrap().len(), 11);
+            }
+            // It was copied up when it was opened, and hides the new one.
+            written.write_all_at(b"OLD", 0).unwrap();
+            assert_eq!(content(&m("written")), "OLD content", "{timeout}");
+            // A file that is no longer there is not copied over the new one.
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            let changed = mode.set_permissions(permissions).unwrap_err();
+            let stale = rustix::io::Errno::STALE.raw_os_error();
+            assert_eq!(changed.raw_os_error(), Some(stale), "{timeout}");
+            assert_eq!(content(&m("mode")), "new", "{timeout}");
+            assert!(!stack.upper("mode").exists());
+            drop((read, removed, mode, written));
+            stack.unmount();
+        }
+    });
 }

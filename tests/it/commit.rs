@@ -56,7 +56,7 @@ fn same_after_commit(world: &World, container: &str, arguments: &[&str]) {
 
 #[test]
 fn everything_that_was_changed_is_in_the_image() {
-    inside("everything_that_was_changed_is_in_the_image", || {
+    inside(this_test!(), || {
         for compression in ["gzip", "zstd", "none"] {
             let world = world();
             change(&world, "c");
@@ -78,7 +78,7 @@ fn everything_that_was_changed_is_in_the_image() {
 
 #[test]
 fn deep_directories_are_committed() {
-    inside("deep_directories_are_committed", || {
+    inside(this_test!(), || {
         let world = world();
         mounted(&world, &["--container", "c", "box:test"], |at| {
             let deep = at.join(vec!["d"; 600].join("/"));
@@ -92,47 +92,44 @@ fn deep_directories_are_committed() {
 
 #[test]
 fn holes_of_a_file_stay_holes_and_make_the_same_archive() {
-    inside(
-        "holes_of_a_file_stay_holes_and_make_the_same_archive",
-        || {
-            const SIZE: usize = 32 << 20;
-            let world = world();
-            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
-            let mut committed = Vec::new();
-            for sparse in [true, false] {
-                let (container, image) = (format!("c-{sparse}"), format!("big-{sparse}:1"));
-                mounted(&world, &["--container", &container, "box:test"], |at| {
-                    let file = fs::File::create(at.join("big")).unwrap();
-                    match sparse {
-                        true => file.set_len(SIZE as u64).unwrap(),
-                        false => file.write_all_at(&vec![0; SIZE], 0).unwrap(),
-                    }
-                    file.write_all_at(b"first", 5000).unwrap();
-                    file.write_all_at(&[7; 300_000], SIZE as u64 / 2).unwrap();
-                    file.set_modified(time).unwrap();
-                    let root = fs::File::open(at).unwrap();
-                    root.set_modified(time).unwrap();
-                });
-                commit(&world, &[&container, &image]);
-                committed.push(digest(&world, &image));
-                mounted(&world, &["--ro", &image], |at| {
-                    let mut wanted = vec![0; SIZE];
-                    wanted[5000..5005].copy_from_slice(b"first");
-                    wanted[SIZE / 2..SIZE / 2 + 300_000].fill(7);
-                    assert!(fs::read(at.join("big")).unwrap() == wanted, "other data");
-                    let blocks = fs::metadata(at.join("big")).unwrap().blocks();
-                    assert!(blocks * 512 < 1 << 20, "{blocks} blocks");
-                });
-            }
-            assert_eq!(committed[0], committed[1]);
-            succeed(&mut world.plyfs(["fsck"]));
-        },
-    );
+    inside(this_test!(), || {
+        const SIZE: usize = 32 << 20;
+        let world = world();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        let mut committed = Vec::new();
+        for sparse in [true, false] {
+            let (container, image) = (format!("c-{sparse}"), format!("big-{sparse}:1"));
+            mounted(&world, &["--container", &container, "box:test"], |at| {
+                let file = fs::File::create(at.join("big")).unwrap();
+                match sparse {
+                    true => file.set_len(SIZE as u64).unwrap(),
+                    false => file.write_all_at(&vec![0; SIZE], 0).unwrap(),
+                }
+                file.write_all_at(b"first", 5000).unwrap();
+                file.write_all_at(&[7; 300_000], SIZE as u64 / 2).unwrap();
+                file.set_modified(time).unwrap();
+                let root = fs::File::open(at).unwrap();
+                root.set_modified(time).unwrap();
+            });
+            commit(&world, &[&container, &image]);
+            committed.push(digest(&world, &image));
+            mounted(&world, &["--ro", &image], |at| {
+                let mut wanted = vec![0; SIZE];
+                wanted[5000..5005].copy_from_slice(b"first");
+                wanted[SIZE / 2..SIZE / 2 + 300_000].fill(7);
+                assert!(fs::read(at.join("big")).unwrap() == wanted, "other data");
+                let blocks = fs::metadata(at.join("big")).unwrap().blocks();
+                assert!(blocks * 512 < 1 << 20, "{blocks} blocks");
+            });
+        }
+        assert_eq!(committed[0], committed[1]);
+        succeed(&mut world.plyfs(["fsck"]));
+    });
 }
 
 #[test]
 fn a_commit_of_a_commit_is_the_same_again() {
-    inside("a_commit_of_a_commit_is_the_same_again", || {
+    inside(this_test!(), || {
         let world = world();
         change(&world, "c");
         commit(&world, &["c", "middle:1"]);
@@ -152,31 +149,28 @@ fn a_commit_of_a_commit_is_the_same_again() {
 
 #[test]
 fn directories_that_were_replaced_by_renamed_ones_hide_what_was_there() {
-    inside(
-        "directories_that_were_replaced_by_renamed_ones_hide_what_was_there",
-        || {
-            let world = world();
-            mounted(&world, &["--container", "c", "box:test"], |at| {
-                // A renamed directory in the place of another of the image.
-                fs::remove_dir_all(at.join("replaced")).unwrap();
-                fs::rename(at.join("moved"), at.join("replaced")).unwrap();
-                // And one renamed twice, with a change below it.
-                fs::rename(at.join("links"), at.join("etc/links")).unwrap();
-                fs::create_dir(at.join("etc/links/new")).unwrap();
-                fs::rename(at.join("etc"), at.join("gone/etc")).unwrap();
-                // A swap.
-                fs::rename(at.join("other"), at.join("swap")).unwrap();
-                fs::rename(at.join("dir-to-file"), at.join("other")).unwrap();
-                fs::rename(at.join("swap"), at.join("dir-to-file")).unwrap();
-            });
-            same_after_commit(&world, "c", &[]);
-        },
-    );
+    inside(this_test!(), || {
+        let world = world();
+        mounted(&world, &["--container", "c", "box:test"], |at| {
+            // A renamed directory in the place of another of the image.
+            fs::remove_dir_all(at.join("replaced")).unwrap();
+            fs::rename(at.join("moved"), at.join("replaced")).unwrap();
+            // And one renamed twice, with a change below it.
+            fs::rename(at.join("links"), at.join("etc/links")).unwrap();
+            fs::create_dir(at.join("etc/links/new")).unwrap();
+            fs::rename(at.join("etc"), at.join("gone/etc")).unwrap();
+            // A swap.
+            fs::rename(at.join("other"), at.join("swap")).unwrap();
+            fs::rename(at.join("dir-to-file"), at.join("other")).unwrap();
+            fs::rename(at.join("swap"), at.join("dir-to-file")).unwrap();
+        });
+        same_after_commit(&world, "c", &[]);
+    });
 }
 
 #[test]
 fn the_same_changes_make_the_same_image() {
-    inside("the_same_changes_make_the_same_image", || {
+    inside(this_test!(), || {
         let world = world();
         change(&world, "c");
         let arguments = [
@@ -211,20 +205,17 @@ fn the_same_changes_make_the_same_image() {
 
 #[test]
 fn a_container_without_changes_is_an_image_like_its_own() {
-    inside(
-        "a_container_without_changes_is_an_image_like_its_own",
-        || {
-            let world = world();
-            mounted(&world, &["--container", "c", "box:test"], |_| {});
-            same_after_commit(&world, "c", &[]);
-        },
-    );
+    inside(this_test!(), || {
+        let world = world();
+        mounted(&world, &["--container", "c", "box:test"], |_| {});
+        same_after_commit(&world, "c", &[]);
+    });
 }
 
 #[test]
 fn others_read_what_was_committed() {
-    inside("others_read_what_was_committed", || {
-        let test = "others_read_what_was_committed";
+    inside(this_test!(), || {
+        let test = this_test!();
         let world = world();
         change(&world, "c");
         commit(&world, &["c", "new:1"]);
@@ -287,7 +278,7 @@ fn others_read_what_was_committed() {
 
 #[test]
 fn what_cannot_be_committed_is_one_line() {
-    inside("what_cannot_be_committed_is_one_line", || {
+    inside(this_test!(), || {
         let world = world();
         change(&world, "c");
         let blobs = (world.names("blobs/sha256"), world.names("layers/sha256"));
@@ -328,7 +319,7 @@ fn what_cannot_be_committed_is_one_line() {
 
 #[test]
 fn a_full_disk_leaves_the_store_as_it_was() {
-    inside("a_full_disk_leaves_the_store_as_it_was", || {
+    inside(this_test!(), || {
         use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
         let world = world();
         let at = world.path("store");
@@ -363,7 +354,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
 #[test]
 fn what_was_run_can_be_committed_and_run_again() {
     use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
-    let test = "what_was_run_can_be_committed_and_run_again";
+    let test = this_test!();
     if let Some(why) = cannot_mount() {
         return skip(test, &why);
     }
@@ -394,7 +385,7 @@ fn what_was_run_can_be_committed_and_run_again() {
 /// Killing it at any moment leaves a store that works, and the next commit makes the same image.
 #[test]
 fn a_killed_commit_leaves_nothing_in_the_way() {
-    inside("a_killed_commit_leaves_nothing_in_the_way", || {
+    inside(this_test!(), || {
         use std::time::{Duration, Instant};
         let world = world();
         change(&world, "c");
@@ -438,21 +429,18 @@ fn a_killed_commit_leaves_nothing_in_the_way() {
 /// Only the index still has the change, and no name in the upper directory leads to it.
 #[test]
 fn a_file_that_was_changed_by_a_name_that_is_gone_is_in_the_image() {
-    inside(
-        "a_file_that_was_changed_by_a_name_that_is_gone_is_in_the_image",
-        || {
-            let world = world();
-            mounted(&world, &["--container", "c", "box:test"], |at| {
-                fs::write(at.join("links/one"), "changed").unwrap();
-                fs::remove_dir_all(at.join("links")).unwrap();
-            });
-            same_after_commit(&world, "c", &[]);
-            mounted(&world, &["--ro", "new:1"], |at| {
-                assert_eq!(
-                    fs::read_to_string(at.join("other/three")).unwrap(),
-                    "changed"
-                );
-            });
-        },
-    );
+    inside(this_test!(), || {
+        let world = world();
+        mounted(&world, &["--container", "c", "box:test"], |at| {
+            fs::write(at.join("links/one"), "changed").unwrap();
+            fs::remove_dir_all(at.join("links")).unwrap();
+        });
+        same_after_commit(&world, "c", &[]);
+        mounted(&world, &["--ro", "new:1"], |at| {
+            assert_eq!(
+                fs::read_to_string(at.join("other/three")).unwrap(),
+                "changed"
+            );
+        });
+    });
 }

@@ -107,7 +107,7 @@ fn commit_and_compare(world: &World, container: &str, image: &str) {
 
 #[test]
 fn random_changes_survive_a_commit() {
-    inside("random_changes_survive_a_commit", || {
+    inside(this_test!(), || {
         let world = world();
         for seed in 0..CONTAINERS {
             let mut numbers = Numbers(seed);

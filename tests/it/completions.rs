@@ -38,7 +38,7 @@ fn shell(world: &World, program: &str) -> Command {
 
 #[test]
 fn bash_completes_names_of_images() {
-    let name = "bash_completes_names_of_images";
+    let name = this_test!();
     if let Err(error) = Command::new("bash").arg("--version").output() {
         return skip(name, &format!("bash: {error}"));
     }
@@ -112,7 +112,7 @@ fn bash_completes_names_of_images() {
 
 #[test]
 fn fish_completes_names_of_images() {
-    let name = "fish_completes_names_of_images";
+    let name = this_test!();
     if let Err(error) = Command::new("fish").arg("--version").output() {
         return skip(name, &format!("fish: {error}"));
     }
@@ -131,7 +131,7 @@ fn fish_completes_names_of_images() {
 
 #[test]
 fn zsh_understands_its_script() {
-    let name = "zsh_understands_its_script";
+    let name = this_test!();
     if let Err(error) = Command::new("zsh").arg("--version").output() {
         return skip(name, &format!("zsh: {error}"));
     }

@@ -65,7 +65,7 @@ fn assert_nothing_left(tmp: &Path) {
 #[test]
 fn the_demo_shows_everything_and_leaves_nothing() {
     if let Some(why) = cannot_mount() {
-        return skip("the_demo_shows_everything_and_leaves_nothing", &why);
+        return skip(this_test!(), &why);
     }
     shows_everything(plyfs(["demo"]));
 }
@@ -73,7 +73,7 @@ fn the_demo_shows_everything_and_leaves_nothing() {
 #[test]
 fn the_demo_works_where_mounting_is_allowed_already() {
     if let Some(why) = cannot_mount() {
-        return skip("the_demo_works_where_mounting_is_allowed_already", &why);
+        return skip(this_test!(), &why);
     }
     shows_everything(plyfs(["unshare", PLYFS, "demo"]));
 }
@@ -81,12 +81,12 @@ fn the_demo_works_where_mounting_is_allowed_already() {
 /// An ordinary user has a single id in a namespace, and records take the place of owners.
 #[test]
 fn the_demo_works_without_subordinate_ids() {
-    const TEST: &str = "the_demo_works_without_subordinate_ids";
+    let test = this_test!();
     if let Some(why) = cannot_mount().or_else(cannot_run_as_ordinary_user) {
-        return skip(TEST, &why);
+        return skip(test, &why);
     }
     if !rustix::process::geteuid().is_root() {
-        return skip(TEST, "only root can become a user without subordinate ids");
+        return skip(test, "only root can become a user without subordinate ids");
     }
     let mut demo = plyfs(["demo"]);
     demo.uid(NOBODY).gid(NOBODY);
@@ -96,7 +96,7 @@ fn the_demo_works_without_subordinate_ids() {
 #[test]
 fn the_demo_goes_on_when_its_output_is_closed() {
     if let Some(why) = cannot_mount() {
-        return skip("the_demo_goes_on_when_its_output_is_closed", &why);
+        return skip(this_test!(), &why);
     }
     let tmp = open_dir();
     let mut demo = plyfs(["demo"]);

@@ -48,7 +48,7 @@ fn sorted(lines: &str) -> Vec<&str> {
 
 #[test]
 fn every_change_is_listed_and_nothing_else() {
-    inside("every_change_is_listed_and_nothing_else", || {
+    inside(this_test!(), || {
         let world = world();
         mounted(&world, &["--container", "c", "box:test"], |_| {});
         assert_eq!(succeed(&mut world.plyfs(["diff", "c"])), "");
@@ -74,7 +74,7 @@ fn every_change_is_listed_and_nothing_else() {
 
 #[test]
 fn an_unknown_container_is_one_line() {
-    inside("an_unknown_container_is_one_line", || {
+    inside(this_test!(), || {
         let world = world();
         let (status, said) = fail(&mut world.plyfs(["diff", "missing"]));
         assert_eq!(status, 1);

@@ -36,11 +36,9 @@ use self::mounts::cannot_make;
 use self::options::{OptionSet, SETS};
 use self::program::Program;
 use self::run::{Bench, Difference};
-use crate::support::inside;
+use crate::support::{inside, name_of};
 
 /// Started as a process of its own, this test does what an actor of a program does.
-const WORKER: &str = "a_worker_serves_a_program";
-
 #[test]
 fn a_worker_serves_a_program() {
     if std::env::var_os(worker::WORKER).is_some() {
@@ -50,7 +48,7 @@ fn a_worker_serves_a_program() {
 
 #[test]
 fn random_programs_see_what_the_kernel_shows() {
-    inside("random_programs_see_what_the_kernel_shows", || {
+    inside(this_test!(), || {
         random_programs(5);
     });
 }
@@ -58,7 +56,7 @@ fn random_programs_see_what_the_kernel_shows() {
 /// There some capabilities belong to users that do not exist.
 #[test]
 fn random_programs_in_a_user_namespace_see_what_the_kernel_shows() {
-    let name = "random_programs_in_a_user_namespace_see_what_the_kernel_shows";
+    let name = this_test!();
     if outside::is_helped() {
         return random_programs(2);
     }
@@ -78,7 +76,7 @@ fn random_programs_in_a_user_namespace_see_what_the_kernel_shows() {
 
 #[test]
 fn saved_programs_see_what_the_kernel_shows() {
-    inside("saved_programs_see_what_the_kernel_shows", || {
+    inside(this_test!(), || {
         let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/differential/cases");
         let mut paths = texts_in(&cases);
         if std::env::var_os("PLYFS_DIFF_PENDING").is_some() {
@@ -87,7 +85,7 @@ fn saved_programs_see_what_the_kernel_shows() {
         let asked = std::env::var_os("PLYFS_DIFF_CASE").map(PathBuf::from);
         paths = asked.clone().map_or(paths, |path| vec![path]);
         let asked = asked.is_some();
-        let mut bench = Bench::new(WORKER);
+        let mut bench = Bench::new(name_of(a_worker_serves_a_program));
         let mut failures = Vec::new();
         for path in paths {
             let text = std::fs::read_to_string(&path).unwrap();
@@ -175,7 +173,7 @@ fn random_programs(seconds: u64) {
     let with = std::env::var("PLYFS_DIFF_WITH").unwrap_or_default();
     let keep = std::env::var_os("PLYFS_DIFF_KEEP").map(PathBuf::from);
     let sets = option_sets();
-    let mut bench = Bench::new(WORKER);
+    let mut bench = Bench::new(name_of(a_worker_serves_a_program));
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
     let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
     let (mut programs, mut next, start) = (0, seed, Instant::now());

@@ -48,7 +48,7 @@ fn copy(from: String, to: String) {
 
 #[test]
 fn docker_does_what_it_does_on_the_kernels_overlay() {
-    let test = "docker_does_what_it_does_on_the_kernels_overlay";
+    let test = this_test!();
     let Some(real) = real_image(test) else { return };
     let is_root = rustix::process::geteuid().is_root() && is_initial_namespace();
     if !is_root || !has("dockerd") || !has("skopeo") {
@@ -59,7 +59,7 @@ fn docker_does_what_it_does_on_the_kernels_overlay() {
 
 #[test]
 fn rootless_docker_does_what_it_does_on_the_kernels_overlay() {
-    let test = "rootless_docker_does_what_it_does_on_the_kernels_overlay";
+    let test = this_test!();
     let Some(real) = real_image(test) else { return };
     if rustix::process::geteuid().is_root() {
         return skip(test, "run as an ordinary user");

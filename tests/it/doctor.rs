@@ -53,7 +53,7 @@ fn the_machine_is_described() {
 
 #[test]
 fn what_is_tried_is_what_mounts_do() {
-    inside("what_is_tried_is_what_mounts_do", || {
+    inside(this_test!(), || {
         let world = World::new();
         let all = probes(&succeed(&mut world.plyfs(["doctor", "--json"])));
         let mut stack = Stack::new(2);
@@ -84,12 +84,9 @@ fn what_is_tried_is_what_mounts_do() {
 
 #[test]
 fn a_machine_where_nothing_mounts_is_a_failure() {
-    inside("a_machine_where_nothing_mounts_is_a_failure", || {
+    inside(this_test!(), || {
         let Some(mut command) = without_anything("exec \"$0\" doctor", &[]) else {
-            return skip(
-                "a_machine_where_nothing_mounts_is_a_failure",
-                "there is no setpriv",
-            );
+            return skip(this_test!(), "there is no setpriv");
         };
         let output = command.output().unwrap();
         let (table, said) = (text(&output.stdout), text(&output.stderr));

@@ -32,37 +32,34 @@ fn fails_for_want_of_space(result: std::io::Result<()>) {
 
 #[test]
 fn a_copy_up_that_does_not_fit_fails_and_changes_nothing() {
-    inside(
-        "a_copy_up_that_does_not_fit_fails_and_changes_nothing",
-        || {
-            let mut stack = Stack::new(1);
-            let large = "large ".repeat(400_000);
-            put(&stack.lower(0, "d/large"), &large);
-            put(&stack.lower(0, "d/small"), "small");
-            stack.upper_on_tmpfs("1200k");
-            stack.mount();
-            let path = stack.merged("d/large");
-            let file = File::options().write(true).open(&path).unwrap();
-            fails_for_want_of_space(file.write_all_at(b"X", 5).and_then(|()| file.sync_all()));
-            drop(file);
-            fails_for_want_of_space(fs::set_permissions(&path, PermissionsExt::from_mode(0o600)));
-            // A change that fits succeeds.
-            fs::write(stack.merged("d/small"), "changed").unwrap();
-            stack.unmount();
-            let left = fs::read_dir(stack.upper("d")).unwrap().count();
-            assert_eq!(left, 1, "only the small file is in the upper layer");
-            stack.mount();
-            assert!(fs::read_to_string(&path).unwrap() == large);
-            assert_eq!(fs::read(stack.merged("d/small")).unwrap(), b"changed");
-            stack.unmount();
-            stack.drop_tmpfs();
-        },
-    );
+    inside(this_test!(), || {
+        let mut stack = Stack::new(1);
+        let large = "large ".repeat(400_000);
+        put(&stack.lower(0, "d/large"), &large);
+        put(&stack.lower(0, "d/small"), "small");
+        stack.upper_on_tmpfs("1200k");
+        stack.mount();
+        let path = stack.merged("d/large");
+        let file = File::options().write(true).open(&path).unwrap();
+        fails_for_want_of_space(file.write_all_at(b"X", 5).and_then(|()| file.sync_all()));
+        drop(file);
+        fails_for_want_of_space(fs::set_permissions(&path, PermissionsExt::from_mode(0o600)));
+        // A change that fits succeeds.
+        fs::write(stack.merged("d/small"), "changed").unwrap();
+        stack.unmount();
+        let left = fs::read_dir(stack.upper("d")).unwrap().count();
+        assert_eq!(left, 1, "only the small file is in the upper layer");
+        stack.mount();
+        assert!(fs::read_to_string(&path).unwrap() == large);
+        assert_eq!(fs::read(stack.merged("d/small")).unwrap(), b"changed");
+        stack.unmount();
+        stack.drop_tmpfs();
+    });
 }
 
 #[test]
 fn close_reports_data_that_does_not_fit() {
-    inside("close_reports_data_that_does_not_fit", || {
+    inside(this_test!(), || {
         for options in ["", ",writeback=1"] {
             let mut stack = Stack::new(1);
             put(&stack.lower(0, "lower"), "");
@@ -87,7 +84,7 @@ fn close_reports_data_that_does_not_fit() {
 /// still send the writes that it has gathered.
 #[test]
 fn what_is_synced_where_nothing_lasts_is_in_the_upper_layer() {
-    let name = "what_is_synced_where_nothing_lasts_is_in_the_upper_layer";
+    let name = this_test!();
     inside(name, || {
         for volatile in [false, true] {
             let mut stack = Stack::new(1);
@@ -130,7 +127,7 @@ fn what_is_synced_where_nothing_lasts_is_in_the_upper_layer() {
 /// must free the space before that.
 #[test]
 fn the_space_of_a_removed_file_can_be_used_at_once() {
-    inside("the_space_of_a_removed_file_can_be_used_at_once", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "lower"), "");
         stack.upper_on_tmpfs("1200k");
@@ -166,7 +163,7 @@ fn the_space_of_a_removed_file_can_be_used_at_once() {
 /// the content of that file.
 #[test]
 fn a_link_without_room_leaves_nothing_behind() {
-    let name = "a_link_without_room_leaves_nothing_behind";
+    let name = this_test!();
     inside(name, || {
         let mut stack = Stack::new(1);
         stack.upper_on_tmpfs("64k");
@@ -201,7 +198,7 @@ fn a_link_without_room_leaves_nothing_behind() {
 /// The file system below drops capabilities on a write before it finds that it has no space.
 #[test]
 fn a_write_without_room_leaves_capabilities() {
-    inside("a_write_without_room_leaves_capabilities", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.upper_on_tmpfs("64k");
         stack.mount_with(",writeback=1");
@@ -232,7 +229,7 @@ fn a_write_without_room_leaves_capabilities() {
 /// With CAP_SYS_RESOURCE the daemon of root would write beyond every quota.
 #[test]
 fn a_quota_holds_for_what_is_written_through_a_mount() {
-    let name = "a_quota_holds_for_what_is_written_through_a_mount";
+    let name = this_test!();
     inside(name, || {
         if let Some(why) = EXT4.cannot() {
             return skip(name, &why);
@@ -278,7 +275,7 @@ fn a_quota_holds_for_what_is_written_through_a_mount() {
 
 #[test]
 fn the_writer_gets_the_error_of_a_subvolume_quota() {
-    let name = "the_writer_gets_the_error_of_a_subvolume_quota";
+    let name = this_test!();
     inside(name, || {
         if let Some(why) = BTRFS.cannot() {
             return skip(name, &why);
@@ -312,7 +309,7 @@ fn the_writer_gets_the_error_of_a_subvolume_quota() {
 
 #[test]
 fn few_descriptors_are_enough_for_a_large_tree() {
-    inside("few_descriptors_are_enough_for_a_large_tree", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         for i in 0..1500 {
             let layer = i % 2;
@@ -379,7 +376,7 @@ fn walk(dir: &Path) -> usize {
 /// What the mount shows then is undefined, but each call ends, and so does the mount.
 #[test]
 fn a_layer_that_vanishes_ends_nothing_else() {
-    inside("a_layer_that_vanishes_ends_nothing_else", || {
+    inside(this_test!(), || {
         for seen_before in [true, false] {
             let mut stack = Stack::new(2);
             for i in 0..50 {
@@ -411,7 +408,7 @@ fn a_layer_that_vanishes_ends_nothing_else() {
 
 #[test]
 fn what_the_daemon_may_not_read_is_refused_and_nothing_else() {
-    let name = "what_the_daemon_may_not_read_is_refused_and_nothing_else";
+    let name = this_test!();
     if !is_initial_namespace() || !rustix::process::geteuid().is_root() {
         return skip(name, "only root makes files that others cannot read");
     }

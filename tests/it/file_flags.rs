@@ -398,7 +398,7 @@ fn assert_agree(ours: &Results, kernels: &Results) {
 
 #[test]
 fn protection_forbids_what_the_kernel_forbids() {
-    let name = "protection_forbids_what_the_kernel_forbids";
+    let name = this_test!();
     inside(name, || {
         for (options, opening) in [("", false), (",copy_up=open", true), (",index=on", false)] {
             let Some(mut kernel) = protected(name) else {
@@ -414,7 +414,7 @@ fn protection_forbids_what_the_kernel_forbids() {
 
 #[test]
 fn protection_is_what_the_kernel_reads_and_writes() {
-    let name = "protection_is_what_the_kernel_reads_and_writes";
+    let name = this_test!();
     inside(name, || {
         let Some(mut stack) = protected(name) else {
             return;
@@ -484,7 +484,7 @@ fn protection_is_what_the_kernel_reads_and_writes() {
 
 #[test]
 fn a_copy_has_the_flags_that_the_kernel_copies() {
-    let name = "a_copy_has_the_flags_that_the_kernel_copies";
+    let name = this_test!();
     inside(name, || {
         let all = PROTECTION | COPIED | IFlags::NODUMP;
         let touch = |stack: &Stack| {
@@ -526,7 +526,7 @@ fn a_copy_has_the_flags_that_the_kernel_copies() {
 
 #[test]
 fn attributes_of_xfs_io_are_read_and_set() {
-    let name = "attributes_of_xfs_io_are_read_and_set";
+    let name = this_test!();
     inside(name, || {
         let Some(mut stack) = protected(name) else {
             return;
@@ -556,7 +556,7 @@ fn attributes_of_xfs_io_are_read_and_set() {
 
 #[test]
 fn what_was_written_before_a_file_is_protected_is_kept() {
-    let name = "what_was_written_before_a_file_is_protected_is_kept";
+    let name = this_test!();
     inside(name, || {
         for options in ["", ",writeback=1"] {
             let Some(mut stack) = protected(name) else {
@@ -580,8 +580,65 @@ fn what_was_written_before_a_file_is_protected_is_kept() {
 }
 
 #[test]
+fn a_record_that_cannot_be_parsed_goes_with_the_next_change() {
+    let name = "a_record_that_cannot_be_parsed_goes_with_the_next_change";
+    inside(name, || {
+        let Some(mut stack) = protected(name) else {
+            return;
+        };
+        let stack = &mut stack.0;
+        let stored = stack.upper("f");
+        put(&stored, "content");
+        rustix::fs::lsetxattr(&stored, PROTATTR, b"?", XattrFlags::empty()).unwrap();
+        stack.mount();
+        let path = stack.merged("f");
+        assert_eq!(flags_of(&path), IFlags::empty());
+        set_flags(&path, IFlags::empty()).unwrap();
+        assert_eq!(xattr(&stored, PROTATTR), None);
+    });
+}
+
+/// Takes the space that ext4 has for attributes of a file; `false` where there is no such limit.
+fn fill_attributes(path: &Path) -> bool {
+    let mut length = 4096;
+    for number in 0..200 {
+        let name = format!("user.{number}");
+        while rustix::fs::lsetxattr(path, &name, &vec![b'x'; length], XattrFlags::empty()).is_err()
+        {
+            if length == 0 {
+                return true;
+            }
+            length /= 2;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_file_whose_record_cannot_be_written_keeps_its_own_flags() {
+    let name = "a_file_whose_record_cannot_be_written_keeps_its_own_flags";
+    inside(name, || {
+        let Some(mut stack) = protected(name) else {
+            return;
+        };
+        let stack = &mut stack.0;
+        let stored = stack.upper("f");
+        put(&stored, "content");
+        if !fill_attributes(&stored) {
+            return skip(name, "the attributes of a file have no limit here");
+        }
+        set_flags(&stored, IFlags::APPEND).unwrap();
+        stack.mount();
+        let path = stack.merged("f");
+        assert_eq!(set_flags(&path, PROTECTION), Err(Errno::NOSPC));
+        assert_eq!(flags_of(&stored), IFlags::APPEND);
+        assert_eq!(flags_of(&path), IFlags::APPEND);
+    });
+}
+
+#[test]
 fn an_append_only_file_keeps_what_it_has() {
-    let name = "an_append_only_file_keeps_what_it_has";
+    let name = this_test!();
     inside(name, || {
         for options in ["", ",writeback=1"] {
             let Some(mut stack) = protected(name) else {
@@ -617,7 +674,7 @@ fn an_append_only_file_keeps_what_it_has() {
 
 #[test]
 fn an_upper_file_with_the_flags_itself_is_protected_as_in_the_kernel() {
-    let name = "an_upper_file_with_the_flags_itself_is_protected_as_in_the_kernel";
+    let name = this_test!();
     inside(name, || {
         let Some(mut stack) = protected(name) else {
             return;

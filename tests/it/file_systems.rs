@@ -84,20 +84,17 @@ fn serves_both(name: &str, kind: &Kind) {
 
 #[test]
 fn an_upper_layer_on_ext4_serves_plyfs_and_the_kernel() {
-    serves_both("an_upper_layer_on_ext4_serves_plyfs_and_the_kernel", &EXT4);
+    serves_both(this_test!(), &EXT4);
 }
 
 #[test]
 fn an_upper_layer_on_xfs_serves_plyfs_and_the_kernel() {
-    serves_both("an_upper_layer_on_xfs_serves_plyfs_and_the_kernel", &XFS);
+    serves_both(this_test!(), &XFS);
 }
 
 #[test]
 fn an_upper_layer_on_btrfs_serves_plyfs_and_the_kernel() {
-    serves_both(
-        "an_upper_layer_on_btrfs_serves_plyfs_and_the_kernel",
-        &BTRFS,
-    );
+    serves_both(this_test!(), &BTRFS);
 }
 
 /// Unmounts, asserts that the kernel's overlay shows what was shown, and takes the file system of the lower
@@ -119,7 +116,7 @@ fn over_lower(stack: &Stack, kind: &str) -> rustix::io::Result<()> {
 
 #[test]
 fn a_lower_layer_on_a_file_system_without_attributes_is_changed_like_any() {
-    let name = "a_lower_layer_on_a_file_system_without_attributes_is_changed_like_any";
+    let name = this_test!();
     inside(name, || {
         let mut stack = Stack::new(1);
         if let Err(error) = over_lower(&stack, "ramfs") {
@@ -139,7 +136,7 @@ fn a_lower_layer_on_a_file_system_without_attributes_is_changed_like_any() {
 /// The kernel asks for the ACL of what it checks permissions of.
 #[test]
 fn other_users_read_a_lower_layer_on_a_file_system_without_attributes() {
-    let name = "other_users_read_a_lower_layer_on_a_file_system_without_attributes";
+    let name = this_test!();
     inside(name, || {
         if !is_initial_namespace() {
             return skip(name, "only root can become another user");
@@ -189,7 +186,7 @@ fn other_users_read_a_lower_layer_on_a_file_system_without_attributes() {
 
 #[test]
 fn a_lower_layer_on_squashfs_is_changed_like_any() {
-    let name = "a_lower_layer_on_squashfs_is_changed_like_any";
+    let name = this_test!();
     inside(name, || {
         if let Some(why) = EXT4.cannot() {
             return skip(name, &why);
@@ -367,48 +364,48 @@ fn assert_alike(
 
 #[test]
 fn an_upper_layer_on_ramfs_is_changed_like_any() {
-    serves_as_any("an_upper_layer_on_ramfs_is_changed_like_any", ramfs, false);
+    serves_as_any(this_test!(), ramfs, false);
 }
 
 #[test]
 fn an_upper_layer_on_ramfs_is_changed_like_any_by_the_drop_in() {
-    let name = "an_upper_layer_on_ramfs_is_changed_like_any_by_the_drop_in";
+    let name = this_test!();
     serves_as_any(name, ramfs, true);
 }
 
 #[test]
 fn an_upper_layer_on_bindfs_is_changed_like_any() {
-    let name = "an_upper_layer_on_bindfs_is_changed_like_any";
+    let name = this_test!();
     serves_as_any(name, bindfs, false);
 }
 
 #[test]
 fn an_upper_layer_on_bindfs_is_changed_like_any_by_the_drop_in() {
-    let name = "an_upper_layer_on_bindfs_is_changed_like_any_by_the_drop_in";
+    let name = this_test!();
     serves_as_any(name, bindfs, true);
 }
 
 #[test]
 fn an_upper_layer_on_bindfs_without_attributes_is_changed_like_any() {
-    let name = "an_upper_layer_on_bindfs_without_attributes_is_changed_like_any";
+    let name = this_test!();
     serves_as_any(name, bindfs_without_attributes, false);
 }
 
 #[test]
 fn an_upper_layer_on_fuse2fs_is_changed_like_any() {
-    let name = "an_upper_layer_on_fuse2fs_is_changed_like_any";
+    let name = this_test!();
     serves_as_any(name, fuse2fs, false);
 }
 
 #[test]
 fn an_upper_layer_on_fuse2fs_is_changed_like_any_by_the_drop_in() {
-    let name = "an_upper_layer_on_fuse2fs_is_changed_like_any_by_the_drop_in";
+    let name = this_test!();
     serves_as_any(name, fuse2fs, true);
 }
 
 #[test]
 fn an_upper_layer_that_cannot_hold_whiteouts_is_refused_in_one_line() {
-    let name = "an_upper_layer_that_cannot_hold_whiteouts_is_refused_in_one_line";
+    let name = this_test!();
     inside(name, || {
         let stack = Stack::new(1);
         let (at, beside) = (stack.path("small"), stack.path("beside"));
@@ -428,7 +425,7 @@ fn an_upper_layer_that_cannot_hold_whiteouts_is_refused_in_one_line() {
 /// What was removed below a directory that was made again stays removed after the next mount.
 #[test]
 fn a_directory_made_again_on_ramfs_hides_what_was_there() {
-    let name = "a_directory_made_again_on_ramfs_hides_what_was_there";
+    let name = this_test!();
     inside(name, || {
         let mut stack = Stack::new(2);
         let at = stack.path("small");
@@ -500,7 +497,7 @@ fn events_during(dirs: [&Path; 2], body: impl FnOnce()) -> Vec<String> {
 /// Its whiteouts go when it is no longer there, and a file hides what is below meanwhile.
 #[test]
 fn a_directory_that_is_replaced_hides_what_is_below_until_then() {
-    let name = "a_directory_that_is_replaced_hides_what_is_below_until_then";
+    let name = this_test!();
     inside(name, || {
         for again in [false, true] {
             let mut stack = Stack::new(1);
@@ -555,6 +552,6 @@ fn a_directory_that_is_replaced_hides_what_is_below_until_then() {
 
 #[test]
 fn an_upper_layer_on_an_overlay_is_changed_like_any_by_the_drop_in() {
-    let name = "an_upper_layer_on_an_overlay_is_changed_like_any_by_the_drop_in";
+    let name = this_test!();
     serves_as_any(name, overlay, true);
 }

@@ -697,7 +697,7 @@ fn the_help_of_fsck_has_its_exit_statuses() {
 
 #[test]
 fn a_layer_in_use_is_not_replaced() {
-    inside("a_layer_in_use_is_not_replaced", || {
+    inside(this_test!(), || {
         let world = world(&mut Numbers(16));
         let layer = top_layer(&world, "b:test");
         crate::support::container::mounted(&world, &["--ro", "b:test"], |_| {

@@ -544,7 +544,7 @@ impl Drop for Shown<'_> {
 
 #[test]
 fn a_disk_that_fills_up_loses_nothing() {
-    let name = "a_disk_that_fills_up_loses_nothing";
+    let name = this_test!();
     inside(name, || match EXT4.cannot() {
         Some(why) => skip(name, &why),
         None => fill_at_any_moment(name, Medium::Ext4),
@@ -553,13 +553,13 @@ fn a_disk_that_fills_up_loses_nothing() {
 
 #[test]
 fn memory_that_fills_up_loses_nothing() {
-    let name = "memory_that_fills_up_loses_nothing";
+    let name = this_test!();
     inside(name, || fill_at_any_moment(name, Medium::Memory));
 }
 
 #[test]
 fn a_mount_on_a_disk_that_fills_up_shows_what_it_took() {
-    let name = "a_mount_on_a_disk_that_fills_up_shows_what_it_took";
+    let name = this_test!();
     inside(name, || match EXT4.cannot() {
         Some(why) => skip(name, &why),
         None => fill_below_a_mount(name, Medium::Ext4),
@@ -568,7 +568,7 @@ fn a_mount_on_a_disk_that_fills_up_shows_what_it_took() {
 
 #[test]
 fn a_mount_in_memory_that_fills_up_shows_what_it_took() {
-    let name = "a_mount_in_memory_that_fills_up_shows_what_it_took";
+    let name = this_test!();
     inside(name, || fill_below_a_mount(name, Medium::Memory));
 }
 
@@ -604,7 +604,7 @@ fn an_index_grows_until_the_disk_is_full(medium: Medium) {
 
 #[test]
 fn an_index_that_does_not_fit_on_a_disk_stays_as_it_was() {
-    let name = "an_index_that_does_not_fit_on_a_disk_stays_as_it_was";
+    let name = this_test!();
     inside(name, || match EXT4.cannot() {
         Some(why) => skip(name, &why),
         None => an_index_grows_until_the_disk_is_full(Medium::Ext4),
@@ -613,7 +613,7 @@ fn an_index_that_does_not_fit_on_a_disk_stays_as_it_was() {
 
 #[test]
 fn an_index_that_does_not_fit_in_memory_stays_as_it_was() {
-    let name = "an_index_that_does_not_fit_in_memory_stays_as_it_was";
+    let name = this_test!();
     inside(name, || {
         an_index_grows_until_the_disk_is_full(Medium::Memory)
     });

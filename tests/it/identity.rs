@@ -38,7 +38,7 @@ fn run_in_a_namespace(stack: &Stack, script: &str) {
 
 #[test]
 fn mounts_inside_a_lower_directory_are_not_shown() {
-    inside("mounts_inside_a_lower_directory_are_not_shown", || {
+    inside(this_test!(), || {
         let mut stack = with_mounts_inside();
         stack.mount();
         // Also one that comes later.
@@ -60,7 +60,7 @@ fn mounts_inside_a_lower_directory_are_not_shown() {
 /// there the same object has two paths. So it has, by its number, on a file system that puts others together.
 #[test]
 fn two_paths_to_one_inode_without_a_second_link_are_two_files() {
-    let name = "two_paths_to_one_inode_without_a_second_link_are_two_files";
+    let name = this_test!();
     inside(name, || {
         let stack = with_mounts_inside();
         let script = r#"
@@ -103,7 +103,7 @@ is "a remount" "$(cat "$M.before")" "$(cat "$M.after")"
 
 #[test]
 fn a_copy_of_a_file_with_a_second_path_has_a_number_of_its_own() {
-    let name = "a_copy_of_a_file_with_a_second_path_has_a_number_of_its_own";
+    let name = this_test!();
     inside(name, || {
         let stack = Stack::new(1);
         put(&stack.path("bound/f"), "f");
@@ -146,7 +146,7 @@ fn tmpfs(at: &Path) {
 
 #[test]
 fn upper_files_have_their_own_numbers_where_the_lower_layer_lies_elsewhere() {
-    let name = "upper_files_have_their_own_numbers_where_the_lower_layer_lies_elsewhere";
+    let name = this_test!();
     inside(name, || {
         let mut stack = Stack::new(1);
         tmpfs(&stack.lower(0, ""));
@@ -189,7 +189,7 @@ fn upper_files_have_their_own_numbers_where_the_lower_layer_lies_elsewhere() {
 /// As the kernel's overlay refuses them, where it keeps an index.
 #[test]
 fn layers_that_the_kernels_overlay_changes_are_refused_where_an_index_is_kept() {
-    let name = "layers_that_the_kernels_overlay_changes_are_refused_where_an_index_is_kept";
+    let name = this_test!();
     inside(name, || {
         let mut kernel = Stack::new(1);
         kernel.mount_kernel();
@@ -219,7 +219,7 @@ fn layers_that_the_kernels_overlay_changes_are_refused_where_an_index_is_kept() 
 /// The daemon of the other mount holds a lock on its upper directory; a lock of any other program says nothing.
 #[test]
 fn layers_that_another_daemon_changes_are_refused_where_an_index_is_kept() {
-    let name = "layers_that_another_daemon_changes_are_refused_where_an_index_is_kept";
+    let name = this_test!();
     inside(name, || {
         let mut living = Stack::new(1);
         put(&living.lower(0, "f"), "f");

@@ -346,7 +346,7 @@ fn uncompressed_layers_of_docker_archives_are_kept_as_zstd() {
     match skopeo {
         Ok(output) => assert!(output.status.success(), "{}", text(&output.stderr)),
         Err(error) => skip(
-            "uncompressed_layers_of_docker_archives_are_kept_as_zstd (skopeo's view of it)",
+            &format!("{} (skopeo)", this_test!()),
             &format!("skopeo cannot be run: {error}"),
         ),
     }
@@ -387,7 +387,7 @@ fn the_option_is_before_the_variable() {
 
 #[test]
 fn an_ordinary_user_s_store_is_among_the_user_s_data() {
-    const TEST: &str = "an_ordinary_user_s_store_is_among_the_user_s_data";
+    let test = this_test!();
     let world = World::new();
     let source = world.layout("image", &image("text", Compression::Gzip));
     let user = |home: &Path| {
@@ -405,7 +405,7 @@ fn an_ordinary_user_s_store_is_among_the_user_s_data() {
         fs::set_permissions(world.path(dir), everybody.clone()).unwrap();
     }
     if let Some(why) = cannot_run_as_ordinary_user() {
-        return skip(TEST, &why);
+        return skip(test, &why);
     }
     let (home, data) = (world.path("home"), world.path("data"));
     quiet(user(&home).env("XDG_DATA_HOME", &data));
@@ -423,7 +423,7 @@ fn an_ordinary_user_s_store_is_among_the_user_s_data() {
 
 #[test]
 fn progress_is_shown_on_a_terminal_only() {
-    const TEST: &str = "progress_is_shown_on_a_terminal_only";
+    let test = this_test!();
     let world = World::new();
     let source = world.layout("image", &image("text", Compression::Gzip));
     // `quiet` reads standard error from a pipe.
@@ -442,7 +442,7 @@ fn progress_is_shown_on_a_terminal_only() {
             let said = text(&output.stdout);
             assert!(said.contains(layer) && said.contains("done"), "{said}");
         }
-        Err(error) => skip(TEST, &format!("script(1) cannot be run: {error}")),
+        Err(error) => skip(test, &format!("script(1) cannot be run: {error}")),
     }
     assert_eq!(names(&world.path("terminal/staging")), [""; 0]);
 }
@@ -479,7 +479,7 @@ fn an_import_is_interrupted_while_its_archive_is_copied() {
 
 #[test]
 fn a_name_is_one_for_import_commit_and_run() {
-    inside("a_name_is_one_for_import_commit_and_run", || {
+    inside(this_test!(), || {
         let world = World::new();
         let source = world.layout("dir", &image("old", Compression::Gzip));
         let mut import = world.import(&source);
@@ -561,7 +561,7 @@ fn control_characters_from_an_image_reach_no_terminal() {
 
 #[test]
 fn an_image_without_layers_is_an_empty_root() {
-    inside("an_image_without_layers_is_an_empty_root", || {
+    inside(this_test!(), || {
         let world = World::new();
         let source = world.layout("scratch", &ImageBuilder::new());
         quiet(world.import(&source).args(["--name", "scratch"]));

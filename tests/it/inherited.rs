@@ -36,7 +36,7 @@ fn mounted_after(lowers: usize, script: &str) -> Stack {
 
 #[test]
 fn a_soft_limit_of_file_sizes_is_lifted() {
-    inside("a_soft_limit_of_file_sizes_is_lifted", || {
+    inside(this_test!(), || {
         let stack = mounted_after(1, "ulimit -S -f 100");
         let file = File::create(stack.merged("new")).unwrap();
         file.write_all_at(&[1; 1 << 20], 0).unwrap();
@@ -48,7 +48,7 @@ fn a_soft_limit_of_file_sizes_is_lifted() {
 
 #[test]
 fn a_hard_limit_of_file_sizes_does_not_end_the_daemon() {
-    inside("a_hard_limit_of_file_sizes_does_not_end_the_daemon", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "small"), "small");
         let output = mount_after(&stack, "ulimit -f 100", &[]).output().unwrap();
@@ -74,7 +74,7 @@ fn a_hard_limit_of_file_sizes_does_not_end_the_daemon() {
 
 #[test]
 fn a_soft_limit_of_processor_time_is_lifted() {
-    inside("a_soft_limit_of_processor_time_is_lifted", || {
+    inside(this_test!(), || {
         let stack = mounted_after(1, "ulimit -S -t 60; ulimit -S -v 4000000");
         let pid = daemon_of(&stack.merged("")).unwrap().as_raw_nonzero();
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
@@ -88,7 +88,7 @@ fn a_soft_limit_of_processor_time_is_lifted() {
 
 #[test]
 fn a_daemon_is_of_ordinary_priority_for_time_disks_and_memory() {
-    let name = "a_daemon_is_of_ordinary_priority_for_time_disks_and_memory";
+    let name = this_test!();
     inside(name, || {
         if !is_initial_namespace() {
             return skip(name, "an ordinary user cannot raise a priority");
@@ -118,7 +118,7 @@ fn a_daemon_is_of_ordinary_priority_for_time_disks_and_memory() {
 /// A plain user's daemon, mounted by fusermount3(1), which no capability lets into its directories.
 #[test]
 fn a_plain_user_mounts_with_any_mask_and_ignored_children() {
-    let name = "a_plain_user_mounts_with_any_mask_and_ignored_children";
+    let name = this_test!();
     if let Some(why) = cannot_run_as_ordinary_user() {
         return skip(name, &why);
     }
@@ -163,7 +163,7 @@ fn a_plain_user_mounts_with_any_mask_and_ignored_children() {
 
 #[test]
 fn an_ignored_hangup_does_not_unmount() {
-    inside("an_ignored_hangup_does_not_unmount", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "small"), "small");
         let mut mount = mount_after(&stack, "trap '' HUP", &["--foreground"]);

@@ -34,7 +34,7 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
 
 #[test]
 fn everything_is_installed_and_taken_away_again() {
-    let name = "everything_is_installed_and_taken_away_again";
+    let name = this_test!();
     if let Err(error) = Command::new("make").arg("--version").output() {
         return skip(name, &format!("make: {error}"));
     }
@@ -103,7 +103,7 @@ fn everything_is_installed_and_taken_away_again() {
 
 #[test]
 fn an_apparmor_profile_of_the_installed_program_is_there_where_it_is_asked_for() {
-    let name = "an_apparmor_profile_of_the_installed_program_is_there_where_it_is_asked_for";
+    let name = this_test!();
     if let Err(error) = Command::new("make").arg("--version").output() {
         return skip(name, &format!("make: {error}"));
     }
@@ -124,7 +124,7 @@ fn an_apparmor_profile_of_the_installed_program_is_there_where_it_is_asked_for()
 #[test]
 fn links_can_be_left_out() {
     if let Err(error) = Command::new("make").arg("--version").output() {
-        return skip("links_can_be_left_out", &format!("make: {error}"));
+        return skip(this_test!(), &format!("make: {error}"));
     }
     let tmp = tempfile::tempdir().unwrap();
     succeed(make("install", tmp.path()).arg("LINKS="));
@@ -147,7 +147,7 @@ fn manual_pages_are_sound() {
         let mut groff = Command::new("groff");
         let output = match groff.args(["-man", "-ww", "-z"]).arg(&page).output() {
             Ok(output) => output,
-            Err(error) => return skip("manual_pages_are_sound", &format!("groff: {error}")),
+            Err(error) => return skip(this_test!(), &format!("groff: {error}")),
         };
         let said = text(&output.stderr);
         assert!(

@@ -47,7 +47,7 @@ fn send(child: &Child, signal: Signal) {
 
 #[test]
 fn a_killed_caller_does_not_wait_for_a_copy() {
-    let name = "a_killed_caller_does_not_wait_for_a_copy";
+    let name = this_test!();
     inside(name, || {
         let mut stack = match slow_stack(30) {
             Ok(stack) => stack,
@@ -83,7 +83,7 @@ fn a_killed_caller_does_not_wait_for_a_copy() {
 
 #[test]
 fn a_signal_that_is_handled_does_not_interrupt_a_copy() {
-    let name = "a_signal_that_is_handled_does_not_interrupt_a_copy";
+    let name = this_test!();
     inside(name, || {
         if Command::new("perl").arg("-v").output().is_err() {
             return skip(name, "there is no perl");

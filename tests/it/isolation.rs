@@ -93,7 +93,7 @@ fn is_allowed(kind: &str, name: &str) -> bool {
 
 #[test]
 fn a_container_is_as_closed_as_one_of_podman() {
-    let test = "a_container_is_as_closed_as_one_of_podman";
+    let test = this_test!();
     for tool in ["podman", "crun"] {
         if tools::hindrance(test, tool) {
             return;

@@ -73,7 +73,7 @@ fn change(root: &Path) {
 
 #[test]
 fn a_stack_shows_what_the_kernel_shows() {
-    inside("a_stack_shows_what_the_kernel_shows", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         make_layers(&stack);
         stack.mount();
@@ -86,7 +86,7 @@ fn a_stack_shows_what_the_kernel_shows() {
 
 #[test]
 fn the_kernel_reads_what_plyfs_wrote() {
-    inside("the_kernel_reads_what_plyfs_wrote", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         make_layers(&stack);
         stack.mount();
@@ -100,7 +100,7 @@ fn the_kernel_reads_what_plyfs_wrote() {
 
 #[test]
 fn plyfs_reads_what_the_kernel_wrote() {
-    inside("plyfs_reads_what_the_kernel_wrote", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         make_layers(&stack);
         stack.mount_kernel();

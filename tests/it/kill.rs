@@ -32,7 +32,7 @@ impl Random {
 
 #[test]
 fn a_killed_daemon_loses_nothing_that_was_synced() {
-    inside("a_killed_daemon_loses_nothing_that_was_synced", || {
+    inside(this_test!(), || {
         let mut random = Random(7);
         let mut stack = Stack::new(1);
         for i in 0..50 {

@@ -13,7 +13,7 @@ const MANY: usize = 100_000;
 
 #[test]
 fn a_directory_has_a_hundred_thousand_names() {
-    inside("a_directory_has_a_hundred_thousand_names", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         for layer in [0, 1] {
             fs::create_dir(stack.lower(layer, "d")).unwrap();
@@ -76,7 +76,7 @@ fn read(dir: &OwnedFd, name: &str) -> String {
 
 #[test]
 fn a_path_has_64_levels_of_255_bytes() {
-    inside("a_path_has_64_levels_of_255_bytes", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         let long = name(1000);
         write(&down(&stack.lower(1, ""), DEPTH, true), &long, "bottom");
@@ -119,29 +119,26 @@ fn a_path_has_64_levels_of_255_bytes() {
 
 #[test]
 fn five_hundred_layers_are_mounted_and_one_more_is_not() {
-    inside(
-        "five_hundred_layers_are_mounted_and_one_more_is_not",
-        || {
-            let mut stack = Stack::new(501);
-            for layer in 0..500 {
-                put(&stack.lower(layer, &format!("d/only{layer}")), "only");
-                put(&stack.lower(layer, "d/all"), &layer.to_string());
-                put(&stack.lower(layer, &format!("apart{layer}/f")), "");
-            }
-            let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(stack.merged("")));
-            assert!(line.contains("500"), "{line}");
-            let last = stack.lower(500, "");
-            let options = stack.options().replace(&format!(":{}", last.display()), "");
-            succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
-            stack.mounted_by_other();
-            assert_eq!(fs::read_dir(stack.merged("d")).unwrap().count(), 501);
-            assert_eq!(fs::read_dir(stack.merged("")).unwrap().count(), 501);
-            assert_eq!(fs::read(stack.merged("d/all")).unwrap(), b"0");
-            assert_eq!(fs::read(stack.merged("d/only499")).unwrap(), b"only");
-            fs::remove_dir_all(stack.merged("d")).unwrap();
-            fs::create_dir(stack.merged("d")).unwrap();
-            assert_eq!(fs::read_dir(stack.merged("d")).unwrap().count(), 0);
-            stack.unmount();
-        },
-    );
+    inside(this_test!(), || {
+        let mut stack = Stack::new(501);
+        for layer in 0..500 {
+            put(&stack.lower(layer, &format!("d/only{layer}")), "only");
+            put(&stack.lower(layer, "d/all"), &layer.to_string());
+            put(&stack.lower(layer, &format!("apart{layer}/f")), "");
+        }
+        let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(stack.merged("")));
+        assert!(line.contains("500"), "{line}");
+        let last = stack.lower(500, "");
+        let options = stack.options().replace(&format!(":{}", last.display()), "");
+        succeed(plyfs(["mount", "-o", &options]).arg(stack.merged("")));
+        stack.mounted_by_other();
+        assert_eq!(fs::read_dir(stack.merged("d")).unwrap().count(), 501);
+        assert_eq!(fs::read_dir(stack.merged("")).unwrap().count(), 501);
+        assert_eq!(fs::read(stack.merged("d/all")).unwrap(), b"0");
+        assert_eq!(fs::read(stack.merged("d/only499")).unwrap(), b"only");
+        fs::remove_dir_all(stack.merged("d")).unwrap();
+        fs::create_dir(stack.merged("d")).unwrap();
+        assert_eq!(fs::read_dir(stack.merged("d")).unwrap().count(), 0);
+        stack.unmount();
+    });
 }

@@ -36,7 +36,7 @@ fn where_there_is_nothing_lists_are_empty() {
 
 #[test]
 fn containers_are_listed_with_what_they_stand_on() {
-    inside("containers_are_listed_with_what_they_stand_on", || {
+    inside(this_test!(), || {
         let world = world();
         mounted(&world, &["--container", "one", "box:test"], |_| {});
         mounted(&world, &["--container", "two", "box:test"], |_| {
@@ -58,7 +58,7 @@ fn containers_are_listed_with_what_they_stand_on() {
 
 #[test]
 fn an_image_and_a_container_are_inspected() {
-    inside("an_image_and_a_container_are_inspected", || {
+    inside(this_test!(), || {
         let world = world();
         mounted(&world, &["--container", "c", "box:test"], |at| {
             fs::write(at.join("f"), "f").unwrap();
@@ -87,7 +87,7 @@ fn an_image_and_a_container_are_inspected() {
 
 #[test]
 fn the_history_has_a_step_for_each_layer() {
-    inside("the_history_has_a_step_for_each_layer", || {
+    inside(this_test!(), || {
         let world = world();
         mounted(&world, &["--container", "c", "box:test"], |_| {});
         succeed(
@@ -121,7 +121,7 @@ fn the_history_has_a_step_for_each_layer() {
 
 #[test]
 fn df_separates_shared_from_unique_space() {
-    inside("df_separates_shared_from_unique_space", || {
+    inside(this_test!(), || {
         let world = World::new();
         let layer = |name: &str, size: usize| {
             Layer::new([Entry::dir("."), Entry::file(name, vec![7; size])])

@@ -102,14 +102,14 @@ fn assert_nothing_live(world: &World) {
 
 #[test]
 fn a_mount_stranded_in_an_ended_unshare_can_be_unmounted_from_outside() {
-    const TEST: &str = "a_mount_stranded_in_an_ended_unshare_can_be_unmounted_from_outside";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for backend in BACKENDS {
         for by_name in [false, true] {
             let name = format!("{backend}-{by_name}");
             let what = ["--container", &name, "box:test"];
-            if !strand(TEST, &world, backend, &what, &at) {
+            if !strand(test, &world, backend, &what, &at) {
                 continue;
             }
             let daemon = pid(&row(&world, &name));
@@ -133,11 +133,11 @@ fn a_mount_stranded_in_an_ended_unshare_can_be_unmounted_from_outside() {
 
 #[test]
 fn a_stranded_mount_can_be_unmounted_from_another_unshare() {
-    const TEST: &str = "a_stranded_mount_can_be_unmounted_from_another_unshare";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for backend in BACKENDS {
-        if strand(TEST, &world, backend, &["--ro", "box:test"], &at) {
+        if strand(test, &world, backend, &["--ro", "box:test"], &at) {
             let daemon = pid(&listed(&world)[0]);
             succeed(&mut unshare(
                 &world,
@@ -153,9 +153,9 @@ fn a_stranded_mount_can_be_unmounted_from_another_unshare() {
 /// Inside, a mount of the outer namespace is there and cannot be unmounted (mount_namespaces(7)).
 #[test]
 fn a_mount_of_the_outer_namespace_can_be_unmounted_in_an_unshare() {
-    const TEST: &str = "a_mount_of_the_outer_namespace_can_be_unmounted_in_an_unshare";
-    inside(TEST, || {
-        let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    inside(test, || {
+        let Some(world) = world(test) else { return };
         let at = place(&world, "mnt");
         let at = at.to_str().unwrap();
         succeed(&mut world.plyfs(["mount", "-q", "--container", "c", "box:test", at]));
@@ -173,12 +173,12 @@ fn a_mount_of_the_outer_namespace_can_be_unmounted_in_an_unshare() {
 
 #[test]
 fn ps_shows_mounts_of_other_namespaces_with_their_process() {
-    const TEST: &str = "ps_shows_mounts_of_other_namespaces_with_their_process";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let (one, two) = (place(&world, "one"), place(&world, "two"));
     for backend in BACKENDS {
         if !strand(
-            TEST,
+            test,
             &world,
             backend,
             &["--container", "c", "box:test"],
@@ -186,7 +186,7 @@ fn ps_shows_mounts_of_other_namespaces_with_their_process() {
         ) {
             continue;
         }
-        assert!(strand(TEST, &world, backend, &["--ro", "box:test"], &two));
+        assert!(strand(test, &world, backend, &["--ro", "box:test"], &two));
         let rows = listed(&world);
         assert_eq!(rows.len(), 2, "{rows:?}");
         assert_eq!(rows[0]["name"], "c");
@@ -223,9 +223,9 @@ fn ps_shows_mounts_of_other_namespaces_with_their_process() {
 /// The process that mounts is not the one that serves: the record must name the latter.
 #[test]
 fn ps_names_the_daemon_and_not_the_command_that_mounted() {
-    const TEST: &str = "ps_names_the_daemon_and_not_the_command_that_mounted";
-    inside(TEST, || {
-        let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    inside(test, || {
+        let Some(world) = world(test) else { return };
         let at = place(&world, "mnt");
         succeed(
             world
@@ -248,12 +248,12 @@ fn ps_names_the_daemon_and_not_the_command_that_mounted() {
 
 #[test]
 fn a_directory_that_is_mounted_on_in_two_namespaces_is_not_guessed() {
-    const TEST: &str = "a_directory_that_is_mounted_on_in_two_namespaces_is_not_guessed";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for name in ["one", "two"] {
         assert!(strand(
-            TEST,
+            test,
             &world,
             "fuse",
             &["--container", name, "box:test"],
@@ -275,12 +275,12 @@ fn a_directory_that_is_mounted_on_in_two_namespaces_is_not_guessed() {
 
 #[test]
 fn what_is_in_use_names_its_process_and_how_to_end_it() {
-    const TEST: &str = "what_is_in_use_names_its_process_and_how_to_end_it";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let (at, other) = (place(&world, "mnt"), place(&world, "other"));
     for backend in BACKENDS {
         if !strand(
-            TEST,
+            test,
             &world,
             backend,
             &["--container", "c", "box:test"],
@@ -313,12 +313,12 @@ fn what_is_in_use_names_its_process_and_how_to_end_it() {
 
 #[test]
 fn rm_force_ends_what_uses_a_container() {
-    const TEST: &str = "rm_force_ends_what_uses_a_container";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for backend in BACKENDS {
         if !strand(
-            TEST,
+            test,
             &world,
             backend,
             &["--container", "c", "box:test"],
@@ -340,12 +340,12 @@ fn rm_force_ends_what_uses_a_container() {
 
 #[test]
 fn a_killed_daemon_leaves_no_live_record() {
-    const TEST: &str = "a_killed_daemon_leaves_no_live_record";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for backend in BACKENDS {
         if !strand(
-            TEST,
+            test,
             &world,
             backend,
             &["--container", "c", "box:test"],
@@ -363,12 +363,12 @@ fn a_killed_daemon_leaves_no_live_record() {
 
 #[test]
 fn stop_unmounts_what_is_only_mounted() {
-    const TEST: &str = "stop_unmounts_what_is_only_mounted";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for backend in BACKENDS {
         if !strand(
-            TEST,
+            test,
             &world,
             backend,
             &["--container", "c", "box:test"],
@@ -396,8 +396,8 @@ fn stop_unmounts_what_is_only_mounted() {
 /// The daemon detaches it: it cannot know before whether that is in use elsewhere.
 #[test]
 fn what_is_still_used_in_another_namespace_is_said() {
-    const TEST: &str = "what_is_still_used_in_another_namespace_is_said";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for backend in BACKENDS {
         for lazy in [false, true] {
@@ -413,7 +413,7 @@ fn what_is_still_used_in_another_namespace_is_said() {
                 std::thread::sleep(Duration::from_millis(10));
             }
             if backend == "kernel" && inner.try_wait().unwrap().is_some() {
-                skip(&format!("{TEST} (kernel)"), "it cannot serve this mount");
+                skip(&format!("{test} (kernel)"), "it cannot serve this mount");
                 break;
             }
             let cwd = || fs::read_link(format!("/proc/{}/cwd", inner.id()));
@@ -445,8 +445,8 @@ fn what_is_still_used_in_another_namespace_is_said() {
 /// Whatever is killed, and whenever, leaves a stale file at most, and listing removes that.
 #[test]
 fn a_mount_that_is_killed_at_any_moment_leaves_no_live_record() {
-    const TEST: &str = "a_mount_that_is_killed_at_any_moment_leaves_no_live_record";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = place(&world, "mnt");
     for round in 0..40 {
         let script =
@@ -460,7 +460,7 @@ fn a_mount_that_is_killed_at_any_moment_leaves_no_live_record() {
         if round % 8 == 7 {
             // Neither is anything in the way of the next one.
             assert!(strand(
-                TEST,
+                test,
                 &world,
                 "fuse",
                 &["--container", "c", "box:test"],
@@ -474,9 +474,9 @@ fn a_mount_that_is_killed_at_any_moment_leaves_no_live_record() {
 
 #[test]
 fn a_store_that_is_read_only_can_be_mounted_from() {
-    const TEST: &str = "a_store_that_is_read_only_can_be_mounted_from";
-    inside(TEST, || {
-        let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    inside(test, || {
+        let Some(world) = world(test) else { return };
         let (store, at) = (world.store(""), place(&world, "mnt"));
         succeed(Command::new("mount").arg("--bind").args([&store, &store]));
         succeed(
@@ -497,9 +497,9 @@ fn a_store_that_is_read_only_can_be_mounted_from() {
 
 #[test]
 fn a_store_of_an_older_version_is_mounted_from() {
-    const TEST: &str = "a_store_of_an_older_version_is_mounted_from";
-    inside(TEST, || {
-        let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    inside(test, || {
+        let Some(world) = world(test) else { return };
         fs::remove_dir(world.store("live")).unwrap();
         assert_eq!(listed(&world).len(), 0);
         let at = place(&world, "mnt");
@@ -512,7 +512,7 @@ fn a_store_of_an_older_version_is_mounted_from() {
 
 #[test]
 fn what_is_mounted_here_is_unmounted_without_a_store() {
-    inside("what_is_mounted_here_is_unmounted_without_a_store", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         let mut umount = plyfs(["umount"]);
@@ -553,7 +553,8 @@ fn attend(world: &World, ignores_term: bool) -> Child {
     let this = std::env::current_exe().unwrap();
     let prelude = if ignores_term { "trap '' TERM; " } else { "" };
     let mut command = Command::new("sh");
-    let script = format!("{prelude}exec \"$0\" --exact attend_to_a_container --test-threads=1");
+    let test = name_of(attend_to_a_container);
+    let script = format!("{prelude}exec \"$0\" --exact {test} --test-threads=1");
     command
         .args(["-c", &script])
         .arg(this)
@@ -586,8 +587,8 @@ fn world_with_container(test: &str) -> Option<World> {
 
 #[test]
 fn a_running_container_is_listed_stopped_and_killed() {
-    const TEST: &str = "a_running_container_is_listed_stopped_and_killed";
-    let Some(world) = world_with_container(TEST) else {
+    let test = this_test!();
+    let Some(world) = world_with_container(test) else {
         return;
     };
     let mut running = attend(&world, false);
@@ -629,8 +630,8 @@ fn a_running_container_is_listed_stopped_and_killed() {
 
 #[test]
 fn what_does_not_end_is_killed() {
-    const TEST: &str = "what_does_not_end_is_killed";
-    let Some(world) = world_with_container(TEST) else {
+    let test = this_test!();
+    let Some(world) = world_with_container(test) else {
         return;
     };
     for command in [&["stop", "-t", "1", "c"][..], &["rm", "--force", "c"]] {

@@ -8,6 +8,9 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
+mod support;
+
 mod backend;
 mod backend_store;
 mod buildah;
@@ -54,5 +57,4 @@ mod runtime_spec;
 mod runtimes;
 mod save;
 mod semantics;
-mod support;
 mod words;

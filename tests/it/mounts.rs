@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn a_stack_is_mounted_changed_and_unmounted() {
-    inside("a_stack_is_mounted_changed_and_unmounted", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         put(&stack.lower(0, "d/top"), "top");
         put(&stack.lower(1, "d/bottom"), "bottom");
@@ -41,7 +41,7 @@ fn a_stack_is_mounted_changed_and_unmounted() {
 
 #[test]
 fn requests_that_need_not_be_sent_can_be_had() {
-    inside("requests_that_need_not_be_sent_can_be_had", || {
+    inside(this_test!(), || {
         let words = [
             "open", "opendir", "create", "flush", "lookup", "killpriv", "readlink", "fsync",
         ];
@@ -76,7 +76,7 @@ fn requests_that_need_not_be_sent_can_be_had() {
 
 #[test]
 fn a_directory_is_listed_while_it_is_removed() {
-    inside("a_directory_is_listed_while_it_is_removed", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         for i in 0..3000 {
             put(&stack.lower(0, &format!("d/{i}")), "");
@@ -91,41 +91,38 @@ fn a_directory_is_listed_while_it_is_removed() {
 /// Fault 1, through the kernel's page cache.
 #[test]
 fn a_descriptor_opened_before_copy_up_sees_later_writes() {
-    inside(
-        "a_descriptor_opened_before_copy_up_sees_later_writes",
-        || {
-            let mut stack = Stack::new(1);
-            put(&stack.lower(0, "f"), &"old ".repeat(2048));
-            stack.mount();
-            let mut reader = fs::File::open(stack.merged("f")).unwrap();
-            let mut before = String::new();
-            reader.read_to_string(&mut before).unwrap();
-            let writer = fs::File::options()
-                .write(true)
-                .open(stack.merged("f"))
-                .unwrap();
-            writer.write_all_at(b"NEW ", 4096).unwrap();
-            writer.sync_all().unwrap();
-            reader.seek(SeekFrom::Start(0)).unwrap();
-            let mut after = String::new();
-            reader.read_to_string(&mut after).unwrap();
-            let expected = before
-                .replacen("old ", "NEW ", 1025)
-                .replacen("NEW ", "old ", 1024);
-            assert_eq!(after, expected);
-            writer.write_all_at(b"2", 4098).unwrap();
-            drop((writer, reader));
-            stack.unmount();
-            let kept = fs::read_to_string(stack.upper("f")).unwrap();
-            assert_eq!(&kept[4094..4104], "d NE2 old ");
-        },
-    );
+    inside(this_test!(), || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), &"old ".repeat(2048));
+        stack.mount();
+        let mut reader = fs::File::open(stack.merged("f")).unwrap();
+        let mut before = String::new();
+        reader.read_to_string(&mut before).unwrap();
+        let writer = fs::File::options()
+            .write(true)
+            .open(stack.merged("f"))
+            .unwrap();
+        writer.write_all_at(b"NEW ", 4096).unwrap();
+        writer.sync_all().unwrap();
+        reader.seek(SeekFrom::Start(0)).unwrap();
+        let mut after = String::new();
+        reader.read_to_string(&mut after).unwrap();
+        let expected = before
+            .replacen("old ", "NEW ", 1025)
+            .replacen("NEW ", "old ", 1024);
+        assert_eq!(after, expected);
+        writer.write_all_at(b"2", 4098).unwrap();
+        drop((writer, reader));
+        stack.unmount();
+        let kept = fs::read_to_string(stack.upper("f")).unwrap();
+        assert_eq!(&kept[4094..4104], "d NE2 old ");
+    });
 }
 
 /// Fault 3, with real descriptors.
 #[test]
 fn an_open_file_outlives_its_name() {
-    inside("an_open_file_outlives_its_name", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "lower"), "lower text");
         stack.mount();
@@ -157,27 +154,24 @@ fn an_open_file_outlives_its_name() {
 
 #[test]
 fn writes_arrive_in_the_upper_layer_when_the_file_is_closed() {
-    inside(
-        "writes_arrive_in_the_upper_layer_when_the_file_is_closed",
-        || {
-            for options in ["", ",writeback=1"] {
-                let mut stack = Stack::new(1);
-                stack.mount_with(options);
-                let mut file = fs::File::create(stack.merged("f")).unwrap();
-                for i in 0..10_000 {
-                    writeln!(file, "line {i}").unwrap();
-                }
-                drop(file);
-                let there = fs::read_to_string(stack.upper("f")).unwrap();
-                assert_eq!(there.lines().count(), 10_000, "{options}");
+    inside(this_test!(), || {
+        for options in ["", ",writeback=1"] {
+            let mut stack = Stack::new(1);
+            stack.mount_with(options);
+            let mut file = fs::File::create(stack.merged("f")).unwrap();
+            for i in 0..10_000 {
+                writeln!(file, "line {i}").unwrap();
             }
-        },
-    );
+            drop(file);
+            let there = fs::read_to_string(stack.upper("f")).unwrap();
+            assert_eq!(there.lines().count(), 10_000, "{options}");
+        }
+    });
 }
 
 #[test]
 fn a_read_only_mount_refuses_changes() {
-    inside("a_read_only_mount_refuses_changes", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "text");
         stack.mount_with("ro");
@@ -190,7 +184,7 @@ fn a_read_only_mount_refuses_changes() {
 /// As in the kernel's overlay, where it is not left out.
 #[test]
 fn a_read_only_mount_shows_its_upper_layer() {
-    inside("a_read_only_mount_shows_its_upper_layer", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "lower");
         put(&stack.upper("f"), "upper");
@@ -201,7 +195,7 @@ fn a_read_only_mount_shows_its_upper_layer() {
 
 #[test]
 fn a_mount_is_made_read_only_and_writable_again() {
-    inside("a_mount_is_made_read_only_and_writable_again", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount_with("nodev");
         let remount = |options: &str| {
@@ -222,7 +216,7 @@ fn a_mount_is_made_read_only_and_writable_again() {
 
 #[test]
 fn a_mount_without_an_upper_layer_stays_read_only() {
-    inside("a_mount_without_an_upper_layer_stays_read_only", || {
+    inside(this_test!(), || {
         let stack = Stack::new(1);
         let (lower, merged) = (stack.lower(0, ""), stack.merged(""));
         let lower = format!("lowerdir={}", lower.display());
@@ -237,7 +231,7 @@ fn a_mount_without_an_upper_layer_stays_read_only() {
 
 #[test]
 fn the_source_and_type_are_those_asked_for() {
-    inside("the_source_and_type_are_those_asked_for", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount_with("fsname=overlay,subtype=other");
         assert_eq!(mount_type(&stack.merged("")), "fuse.other");
@@ -246,7 +240,7 @@ fn the_source_and_type_are_those_asked_for() {
 
 #[test]
 fn a_signal_ends_the_daemon_and_the_mount() {
-    inside("a_signal_ends_the_daemon_and_the_mount", || {
+    inside(this_test!(), || {
         let stack = Stack::new(1);
         let mut daemon = plyfs(["mount", "--foreground", "-o", &stack.options()])
             .arg(stack.merged(""))
@@ -267,50 +261,47 @@ fn a_signal_ends_the_daemon_and_the_mount() {
 
 #[test]
 fn what_cannot_be_mounted_is_one_line_and_leaves_nothing() {
-    inside(
-        "what_cannot_be_mounted_is_one_line_and_leaves_nothing",
-        || {
-            let stack = Stack::new(1);
-            let merged = stack.merged("");
-            let said = |options: &str, contains: &str| {
-                let (status, line) = fail(plyfs(["mount", "-o", options]).arg(&merged));
-                assert_eq!(status, 1);
-                assert!(line.contains(contains), "{line}");
-                assert!(!is_mounted(&merged));
-            };
-            let lower = stack.lower(0, "").display().to_string();
-            said("lowerdir=/no/such/dir", "/no/such/dir");
-            said(&format!("lowerdir={lower},upperdir=/tmp"), "work directory");
-            said(&format!("lowerdir={lower},nonsense"), "nonsense");
-            said(
-                &format!("{},lowerdir={}", stack.options(), stack.upper("").display()),
-                "overlap",
-            );
-            // The status is 2, as for every missing argument.
-            let (status, line) = fail(plyfs(["mount", "-o", "ro"]).arg(&merged));
-            assert_eq!(status, 2);
-            assert!(line.contains("lowerdir="), "{line}");
-            let (_, line) = fail(&mut plyfs([
-                "mount",
-                "-o",
-                &stack.options(),
-                "/no/such/mountpoint",
-            ]));
-            assert!(line.contains("/no/such/mountpoint"), "{line}");
-            assert!(line.ends_with("make it first"), "{line}");
-            let file = stack.path("file");
-            fs::write(&file, "").unwrap();
-            let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(&file));
-            assert!(line.contains("no directory"), "{line}");
-            let (_, line) = fail(plyfs(["umount"]).arg(&merged));
-            assert!(line.contains("merged"), "{line}");
-        },
-    );
+    inside(this_test!(), || {
+        let stack = Stack::new(1);
+        let merged = stack.merged("");
+        let said = |options: &str, contains: &str| {
+            let (status, line) = fail(plyfs(["mount", "-o", options]).arg(&merged));
+            assert_eq!(status, 1);
+            assert!(line.contains(contains), "{line}");
+            assert!(!is_mounted(&merged));
+        };
+        let lower = stack.lower(0, "").display().to_string();
+        said("lowerdir=/no/such/dir", "/no/such/dir");
+        said(&format!("lowerdir={lower},upperdir=/tmp"), "work directory");
+        said(&format!("lowerdir={lower},nonsense"), "nonsense");
+        said(
+            &format!("{},lowerdir={}", stack.options(), stack.upper("").display()),
+            "overlap",
+        );
+        // The status is 2, as for every missing argument.
+        let (status, line) = fail(plyfs(["mount", "-o", "ro"]).arg(&merged));
+        assert_eq!(status, 2);
+        assert!(line.contains("lowerdir="), "{line}");
+        let (_, line) = fail(&mut plyfs([
+            "mount",
+            "-o",
+            &stack.options(),
+            "/no/such/mountpoint",
+        ]));
+        assert!(line.contains("/no/such/mountpoint"), "{line}");
+        assert!(line.ends_with("make it first"), "{line}");
+        let file = stack.path("file");
+        fs::write(&file, "").unwrap();
+        let (_, line) = fail(plyfs(["mount", "-o", &stack.options()]).arg(&file));
+        assert!(line.contains("no directory"), "{line}");
+        let (_, line) = fail(plyfs(["umount"]).arg(&merged));
+        assert!(line.contains("merged"), "{line}");
+    });
 }
 
 #[test]
 fn a_work_directory_serves_one_mount() {
-    inside("a_work_directory_serves_one_mount", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         let other = stack.path("other");
@@ -327,7 +318,7 @@ fn a_work_directory_serves_one_mount() {
 /// milliseconds and more. fork(2) does not hand down a table that the parent has enlarged.
 #[test]
 fn the_table_of_descriptors_is_large_from_the_start() {
-    inside("the_table_of_descriptors_is_large_from_the_start", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         let daemon = daemon_of(&stack.merged("")).unwrap();
@@ -343,7 +334,7 @@ fn the_table_of_descriptors_is_large_from_the_start() {
 /// Waking a thread takes longer than either. Python asks of every file it opens whether it is a terminal.
 #[test]
 fn what_can_be_answered_at_once_wakes_no_thread() {
-    inside("what_can_be_answered_at_once_wakes_no_thread", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         let sector = "x".repeat(512);
         put(&stack.lower(0, "sector"), &sector);
@@ -377,7 +368,7 @@ fn what_can_be_answered_at_once_wakes_no_thread() {
 
 #[test]
 fn unmounting_waits_for_the_daemon() {
-    inside("unmounting_waits_for_the_daemon", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         for i in 0..20 {
             // The work directory is locked as long as a daemon lives.
@@ -390,7 +381,7 @@ fn unmounting_waits_for_the_daemon() {
 
 #[test]
 fn a_busy_mount_is_not_unmounted() {
-    inside("a_busy_mount_is_not_unmounted", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "");
         stack.mount();
@@ -415,7 +406,7 @@ fn usage_is_explained() {
 
 #[test]
 fn the_daemon_holds_no_pipe_of_its_caller() {
-    inside("the_daemon_holds_no_pipe_of_its_caller", || {
+    inside(this_test!(), || {
         let stack = Stack::new(1);
         let script = r#"
             exec 3>&1
@@ -432,7 +423,7 @@ fn the_daemon_holds_no_pipe_of_its_caller() {
 
 #[test]
 fn the_writer_gets_the_error_of_a_full_disk() {
-    inside("the_writer_gets_the_error_of_a_full_disk", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.upper_on_tmpfs("1200k");
         stack.mount();
@@ -449,7 +440,7 @@ fn the_writer_gets_the_error_of_a_full_disk() {
 /// The kernel asks for holes without sending what it has gathered.
 #[test]
 fn what_was_just_written_is_no_hole() {
-    inside("what_was_just_written_is_no_hole", || {
+    inside(this_test!(), || {
         for options in ["", ",writeback=1"] {
             let mut stack = Stack::new(1);
             put(&stack.lower(0, "lower"), "");
@@ -474,43 +465,40 @@ fn what_was_just_written_is_no_hole() {
 
 #[test]
 fn unmounting_does_not_wait_for_other_mount_namespaces() {
-    inside(
-        "unmounting_does_not_wait_for_other_mount_namespaces",
-        || {
-            let mut stack = Stack::new(1);
-            stack.mount();
-            let mut other = Command::new("unshare");
-            other.args(["--mount", "sh", "-c", "echo ready; exec sleep 60"]);
-            let mut other = other.stdout(Stdio::piped()).spawn().unwrap();
-            let mut said = [0; 6];
-            std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut said).unwrap();
-            let output = plyfs(["umount"]).arg(stack.merged("")).output().unwrap();
-            assert!(output.status.success());
-            let line = text(&output.stderr);
-            assert!(line.contains("still mounted in another"), "{line}");
-            other.kill().unwrap();
-            other.wait().unwrap();
-            // The daemon ends when the last namespace with the mount has ended.
-            let options = stack.options();
-            let again = || {
-                plyfs(["mount", "-o", &options])
-                    .arg(stack.merged(""))
-                    .output()
-            };
-            let start = std::time::Instant::now();
-            while !again().unwrap().status.success() {
-                assert!(start.elapsed().as_secs() < 10);
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            stack.unmount();
-        },
-    );
+    inside(this_test!(), || {
+        let mut stack = Stack::new(1);
+        stack.mount();
+        let mut other = Command::new("unshare");
+        other.args(["--mount", "sh", "-c", "echo ready; exec sleep 60"]);
+        let mut other = other.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = [0; 6];
+        std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut said).unwrap();
+        let output = plyfs(["umount"]).arg(stack.merged("")).output().unwrap();
+        assert!(output.status.success());
+        let line = text(&output.stderr);
+        assert!(line.contains("still mounted in another"), "{line}");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        // The daemon ends when the last namespace with the mount has ended.
+        let options = stack.options();
+        let again = || {
+            plyfs(["mount", "-o", &options])
+                .arg(stack.merged(""))
+                .output()
+        };
+        let start = std::time::Instant::now();
+        while !again().unwrap().status.success() {
+            assert!(start.elapsed().as_secs() < 10);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        stack.unmount();
+    });
 }
 
 /// The superuser's daemon must not write data of other users beyond quotas or into reserved blocks.
 #[test]
 fn the_daemon_gives_up_what_exempts_from_limits() {
-    inside("the_daemon_gives_up_what_exempts_from_limits", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         let daemon = daemon_of(&stack.merged("")).unwrap();
@@ -524,7 +512,7 @@ fn the_daemon_gives_up_what_exempts_from_limits() {
 /// fstests generic/448. An offset that is negative to the kernel comes as a large one from here.
 #[test]
 fn there_is_no_data_before_the_file() {
-    inside("there_is_no_data_before_the_file", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "data");
         stack.mount();
@@ -540,12 +528,9 @@ fn there_is_no_data_before_the_file() {
 
 #[test]
 fn set_uid_is_gone_at_once_when_others_write() {
-    inside("set_uid_is_gone_at_once_when_others_write", || {
+    inside(this_test!(), || {
         if !rustix::process::geteuid().is_root() {
-            return skip(
-                "set_uid_is_gone_at_once_when_others_write",
-                "only root can be others",
-            );
+            return skip(this_test!(), "only root can be others");
         }
         let mut stack = Stack::new(1);
         stack.mount();
@@ -566,10 +551,7 @@ fn set_uid_is_gone_at_once_when_others_write() {
         match written {
             Ok(output) if output.status.success() => {}
             other => {
-                return skip(
-                    "set_uid_is_gone_at_once_when_others_write",
-                    &format!("{other:?}"),
-                );
+                return skip(this_test!(), &format!("{other:?}"));
             }
         }
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o777);
@@ -578,7 +560,7 @@ fn set_uid_is_gone_at_once_when_others_write() {
 
 #[test]
 fn a_program_that_runs_can_be_read() {
-    inside("a_program_that_runs_can_be_read", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         fs::copy("/bin/sleep", stack.merged("program")).unwrap();
@@ -598,7 +580,7 @@ fn a_program_that_runs_can_be_read() {
 /// A copy without its data made its whole directory impossible to list.
 #[test]
 fn a_damaged_file_is_listed_and_refused() {
-    inside("a_damaged_file_is_listed_and_refused", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         put(&stack.lower(0, "d/sound"), "sound");
         put(&stack.lower(0, "d/damaged"), "");
@@ -635,74 +617,68 @@ fn a_damaged_file_is_listed_and_refused() {
 
 #[test]
 fn a_mount_whose_daemon_has_ended_is_named_and_replaced() {
-    inside(
-        "a_mount_whose_daemon_has_ended_is_named_and_replaced",
-        || {
-            let mut stack = Stack::new(1);
-            put(&stack.lower(0, "f"), "text");
-            stack.mount();
-            let daemon = daemon_of(&stack.merged("")).unwrap();
-            rustix::process::kill_process(daemon, rustix::process::Signal::KILL).unwrap();
-            let is_dead = || {
-                let found = rustix::fs::statfs(stack.merged(""));
-                found.err() == Some(rustix::io::Errno::NOTCONN)
-            };
-            let start = std::time::Instant::now();
-            while !is_dead() {
-                assert!(start.elapsed().as_secs() < 10, "the daemon lives");
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            let program = stack.path("fuse-overlayfs");
-            std::os::unix::fs::symlink(PLYFS, &program).unwrap();
-            let options = stack.options();
-            let mount = |more: &[&str]| {
-                let mut command = plyfs(["mount", "-o", &options]);
-                command.args(more).arg(stack.merged(""));
-                command
-            };
-            let (_, line) = fail(&mut mount(&[]));
-            assert!(
-                line.contains("has ended") && line.contains("--replace"),
-                "{line}"
-            );
-            let (_, line) = fail(
-                Command::new(program)
-                    .args(["-o", &options])
-                    .arg(stack.merged("")),
-            );
-            assert!(line.contains("has ended"), "{line}");
-            assert!(is_dead());
-            succeed(&mut mount(&["--replace"]));
-            assert_eq!(fs::read(stack.merged("f")).unwrap(), b"text");
-            // `--replace` does not replace a mount whose daemon lives.
-            let (_, line) = fail(&mut mount(&["--replace"]));
-            assert!(line.contains("busy"), "{line}");
-            stack.unmount();
-            assert!(!is_mounted(&stack.merged("")));
-        },
-    );
+    inside(this_test!(), || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        stack.mount();
+        let daemon = daemon_of(&stack.merged("")).unwrap();
+        rustix::process::kill_process(daemon, rustix::process::Signal::KILL).unwrap();
+        let is_dead = || {
+            let found = rustix::fs::statfs(stack.merged(""));
+            found.err() == Some(rustix::io::Errno::NOTCONN)
+        };
+        let start = std::time::Instant::now();
+        while !is_dead() {
+            assert!(start.elapsed().as_secs() < 10, "the daemon lives");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let program = stack.path("fuse-overlayfs");
+        std::os::unix::fs::symlink(PLYFS, &program).unwrap();
+        let options = stack.options();
+        let mount = |more: &[&str]| {
+            let mut command = plyfs(["mount", "-o", &options]);
+            command.args(more).arg(stack.merged(""));
+            command
+        };
+        let (_, line) = fail(&mut mount(&[]));
+        assert!(
+            line.contains("has ended") && line.contains("--replace"),
+            "{line}"
+        );
+        let (_, line) = fail(
+            Command::new(program)
+                .args(["-o", &options])
+                .arg(stack.merged("")),
+        );
+        assert!(line.contains("has ended"), "{line}");
+        assert!(is_dead());
+        succeed(&mut mount(&["--replace"]));
+        assert_eq!(fs::read(stack.merged("f")).unwrap(), b"text");
+        // `--replace` does not replace a mount whose daemon lives.
+        let (_, line) = fail(&mut mount(&["--replace"]));
+        assert!(line.contains("busy"), "{line}");
+        stack.unmount();
+        assert!(!is_mounted(&stack.merged("")));
+    });
 }
 
 #[test]
 fn a_mount_that_was_made_through_a_link_is_unmounted_through_it() {
-    inside(
-        "a_mount_that_was_made_through_a_link_is_unmounted_through_it",
-        || {
-            let stack = Stack::new(1);
-            put(&stack.lower(0, "f"), "text");
-            let link = stack.path("link");
-            std::os::unix::fs::symlink("merged", &link).unwrap();
-            for again in [false, true] {
-                succeed(plyfs(["mount", "-o", &stack.options()]).arg(&link));
-                assert!(is_mounted(&stack.merged("")), "{again}");
-                assert_eq!(fs::read(link.join("f")).unwrap(), b"text");
-                succeed(plyfs(["umount"]).arg(&link));
-                assert!(!is_mounted(&stack.merged("")), "{again}");
-            }
-            let (_, line) = fail(plyfs(["umount"]).arg(&link));
-            assert!(line.contains("nothing is mounted"), "{line}");
-        },
-    );
+    inside(this_test!(), || {
+        let stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        let link = stack.path("link");
+        std::os::unix::fs::symlink("merged", &link).unwrap();
+        for again in [false, true] {
+            succeed(plyfs(["mount", "-o", &stack.options()]).arg(&link));
+            assert!(is_mounted(&stack.merged("")), "{again}");
+            assert_eq!(fs::read(link.join("f")).unwrap(), b"text");
+            succeed(plyfs(["umount"]).arg(&link));
+            assert!(!is_mounted(&stack.merged("")), "{again}");
+        }
+        let (_, line) = fail(plyfs(["umount"]).arg(&link));
+        assert!(line.contains("nothing is mounted"), "{line}");
+    });
 }
 
 /// The files of mounts that name this process.

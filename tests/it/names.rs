@@ -41,7 +41,7 @@ fn the_version_is_one_that_tools_read() {
 /// As Podman calls its mount program, with layers as containers-storage unpacks them.
 #[test]
 fn layers_of_containers_storage_are_mounted() {
-    inside("layers_of_containers_storage_are_mounted", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(2);
         put(&stack.lower(1, "d/gone"), "");
         put(&stack.lower(1, "d/kept"), "kept");
@@ -85,7 +85,7 @@ fn layers_of_containers_storage_are_mounted() {
 
 #[test]
 fn mount_calls_its_helper() {
-    inside("mount_calls_its_helper", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "text");
         let program = link(&stack, "mount.plyfs");
@@ -108,7 +108,7 @@ fn mount_calls_its_helper() {
 /// again later.
 #[test]
 fn a_line_of_fstab_names_an_image_and_a_container() {
-    inside("a_line_of_fstab_names_an_image_and_a_container", || {
+    inside(this_test!(), || {
         let world = World::new();
         let layer = Layer::new([Entry::dir("."), Entry::file("f", "text")]);
         let image = ImageBuilder::new().layer(layer, Compression::None);
@@ -136,7 +136,7 @@ fn a_line_of_fstab_names_an_image_and_a_container() {
 /// It was waited for only where both had the same name.
 #[test]
 fn unmounting_waits_for_a_daemon_of_another_name() {
-    inside("unmounting_waits_for_a_daemon_of_another_name", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         let programs = ["fuse-overlayfs", "mount.fuse.plyfs"].map(|name| link(&stack, name));
         for _ in 0..10 {
@@ -155,7 +155,7 @@ fn unmounting_waits_for_a_daemon_of_another_name() {
 /// Tools look for the type of mount that fuse-overlayfs makes.
 #[test]
 fn fuse_overlayfs_is_fuse_and_a_helper_of_mount_chooses() {
-    let name = "fuse_overlayfs_is_fuse_and_a_helper_of_mount_chooses";
+    let name = this_test!();
     inside(name, || {
         let stack = Stack::new(2);
         let at = stack.merged("");
@@ -182,7 +182,7 @@ fn fuse_overlayfs_is_fuse_and_a_helper_of_mount_chooses() {
 /// As set-uid helpers do it: they mount, and hand the connection on.
 #[test]
 fn a_connection_that_is_mounted_is_served() {
-    inside("a_connection_that_is_mounted_is_served", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "text");
         let program = link(&stack, "fuse-overlayfs");
@@ -199,7 +199,7 @@ fn a_connection_that_is_mounted_is_served() {
         command.arg(&program).arg(stack.options());
         match command.output() {
             Err(error) => {
-                return skip("a_connection_that_is_mounted_is_served", &error.to_string());
+                return skip(this_test!(), &error.to_string());
             }
             Ok(output) => assert!(output.status.success(), "{}", text(&output.stderr)),
         }
@@ -213,7 +213,7 @@ fn a_connection_that_is_mounted_is_served() {
 /// with "in use by another mount".
 #[test]
 fn a_mount_follows_one_that_was_taken_away_lazily() {
-    inside("a_mount_follows_one_that_was_taken_away_lazily", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         let program = link(&stack, "fuse-overlayfs");
         let mount = |stack: &Stack| {
@@ -239,7 +239,7 @@ fn a_mount_follows_one_that_was_taken_away_lazily() {
 /// Signals are blocked before a mount is made, and were blocked while it was waited for.
 #[test]
 fn waiting_for_a_mount_that_goes_away_can_be_ended() {
-    inside("waiting_for_a_mount_that_goes_away_can_be_ended", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         let program = link(&stack, "fuse-overlayfs");
@@ -268,7 +268,7 @@ fn waiting_for_a_mount_that_goes_away_can_be_ended() {
 /// those of the lines of a uid_map, as fuse-overlayfs(1) says.
 #[test]
 fn owners_are_mapped_as_fuse_overlayfs_maps_them() {
-    let test = "owners_are_mapped_as_fuse_overlayfs_maps_them";
+    let test = this_test!();
     inside(test, || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "root"), "");
@@ -323,7 +323,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 #[test]
 fn whiteouts_are_files_where_devices_are_refused() {
-    let test = "whiteouts_are_files_where_devices_are_refused";
+    let test = this_test!();
     inside(test, || {
         let mut stack = Stack::new(1);
         for name in [
@@ -385,7 +385,7 @@ fn whiteouts_are_files_where_devices_are_refused() {
 /// `xattr_permissions=1`, and the attribute of older versions.
 #[test]
 fn records_are_where_the_option_or_the_root_of_a_layer_says() {
-    let test = "records_are_where_the_option_or_the_root_of_a_layer_says";
+    let test = this_test!();
     inside(test, || {
         let cases = [
             ("user.fuseoverlayfs.override_stat", ""),
@@ -432,7 +432,7 @@ fn records_are_where_the_option_or_the_root_of_a_layer_says() {
 /// What users of a mount write on its root, the next one took for how the layer keeps owners.
 #[test]
 fn a_record_on_the_root_of_a_mount_cannot_be_forged() {
-    let test = "a_record_on_the_root_of_a_mount_cannot_be_forged";
+    let test = this_test!();
     inside(test, || {
         let attributes = [
             "user.containers.override_stat",
@@ -499,7 +499,7 @@ fn a_record_on_the_root_of_a_mount_cannot_be_forged() {
 /// fuse-overlayfs is mounted `nodev` by libfuse, and `suid` by itself.
 #[test]
 fn fuse_overlayfs_of_root_is_nodev_and_suid() {
-    inside("fuse_overlayfs_of_root_is_nodev_and_suid", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         let program = link(&stack, "fuse-overlayfs");
         for (option, nodev, nosuid) in [
@@ -523,7 +523,7 @@ fn fuse_overlayfs_of_root_is_nodev_and_suid() {
 /// It was taken and changed nothing.
 #[test]
 fn static_nlink_is_one_for_directories() {
-    inside("static_nlink_is_one_for_directories", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "d/e/f"), "text");
         let program = link(&stack, "fuse-overlayfs");
@@ -538,7 +538,7 @@ fn static_nlink_is_one_for_directories() {
 
 #[test]
 fn noxattrs_shows_no_attributes() {
-    inside("noxattrs_shows_no_attributes", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "text");
         let set = |path: PathBuf| {
@@ -564,50 +564,44 @@ fn noxattrs_shows_no_attributes() {
 /// It was taken and changed nothing.
 #[test]
 fn redirect_dir_is_honoured_under_the_name_fuse_overlayfs() {
-    inside(
-        "redirect_dir_is_honoured_under_the_name_fuse_overlayfs",
-        || {
-            let mut stack = Stack::new(1);
-            put(&stack.lower(0, "d/f"), "text");
-            let program = link(&stack, "fuse-overlayfs");
-            for (option, is_copied) in [("redirect_dir=off", true), ("redirect_dir=on", false)] {
-                mount_by(&program, &mut stack, &format!(",{option}"));
-                fs::rename(stack.merged("d"), stack.merged("e")).unwrap();
-                assert_eq!(fs::read(stack.merged("e/f")).unwrap(), b"text");
-                stack.unmount();
-                assert_eq!(stack.upper("e/f").exists(), is_copied, "{option}");
-                for name in ["d", "e"] {
-                    let path = stack.upper(name);
-                    fs::remove_dir_all(&path)
-                        .or_else(|_| fs::remove_file(&path))
-                        .unwrap();
-                }
+    inside(this_test!(), || {
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "d/f"), "text");
+        let program = link(&stack, "fuse-overlayfs");
+        for (option, is_copied) in [("redirect_dir=off", true), ("redirect_dir=on", false)] {
+            mount_by(&program, &mut stack, &format!(",{option}"));
+            fs::rename(stack.merged("d"), stack.merged("e")).unwrap();
+            assert_eq!(fs::read(stack.merged("e/f")).unwrap(), b"text");
+            stack.unmount();
+            assert_eq!(stack.upper("e/f").exists(), is_copied, "{option}");
+            for name in ["d", "e"] {
+                let path = stack.upper(name);
+                fs::remove_dir_all(&path)
+                    .or_else(|_| fs::remove_file(&path))
+                    .unwrap();
             }
-            let mut wrong = Command::new(program);
-            wrong.args(["-o", &format!("{},redirect_dir=maybe", stack.options())]);
-            let (_, line) = fail(wrong.arg(stack.merged("")));
-            assert!(line.contains("redirect_dir="), "{line}");
-        },
-    );
+        }
+        let mut wrong = Command::new(program);
+        wrong.args(["-o", &format!("{},redirect_dir=maybe", stack.options())]);
+        let (_, line) = fail(wrong.arg(stack.merged("")));
+        assert!(line.contains("redirect_dir="), "{line}");
+    });
 }
 
 /// Every removal failed then, with EINVAL.
 #[test]
 fn an_upper_directory_on_a_mount_that_takes_no_whiteouts_is_refused() {
-    inside(
-        "an_upper_directory_on_a_mount_that_takes_no_whiteouts_is_refused",
-        || {
-            let mut below = Stack::new(1);
-            let program = link(&below, "fuse-overlayfs");
-            mount_by(&program, &mut below, "");
-            let stack = Stack::new(1);
-            put(&stack.lower(0, "f"), "text");
-            stack.upper_in(&below.merged(""));
-            let mut command = Command::new(program);
-            let (_, line) = fail(command.args(["-o", &stack.options()]).arg(stack.merged("")));
-            assert!(line.contains("cannot make whiteouts"), "{line}");
-            assert!(!is_mounted(&stack.merged("")));
-            below.unmount();
-        },
-    );
+    inside(this_test!(), || {
+        let mut below = Stack::new(1);
+        let program = link(&below, "fuse-overlayfs");
+        mount_by(&program, &mut below, "");
+        let stack = Stack::new(1);
+        put(&stack.lower(0, "f"), "text");
+        stack.upper_in(&below.merged(""));
+        let mut command = Command::new(program);
+        let (_, line) = fail(command.args(["-o", &stack.options()]).arg(stack.merged("")));
+        assert!(line.contains("cannot make whiteouts"), "{line}");
+        assert!(!is_mounted(&stack.merged("")));
+        below.unmount();
+    });
 }

@@ -109,7 +109,7 @@ fn options_of_podman_that_are_missing_are_explained() {
 
 #[test]
 fn every_option_of_podman_run_is_taken_or_explained() {
-    let name = "every_option_of_podman_run_is_taken_or_explained";
+    let name = this_test!();
     let help = Command::new("podman").args(["run", "--help"]).output();
     let help = match help {
         Ok(help) => text(&help.stdout),
@@ -252,7 +252,7 @@ fn two_mounts_at_one_place_are_refused() {
 fn h_of_run_is_the_host_name() {
     let help = succeed(&mut plyfs(["run", "--help"]));
     assert!(help.contains("-h, --hostname <NAME>"), "{help}");
-    let Some(world) = crate::support::shell::world("h_of_run_is_the_host_name") else {
+    let Some(world) = crate::support::shell::world(this_test!()) else {
         return;
     };
     let named = succeed(&mut script(&world, &["-h", "harbour"], "hostname"));
@@ -261,7 +261,7 @@ fn h_of_run_is_the_host_name() {
 
 #[test]
 fn a_container_goes_on_though_its_image_has_lost_its_name() {
-    let name = "a_container_goes_on_though_its_image_has_lost_its_name";
+    let name = this_test!();
     let Some(world) = crate::support::shell::world(name) else {
         return;
     };
@@ -287,7 +287,7 @@ fn a_container_goes_on_though_its_image_has_lost_its_name() {
 
 #[test]
 fn a_temporary_container_is_named_and_not_taken_for_a_kept_one() {
-    let name = "a_temporary_container_is_named_and_not_taken_for_a_kept_one";
+    let name = this_test!();
     let Some(world) = crate::support::shell::world(name) else {
         return;
     };
@@ -319,7 +319,7 @@ fn a_temporary_container_is_named_and_not_taken_for_a_kept_one() {
 /// As with `podman run --user 7 -w /tmp`; with `--userns=keep-id` the user has no account in most images.
 #[test]
 fn a_user_without_an_account_is_at_home_where_the_command_starts() {
-    let name = "a_user_without_an_account_is_at_home_where_the_command_starts";
+    let name = this_test!();
     let Some(world) = crate::support::shell::world(name) else {
         return;
     };

@@ -56,7 +56,7 @@ fn read_without(stack: &Stack, file: &File, length: usize) -> Option<Vec<u8>> {
 
 #[test]
 fn the_kernel_reads_by_itself_where_it_is_asked_to() {
-    inside_as_superuser("the_kernel_reads_by_itself_where_it_is_asked_to", || {
+    inside_as_superuser(this_test!(), || {
         let mut stack = Stack::new(1);
         let content = "what is in the layer ".repeat(100_000);
         put(&stack.lower(0, "f"), &content);
@@ -84,7 +84,7 @@ fn the_kernel_reads_by_itself_where_it_is_asked_to() {
 /// The kernel would open the file in the layer for writing.
 #[test]
 fn no_layer_is_opened_for_writing_by_passthrough() {
-    inside_as_superuser("no_layer_is_opened_for_writing_by_passthrough", || {
+    inside_as_superuser(this_test!(), || {
         let mut stack = Stack::new(1);
         put(&stack.lower(0, "f"), "lower");
         let lower = stack.lower(0, "").display().to_string();
@@ -111,40 +111,37 @@ fn no_layer_is_opened_for_writing_by_passthrough() {
 /// The kernel takes no file from an overlay. Both names of a file are open in one way, too.
 #[test]
 fn what_the_kernel_cannot_read_goes_through_the_daemon() {
-    inside_as_superuser(
-        "what_the_kernel_cannot_read_goes_through_the_daemon",
-        || {
-            let mut below = Stack::new(1);
-            put(&below.lower(0, "f"), "on an overlay");
-            below.mount_kernel();
-            fs::hard_link(below.merged("f"), below.merged("g")).unwrap();
-            let mut stack = Stack::new(1);
-            put(&stack.lower(0, "own"), "in a directory");
-            let (own, of_overlay) = (stack.lower(0, ""), below.merged(""));
-            let lowers = format!("{}:{}", own.display(), of_overlay.display());
-            mount(&mut stack, &lowers, ",passthrough=1");
-            let first = File::open(stack.merged("f")).unwrap();
-            let own = File::open(stack.merged("own")).unwrap();
-            for path in ["f", "g"] {
-                assert_eq!(
-                    fs::read_to_string(stack.merged(path)).unwrap(),
-                    "on an overlay"
-                );
-            }
+    inside_as_superuser(this_test!(), || {
+        let mut below = Stack::new(1);
+        put(&below.lower(0, "f"), "on an overlay");
+        below.mount_kernel();
+        fs::hard_link(below.merged("f"), below.merged("g")).unwrap();
+        let mut stack = Stack::new(1);
+        put(&stack.lower(0, "own"), "in a directory");
+        let (own, of_overlay) = (stack.lower(0, ""), below.merged(""));
+        let lowers = format!("{}:{}", own.display(), of_overlay.display());
+        mount(&mut stack, &lowers, ",passthrough=1");
+        let first = File::open(stack.merged("f")).unwrap();
+        let own = File::open(stack.merged("own")).unwrap();
+        for path in ["f", "g"] {
             assert_eq!(
-                fs::read_to_string(stack.merged("own")).unwrap(),
-                "in a directory"
+                fs::read_to_string(stack.merged(path)).unwrap(),
+                "on an overlay"
             );
-            drop((first, own));
-            stack.unmount();
-            rustix::mount::unmount(below.merged(""), rustix::mount::UnmountFlags::empty()).unwrap();
-        },
-    );
+        }
+        assert_eq!(
+            fs::read_to_string(stack.merged("own")).unwrap(),
+            "in a directory"
+        );
+        drop((first, own));
+        stack.unmount();
+        rustix::mount::unmount(below.merged(""), rustix::mount::UnmountFlags::empty()).unwrap();
+    });
 }
 
 #[test]
 fn passthrough_of_what_can_change_is_refused() {
-    inside("passthrough_of_what_can_change_is_refused", || {
+    inside(this_test!(), || {
         let stack = Stack::new(1);
         let options = format!("{},passthrough=1", stack.options());
         let (status, line) = fail(plyfs(["mount", "-o", &options]).arg(stack.merged("")));

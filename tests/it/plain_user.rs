@@ -79,7 +79,7 @@ fn make_writable(stack: &Stack) {
 
 #[test]
 fn read_only_directories_are_copied_up_with_their_modes() {
-    let name = "read_only_directories_are_copied_up_with_their_modes";
+    let name = this_test!();
     if let Some(why) = cannot_be_mounted() {
         return skip(name, &why);
     }
@@ -102,7 +102,7 @@ fn read_only_directories_are_copied_up_with_their_modes() {
 
 #[test]
 fn read_only_directories_are_made_writable_changed_and_removed() {
-    let name = "read_only_directories_are_made_writable_changed_and_removed";
+    let name = this_test!();
     if let Some(why) = cannot_be_mounted() {
         return skip(name, &why);
     }
@@ -126,7 +126,7 @@ fn read_only_directories_are_made_writable_changed_and_removed() {
 
 #[test]
 fn a_read_only_directory_is_renamed_and_removed_where_it_is() {
-    let name = "a_read_only_directory_is_renamed_and_removed_where_it_is";
+    let name = this_test!();
     if let Some(why) = cannot_be_mounted() {
         return skip(name, &why);
     }
@@ -153,7 +153,7 @@ fn a_read_only_directory_is_renamed_and_removed_where_it_is() {
 #[test]
 fn what_is_not_mounted_is_said_in_plain_words() {
     if let Some(why) = cannot_run_as_ordinary_user() {
-        return skip("what_is_not_mounted_is_said_in_plain_words", &why);
+        return skip(this_test!(), &why);
     }
     let dir = tempfile::tempdir().unwrap();
     set_mode(dir.path(), 0o755);
@@ -193,7 +193,7 @@ fn what_is_not_mounted_is_said_in_plain_words() {
 /// Copies lend the directory that they come to the permission to write, which an ACL must not lose or keep.
 #[test]
 fn an_acl_that_is_set_while_files_are_copied_up_stays() {
-    let name = "an_acl_that_is_set_while_files_are_copied_up_stays";
+    let name = this_test!();
     if let Some(why) = cannot_be_mounted() {
         return skip(name, &why);
     }

@@ -109,7 +109,7 @@ const MAPPED: &[Step] = &[
 /// kernel's overlay.
 #[test]
 fn podman_does_what_it_does_on_the_kernels_overlay() {
-    let test = "podman_does_what_it_does_on_the_kernels_overlay";
+    let test = this_test!();
     let Some(real) = real_image(test) else { return };
     if tools::hindrance(test, "podman") {
         return;
@@ -157,7 +157,7 @@ RUN cp /usr/bin/env /usr/local/bin/capable && setcap cap_net_raw+ep /usr/local/b
 
 #[test]
 fn what_podman_builds_is_what_it_builds_on_the_kernels_overlay() {
-    let test = "what_podman_builds_is_what_it_builds_on_the_kernels_overlay";
+    let test = this_test!();
     let Some(real) = real_image(test) else { return };
     if tools::hindrance(test, "podman") {
         return;

@@ -44,25 +44,25 @@ const ALL: Options = Options {
 
 #[test]
 fn what_was_synced_survives_a_loss_of_power_on_ext4() {
-    let name = "what_was_synced_survives_a_loss_of_power_on_ext4";
+    let name = this_test!();
     inside(name, || survive(name, &EXT4, &PLAIN));
 }
 
 #[test]
 fn redirects_metacopies_and_the_index_survive_a_loss_of_power_on_ext4() {
-    let name = "redirects_metacopies_and_the_index_survive_a_loss_of_power_on_ext4";
+    let name = this_test!();
     inside(name, || survive(name, &EXT4, &ALL));
 }
 
 #[test]
 fn what_was_synced_survives_a_loss_of_power_on_xfs() {
-    let name = "what_was_synced_survives_a_loss_of_power_on_xfs";
+    let name = this_test!();
     inside(name, || survive(name, &XFS, &PLAIN));
 }
 
 #[test]
 fn redirects_metacopies_and_the_index_survive_a_loss_of_power_on_xfs() {
-    let name = "redirects_metacopies_and_the_index_survive_a_loss_of_power_on_xfs";
+    let name = this_test!();
     inside(name, || survive(name, &XFS, &ALL));
 }
 

@@ -39,11 +39,11 @@ const WORK: &str = r#"python3 -c "import ssl,json" && git init -q /r &&
 /// Import in each form, and work in a container.
 #[test]
 fn every_form_is_imported_and_works() {
-    let Some(dir) = real_image("every_form_is_imported_and_works") else {
+    let Some(dir) = real_image(this_test!()) else {
         return;
     };
     if let Some(why) = cannot_mount() {
-        return skip("every_form_is_imported_and_works", &why);
+        return skip(this_test!(), &why);
     }
     for (form, _) in FORMS {
         for ownership in ["auto", "override"] {
@@ -70,7 +70,7 @@ fn reference(dir: &Path) -> String {
 /// As root: what umoci makes of the image is the reference for all other tests.
 #[test]
 fn the_reference_is_made() {
-    let test = "the_reference_is_made";
+    let test = this_test!();
     let Some(dir) = real_image(test) else { return };
     if dir.join("reference").exists() {
         return;
@@ -99,7 +99,7 @@ fn the_reference_is_made() {
 /// and byte.
 #[test]
 fn the_mount_shows_what_umoci_unpacks() {
-    let test = "the_mount_shows_what_umoci_unpacks";
+    let test = this_test!();
     let Some(dir) = real_image(test) else { return };
     the_reference_is_made();
     if !dir.join("reference").exists() {
@@ -149,7 +149,7 @@ fn compare(reference: &str, ours: &str, writable: bool) {
 /// Owners kept in attributes are shown in full by a mount outside of any namespace.
 #[test]
 fn recorded_owners_are_shown_in_full() {
-    let test = "recorded_owners_are_shown_in_full";
+    let test = this_test!();
     let Some(dir) = real_image(test) else { return };
     if !dir.join("reference").exists() {
         return skip(test, "there is no reference: run the tests as root first");
@@ -179,7 +179,7 @@ fn recorded_owners_are_shown_in_full() {
 /// What a session of work leaves in the upper directory, the kernel's overlay shows as we do.
 #[test]
 fn the_kernel_shows_the_work_of_a_session() {
-    let test = "the_kernel_shows_the_work_of_a_session";
+    let test = this_test!();
     let Some(dir) = real_image(test) else { return };
     if !rustix::process::geteuid().is_root() && !has_many_ids() {
         return skip(
@@ -287,7 +287,7 @@ fn has_many_ids() -> bool {
 /// As root, where buildah is installed: skopeo's store on the kernel's overlay shows the same.
 #[test]
 fn the_reference_is_what_skopeo_and_the_kernel_show() {
-    let test = "the_reference_is_what_skopeo_and_the_kernel_show";
+    let test = this_test!();
     let Some(dir) = real_image(test) else { return };
     the_reference_is_made();
     if !rustix::process::geteuid().is_root() || !is_initial_namespace() || !has("buildah") {

@@ -288,7 +288,7 @@ fn an_image_without_layers_runs_nothing() {
     let world = world();
     world.with_image("bare", &ImageBuilder::new());
     if let Some(why) = cannot_mount() {
-        return skip("an_image_without_layers_runs_nothing", &why);
+        return skip(this_test!(), &why);
     }
     // The store makes the directory that stands for the layers.
     succeed(&mut world.plyfs(["inspect", "bare:test"]));
@@ -316,7 +316,7 @@ fn a_directory_that_is_no_store_is_let_be() {
 
 #[test]
 fn mount_points_that_cannot_be_used_are_refused() {
-    inside("mount_points_that_cannot_be_used_are_refused", || {
+    inside(this_test!(), || {
         let world = world();
         let file = world.path("file");
         fs::write(&file, "").unwrap();
@@ -365,7 +365,7 @@ fn a_snapshot_succeeds_while_a_live_record_is_replaced() {
 
 #[test]
 fn what_is_in_use_is_not_taken_away() {
-    inside("what_is_in_use_is_not_taken_away", || {
+    inside(this_test!(), || {
         let world = world();
         let (here, there) = (world.path("here"), world.path("there"));
         for place in [&here, &there] {

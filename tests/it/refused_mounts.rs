@@ -47,7 +47,7 @@ fn refused_with(expected: i32, options: &str, target: &Path, words: &[&str]) {
 
 #[test]
 fn layers_that_cannot_be_are_refused() {
-    inside("layers_that_cannot_be_are_refused", || {
+    inside(this_test!(), || {
         let stack = Stack::new(2);
         let at = stack.merged("");
         let path = |below: &str| stack.path(below).display().to_string();
@@ -99,7 +99,7 @@ fn layers_that_cannot_be_are_refused() {
 /// A process that walks through the lower directory would come to the mount, which shows that directory.
 #[test]
 fn a_mount_in_its_own_layer_is_refused() {
-    inside("a_mount_in_its_own_layer_is_refused", || {
+    inside(this_test!(), || {
         let stack = Stack::new(1);
         let (upper, work) = (stack.upper(""), stack.path("work"));
         let changes = format!("upperdir={},workdir={}", upper.display(), work.display());
@@ -137,7 +137,7 @@ fn a_mount_in_its_own_layer_is_refused() {
 /// Users who want to try changes of a whole machine bind its root somewhere, and use that as a layer.
 #[test]
 fn a_layer_by_way_of_another_mount_does_not_contain_the_mount() {
-    let name = "a_layer_by_way_of_another_mount_does_not_contain_the_mount";
+    let name = this_test!();
     inside(name, || {
         let stack = Stack::new(1);
         put(&stack.lower(0, "file"), "lower");
@@ -163,7 +163,7 @@ fn a_layer_by_way_of_another_mount_does_not_contain_the_mount() {
 /// such a layer would wait for itself.
 #[test]
 fn a_mount_that_is_shared_with_its_layer_is_refused() {
-    inside("a_mount_that_is_shared_with_its_layer_is_refused", || {
+    inside(this_test!(), || {
         use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change};
         let stack = Stack::new(1);
         let (lower, place) = (stack.path("lower0"), stack.lower(0, "in"));
@@ -194,7 +194,7 @@ fn a_mount_that_is_shared_with_its_layer_is_refused() {
 
 #[test]
 fn a_busy_mount_point_is_refused() {
-    inside("a_busy_mount_point_is_refused", || {
+    inside(this_test!(), || {
         for backend in ["kernel", "fuse"] {
             let (stack, other) = (Stack::new(2), Stack::new(2));
             let at = stack.merged("");
@@ -210,7 +210,7 @@ fn a_busy_mount_point_is_refused() {
 
 #[test]
 fn an_upper_that_cannot_serve_is_refused() {
-    inside("an_upper_that_cannot_serve_is_refused", || {
+    inside(this_test!(), || {
         let stack = Stack::new(2);
         let at = stack.merged("");
         let lower = stack.lower(0, "");
@@ -222,7 +222,7 @@ fn an_upper_that_cannot_serve_is_refused() {
 
 #[test]
 fn what_is_not_in_the_store_is_refused() {
-    inside("what_is_not_in_the_store_is_refused", || {
+    inside(this_test!(), || {
         let world = World::new();
         let layer = Layer::new([Entry::dir("."), Entry::file("f", "x")]);
         let image = ImageBuilder::new().layer(layer, Compression::Gzip);
@@ -262,7 +262,7 @@ fn what_is_not_in_the_store_is_refused() {
 
 #[test]
 fn a_machine_that_lets_nothing_be_mounted_says_so() {
-    inside("a_machine_that_lets_nothing_be_mounted_says_so", || {
+    inside(this_test!(), || {
         let world = World::new();
         let layer = Layer::new([Entry::dir("."), Entry::file("f", "x")]);
         let image = ImageBuilder::new().layer(layer, Compression::Gzip);
@@ -289,7 +289,7 @@ fn a_machine_that_lets_nothing_be_mounted_says_so() {
             ),
         ] {
             let Some(mut command) = without_anything(command, &[store, at]) else {
-                let name = "a_machine_that_lets_nothing_be_mounted_says_so";
+                let name = this_test!();
                 return skip(name, "there is no setpriv");
             };
             let (status, line) = fail(&mut command);

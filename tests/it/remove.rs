@@ -67,7 +67,7 @@ fn a_second_name_goes_alone() {
 
 #[test]
 fn an_image_that_a_container_stands_on_stays() {
-    inside("an_image_that_a_container_stands_on_stays", || {
+    inside(this_test!(), || {
         let world = world();
         mounted(&world, &["--container", "c", "a:test"], |at| {
             fs::write(at.join("kept"), "kept").unwrap();
@@ -102,7 +102,7 @@ fn an_image_that_a_container_stands_on_stays() {
 
 #[test]
 fn an_image_that_is_mounted_stays() {
-    inside("an_image_that_is_mounted_stays", || {
+    inside(this_test!(), || {
         let world = world();
         mounted(&world, &["--ro", "a:test"], |at| {
             let (_, said) = fail(&mut world.plyfs(["rmi", "a:test"]));
@@ -245,7 +245,7 @@ fn pruning_removes_leftovers_and_nothing_else() {
 
 #[test]
 fn what_rmi_left_goes_with_the_last_mount() {
-    inside("what_rmi_left_goes_with_the_last_mount", || {
+    inside(this_test!(), || {
         let world = world();
         let second = world.path("second");
         fs::create_dir(&second).unwrap();
@@ -262,7 +262,7 @@ fn what_rmi_left_goes_with_the_last_mount() {
 #[test]
 fn what_rmi_left_goes_with_the_last_command() {
     use std::process::Stdio;
-    let test = "what_rmi_left_goes_with_the_last_command";
+    let test = this_test!();
     inside(test, || {
         let bash = match crate::support::program::bash() {
             Ok(layer) => layer,
@@ -369,17 +369,14 @@ fn removes_when_full(dir: &std::path::Path) {
 #[test]
 fn removing_needs_no_space_on_a_disk() {
     if !rustix::process::geteuid().is_root() {
-        return skip(
-            "removing_needs_no_space_on_a_disk",
-            "only root has loop devices",
-        );
+        return skip(this_test!(), "only root has loop devices");
     }
     for kind in [
         &crate::support::file_system::EXT4,
         &crate::support::file_system::XFS,
     ] {
         if let Some(why) = kind.cannot() {
-            skip("removing_needs_no_space_on_a_disk", &why);
+            skip(this_test!(), &why);
             continue;
         }
         let disk = crate::support::file_system::FileSystem::new(kind);
@@ -389,7 +386,7 @@ fn removing_needs_no_space_on_a_disk() {
 
 #[test]
 fn removing_needs_no_space_in_memory() {
-    inside("removing_needs_no_space_in_memory", || {
+    inside(this_test!(), || {
         let tmp = tempfile::tempdir().unwrap();
         let mut mount = std::process::Command::new("mount");
         succeed(

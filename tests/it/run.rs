@@ -93,7 +93,7 @@ fn assert_nothing_left(world: &World) {
 
 #[test]
 fn the_exit_status_is_passed_on() {
-    let Some(world) = world("the_exit_status_is_passed_on") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let before = world.snapshot();
@@ -117,7 +117,7 @@ fn the_exit_status_is_passed_on() {
 
 #[test]
 fn a_program_ended_by_a_signal_gives_128_and_its_number() {
-    let Some(world) = world("a_program_ended_by_a_signal_gives_128_and_its_number") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let mut running = self::running(&world, &[], "echo ready; read");
@@ -130,7 +130,7 @@ fn a_program_ended_by_a_signal_gives_128_and_its_number() {
 /// 125, 126 and 127 are as Podman has them.
 #[test]
 fn what_cannot_be_run_has_a_status_of_its_own() {
-    let Some(world) = world("what_cannot_be_run_has_a_status_of_its_own") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let before = world.snapshot();
@@ -209,7 +209,7 @@ fn the_environment_is_the_image_s() {
         ],
         ..Config::default()
     };
-    let Some(world) = world_with("the_environment_is_the_image_s", config) else {
+    let Some(world) = world_with(this_test!(), config) else {
         return;
     };
     let environment = |options: &[&str]| {
@@ -244,7 +244,7 @@ fn the_environment_is_the_image_s() {
 
 #[test]
 fn programs_start_with_signals_as_they_are_by_default() {
-    let Some(world) = world("programs_start_with_signals_as_they_are_by_default") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     // As a program is that nohup(1) started, or a shell in the background.
@@ -282,7 +282,7 @@ fn the_working_directory_is_made_if_need_be() {
         working_dir: "/srv/app".into(),
         ..Config::default()
     };
-    let Some(world) = world_with("the_working_directory_is_made_if_need_be", config) else {
+    let Some(world) = world_with(this_test!(), config) else {
         return;
     };
     for (options, directory) in [
@@ -314,7 +314,7 @@ fn entrypoint_and_command_are_put_together() {
         cmd: words(&["a b", "c"]),
         ..Config::default()
     };
-    let Some(world) = world_with("entrypoint_and_command_are_put_together", config) else {
+    let Some(world) = world_with(this_test!(), config) else {
         return;
     };
     for (arguments, said) in [
@@ -339,12 +339,12 @@ fn entrypoint_and_command_are_put_together() {
 
 #[test]
 fn the_user_is_looked_up_in_the_image() {
-    const TEST: &str = "the_user_is_looked_up_in_the_image";
+    let test = this_test!();
     let config = Config {
         user: "joe".into(),
         ..Config::default()
     };
-    let Some(world) = world_with(TEST, config) else {
+    let Some(world) = world_with(test, config) else {
         return;
     };
     let ids = |options: &[&str]| {
@@ -369,7 +369,7 @@ fn the_user_is_looked_up_in_the_image() {
         let (status, line) = fail(&mut script(&world, &[], "true"));
         assert_eq!(status, 125);
         assert!(line.contains("1001") && line.contains("subuid"), "{line}");
-        return skip(TEST, "this user has no subordinate ids for another user");
+        return skip(test, "this user has no subordinate ids for another user");
     }
     for (options, identity) in [
         (
@@ -406,7 +406,7 @@ fn said_nothing(world: &World, options: &[&str], text: &str) {
 
 #[test]
 fn the_file_systems_of_a_container_are_there() {
-    let Some(world) = world("the_file_systems_of_a_container_are_there") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     for options in [vec![], vec!["--ro"]] {
@@ -458,8 +458,8 @@ fn the_file_systems_of_a_container_are_there() {
 /// Many images have /var/tmp or /run as links.
 #[test]
 fn places_in_memory_follow_links_of_the_image() {
-    const TEST: &str = "places_in_memory_follow_links_of_the_image";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let bash = program::bash().unwrap();
     let links = Layer::new([
         Entry::dir("."),
@@ -503,7 +503,7 @@ fn places_in_memory_follow_links_of_the_image() {
 /// Neither is about ids that the user namespace lacks, nor about a program that is not there.
 #[test]
 fn limits_of_the_kernel_are_named_as_the_reason() {
-    let Some(world) = world("limits_of_the_kernel_are_named_as_the_reason") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     for words in [&["bash", "-c", ":"][..], &["/bin/bash", "-c", ":"]] {
@@ -547,7 +547,7 @@ fn limits_of_the_kernel_are_named_as_the_reason() {
 
 #[test]
 fn a_read_only_container_changes_nothing() {
-    let Some(world) = world("a_read_only_container_changes_nothing") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let before = world.snapshot();
@@ -560,7 +560,7 @@ fn a_read_only_container_changes_nothing() {
 
 #[test]
 fn a_container_is_kept_and_found_again() {
-    let Some(world) = world("a_container_is_kept_and_found_again") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     // One that was not to be kept is gone.
@@ -602,7 +602,7 @@ fn a_container_is_kept_and_found_again() {
 
 #[test]
 fn standard_input_is_passed_on() {
-    let Some(world) = world("standard_input_is_passed_on") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let text = "while read -r line; do echo \"got $line\"; done; echo end";
@@ -623,7 +623,7 @@ fn standard_input_is_passed_on() {
 
 #[test]
 fn signals_are_passed_on() {
-    let Some(world) = world("signals_are_passed_on") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     for (signal, name) in [
@@ -644,7 +644,7 @@ fn signals_are_passed_on() {
 /// While a process waits for signals, no mask of /proc shows them.
 #[test]
 fn init_passes_a_signal_on_to_a_handler() {
-    let Some(world) = world("init_passes_a_signal_on_to_a_handler") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let text = "trap 'exit 7' TERM; sleep 1000 & echo ready; while :; do wait; done";
@@ -656,7 +656,7 @@ fn init_passes_a_signal_on_to_a_handler() {
 
 #[test]
 fn a_directory_as_standard_input_is_no_way_out() {
-    let Some(world) = world("a_directory_as_standard_input_is_no_way_out") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let mut command = script(&world, &[], "true");
@@ -669,7 +669,7 @@ fn a_directory_as_standard_input_is_no_way_out() {
 /// As some programs leave it to what they execute.
 #[test]
 fn an_end_is_seen_though_the_caller_ignores_sigchld() {
-    let Some(world) = world("an_end_is_seen_though_the_caller_ignores_sigchld") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let run = script(&world, &[], "echo done");
@@ -682,7 +682,7 @@ fn an_end_is_seen_though_the_caller_ignores_sigchld() {
 /// Others read on in a file while a container has it.
 #[test]
 fn a_file_at_standard_input_is_not_wound_back() {
-    let Some(world) = world("a_file_at_standard_input_is_not_wound_back") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let path = world.path("lines");
@@ -711,7 +711,7 @@ fn a_file_at_standard_input_is_not_wound_back() {
 /// A terminal has its end-of-file character only at the beginning of a line.
 #[test]
 fn input_without_a_last_newline_ends_at_a_terminal() {
-    let Some(world) = world("input_without_a_last_newline_ends_at_a_terminal") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     for (input, expected) in [("a\nb", "<a\nb>"), ("a\n", "<a\n>"), ("", "<>")] {
@@ -746,7 +746,7 @@ fn text_of(child: std::process::Child) -> String {
 /// Other programs share the descriptors, and some make them so (O_NONBLOCK).
 #[test]
 fn non_blocking_input_and_output_lose_nothing() {
-    let Some(world) = world("non_blocking_input_and_output_lose_nothing") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
@@ -781,7 +781,7 @@ fn non_blocking_input_and_output_lose_nothing() {
 
 #[test]
 fn what_a_program_left_running_ends_with_it() {
-    let Some(world) = world("what_a_program_left_running_ends_with_it") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let text = "bash -c 'while :; do read -t 60 <>/dev/ptmx; done' & echo ready; read";
@@ -797,13 +797,13 @@ fn what_a_program_left_running_ends_with_it() {
 /// parent.
 #[test]
 fn a_killed_run_leaves_nothing_running() {
-    const TEST: &str = "a_killed_run_leaves_nothing_running";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let mut users = vec!["root"];
     match has_ids() {
         true => users.push("joe"),
         false => skip(
-            &format!("{TEST} (as another user)"),
+            &format!("{test} (as another user)"),
             "this user has no subordinate ids",
         ),
     }
@@ -830,8 +830,8 @@ fn a_killed_run_leaves_nothing_running() {
 
 #[test]
 fn places_of_mounts_do_not_become_changes_of_a_container() {
-    const TEST: &str = "places_of_mounts_do_not_become_changes_of_a_container";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let layer = Layer::new([
         Entry::dir("etc"),
         Entry::symlink("etc/resolv.conf", "../run/systemd/stub.conf"),
@@ -876,8 +876,8 @@ fn keep(world: &World, backend: &str, text: &str) -> Background {
 /// As pkill(1) sends it, and systemd to all processes of a unit: the mount must last as long as the program.
 #[test]
 fn a_signal_to_all_processes_of_a_run_takes_no_mount_from_the_program() {
-    const TEST: &str = "a_signal_to_all_processes_of_a_run_takes_no_mount_from_the_program";
-    let Some(world) = world_without_places(TEST) else {
+    let test = this_test!();
+    let Some(world) = world_without_places(test) else {
         return;
     };
     let text =
@@ -897,8 +897,8 @@ fn a_signal_to_all_processes_of_a_run_takes_no_mount_from_the_program() {
 
 #[test]
 fn what_a_killed_run_leaves_is_no_change_of_its_container() {
-    const TEST: &str = "what_a_killed_run_leaves_is_no_change_of_its_container";
-    let Some(world) = world_without_places(TEST) else {
+    let test = this_test!();
+    let Some(world) = world_without_places(test) else {
         return;
     };
     let text = "echo >/file; echo ready; while :; do read -t 60 <>/dev/ptmx; done";
@@ -941,8 +941,8 @@ fn assert_only_change(world: &World, path: &str, backend: &str) {
 /// it runs.
 #[test]
 fn a_running_container_stays_locked_when_its_keeper_is_killed() {
-    const TEST: &str = "a_running_container_stays_locked_when_its_keeper_is_killed";
-    let Some(world) = world_without_places(TEST) else {
+    let test = this_test!();
+    let Some(world) = world_without_places(test) else {
         return;
     };
     let text = "echo ready; while :; do read -t 60 <>/dev/ptmx; done";
@@ -960,7 +960,7 @@ fn a_running_container_stays_locked_when_its_keeper_is_killed() {
         command.starts_with(PLYFS) && *pid != running.child.id() && waits
     };
     let Some(keeper) = running.processes().into_iter().find(is_daemon) else {
-        return skip(TEST, "the kernel's overlay does not serve a mount here");
+        return skip(test, "the kernel's overlay does not serve a mount here");
     };
     kill_process(
         Pid::from_raw(keeper.try_into().unwrap()).unwrap(),
@@ -979,8 +979,8 @@ fn a_running_container_stays_locked_when_its_keeper_is_killed() {
 
 #[test]
 fn a_place_that_cannot_be_removed_is_not_forgotten() {
-    const TEST: &str = "a_place_that_cannot_be_removed_is_not_forgotten";
-    let Some(world) = world_without_places(TEST) else {
+    let test = this_test!();
+    let Some(world) = world_without_places(test) else {
         return;
     };
     let mut running = keep(
@@ -996,7 +996,7 @@ fn a_place_that_cannot_be_removed_is_not_forgotten() {
     let dev = world.store("containers/kept/upper/dev");
     let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&dev).output();
     if !chattr("+i").is_ok_and(|output| output.status.success()) {
-        return skip(TEST, "chattr(1) cannot make a directory immutable here");
+        return skip(test, "chattr(1) cannot make a directory immutable here");
     }
     let (_, line) = fail(&mut world.plyfs(["commit", "kept", "made"]));
     assert!(chattr("-i").unwrap().status.success());
@@ -1009,8 +1009,8 @@ fn a_place_that_cannot_be_removed_is_not_forgotten() {
 /// There the parent of the daemon has no number: the daemon is the first process.
 #[test]
 fn a_run_as_the_first_of_a_pid_namespace_begins() {
-    const TEST: &str = "a_run_as_the_first_of_a_pid_namespace_begins";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let run = script(&world, &[], "echo begun");
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "--pid"]);
@@ -1024,8 +1024,8 @@ fn a_run_as_the_first_of_a_pid_namespace_begins() {
 
 #[test]
 fn a_removed_name_of_the_image_is_listed_while_something_is_mounted_there() {
-    const TEST: &str = "a_removed_name_of_the_image_is_listed_while_something_is_mounted_there";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let at = world.path("mnt");
     fs::create_dir(&at).unwrap();
     let mut mount = world.plyfs(["mount", "--container", "kept", "box:test"]);
@@ -1047,8 +1047,8 @@ fn a_removed_name_of_the_image_is_listed_while_something_is_mounted_there() {
 /// A name that the container removed from its image is not back when the place is removed.
 #[test]
 fn a_place_where_a_file_of_the_image_was_removed_shows_none_afterwards() {
-    const TEST: &str = "a_place_where_a_file_of_the_image_was_removed_shows_none_afterwards";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let volume = world.path("volume");
     fs::create_dir(&volume).unwrap();
     let volume = format!("{}:/etc/text", volume.display());
@@ -1075,8 +1075,8 @@ fn a_place_where_a_file_of_the_image_was_removed_shows_none_afterwards() {
 
 #[test]
 fn places_below_a_link_of_the_image_are_removed() {
-    const TEST: &str = "places_below_a_link_of_the_image_are_removed";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     let layer = Layer::new([
         Entry::dir("run"),
         Entry::dir("var"),
@@ -1087,10 +1087,10 @@ fn places_below_a_link_of_the_image_are_removed() {
 
 #[test]
 fn another_user_can_open_standard_output_by_its_name() {
-    const TEST: &str = "another_user_can_open_standard_output_by_its_name";
-    let Some(world) = world(TEST) else { return };
+    let test = this_test!();
+    let Some(world) = world(test) else { return };
     if !has_ids() {
-        return skip(TEST, "this user has no subordinate ids");
+        return skip(test, "this user has no subordinate ids");
     }
     let text = "echo out >/dev/stdout; [[ $(</dev/stdin) == in ]]";
     let mut child = script(&world, &["--user", "joe"], text)
@@ -1106,7 +1106,7 @@ fn another_user_can_open_standard_output_by_its_name() {
 
 #[test]
 fn nothing_is_made_in_a_directory_that_is_mounted_on_dev() {
-    let Some(world) = world("nothing_is_made_in_a_directory_that_is_mounted_on_dev") else {
+    let Some(world) = world(this_test!()) else {
         return;
     };
     let dir = world.path("dev");

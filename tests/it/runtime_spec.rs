@@ -94,7 +94,7 @@ fn has_ids(test: &str) -> bool {
 /// Area `hostname`.
 #[test]
 fn hostname() {
-    each("hostname", |container| {
+    each(this_test!(), |container| {
         let said = container.says(&["--hostname", "nora.example"], "hostname; uname -n");
         assert_eq!(said, "nora.example\nnora.example\n");
     });
@@ -103,7 +103,7 @@ fn hostname() {
 /// Area `process`: arguments, environment and working directory.
 #[test]
 fn process() {
-    each("process", |container| {
+    each(this_test!(), |container| {
         let mut command = container.world.plyfs(["run"]);
         command.args(container.options(&["-e", "A=b c", "-e", "EMPTY=", "-w", "/tmp"]));
         let text = "pwd; printf '<%s>' \"$A\" \"${EMPTY-unset}\" \"$0\" \"$@\"";
@@ -117,10 +117,10 @@ fn process() {
 /// Area `process_user`: ids, further groups, and the file creation mask.
 #[test]
 fn process_user() {
-    if !has_ids("process_user") {
+    if !has_ids(this_test!()) {
         return;
     }
-    each("process_user", |container| {
+    each(this_test!(), |container| {
         let text = "id -u; id -g; id -G; umask; touch /tmp/f; stat -c %u:%g:%a /tmp/f";
         assert_eq!(
             container.says(&["-u", "7:8"], text),
@@ -135,7 +135,7 @@ fn process_user() {
 /// Areas `process_capabilities` and `process_capabilities_fail`: the five sets, and names that do not exist.
 #[test]
 fn process_capabilities() {
-    each("process_capabilities", |container| {
+    each(this_test!(), |container| {
         let sets = |options: &[&str]| {
             ["CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"]
                 .map(|field| u64::from_str_radix(&container.status(options, field), 16).unwrap())
@@ -165,7 +165,7 @@ fn process_capabilities() {
 /// Areas `process_rlimits` and `process_rlimits_fail`.
 #[test]
 fn process_rlimits() {
-    each("process_rlimits", |container| {
+    each(this_test!(), |container| {
         let options = [
             "--ulimit",
             "core=3000:4000",
@@ -198,7 +198,7 @@ fn process_rlimits() {
 /// Area `process`, `noNewPrivileges`.
 #[test]
 fn no_new_privileges() {
-    each("no_new_privileges", |container| {
+    each(this_test!(), |container| {
         assert_eq!(container.status(&[], "NoNewPrivs"), "0");
         let options = ["--security-opt", "no-new-privileges"];
         assert_eq!(container.status(&options, "NoNewPrivs"), "1");
@@ -208,7 +208,7 @@ fn no_new_privileges() {
 /// Area `root_readonly_true`.
 #[test]
 fn root_readonly() {
-    each("root_readonly", |container| {
+    each(this_test!(), |container| {
         let writes = "{ echo x >/new; } 2>/dev/null || { mkdir /etc/new; } 2>/dev/null";
         container.holds(&[], writes);
         container.holds(&["--read-only"], &format!("! {{ {writes}; }}"));
@@ -223,7 +223,7 @@ fn root_readonly() {
 /// Area `linux_masked_paths`: nothing can be read there, also of what is below another masked path.
 #[test]
 fn masked_paths() {
-    each("masked_paths", |container| {
+    each(this_test!(), |container| {
         for dir in ["masked/dir", "volume"] {
             fs::create_dir_all(container.world.path(dir)).unwrap();
         }
@@ -254,7 +254,7 @@ fn masked_paths() {
 /// Area `linux_readonly_paths`, with what plyfs makes read-only by default.
 #[test]
 fn readonly_paths() {
-    each("readonly_paths", |container| {
+    each(this_test!(), |container| {
         let text =
             "for path in /proc/sys/kernel/hostname /proc/sys/vm/swappiness /proc/sysrq-trigger \
             /proc/irq/default_smp_affinity; do
@@ -268,7 +268,7 @@ fn readonly_paths() {
 /// Area `default`: the file systems that every container has.
 #[test]
 fn default_file_systems() {
-    each("default_file_systems", |container| {
+    each(this_test!(), |container| {
         let mounts = container.mounts(&[]);
         for (place, kinds, restricted) in [
             ("/proc", &["proc"][..], true),
@@ -294,7 +294,7 @@ fn default_file_systems() {
 /// Area `linux_devices`, the default ones, and the links of /dev.
 #[test]
 fn default_devices() {
-    each("default_devices", |container| {
+    each(this_test!(), |container| {
         let text = "for name in null zero full random urandom tty; do
             stat -c '%n %F %t:%T %a' /dev/$name; done
             [ -c /dev/ptmx ] && echo ptmx; [ -e /dev/fuse ] || [ -e /dev/mem ] || echo no others
@@ -322,7 +322,7 @@ fn default_devices() {
 /// Area `mounts`: options and their order, recursive and not.
 #[test]
 fn mounts() {
-    each("mounts", |container| {
+    each(this_test!(), |container| {
         let source = container.world.path("source");
         fs::create_dir_all(source.join("below")).unwrap();
         fs::write(source.join("f"), "shared").unwrap();
@@ -375,7 +375,7 @@ fn mounts() {
 /// Area `linux_rootfs_propagation`: what is mounted in the container is not seen outside.
 #[test]
 fn rootfs_propagation() {
-    each("rootfs_propagation", |container| {
+    each(this_test!(), |container| {
         let mounts = container.mounts(&[]);
         let (_, _, flags) = mounts.iter().find(|mount| mount.0 == "/").unwrap();
         assert!(!flags.contains("shared:"), "{flags}");
@@ -385,7 +385,7 @@ fn rootfs_propagation() {
 /// Area `linux_seccomp`: calls on no list answer ENOSYS or EPERM, and others work.
 #[test]
 fn seccomp() {
-    each("seccomp", |container| {
+    each(this_test!(), |container| {
         assert_eq!(container.status(&[], "Seccomp"), "2");
         // swapoff(2) and sethostname(2) are refused, and mkdir(2) is not.
         let text =
@@ -398,7 +398,7 @@ fn seccomp() {
 /// elsewhere.
 #[test]
 fn namespaces() {
-    each("namespaces", |container| {
+    each(this_test!(), |container| {
         let of = |options: &[&str], name: &str| {
             container
                 .says(options, &format!("readlink /proc/self/ns/{name}"))
@@ -424,7 +424,7 @@ fn namespaces() {
 /// Area `linux_uid_mappings`: the caller is root in the container, or keeps its id.
 #[test]
 fn id_mappings() {
-    each("id_mappings", |container| {
+    each(this_test!(), |container| {
         let own = rustix::process::geteuid().as_raw();
         let map = container.says(&[], "cat /proc/self/uid_map");
         let first: Vec<&str> = map.split_whitespace().collect();
@@ -440,7 +440,7 @@ fn id_mappings() {
 #[test]
 fn signals() {
     use rustix::process::{Signal, kill_process};
-    each("signals", |container| {
+    each(this_test!(), |container| {
         for (signal, name) in [
             (Signal::TERM, "TERM"),
             (Signal::USR1, "USR1"),
@@ -466,7 +466,7 @@ fn signals() {
 /// Area `process`, `terminal`: a program has one only if it is to have one.
 #[test]
 fn terminal() {
-    each("terminal", |container| {
+    each(this_test!(), |container| {
         container.holds(
             &[],
             "[ ! -t 0 ] && ! { true </dev/tty; } 2>/dev/null && [ ! -e /dev/console ]",
@@ -482,7 +482,7 @@ fn terminal() {
 /// Area `misc_props`: a program that is not there, or is none, is an error.
 #[test]
 fn programs_that_cannot_be_run() {
-    each("programs_that_cannot_be_run", |container| {
+    each(this_test!(), |container| {
         let path = container.world.path("file");
         fs::write(&path, "text").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -58,35 +58,32 @@ fn cgroups_of(pid: u32) -> String {
 
 #[test]
 fn exit_statuses_are_those_of_the_runtime_inside() {
-    each(
-        "exit_statuses_are_those_of_the_runtime_inside",
-        |world, options| {
-            for (arguments, status) in [
-                (vec!["true"], 0),
-                (vec!["sh", "-c", "exit 1"], 1),
-                (vec!["sh", "-c", "exit 255"], 255),
-                (vec!["sh", "-c", "sh -c 'kill -TERM $$'; exit $?"], 143),
-                (vec!["nothing"], 127),
-                (vec!["/bin/nothing"], 127),
-                (vec!["/etc/text"], 126),
-            ] {
-                let mut command = world.plyfs(["run"]);
-                command.args(options).arg("box:test").args(&arguments);
-                let output = command.output().unwrap();
-                let stderr = text(&output.stderr);
-                assert_eq!(
-                    output.status.code(),
-                    Some(status),
-                    "{arguments:?}: {stderr}"
-                );
-            }
-        },
-    );
+    each(this_test!(), |world, options| {
+        for (arguments, status) in [
+            (vec!["true"], 0),
+            (vec!["sh", "-c", "exit 1"], 1),
+            (vec!["sh", "-c", "exit 255"], 255),
+            (vec!["sh", "-c", "sh -c 'kill -TERM $$'; exit $?"], 143),
+            (vec!["nothing"], 127),
+            (vec!["/bin/nothing"], 127),
+            (vec!["/etc/text"], 126),
+        ] {
+            let mut command = world.plyfs(["run"]);
+            command.args(options).arg("box:test").args(&arguments);
+            let output = command.output().unwrap();
+            let stderr = text(&output.stderr);
+            assert_eq!(
+                output.status.code(),
+                Some(status),
+                "{arguments:?}: {stderr}"
+            );
+        }
+    });
 }
 
 #[test]
 fn a_runtime_that_cannot_be_executed_gives_125_and_the_reason() {
-    let test = "a_runtime_that_cannot_be_executed_gives_125_and_the_reason";
+    let test = this_test!();
     let Some(world) = world(test) else { return };
     let runtime = world.path("runtime");
     fs::write(&runtime, "#!/no/such/interpreter\n").unwrap();
@@ -101,107 +98,95 @@ fn a_runtime_that_cannot_be_executed_gives_125_and_the_reason() {
 /// Other runtimes would follow a link of the image to its root, and mount over it.
 #[test]
 fn places_are_checked_for_other_runtimes_too() {
-    each(
-        "places_are_checked_for_other_runtimes_too",
-        |world, options| {
-            let image = |name: &str, link: &str, to: &str| {
-                let link = Layer::new([Entry::dir("etc"), Entry::symlink(link, to)]);
-                let image = ImageBuilder::new()
-                    .layer(shell::busybox().unwrap(), Compression::None)
-                    .layer(link, Compression::None);
-                world.with_image(name, &image);
-            };
-            image("top", "place", "/");
-            image("null", "place", "/dev/null");
-            image("hosts", "etc/hosts", "/dev/null");
-            let given = world.path("given");
-            fs::create_dir_all(&given).unwrap();
-            let run = |image: &str, options: &[&str]| {
-                let mut run = world.plyfs(["run"]);
-                run.args(options).arg(format!("{image}:test"));
-                run.args(["sh", "-c", "test -c /dev/null && echo in"]);
-                run
-            };
-            let volume = format!("{}:/place", given.display());
-            for image in ["top", "null"] {
-                for mounted in [["-v", &volume], ["--tmpfs", "/place"]] {
-                    let (status, line) = fail(&mut run(image, &with(options, &mounted)));
-                    assert_eq!(status, 125, "{line}");
-                    assert!(line.contains("in this image it is a link"), "{line}");
-                }
+    each(this_test!(), |world, options| {
+        let image = |name: &str, link: &str, to: &str| {
+            let link = Layer::new([Entry::dir("etc"), Entry::symlink(link, to)]);
+            let image = ImageBuilder::new()
+                .layer(shell::busybox().unwrap(), Compression::None)
+                .layer(link, Compression::None);
+            world.with_image(name, &image);
+        };
+        image("top", "place", "/");
+        image("null", "place", "/dev/null");
+        image("hosts", "etc/hosts", "/dev/null");
+        let given = world.path("given");
+        fs::create_dir_all(&given).unwrap();
+        let run = |image: &str, options: &[&str]| {
+            let mut run = world.plyfs(["run"]);
+            run.args(options).arg(format!("{image}:test"));
+            run.args(["sh", "-c", "test -c /dev/null && echo in"]);
+            run
+        };
+        let volume = format!("{}:/place", given.display());
+        for image in ["top", "null"] {
+            for mounted in [["-v", &volume], ["--tmpfs", "/place"]] {
+                let (status, line) = fail(&mut run(image, &with(options, &mounted)));
+                assert_eq!(status, 125, "{line}");
+                assert!(line.contains("in this image it is a link"), "{line}");
             }
-            assert_eq!(succeed(&mut run("hosts", options)), "in\n");
-        },
-    );
+        }
+        assert_eq!(succeed(&mut run("hosts", options)), "in\n");
+    });
 }
 
 /// plyfs holds signals back while it attends to a container; a runtime that inherits that cannot be ended.
 #[test]
 fn a_runtime_is_called_with_no_signal_blocked() {
-    each(
-        "a_runtime_is_called_with_no_signal_blocked",
-        |world, options| {
-            let log = world.path("masks");
-            let runtime = world.path("runtime");
-            let (name, log_path) = (options[1], log.display());
-            let wrapper = format!(
-                "#!/bin/sh\n\
+    each(this_test!(), |world, options| {
+        let log = world.path("masks");
+        let runtime = world.path("runtime");
+        let (name, log_path) = (options[1], log.display());
+        let wrapper = format!(
+            "#!/bin/sh\n\
                  for word; do case $word in run|state|delete|--version)\n\
                  echo $word $(grep SigBlk /proc/self/status) >>{log_path};; esac; done\n\
                  exec {name} \"$@\"\n"
-            );
-            fs::write(&runtime, wrapper).unwrap();
-            fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
-            let runtime = runtime.display().to_string();
-            succeed(&mut script(world, &["--runtime", &runtime], "true"));
-            let masks = fs::read_to_string(&log).unwrap();
-            for call in ["--version", "run", "state", "delete"] {
-                let mut calls = masks.lines().filter(|line| line.starts_with(call));
-                let mask = calls.next().unwrap_or_else(|| panic!("no {call}: {masks}"));
-                assert!(mask.ends_with(" 0000000000000000"), "{mask}");
-            }
-        },
-    );
+        );
+        fs::write(&runtime, wrapper).unwrap();
+        fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
+        let runtime = runtime.display().to_string();
+        succeed(&mut script(world, &["--runtime", &runtime], "true"));
+        let masks = fs::read_to_string(&log).unwrap();
+        for call in ["--version", "run", "state", "delete"] {
+            let mut calls = masks.lines().filter(|line| line.starts_with(call));
+            let mask = calls.next().unwrap_or_else(|| panic!("no {call}: {masks}"));
+            assert!(mask.ends_with(" 0000000000000000"), "{mask}");
+        }
+    });
 }
 
 #[test]
 fn a_runtime_that_cannot_start_the_container_gives_125() {
-    each(
-        "a_runtime_that_cannot_start_the_container_gives_125",
-        |world, options| {
-            let options = with(options, &["--workdir", "/etc/text"]);
-            let output = script(world, &options, "true").output().unwrap();
-            assert_eq!(output.status.code(), Some(125), "{}", text(&output.stderr));
-        },
-    );
+    each(this_test!(), |world, options| {
+        let options = with(options, &["--workdir", "/etc/text"]);
+        let output = script(world, &options, "true").output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", text(&output.stderr));
+    });
 }
 
 #[test]
 fn signals_end_a_container_or_reach_its_handler() {
-    each(
-        "signals_end_a_container_or_reach_its_handler",
-        |world, options| {
-            let mark = world.path("").display().to_string();
-            for (text, signal, status) in [
-                ("echo ready; read line", Signal::TERM, 143),
-                ("echo ready; read line", Signal::INT, 130),
-                (
-                    "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done",
-                    Signal::TERM,
-                    7,
-                ),
-            ] {
-                let text = format!(": {mark}; {text}");
-                let mut running = Background::start(&mut script(world, options, &text), &mark);
-                running.wait_for_line("ready");
-                wait_until_known(world);
-                kill_process(running.pid(), signal).unwrap();
-                assert_eq!(running.end().code(), Some(status), "{text}");
-                running.assert_all_gone();
-                assert_eq!(cgroups_of(running.child.id()), "");
-            }
-        },
-    );
+    each(this_test!(), |world, options| {
+        let mark = world.path("").display().to_string();
+        for (text, signal, status) in [
+            ("echo ready; read line", Signal::TERM, 143),
+            ("echo ready; read line", Signal::INT, 130),
+            (
+                "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done",
+                Signal::TERM,
+                7,
+            ),
+        ] {
+            let text = format!(": {mark}; {text}");
+            let mut running = Background::start(&mut script(world, options, &text), &mark);
+            running.wait_for_line("ready");
+            wait_until_known(world);
+            kill_process(running.pid(), signal).unwrap();
+            assert_eq!(running.end().code(), Some(status), "{text}");
+            running.assert_all_gone();
+            assert_eq!(cgroups_of(running.child.id()), "");
+        }
+    });
 }
 
 /// Waits until plyfs has heard of the container's first process from the runtime.
@@ -225,7 +210,7 @@ fn wait_until_known(world: &World) {
 
 #[test]
 fn options_hold() {
-    each("options_hold", |world, options| {
+    each(this_test!(), |world, options| {
         assert_eq!(said(world, options, "id -u; id -g"), "0\n0\n");
         fs::create_dir(world.path("shared")).unwrap();
         fs::write(world.path("shared/f"), "of the machine\n").unwrap();
@@ -261,7 +246,7 @@ fn options_hold() {
 /// A device of an image does not open: the root is nodev, also when it is read-only.
 #[test]
 fn the_root_keeps_its_restrictions() {
-    each("the_root_keeps_its_restrictions", |world, options| {
+    each(this_test!(), |world, options| {
         let root = "while read -r a b c d at how rest; do [ $at = / ] && echo $how; done \
             </proc/self/mountinfo; echo x 2>/dev/null >/new && echo written";
         let inside = |more: &[&str]| said(world, more, &format!("{root} || :"));
@@ -275,24 +260,21 @@ fn the_root_keeps_its_restrictions() {
 /// What libseccomp makes of a rule for socket(2) lets programs of 32 bits have any family of sockets.
 #[test]
 fn programs_of_32_bits_do_not_get_around_the_filter() {
-    each(
-        "programs_of_32_bits_do_not_get_around_the_filter",
-        |world, options| {
-            if std::env::consts::ARCH != "x86_64" {
-                return;
-            }
-            fs::write(world.path("small"), exits_with_success()).unwrap();
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            fs::set_permissions(world.path("small"), mode).unwrap();
-            if Command::new(world.path("small")).status().is_err() {
-                return;
-            }
-            let volume = format!("{}:/small", world.path("small").display());
-            assert_eq!(said(world, &["-v", &volume], "/small"), "");
-            let text = "/small 2>/dev/null; [ $? != 0 ]";
-            assert_eq!(said(world, &with(options, &["-v", &volume]), text), "");
-        },
-    );
+    each(this_test!(), |world, options| {
+        if std::env::consts::ARCH != "x86_64" {
+            return;
+        }
+        fs::write(world.path("small"), exits_with_success()).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(world.path("small"), mode).unwrap();
+        if Command::new(world.path("small")).status().is_err() {
+            return;
+        }
+        let volume = format!("{}:/small", world.path("small").display());
+        assert_eq!(said(world, &["-v", &volume], "/small"), "");
+        let text = "/small 2>/dev/null; [ $? != 0 ]";
+        assert_eq!(said(world, &with(options, &["-v", &volume]), text), "");
+    });
 }
 
 /// A program for i386 that only calls exit(0).
@@ -319,7 +301,7 @@ fn exits_with_success() -> Vec<u8> {
 fn a_container_has_a_terminal() {
     const PTY: &str = "import os, pty, sys\n\
         sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-    each("a_container_has_a_terminal", |world, options| {
+    each(this_test!(), |world, options| {
         let text = "[ -t 0 ] && [ -t 1 ] && tty && echo here >/dev/tty; exit 5";
         let run = script(world, &with(options, &["-t"]), text);
         let mut command = Command::new("python3");
@@ -342,7 +324,7 @@ fn a_container_has_a_terminal() {
 
 #[test]
 fn exec_and_stop_reach_the_container() {
-    each("exec_and_stop_reach_the_container", |world, options| {
+    each(this_test!(), |world, options| {
         let mark = world.path("").display().to_string();
         let text = format!("trap 'exit 9' TERM; : {mark}; echo ready; while :; do sleep 0.1; done");
         let options = with(options, &["--name", "one"]);
@@ -361,23 +343,20 @@ fn exec_and_stop_reach_the_container() {
 /// Places to mount on are no changes of the container.
 #[test]
 fn a_kept_container_has_its_own_changes_alone() {
-    each(
-        "a_kept_container_has_its_own_changes_alone",
-        |world, options| {
-            let options = with(
-                options,
-                &["--container", "kept", "-v", "/etc:/no/such/place"],
-            );
-            assert_eq!(said(world, &options, "echo new >/tmp/f"), "");
-            let changes = succeed(&mut world.plyfs(["diff", "kept"]));
-            let added: Vec<&str> = changes
-                .lines()
-                .filter(|line| !line.starts_with('C'))
-                .collect();
-            assert_eq!(added, ["A /tmp/f"], "{changes}");
-            succeed(&mut world.plyfs(["rm", "kept"]));
-        },
-    );
+    each(this_test!(), |world, options| {
+        let options = with(
+            options,
+            &["--container", "kept", "-v", "/etc:/no/such/place"],
+        );
+        assert_eq!(said(world, &options, "echo new >/tmp/f"), "");
+        let changes = succeed(&mut world.plyfs(["diff", "kept"]));
+        let added: Vec<&str> = changes
+            .lines()
+            .filter(|line| !line.starts_with('C'))
+            .collect();
+        assert_eq!(added, ["A /tmp/f"], "{changes}");
+        succeed(&mut world.plyfs(["rm", "kept"]));
+    });
 }
 
 /// Whether the caller is an ordinary user with subordinate ids, who can keep the own id in a container.
@@ -389,7 +368,7 @@ fn keeps_ids() -> bool {
 /// The container is no child of plyfs, but ends with it.
 #[test]
 fn a_killed_run_leaves_nothing() {
-    each("a_killed_run_leaves_nothing", |world, options| {
+    each(this_test!(), |world, options| {
         let mark = world.path("").display().to_string();
         let text =
             format!(": {mark}; sh -c ': {mark}; while :; do sleep 1; done' & echo ready; wait");

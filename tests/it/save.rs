@@ -111,7 +111,7 @@ fn the_same_image_makes_the_same_bytes() {
 
 #[test]
 fn skopeo_and_umoci_read_what_was_saved() {
-    let test = "skopeo_and_umoci_read_what_was_saved";
+    let test = this_test!();
     if Command::new("skopeo").arg("--version").output().is_err() {
         return skip(test, "there is no skopeo");
     }
@@ -150,7 +150,7 @@ fn skopeo_and_umoci_read_what_was_saved() {
 
 #[test]
 fn podman_loads_what_was_saved() {
-    let test = "podman_loads_what_was_saved";
+    let test = this_test!();
     if Command::new("podman").arg("--version").output().is_err() {
         return skip(test, "there is no podman");
     }
@@ -386,7 +386,7 @@ fn a_damaged_store_makes_no_copies() {
 
 #[test]
 fn a_full_disk_leaves_nothing() {
-    inside("a_full_disk_leaves_nothing", || {
+    inside(this_test!(), || {
         use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
         let world = world(Compression::Zstd);
         let at = world.path("small");
@@ -446,7 +446,7 @@ fn archives_go_through_pipes() {
 
 #[test]
 fn saving_and_committing_show_how_far_they_are_on_a_terminal_only() {
-    let name = "saving_and_committing_show_how_far_they_are_on_a_terminal_only";
+    let name = this_test!();
     let world = world(Compression::Gzip);
     let store = world.store("");
     let path = world.path("image.tar");

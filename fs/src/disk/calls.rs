@@ -15,7 +15,7 @@ use rustix::io::ReadWriteFlags;
 
 use crate::disk::calls;
 use crate::disk::lent_modes::unlent;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::types::{Attr, Device, FileKind, Timestamp};
 
 /// What of statx(2) an attribute needs.
@@ -70,13 +70,13 @@ pub(crate) fn open(at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
         // A process has a lease on it, which only a regular file has (fcntl(2)), and gets time to end that.
         Err(Errno::WOULDBLOCK) => open_any(at, flags),
         // A socket, or a device without a driver.
-        Err(Errno::NXIO | Errno::NODEV) => Err(Errno::STALE),
+        Err(Errno::NXIO | Errno::NODEV) => Err(decided(Errno::STALE)),
         opened => opened,
     }?;
     let mode = rustix::fs::fstat(&opened)?.st_mode;
     match FileKind::from_mode(mode) {
         Some(FileKind::Regular | FileKind::Directory) => Ok(opened),
-        _ => Err(Errno::STALE),
+        _ => Err(decided(Errno::STALE)),
     }
 }
 

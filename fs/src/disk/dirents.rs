@@ -8,7 +8,7 @@ use rustix::fs::{FileType, RawDir};
 use crate::error::Result;
 
 /// How much of a directory is read at once, in bytes: what glibc reads.
-pub(crate) const ROOM: usize = 32 << 10;
+const ROOM: usize = 32 << 10;
 
 /// Calls `f` with name, type and inode number of every entry but `.` and `..` of a directory opened
 /// for reading (getdents64(2)).

@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Resource;
 
-use crate::disk::hash::NumberHash;
 use crate::error::{Errno, Result};
 
 const SHARDS: usize = 8;
@@ -48,7 +48,7 @@ pub fn reserve() -> Result<()> {
     rustix::io::fcntl_dupfd_cloexec(&any, last).map(drop)
 }
 
-type Shard = LruCache<Key, Handle, NumberHash>;
+type Shard = LruCache<Key, Handle, FxBuildHasher>;
 
 /// Names one descriptor in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,7 +84,7 @@ impl FdCache {
         let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
         let shard = |_| {
             // Its table grows with what is in it: a mount is not to wait for room that it may never use.
-            let mut shard = LruCache::unbounded_with_hasher(NumberHash::default());
+            let mut shard = LruCache::unbounded_with_hasher(FxBuildHasher);
             shard.resize(each);
             Mutex::new(shard)
         };
@@ -104,7 +104,7 @@ impl FdCache {
     }
 
     fn shard(&self, key: Key) -> &Mutex<Shard> {
-        let hash = NumberHash::default().hash_one(key);
+        let hash = FxBuildHasher.hash_one(key);
         // Other bits than those by which a shard finds it.
         &self.shards[(hash >> 40) as usize % SHARDS]
     }

@@ -16,16 +16,16 @@ use crate::error::Result;
 
 /// Held for writing while permissions are lent, and for reading while a caller changes a mode: what is restored
 /// would undo that change, and the change would take back what was lent.
-pub(crate) static MODES: RwLock<()> = RwLock::new(());
+pub(super) static MODES: RwLock<()> = RwLock::new(());
 
 /// What is lent now.
-pub(crate) static LENT: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+pub(super) static LENT: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
 /// How much that is.
-pub(crate) static COUNT: AtomicUsize = AtomicUsize::new(0);
+pub(super) static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// How often lending began or ended.
-pub(crate) static CHANGES: AtomicU64 = AtomicU64::new(0);
+pub(super) static CHANGES: AtomicU64 = AtomicU64::new(0);
 
 /// An object and the mode that it has for callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(crate) fn hold_modes() -> RwLockReadGuard<'static, ()> {
 ///
 /// # Errors
 /// Those of `look`, which makes the call.
-pub(crate) fn unlent(look: impl Fn() -> Result<Statx>) -> Result<Statx> {
+pub(super) fn unlent(look: impl Fn() -> Result<Statx>) -> Result<Statx> {
     loop {
         let before = CHANGES.load(Ordering::SeqCst);
         let mut stat = look()?;

@@ -20,10 +20,7 @@ use rustix::fs::{AtFlags, OFlags, RenameFlags, Statx, StatxFlags};
 use crate::disk::calls;
 use crate::disk::lent_modes::{CHANGES, COUNT, Known, LENT, MODES};
 use crate::error::{Errno, Result};
-use crate::types::FileKind;
-
-/// `S_ISGID` (inode(7)).
-const SET_GID: u32 = 0o2000;
+use crate::types::{FileKind, PERMISSIONS, S_ISGID};
 
 /// An object whose owner has all permissions for as long as this lives. [`MODES`] is held for writing.
 struct Lent {
@@ -64,11 +61,11 @@ impl Lent {
     }
 
     fn add(fd: OwnedFd, stat: &Statx, missing: u32) -> Result<Option<Self>> {
-        let mode = u32::from(stat.stx_mode) & 0o7777;
+        let mode = u32::from(stat.stx_mode) & PERMISSIONS;
         if mode & missing == missing {
             return Ok(None);
         }
-        if mode & SET_GID != 0 && !is_in_group(stat.stx_gid) {
+        if mode & S_ISGID != 0 && !is_in_group(stat.stx_gid) {
             // chmod(2) of a process outside of the group takes the bit away for good.
             return Err(Errno::ACCESS);
         }
@@ -88,7 +85,7 @@ impl Lent {
     /// Takes back the permissions that were added, unless another process has changed them meanwhile. Set-id bits
     /// that a write has cleared stay so.
     fn restore(&self) -> Result<()> {
-        let now = u32::from(stat_of(&self.fd)?.stx_mode) & 0o7777;
+        let now = u32::from(stat_of(&self.fd)?.stx_mode) & PERMISSIONS;
         if now & 0o777 == self.mode & 0o777 {
             let added = self.mode & !u32::from(self.known.mode);
             calls::chmod(At::Fd(self.fd.as_fd()), now & !added)?;
@@ -100,7 +97,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Err(errno) = self.restore() {
-            let mode = self.known.mode & 0o7777;
+            let mode = u32::from(self.known.mode) & PERMISSIONS;
             log::warn!("cannot restore the mode {mode:o} of an object of the upper layer: {errno}");
         }
         // First: a reader that no longer finds it must see that something changed.

@@ -13,7 +13,7 @@ use crate::types::Name;
 pub(crate) struct Below(Option<Box<Ways>>);
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ways {
+struct Ways {
     redirect: Option<Redirect>,
     data: Option<LowerFile>,
 }

@@ -55,7 +55,7 @@ impl Identity {
 
     /// The id that a node gets if it is free. One of several names of a lower file gets the number of
     /// the file: a lookup has one number for both, and the kernel asks for nothing more.
-    pub(crate) fn wanted_id(&self) -> Option<u64> {
+    pub(super) fn wanted_id(&self) -> Option<u64> {
         match self {
             Self::Link(link) => link.0.derived(),
             _ => self.id(),

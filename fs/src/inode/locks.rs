@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLockWriteGuard;
 
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::dir::Names;
 use crate::inode::node::{Node, Place};
 
@@ -57,6 +57,6 @@ impl NameLocks<'_> {
             .iter_mut()
             .find(|(id, _)| *id == node.id)
             .map(|(_, names)| &mut **names)
-            .ok_or(Errno::IO)
+            .ok_or_else(|| decided(Errno::IO))
     }
 }

@@ -49,9 +49,9 @@ pub(crate) struct Node {
     pub(crate) kind: FileKind,
     /// How often it was given out by a lookup and not forgotten since. Changed under the lock of
     /// the node table.
-    pub(crate) lookups: AtomicU64,
+    pub(super) lookups: AtomicU64,
     /// How many nodes have it as the parent of their place. It stays known as long as there are any.
-    pub(crate) children: AtomicU32,
+    pub(super) children: AtomicU32,
     pub(crate) place: RwLock<Place>,
     /// Held while the node is copied up.
     pub(crate) copy_up: Mutex<()>,

@@ -4,8 +4,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 
-use crate::disk::hash::NumberHash;
 use crate::inode::identity::Identity;
 use crate::inode::node::Node;
 use crate::layer::object_id::ObjectId;
@@ -63,5 +63,22 @@ impl Shard {
 }
 
 pub(crate) fn hash(id: u64) -> u64 {
-    NumberHash::default().hash_one(id)
+    FxBuildHasher.hash_one(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// A table looks at the lowest and the highest bits of a hash.
+    #[test]
+    fn ids_that_follow_each_other_spread_over_low_and_high_bits() {
+        let hashes: Vec<u64> = (0..1024).map(hash).collect();
+        let low: HashSet<u64> = hashes.iter().map(|hash| hash & 0x3ff).collect();
+        let high: HashSet<u64> = hashes.iter().map(|hash| hash >> 57).collect();
+        assert!(low.len() > 500, "{}", low.len());
+        assert!(high.len() > 60, "{}", high.len());
+    }
 }

@@ -8,7 +8,7 @@ use crate::open_error::MountError;
 /// Refuses directories that lie in the upper or work directory of another mount of plyfs, which holds a lock on
 /// those (flock(2)). The kernel's overlay does so where it keeps an index (`EBUSY`): entries of files that change
 /// underneath would lead astray.
-pub(crate) fn refuse(spots: &[Spot]) -> Result<(), MountError> {
+pub(super) fn refuse(spots: &[Spot]) -> Result<(), MountError> {
     let locks = Lock::all();
     for spot in spots {
         // The locks of the upper and work directory themselves are taken when they are opened.

@@ -29,7 +29,7 @@ use rustix::fs::{FileType, Mode, OFlags, XattrFlags};
 
 use crate::config::MarkedUpper;
 use crate::disk::dirents::for_each_entry;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::open_error::MountError;
 
 /// Marks an upper layer that the kernel's overlay is about to serve, and makes the mark durable.
@@ -219,7 +219,7 @@ impl Walk {
         let listed = xattr::list(at)?;
         let mut names = listed.split(|byte| *byte == 0);
         while let Some(record) = names.find(|name| names::is_override_record(name)) {
-            let record = CString::new(record).map_err(|_| Errno::INVAL)?;
+            let record = CString::new(record).map_err(|_| decided(Errno::INVAL))?;
             if self.how == MarkedUpper::Refuse {
                 return Ok(Some(record));
             }

@@ -37,7 +37,7 @@ pub(crate) struct LowerFile {
     pub(crate) name: Name,
 }
 
-pub(crate) static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl LowerDir {
     pub(crate) fn root(layer: u16, marks: &DirMarks) -> Arc<Self> {

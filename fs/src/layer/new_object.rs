@@ -13,8 +13,8 @@ use plyfs_format::override_stat::{Kind as RecordKind, OverrideStat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, makedev};
 
 use crate::config::override_stat_mode::Records;
-use crate::error::{Errno, Result};
-use crate::types::{Device, FileKind};
+use crate::error::{Errno, Result, decided};
+use crate::types::{Device, FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// What an object is to be.
 #[derive(Debug, Clone, Copy)]
@@ -28,17 +28,13 @@ pub(crate) struct Wanted<'t> {
     pub(crate) target: Option<&'t OsStr>,
 }
 
-/// Bits that a process without privileges does not keep on its own files: they would let others
-/// act as the process's user.
-const SET_ID: u32 = 0o6000;
-
 impl Wanted<'_> {
     /// The mode on disk, `mode` being what the object shows.
     pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: Records) -> u32 {
         match kind {
             _ if !records.rule(kind) => mode,
-            FileKind::Directory => (mode & !SET_ID) | 0o700,
-            _ => (mode & !SET_ID) | 0o600,
+            FileKind::Directory => (mode & !(S_ISUID | S_ISGID)) | 0o700,
+            _ => (mode & !(S_ISUID | S_ISGID)) | 0o600,
         }
     }
 
@@ -73,7 +69,11 @@ impl Wanted<'_> {
             FileKind::Regular => return create(dir, name, mode).map(Some),
             FileKind::Directory => rustix::fs::mkdirat(dir, name, mode)?,
             FileKind::Symlink => {
-                rustix::fs::symlinkat(self.target.ok_or(Errno::INVAL)?, dir, name)?;
+                rustix::fs::symlinkat(
+                    self.target.ok_or_else(|| decided(Errno::INVAL))?,
+                    dir,
+                    name,
+                )?;
             }
             FileKind::Fifo => node(FileType::Fifo, Device::default())?,
             FileKind::Socket => node(FileType::Socket, Device::default())?,
@@ -93,7 +93,7 @@ impl Wanted<'_> {
         let kind = (disk_kind != Some(self.kind)).then(|| self.record_kind());
         let shows_itself = kind.is_none()
             && records.owner_on_disk(disk) == (self.uid, self.gid)
-            && disk_mode & 0o7777 == self.mode;
+            && disk_mode & PERMISSIONS == self.mode;
         (!shows_itself).then_some(OverrideStat {
             uid: self.uid,
             gid: self.gid,

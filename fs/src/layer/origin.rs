@@ -152,7 +152,7 @@ impl System {
 }
 
 /// The UUID of a directory's file system, as far as it can be learned.
-pub(crate) fn uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
+pub(super) fn uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(dir, c".", flags, Mode::empty());
     opened

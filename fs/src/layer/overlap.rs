@@ -73,9 +73,12 @@ pub(crate) fn check(spots: &[Spot]) -> Result<(), MountError> {
         return Ok(());
     };
     // As they were given, unless only where they are shows that they are the same.
-    let shown = |spot: &Spot| match one.real == other.real {
-        true => spot.real.clone(),
-        false => spot.given.clone(),
+    let shown = |spot: &Spot| {
+        if one.real == other.real {
+            spot.real.clone()
+        } else {
+            spot.given.clone()
+        }
     };
     Err(MountError::Overlap {
         one: shown(one),

@@ -11,7 +11,7 @@ use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
 use crate::config::Marks;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::layer::redirect::Redirect;
 
 /// The shortest record of a metacopy that says something of its data, in bytes
@@ -61,7 +61,7 @@ impl DirMarks {
             if !counts || !has(&names, name.as_bytes()) {
                 continue;
             }
-            let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+            let name = CString::new(name).map_err(|_| decided(Errno::INVAL))?;
             let value = xattr::get_all(at, &name)?.unwrap_or_default();
             marks.opaque |= whiteout::is_opaque_value(&value);
             marks.whiteouts |= whiteout::may_hold_attribute_whiteouts(&value);
@@ -90,7 +90,7 @@ impl FileMarks {
             metacopy: match record(Record::Metacopy)? {
                 // Neither empty nor with a digest.
                 Some(value) if (1..SHORTEST_DIGEST).contains(&value.len()) => {
-                    return Err(Errno::IO);
+                    return Err(decided(Errno::IO));
                 }
                 metacopy => metacopy.is_some(),
             },
@@ -111,8 +111,9 @@ fn value(
     record: Record,
 ) -> Result<Option<Vec<u8>>> {
     let name = namespace.name(record);
-    match has(names, name.to_bytes()) {
-        true => xattr::get_all(at, name),
-        false => Ok(None),
+    if has(names, name.to_bytes()) {
+        xattr::get_all(at, name)
+    } else {
+        Ok(None)
     }
 }

@@ -5,7 +5,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, XattrFlags};
 
 use crate::config::override_stat_mode::Records;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::types::Attr;
 
 /// The `override_stat` record of an object. `None` if it has none, or one that cannot be read.
@@ -20,7 +20,7 @@ pub(crate) fn record(at: At<'_>, records: Records) -> Result<Option<OverrideStat
 
 /// The attributes of an object as its record has them, if it has one.
 pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
-    let mut attr = Attr::from_statx(stat).ok_or(Errno::IO)?;
+    let mut attr = Attr::from_statx(stat).ok_or_else(|| decided(Errno::IO))?;
     (attr.uid, attr.gid) = records.owner_on_disk(stat);
     if records.may_be_on(attr.kind, stat)
         && let Some(record) = record(at, records)?

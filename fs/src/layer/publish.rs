@@ -50,9 +50,10 @@ pub(crate) struct Aside<'a> {
 impl Aside<'_> {
     /// Removes the directory if there is another in its place, and else puts it back.
     pub(crate) fn end(self, is_replaced: bool) {
-        match is_replaced {
-            true => self.work.discard(&self.name),
-            false => self.work.put_back(&self.name, self.at),
+        if is_replaced {
+            self.work.discard(&self.name)
+        } else {
+            self.work.put_back(&self.name, self.at)
         }
     }
 }
@@ -255,9 +256,10 @@ impl Work {
         let _guard = self.guard(to)?;
         let aside = self.temp_name();
         owner_mode::rename(to, (self.dir(), &aside), RenameFlags::empty())?;
-        let moved = match leaves_whiteout {
-            true => self.leave_whiteout(from, to, false),
-            false => owner_mode::rename(from, to, RenameFlags::empty()),
+        let moved = if leaves_whiteout {
+            self.leave_whiteout(from, to, false)
+        } else {
+            owner_mode::rename(from, to, RenameFlags::empty())
         };
         match moved {
             Ok(()) => self.discard(&aside),

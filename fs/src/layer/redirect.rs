@@ -14,7 +14,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::disk::owner_mode::with_permission;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::types::Name;
 
 /// The longest redirect that is written, in bytes (`redirect_max` of the kernel).
@@ -37,21 +37,21 @@ impl Redirect {
     /// could lead out. What goes on below is then not known, and nothing else may be shown for it.
     pub(crate) fn parse(record: &[u8]) -> Result<Self> {
         let name = |bytes: &[u8]| match bytes {
-            b"" => Err(Errno::INVAL),
+            b"" => Err(decided(Errno::INVAL)),
             b"." | b".." => Err(Errno::ACCESS),
-            _ if bytes.contains(&0) => Err(Errno::INVAL),
+            _ if bytes.contains(&0) => Err(decided(Errno::INVAL)),
             _ => Ok(Name::from(OsStr::from_bytes(bytes))),
         };
         match record.strip_prefix(b"/") {
             Some(path) => {
                 let parts: Vec<_> = path.split(|byte| *byte == b'/').collect();
                 if parts.contains(&&b""[..]) {
-                    return Err(Errno::INVAL);
+                    return Err(decided(Errno::INVAL));
                 }
                 let names = parts.into_iter().map(name);
                 Ok(Self::Path(names.collect::<Result<_>>()?))
             }
-            None if record.contains(&b'/') => Err(Errno::INVAL),
+            None if record.contains(&b'/') => Err(decided(Errno::INVAL)),
             None => Ok(Self::Name(name(record)?)),
         }
     }

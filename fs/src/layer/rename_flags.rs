@@ -11,7 +11,7 @@ use crate::error::{Errno, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Moves {
     /// `RENAME_NOREPLACE`.
-    pub(crate) noreplace: bool,
+    pub(super) noreplace: bool,
     /// `RENAME_EXCHANGE`.
     pub(crate) exchange: bool,
     /// `RENAME_WHITEOUT`.
@@ -26,10 +26,11 @@ impl Moves {
         whiteout: true,
     };
 
-    /// The flags that are missing, for a message.
-    pub(crate) fn missing(self) -> Vec<&'static str> {
+    /// The names of the flags that are missing, for a message. `RENAME_WHITEOUT` is among them only if
+    /// `needs_whiteout`: whiteouts that are files beside the name need no such flag.
+    pub(super) fn missing(self, needs_whiteout: bool) -> Vec<&'static str> {
         let all = [
-            (self.whiteout, "RENAME_WHITEOUT"),
+            (self.whiteout || !needs_whiteout, "RENAME_WHITEOUT"),
             (self.exchange, "RENAME_EXCHANGE"),
             (self.noreplace, "RENAME_NOREPLACE"),
         ];
@@ -40,7 +41,7 @@ impl Moves {
 
 /// Whether an error says that a file system does not know a flag of renameat2(2), or, for whiteouts, that it makes
 /// no devices.
-pub(crate) fn is_unknown(errno: Errno) -> bool {
+fn is_unknown(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM
@@ -48,7 +49,7 @@ pub(crate) fn is_unknown(errno: Errno) -> bool {
 }
 
 /// Turns an unknown flag into `false`.
-pub(crate) fn is_known(renamed: Result<()>) -> Result<bool> {
+fn is_known(renamed: Result<()>) -> Result<bool> {
     match renamed {
         Ok(()) => Ok(true),
         Err(errno) if is_unknown(errno) => Ok(false),

@@ -4,7 +4,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::OFlags;
 
 use crate::disk::calls;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 
 /// The target of a symbolic link, be it one on disk or a regular file that stands for one.
 ///
@@ -24,14 +24,14 @@ pub(crate) fn read_link(at: At<'_>) -> Result<Vec<u8>> {
     }
 }
 
-pub(crate) fn read_stand_in(at: At<'_>) -> Result<Vec<u8>> {
+fn read_stand_in(at: At<'_>) -> Result<Vec<u8>> {
     /// `PATH_MAX` without its NUL.
     const LONGEST: usize = 4095;
     let file = calls::open(at, OFlags::RDONLY)?;
     let mut target = vec![0; LONGEST + 1];
     let len = rustix::io::pread(&file, &mut target, 0)?;
     if len > LONGEST {
-        return Err(Errno::INVAL);
+        return Err(decided(Errno::INVAL));
     }
     target.truncate(len);
     Ok(target)

@@ -36,7 +36,7 @@ pub(crate) struct Upper {
     pub(crate) in_memory: bool,
     /// Whether its file system never keeps a later change of a file and loses the blocks that were shared
     /// with it (ioctl_ficlone(2)).
-    pub(crate) orders_clones: bool,
+    pub(super) orders_clones: bool,
     /// Whether they were ordered and made: no copy of a file on the same file system waits for a disk.
     pub(crate) shares_at_once: AtomicBool,
     /// Held for its lock: two mounts that share an upper directory would not see each other's changes.
@@ -130,15 +130,12 @@ impl Upper {
 }
 
 /// What statfs(2) calls file systems (`linux/magic.h`).
-pub(crate) const TMPFS_MAGIC: u64 = 0x0102_1994;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 
-pub(crate) const XFS_MAGIC: u64 = 0x5846_5342;
+const XFS_MAGIC: u64 = 0x5846_5342;
 
 /// Takes the upper directory for this mount alone (flock(2)).
-pub(crate) fn lock_upper(
-    path: &Path,
-    root: BorrowedFd<'_>,
-) -> std::result::Result<OwnedFd, MountError> {
+fn lock_upper(path: &Path, root: BorrowedFd<'_>) -> std::result::Result<OwnedFd, MountError> {
     let failed = |errno| MountError::Open {
         role: "upper",
         path: path.to_owned(),
@@ -157,7 +154,7 @@ pub(crate) fn lock_upper(
 }
 
 /// The one device that both are on: the work directory must be where a rename reaches the upper directory.
-pub(crate) fn same_device(
+fn same_device(
     upper: &UpperLayer,
     upper_root: BorrowedFd<'_>,
     work_root: BorrowedFd<'_>,
@@ -181,7 +178,7 @@ pub(crate) fn same_device(
 }
 
 /// The namespace this process may write records to.
-pub(crate) fn probe_namespace(work: BorrowedFd<'_>) -> Namespace {
+fn probe_namespace(work: BorrowedFd<'_>) -> Namespace {
     let name = c"trusted.overlay.probe";
     match xattr::set(At::Fd(work), name, b"", XattrFlags::empty()) {
         Ok(()) => {

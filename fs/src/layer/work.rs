@@ -20,6 +20,7 @@ use plyfs_format::whiteout;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
 use crate::config::Volatile;
+use crate::disk::attribute_names::{ACCESS_ACL, DEFAULT_ACL};
 use crate::disk::dirents::for_each_entry;
 use crate::disk::remove_tree::remove_below;
 use crate::error::{Errno, Result};
@@ -127,7 +128,7 @@ impl Work {
 
     /// Makes everything in another directory from now on, as the kernel's overlay does in the index.
     /// The next mount that opens it removes what is left there.
-    pub(crate) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
+    pub(super) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
         self.stage = Some(dir);
         *self.whiteout.get_mut() = None;
     }
@@ -156,7 +157,7 @@ impl Work {
     ///
     /// # Errors
     /// Those of openat(2).
-    pub(crate) fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    pub(super) fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         let whiteout = [whiteout::PREFIX, name.as_bytes()].concat();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::openat(dir, &*whiteout, flags, Mode::RUSR | Mode::WUSR) {
@@ -228,9 +229,7 @@ impl Work {
 
     /// Says what may go wrong where not all is done in one step, as the kernel's overlay does.
     fn warn_of_missing_moves(&self) {
-        let mut missing = self.moves.missing();
-        // Files beside the name need none.
-        missing.retain(|flag| !(self.files && *flag == "RENAME_WHITEOUT"));
+        let missing = self.moves.missing(!self.files);
         if !missing.is_empty() {
             log::warn!(
                 "the file system of the upper directory has no {}: some changes take several steps, and a crash \
@@ -252,7 +251,7 @@ impl Work {
 
     /// Goes on as on a file system that moves like this.
     #[cfg(test)]
-    pub(crate) fn pretend(&mut self, moves: Moves) {
+    pub(super) fn pretend(&mut self, moves: Moves) {
         self.moves = moves;
     }
 }
@@ -263,7 +262,7 @@ impl Work {
     ///
     /// # Errors
     /// `NoWhiteouts`.
-    pub(crate) fn prove_files(&self, path: &Path) -> std::result::Result<(), MountError> {
+    pub(super) fn prove_files(&self, path: &Path) -> std::result::Result<(), MountError> {
         if !self.files {
             return Ok(());
         }
@@ -313,7 +312,7 @@ fn mark_volatile(work: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Makes and opens a directory in the one that was given.
-pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+pub(super) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     match rustix::fs::mkdirat(workdir, name, Mode::RWXU) {
         Err(Errno::EXIST) => {
             // The kernel makes it with no permissions at all.
@@ -324,7 +323,7 @@ pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(workdir, name, flags, Mode::empty())?;
     // What is made here must not inherit an ACL that the place it will be moved to does not have.
-    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+    for acl in [DEFAULT_ACL, ACCESS_ACL] {
         match rustix::fs::fremovexattr(&dir, acl) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error),

@@ -61,7 +61,7 @@ impl Naming {
     }
 }
 
-pub(crate) const SECURITY: &[u8] = b"security.";
+const SECURITY: &[u8] = b"security.";
 
 #[cfg(test)]
 mod tests {

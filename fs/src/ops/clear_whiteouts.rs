@@ -15,10 +15,11 @@ use crate::layer::opaque::set_opaque;
 use crate::layer::publish::Aside;
 use crate::layer::upper::Upper;
 use crate::ops::site::Site;
+use crate::types::PERMISSIONS;
 
 /// Marks a directory that is about to be replaced. Without attributes it hides nothing: no directory is moved there
 /// over one that does, unless whiteouts may be files.
-pub(crate) fn set_opaque_if_possible(at: At<'_>, upper: &Upper) -> Result<()> {
+fn set_opaque_if_possible(at: At<'_>, upper: &Upper) -> Result<()> {
     match set_opaque(at, upper.namespace) {
         Err(Errno::OPNOTSUPP) => Ok(()),
         other => other,
@@ -26,13 +27,13 @@ pub(crate) fn set_opaque_if_possible(at: At<'_>, upper: &Upper) -> Result<()> {
 }
 
 /// Removes all that is in a directory.
-pub(crate) fn empty(at: At<'_>) -> Result<()> {
+pub(super) fn empty(at: At<'_>) -> Result<()> {
     let dir = calls::open(at, OFlags::RDONLY | OFlags::DIRECTORY)?;
     crate::disk::remove_tree::remove_below(dir.as_fd())
 }
 
 /// Whether a directory on disk holds nothing at all.
-pub(crate) fn is_bare(site: &Site<'_>, name: &OsStr) -> Result<bool> {
+fn is_bare(site: &Site<'_>, name: &OsStr) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let dir = calls::open(At::Name(site.dir.as_fd(), name.as_bytes()), flags)?;
     let mut bare = true;
@@ -46,7 +47,7 @@ pub(crate) fn is_bare(site: &Site<'_>, name: &OsStr) -> Result<bool> {
 impl Overlay {
     /// Puts an empty directory in the place of one that shows nothing but holds whiteouts, since
     /// rename(2) replaces no other. Returns the directory if it was moved aside instead.
-    pub(crate) fn clear_whiteouts<'s>(
+    pub(super) fn clear_whiteouts<'s>(
         &self,
         site: &'s Site<'_>,
         name: &'s OsStr,
@@ -86,7 +87,7 @@ impl Overlay {
     fn imitate(&self, at: At<'_>, site: &Site<'_>, name: &OsStr) -> Result<()> {
         let stat = calls::stat(At::Name(site.dir.as_fd(), name.as_bytes()))?;
         calls::chown(at, Some(stat.stx_uid), Some(stat.stx_gid))?;
-        calls::chmod(at, u32::from(stat.stx_mode) & 0o7777)?;
+        calls::chmod(at, u32::from(stat.stx_mode) & PERMISSIONS)?;
         // By the record alone: what is renamed over it must find it empty.
         set_opaque_if_possible(at, site.upper)
     }

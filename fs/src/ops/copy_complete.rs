@@ -1,6 +1,5 @@
 //! Bringing the data into a copy that was made without it.
 
-use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::Overlay;
+use crate::disk::attribute_names::CAPABILITY;
 use crate::disk::calls::{set_times_of, stat_fd};
 use crate::disk::copy_data::copy_data;
 use crate::disk::fd_cache::Key;
@@ -20,8 +20,7 @@ use crate::types::Extent;
 
 impl Overlay {
     /// Brings the data into a copy that was made without it.
-    pub(crate) fn complete(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
-        const CAPABILITY: &CStr = c"security.capability";
+    pub(super) fn complete(&self, upper: &Upper, node: &Arc<Node>, extent: Extent) -> Result<()> {
         let object = self.locate(node)?;
         let Some(data) = object.metacopy_data() else {
             return Ok(());

@@ -8,7 +8,7 @@ use rustix::fs::{OFlags, Statx};
 
 use crate::Overlay;
 use crate::disk::calls::{self, stat_fd};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::lower_dir::LowerFile;
 use crate::layer::override_stat;
@@ -16,7 +16,7 @@ use crate::layer::xattr_names::Naming;
 use crate::types::{Attr, FileKind};
 
 /// A lower object that is being copied.
-pub(crate) struct Source {
+pub(super) struct Source {
     /// Open for reading if it is a regular file, else `O_PATH`.
     pub(super) fd: Arc<OwnedFd>,
     /// Where the data of a regular file is.
@@ -35,7 +35,7 @@ pub(crate) struct Source {
 }
 
 impl Overlay {
-    pub(crate) fn open_source(&self, node: &Node) -> Result<Source> {
+    pub(super) fn open_source(&self, node: &Node) -> Result<Source> {
         // Readers of the file, and the check whether this is slow, have it open.
         let open = match node.kind {
             FileKind::Regular if !node.is_metacopy() => Some(self.open_for_reading(node)?),
@@ -60,7 +60,7 @@ impl Overlay {
         let attr = override_stat::recorded_attr_of(At::Fd(fd.as_fd()), &stat, object.records)?;
         if attr.kind != node.kind {
             // Its layer was changed since it was looked up.
-            return Err(Errno::STALE);
+            return Err(decided(Errno::STALE));
         }
         let is_mounted_inside = stat.stx_mnt_id != object.mount;
         Ok(Source {

@@ -22,10 +22,10 @@ use crate::layer::xattr_names::Naming;
 use crate::layer::{origin, override_stat, stand_in};
 use crate::ops::copy_source::Source;
 use crate::ops::copy_xattrs::copy_xattrs;
-use crate::types::{Extent, FileKind, Name};
+use crate::types::{Extent, FileKind, Name, PERMISSIONS};
 
 /// A copy that has all but a name.
-pub(crate) struct Filled {
+struct Filled {
     fd: OwnedFd,
     /// What it was before it was given its owner and mode.
     disk: Statx,
@@ -34,7 +34,7 @@ pub(crate) struct Filled {
 }
 
 /// A copy in the work directory.
-pub(crate) struct Copy {
+pub(super) struct Copy {
     pub(super) name: std::ffi::OsString,
     /// A descriptor of it.
     pub(super) fd: Arc<OwnedFd>,
@@ -49,7 +49,7 @@ pub(crate) struct Copy {
 
 impl Overlay {
     /// Makes a complete and durable copy in the work directory.
-    pub(crate) fn stage_copy(
+    pub(super) fn stage_copy(
         &self,
         upper: &Upper,
         kind: FileKind,
@@ -176,11 +176,12 @@ impl Overlay {
         }
         let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
-            let now = match is_others || has_xattrs {
-                true => stat_fd(fd.as_fd())?,
-                false => disk,
+            let now = if is_others || has_xattrs {
+                stat_fd(fd.as_fd())?
+            } else {
+                disk
             };
-            if u32::from(now.stx_mode) & 0o7777 != mode {
+            if u32::from(now.stx_mode) & PERMISSIONS != mode {
                 calls::chmod(at, mode)?;
             }
         }

@@ -21,7 +21,7 @@ use crate::Overlay;
 use crate::disk::calls::{restore_times, stat_fd};
 use crate::disk::fd_cache::Key;
 use crate::disk::interrupt;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::listing::Known;
 use crate::inode::node::Node;
@@ -36,7 +36,7 @@ impl Overlay {
     /// # Errors
     /// `ROFS` without an upper layer, and whatever goes wrong in copying: `NOSPC`, `DQUOT`, `ACCESS`
     /// for a file that cannot be read.
-    pub(crate) fn copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
+    pub(super) fn copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
         let extent = match extent {
             // What is a metacopy from another time stays one.
             Extent::None if !node.in_upper() => self.least_extent(),
@@ -119,7 +119,7 @@ impl Overlay {
             let renamed = upper.work.publish(&copy.name, (dir.as_fd(), &place.name));
             let renamed = match renamed {
                 // The name is that of another file by now.
-                Err(Errno::EXIST) if self.lowers_change => Err(Errno::STALE),
+                Err(Errno::EXIST) if self.lowers_change => Err(decided(Errno::STALE)),
                 renamed => renamed,
             };
             if u32::from(dir_stat.stx_mode) & 0o300 != 0o300 {

@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
-use crate::error::{Errno, Result};
+use crate::disk::attribute_names::ACL_PREFIX;
+use crate::error::{Errno, Result, decided};
 use crate::layer::xattr_names::Naming;
 use crate::ops::copy_source::Source;
 
 /// Copies the extended attributes that belong to the file and not to an overlay. `true` if there are any.
-pub(crate) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<bool> {
+pub(super) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result<bool> {
     let from = At::Fd(source.fd.as_fd());
     let mut any = false;
     let names = xattr::list(from)?;
@@ -23,7 +24,7 @@ pub(crate) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result
         let Some(new_name) = new_name.and_then(|shown| naming.stored(&shown)) else {
             continue;
         };
-        let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let name = CString::new(name).map_err(|_| decided(Errno::INVAL))?;
         let Some(value) = xattr::get_all(from, &name)? else {
             continue;
         };
@@ -42,10 +43,10 @@ pub(crate) fn copy_xattrs(source: &Source, to: At<'_>, naming: Naming) -> Result
 /// attributes, or this process may not set them and could not make use of them either.
 ///
 /// ACLs say who may read a file and must not be lost.
-pub(crate) fn may_be_left(name: &CStr, error: Errno) -> bool {
+fn may_be_left(name: &CStr, error: Errno) -> bool {
     let name = name.to_bytes();
     match error {
-        Errno::OPNOTSUPP => !name.starts_with(b"system.posix_acl_"),
+        Errno::OPNOTSUPP => !name.starts_with(ACL_PREFIX),
         Errno::PERM => name.starts_with(b"security.") || name.starts_with(b"trusted."),
         _ => false,
     }

@@ -17,7 +17,7 @@ use rustix::fs::Statx;
 use crate::Overlay;
 use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::dir::Names;
 use crate::inode::listing::{Known, Listing, Source};
 use crate::layer::new_object::{self, Wanted};
@@ -26,8 +26,8 @@ use crate::layer::override_stat;
 use crate::ops::lookup::check_name;
 use crate::ops::over_whiteout::publish_over;
 use crate::ops::site::{Ground, Site};
-use crate::ops::staging_dir::{Nursery, S_ISGID, own};
-use crate::types::{Caller, Device, Entry, Extent, FileKind, Name};
+use crate::ops::staging_dir::{Nursery, own};
+use crate::types::{Caller, Device, Entry, Extent, FileKind, Name, PERMISSIONS, S_ISGID};
 
 /// What was made.
 struct Made {
@@ -57,11 +57,11 @@ impl Overlay {
         mode: u32,
         rdev: Device,
     ) -> Result<Entry> {
-        let kind = FileKind::from_mode(mode).ok_or(Errno::INVAL)?;
+        let kind = FileKind::from_mode(mode).ok_or_else(|| decided(Errno::INVAL))?;
         if kind == FileKind::Char && rdev == Device::default() {
             return Err(Errno::PERM);
         }
-        self.create(caller, parent, name, kind, mode & 0o7777, rdev, None)
+        self.create(caller, parent, name, kind, mode & PERMISSIONS, rdev, None)
     }
 
     /// Makes a directory (mkdir(2)).
@@ -69,7 +69,7 @@ impl Overlay {
     /// # Errors
     /// As [`mknod`](Self::mknod).
     pub fn mkdir(&self, caller: &Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
-        let (kind, mode) = (FileKind::Directory, mode & 0o7777);
+        let (kind, mode) = (FileKind::Directory, mode & PERMISSIONS);
         self.create(caller, parent, name, kind, mode, Device::default(), None)
     }
 
@@ -111,7 +111,7 @@ impl Overlay {
         let site = self.site(upper, &parent, &names)?;
         if upper.layer.is_archive_name(name) {
             // It would be a whiteout.
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         let mut wanted = Wanted {
             kind,
@@ -286,11 +286,11 @@ impl Overlay {
             Some(stat) => stat,
             None => calls::stat(at)?,
         };
-        let found = match made.merged {
-            true => self
-                .search(site.parent, names, name, Source::Unknown)?
-                .ok_or(Errno::IO)?,
-            false => self.found_upper(at, &stat)?,
+        let found = if made.merged {
+            self.search(site.parent, names, name, Source::Unknown)?
+                .ok_or_else(|| decided(Errno::IO))?
+        } else {
+            self.found_upper(at, &stat)?
         };
         let number = found.number;
         if made.merged {

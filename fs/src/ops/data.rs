@@ -8,7 +8,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use crate::Overlay;
 use crate::disk::calls;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::stand_in;
 use crate::ops::gathered::{append_gathered, write_at, write_gathered};
@@ -102,9 +102,10 @@ impl Overlay {
     pub fn prepare_to_read(&self, id: u64) -> Result<()> {
         let node = self.node(id)?;
         let may_be_replaced = self.lowers_change && !node.in_upper();
-        match node.is_metacopy() || may_be_replaced {
-            true => self.open_for_reading(&node).map(drop),
-            false => Ok(()),
+        if node.is_metacopy() || may_be_replaced {
+            self.open_for_reading(&node).map(drop)
+        } else {
+            Ok(())
         }
     }
 
@@ -129,7 +130,7 @@ impl Overlay {
         let file = match node.kind {
             FileKind::Directory => self.open_directory(&node)?,
             FileKind::Regular => self.open_for_reading(&node)?,
-            _ => return Err(Errno::INVAL),
+            _ => return Err(decided(Errno::INVAL)),
         };
         if data_only {
             rustix::fs::fdatasync(&file)
@@ -245,7 +246,7 @@ impl Overlay {
     pub fn readlink(&self, id: u64) -> Result<Vec<u8>> {
         let node = self.node(id)?;
         if node.kind != FileKind::Symlink {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         stand_in::read_link(self.locate(&node)?.at())
     }

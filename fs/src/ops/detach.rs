@@ -39,7 +39,7 @@ impl Overlay {
     ///
     /// # Errors
     /// Those of copying up. What was done before stays.
-    pub(crate) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
+    pub(super) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
         self.copy_up(node, Extent::Whole)?;
         if !node.shows_lowers() {
             return Ok(());
@@ -77,9 +77,10 @@ impl Overlay {
         match self.lookup_locked(parent, &names, name) {
             Ok((found, _)) => {
                 let held = Held::new(self, found);
-                match Arc::ptr_eq(&held.node, node) {
-                    true => self.link_up(&site, &mut names, name, node),
-                    false => Ok(()),
+                if Arc::ptr_eq(&held.node, node) {
+                    self.link_up(&site, &mut names, name, node)
+                } else {
+                    Ok(())
                 }
             }
             Err(Errno::NOENT) => Ok(()),

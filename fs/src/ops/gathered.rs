@@ -8,14 +8,15 @@ use std::os::fd::BorrowedFd;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
+use crate::disk::attribute_names::CAPABILITY;
 use crate::disk::calls::{self, stat_fd};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::inode::told_mtime::ToldMtime;
 
 /// Writes what the kernel has gathered, and leaves the time of the last change as the kernel was just
 /// told it.
-pub(crate) fn write_gathered(
+pub(super) fn write_gathered(
     node: &Node,
     file: BorrowedFd<'_>,
     offset: u64,
@@ -57,7 +58,7 @@ fn write_locked(
 /// `PERM` if the data would change what the file has. What comes behind that is kept also then, since a program has
 /// written it with success: a mapping changed the page that it is in. `IO` if data before it is missing: a
 /// descriptor that can only append would write it to another place, and what is missing could not be added later.
-pub(crate) fn append_gathered(
+pub(super) fn append_gathered(
     node: &Node,
     file: BorrowedFd<'_>,
     offset: u64,
@@ -68,17 +69,18 @@ pub(crate) fn append_gathered(
     let new = data.get(there.length..).unwrap_or_default();
     let start = offset + there.length as u64;
     if !new.is_empty() && start != stat_fd(file)?.stx_size {
-        return Err(Errno::IO);
+        return Err(decided(Errno::IO));
     }
     let written = write_locked(node, &mut times, file, start, new)?;
-    match there.is_same {
-        true => Ok(there.length + written),
-        false => Err(Errno::PERM),
+    if there.is_same {
+        Ok(there.length + written)
+    } else {
+        Err(Errno::PERM)
     }
 }
 
 /// What an append-only file has already of data that is written to it.
-pub(crate) struct Standing {
+struct Standing {
     /// How much of the data lies before the end of the file, in bytes.
     length: usize,
     /// Whether the file has the same there.
@@ -90,7 +92,7 @@ pub(crate) struct Standing {
 ///
 /// # Errors
 /// Those of pread(2).
-pub(crate) fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<Standing> {
+fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result<Standing> {
     let mut there = vec![0; data.len().min(COMPARED)];
     let mut standing = Standing {
         length: 0,
@@ -114,7 +116,7 @@ pub(crate) fn standing(file: BorrowedFd<'_>, offset: u64, data: &[u8]) -> Result
 
 /// The capabilities that a file has, which the file system below takes at any write: they may have been
 /// set after the program wrote what comes now.
-pub(crate) fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
+fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>> {
     if node.capability.get() == Some(false) {
         return None;
     }
@@ -126,14 +128,11 @@ pub(crate) fn capability_of(node: &Node, file: BorrowedFd<'_>) -> Option<Vec<u8>
 }
 
 /// How much of an append-only file is compared at once, in bytes.
-pub(crate) const COMPARED: usize = 64 << 10;
-
-/// The capabilities of an executable.
-pub(crate) const CAPABILITY: &std::ffi::CStr = c"security.capability";
+const COMPARED: usize = 64 << 10;
 
 /// Writes as much as possible. An error counts if nothing was written before, or if it must be
 /// `whole`.
-pub(crate) fn write_at(
+pub(super) fn write_at(
     file: BorrowedFd<'_>,
     offset: u64,
     data: &[u8],

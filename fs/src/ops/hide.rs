@@ -25,7 +25,7 @@ impl Overlay {
     ///
     /// # Errors
     /// Those of setxattr(2), and of listing and making whiteouts.
-    pub(crate) fn hide_lower(
+    pub(super) fn hide_lower(
         &self,
         site: &Site<'_>,
         at: At<'_>,
@@ -59,7 +59,7 @@ impl Overlay {
 
     /// Makes a new directory opaque, so that no lookup goes on to lower ones, where the kernel
     /// does: with records that tie it to lower layers, these do not change. Returns whether it did.
-    pub(crate) fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) -> bool {
+    pub(super) fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) -> bool {
         let tied = self.index().is_some() || self.metacopy || self.redirect_dir == RedirectDir::On;
         if !tied {
             return false;

@@ -10,14 +10,14 @@ use crate::inode::listing::Known;
 use crate::inode::node::Node;
 
 /// A looked-up node that is forgotten again at the end of an operation.
-pub(crate) struct Held<'o> {
+pub(super) struct Held<'o> {
     overlay: &'o Overlay,
-    pub(crate) node: Arc<Node>,
+    pub(super) node: Arc<Node>,
 }
 
 impl<'o> Held<'o> {
     /// Takes over one lookup of a node.
-    pub(crate) fn new(overlay: &'o Overlay, node: Arc<Node>) -> Self {
+    pub(super) fn new(overlay: &'o Overlay, node: Arc<Node>) -> Self {
         Self { overlay, node }
     }
 }
@@ -33,13 +33,13 @@ impl Overlay {
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
-    pub(crate) fn hold(&self, parent: &Arc<Node>, name: &OsStr) -> Result<Held<'_>> {
+    pub(super) fn hold(&self, parent: &Arc<Node>, name: &OsStr) -> Result<Held<'_>> {
         let names = parent.dir()?.names.read();
         self.hold_locked(parent, &names, name)
     }
 
     /// As [`hold`](Self::hold), for a caller that holds the namespace lock.
-    pub(crate) fn hold_locked(
+    pub(super) fn hold_locked(
         &self,
         parent: &Arc<Node>,
         names: &Names,

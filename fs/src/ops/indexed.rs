@@ -14,7 +14,7 @@ use crate::ops::layer_entry::Found;
 impl Overlay {
     /// Makes an upper file with this origin the one in the index, if it is that. If another is, this
     /// is a file of its own.
-    pub(crate) fn find_indexed(&self, found: &mut Found, origin: &[u8]) -> Result<()> {
+    pub(super) fn find_indexed(&self, found: &mut Found, origin: &[u8]) -> Result<()> {
         let Some(index) = self.index() else {
             return Ok(());
         };
@@ -32,7 +32,7 @@ impl Overlay {
 
     /// Makes a lower file with several names its copy in the index, if there is one. Returns whether
     /// that is a metacopy.
-    pub(crate) fn replace_by_indexed(
+    pub(super) fn replace_by_indexed(
         &self,
         found: &mut Found,
         at: At<'_>,

@@ -105,25 +105,25 @@ impl Overlay {
         let node = self.node(id)?;
         has_flags(&node)?;
         let upper = self.upper()?;
-        let before = self.protection(&node)?;
         self.copy_up(&node, Extent::None)?;
         let fd = self.open_for_flags(&node)?;
+        // What is known must be what the last of two threads stores.
+        let place = node.place.write();
         let flags = rustix::fs::ioctl_getflags(&fd);
         // First: this takes protection from the object itself, too, which keeps records from being written.
         set_others(fd.as_fd())?;
-        if protection != before || protection.any() {
-            let written = write_protection(upper, At::Fd(fd.as_fd()), protection);
-            if let (Err(_), Ok(flags)) = (&written, flags)
-                && let Err(errno) = rustix::fs::ioctl_setflags(&fd, flags)
-            {
-                log::warn!("a file may have lost its protection (chattr(1)): {errno}");
-            }
-            written?;
-            // A descriptor that can only append must not outlive the flag of the object.
-            let _place = node.place.write();
-            self.fds.remove(Key::File(node.id));
-            node.protection.set(protection);
+        // Without protection as well: there may be a record that could not be parsed.
+        let written = write_protection(upper, At::Fd(fd.as_fd()), protection);
+        if let (Err(_), Ok(flags)) = (&written, flags)
+            && let Err(errno) = rustix::fs::ioctl_setflags(&fd, flags)
+        {
+            log::warn!("a file may have lost its protection (chattr(1)): {errno}");
         }
+        written?;
+        // A descriptor that can only append must not outlive the flag of the object.
+        self.fds.remove(Key::File(node.id));
+        node.protection.set(protection);
+        drop(place);
         // The kernel does not expect an ioctl(2) to change the ctime.
         self.changed_unasked(node.id);
         Ok(())
@@ -147,7 +147,7 @@ impl Overlay {
 
     /// Copies protection and the flags that the kernel's overlay copies. A copy is complete without flags that
     /// its file system does not have.
-    pub(crate) fn copy_flags(
+    pub(super) fn copy_flags(
         &self,
         upper: &Upper,
         (from, stat): (BorrowedFd<'_>, &Statx),
@@ -192,9 +192,12 @@ impl Overlay {
 fn write_protection(upper: &Upper, at: At<'_>, protection: Protection) -> Result<()> {
     let name = upper.namespace.name(Record::Protattr);
     let value = protection.value();
-    let written = with_permission(at, || match protection.any() {
-        true => xattr::set(at, name, &value, XattrFlags::empty()),
-        false => xattr::remove(at, name),
+    let written = with_permission(at, || {
+        if protection.any() {
+            xattr::set(at, name, &value, XattrFlags::empty())
+        } else {
+            xattr::remove(at, name)
+        }
     });
     match written {
         Err(Errno::OPNOTSUPP) if protection.any() => Err(Errno::PERM),

@@ -17,36 +17,36 @@ use crate::overlay::protection::protection_in_stat;
 use crate::types::Attr;
 
 /// What the layers hold under a name.
-pub(crate) struct Found {
+pub(super) struct Found {
     /// Where the topmost object is.
-    pub(crate) real: Real,
-    pub(crate) attr: Attr,
+    pub(super) real: Real,
+    pub(super) attr: Attr,
     /// What the flags of the topmost object forbid.
-    pub(crate) flags: Protection,
+    pub(super) flags: Protection,
     /// The topmost object.
-    pub(crate) object: ObjectId,
+    pub(super) object: ObjectId,
     /// The object that the node's number comes from: the topmost lower directory of a merged one,
     /// which stays when it is copied up; the origin of a copy; otherwise the object itself.
-    pub(crate) number: ObjectId,
+    pub(super) number: ObjectId,
     /// How many names the topmost object has on disk.
-    pub(crate) links: u32,
+    pub(super) links: u32,
     /// Whether it lies on a file system that is mounted inside a lower layer.
-    pub(crate) is_mounted_inside: bool,
-    pub(crate) lowers: Vec<Arc<LowerDir>>,
+    pub(super) is_mounted_inside: bool,
+    pub(super) lowers: Vec<Arc<LowerDir>>,
     /// Where an upper directory or metacopy goes on below, if not under its name.
-    pub(crate) redirect: Option<Redirect>,
+    pub(super) redirect: Option<Redirect>,
     /// Where the data of a metacopy is.
-    pub(crate) data: Option<LowerFile>,
+    pub(super) data: Option<LowerFile>,
 }
 
 impl Overlay {
     /// What is under a name just made in the upper directory.
-    pub(crate) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<Found> {
+    pub(super) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<Found> {
         self.found_alone(Real::Upper, at, stat, self.upper()?.layer.records)
     }
 
     /// An object by itself, with nothing below it.
-    pub(crate) fn found_alone(
+    pub(super) fn found_alone(
         &self,
         real: Real,
         at: At<'_>,

@@ -15,14 +15,14 @@ use rustix::fs::OFlags;
 use crate::Overlay;
 use crate::disk::calls;
 use crate::disk::fd_cache::Key;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::node::{Node, Place};
 use crate::ops::site::Site;
 use crate::types::{FileKind, Name};
 
 /// A node that is about to lose its name, with its place locked.
-pub(crate) struct Leaving<'n> {
+pub(super) struct Leaving<'n> {
     overlay: &'n Overlay,
     id: u64,
     place: RwLockWriteGuard<'n, Place>,
@@ -36,12 +36,12 @@ pub(crate) struct Leaving<'n> {
 }
 
 impl Leaving<'_> {
-    pub(crate) fn in_upper(&self) -> bool {
+    pub(super) fn in_upper(&self) -> bool {
         self.in_upper
     }
 
     /// Says that the name is gone.
-    pub(crate) fn leave(mut self) {
+    pub(super) fn leave(mut self) {
         let is_last = match &self.indexed {
             None => self.is_known_here,
             Some((entry, links)) => {
@@ -67,7 +67,7 @@ impl Leaving<'_> {
 
     /// Takes the name from the count of an indexed file, and the file from the index with its last.
     fn uncount(&self, entry: &Name, links: u32) -> Result<()> {
-        let index = self.overlay.index().ok_or(Errno::STALE)?;
+        let index = self.overlay.index().ok_or_else(|| decided(Errno::STALE))?;
         match links {
             // Names were added to the lower file meanwhile: it still has the one we know. The kernel has counted
             // down by itself, and would not link a file that has no name.
@@ -86,7 +86,7 @@ impl Leaving<'_> {
 impl Overlay {
     /// Takes a descriptor of a node's object, if it is known by this name or in the index. A hard link
     /// that is known by another name keeps that. `place` is the node's own.
-    pub(crate) fn prepare_to_leave<'n>(
+    pub(super) fn prepare_to_leave<'n>(
         &'n self,
         node: &'n Node,
         place: RwLockWriteGuard<'n, Place>,
@@ -107,7 +107,7 @@ impl Overlay {
         };
         match &leaving.place.real {
             Real::Index(entry) => {
-                let index = self.index().ok_or(Errno::STALE)?;
+                let index = self.index().ok_or_else(|| decided(Errno::STALE))?;
                 let entry = Name::clone(entry);
                 let fd = self.open_to_keep(index.dir().as_fd(), &entry, node.kind)?;
                 let stat = calls::stat_fd(fd.as_fd())?;

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::listing::Known;
 use crate::inode::node::Node;
 use crate::layer::upper::Upper;
@@ -32,7 +32,7 @@ impl Overlay {
             return Err(Errno::PERM);
         }
         if upper.layer.is_archive_name(name) {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         self.check_may_add(&parent)?;
         self.check_unprotected(&node)?;

@@ -19,7 +19,7 @@ impl Overlay {
     /// Gives a file in the index, of which this is a lower name, the name in the upper layer.
     ///
     /// `names` are those of the directory, locked.
-    pub(crate) fn link_up(
+    pub(super) fn link_up(
         &self,
         site: &Site<'_>,
         names: &mut Names,

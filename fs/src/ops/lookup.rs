@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use crate::Overlay;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::{Below, Real};
 use crate::inode::dir::Names;
 use crate::inode::identity::{Identity, NameIn};
@@ -19,19 +19,19 @@ use crate::ops::layer_entry::Found;
 use crate::types::{Attr, Entry, FileKind, Name};
 
 /// The longest name of a file, in bytes (`NAME_MAX`).
-pub(crate) const NAME_MAX: usize = 255;
+const NAME_MAX: usize = 255;
 
 /// Checks a name that a caller gave.
 ///
 /// # Errors
 /// `NAMETOOLONG`, and `INVAL` for what can be no name of a file.
-pub(crate) fn check_name(name: &OsStr) -> Result<()> {
+pub(super) fn check_name(name: &OsStr) -> Result<()> {
     let bytes = name.as_bytes();
     if bytes.len() > NAME_MAX {
         return Err(Errno::NAMETOOLONG);
     }
     if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|byte| matches!(byte, 0 | b'/')) {
-        return Err(Errno::INVAL);
+        return Err(decided(Errno::INVAL));
     }
     Ok(())
 }
@@ -49,7 +49,7 @@ impl Overlay {
     }
 
     /// As [`lookup`](Self::lookup), with the node.
-    pub(crate) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
+    pub(super) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
         let dir = parent.dir()?;
         let names = dir.names.read();
         let searches = self.listing_of(&names).is_none();
@@ -62,7 +62,7 @@ impl Overlay {
     }
 
     /// As [`lookup_in`](Self::lookup_in), for a caller that holds the namespace lock.
-    pub(crate) fn lookup_locked(
+    pub(super) fn lookup_locked(
         &self,
         parent: &Arc<Node>,
         names: &Names,
@@ -84,7 +84,7 @@ impl Overlay {
     }
 
     /// The node for what was found, counted as looked up.
-    pub(crate) fn node_of(
+    pub(super) fn node_of(
         &self,
         parent: &Arc<Node>,
         name: Name,
@@ -96,9 +96,10 @@ impl Overlay {
         // Whether a copy-up may part this name from others of the same file.
         let may_part = self.upper.is_some() && self.index().is_none();
         let at = NameIn::new(parent, &name);
-        let identity = match !in_upper && has_links && (may_part || found.is_mounted_inside) {
-            true => Identity::Link(Box::new((number, at.clone()))),
-            false => Identity::Object(number),
+        let identity = if !in_upper && has_links && (may_part || found.is_mounted_inside) {
+            Identity::Link(Box::new((number, at.clone())))
+        } else {
+            Identity::Object(number)
         };
         // A directory is what its number comes from: it has one place.
         let object = match attr.kind {
@@ -154,7 +155,7 @@ impl Overlay {
     ) -> Result<()> {
         let kind = found.attr.kind;
         if node.kind != kind {
-            return Err(Errno::STALE);
+            return Err(decided(Errno::STALE));
         }
         // Where layers change, the name that a lower file was found by last is the one that is there.
         let moves = |place: &Place| {
@@ -166,7 +167,7 @@ impl Overlay {
                 return Ok(());
             }
             if kind.is_dir() {
-                return Err(Errno::STALE);
+                return Err(decided(Errno::STALE));
             }
             if !moves(&place) {
                 return Ok(());
@@ -190,13 +191,7 @@ impl Overlay {
     }
 
     /// Whether a node that was known before is what the layers have under a name now.
-    pub(crate) fn still_fits(
-        &self,
-        node: &Node,
-        parent: &Arc<Node>,
-        name: &OsStr,
-        found: &Found,
-    ) -> bool {
+    fn still_fits(&self, node: &Node, parent: &Arc<Node>, name: &OsStr, found: &Found) -> bool {
         if node.kind != found.attr.kind {
             return false;
         }
@@ -242,7 +237,7 @@ fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bo
 }
 
 /// Whether a directory shows these lower directories. One that is being changed is looked at the next time.
-pub(crate) fn shows(node: &Node, lowers: &[Arc<LowerDir>]) -> bool {
+pub(super) fn shows(node: &Node, lowers: &[Arc<LowerDir>]) -> bool {
     let names = node.dir.as_ref().and_then(|dir| dir.names.try_read());
     names.is_none_or(|names| {
         let same = |(known, now): (&Arc<LowerDir>, &Arc<LowerDir>)| known.is_same(now);

@@ -16,7 +16,7 @@ use rustix::fs::Statx;
 use crate::Overlay;
 use crate::config::RedirectDir;
 use crate::disk::calls::{stat_name, stat_of_absent};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::dir::Names;
 use crate::inode::listing::Source;
@@ -32,7 +32,7 @@ use crate::types::{FileKind, Name};
 impl Overlay {
     /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
     /// it. `first` says where it is known to be found first.
-    pub(crate) fn search(
+    pub(super) fn search(
         &self,
         parent: &Arc<Node>,
         names: &Names,
@@ -71,7 +71,7 @@ impl Overlay {
         if search.wants_data {
             // A file without its data would read as zeros.
             log::error!("the data of {} is in no layer", name.display());
-            return Err(Errno::IO);
+            return Err(decided(Errno::IO));
         }
         Ok(search.found)
     }
@@ -268,7 +268,8 @@ impl Search<'_> {
             self.stop = true;
             return Ok((None, None));
         }
-        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let kind =
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let unfit = is_end && self.wants_data && kind != FileKind::Regular;
         if unfit || (!kind.is_dir() && (!is_end || self.is_dir())) {
             // Below a directory, a file is hidden with everything under it.
@@ -290,9 +291,10 @@ impl Search<'_> {
             );
             return Err(Errno::LOOP);
         }
-        let mut marks = match overlay.reads_marks(dir.layer) {
-            true => DirMarks::read(at, overlay.namespace, layer.marks)?,
-            false => DirMarks::default(),
+        let mut marks = if overlay.reads_marks(dir.layer) {
+            DirMarks::read(at, overlay.namespace, layer.marks)?
+        } else {
+            DirMarks::default()
         };
         marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
         let child = LowerDir::child(dir, name, &marks);
@@ -353,13 +355,15 @@ impl Search<'_> {
             }
             self.found = Some(found);
         }
-        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let kind =
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
             && overlay.reads_marks(dir.layer);
-        let marks = match may_be_metacopy {
-            true => FileMarks::read(at, overlay.namespace)?,
-            false => FileMarks::default(),
+        let marks = if may_be_metacopy {
+            FileMarks::read(at, overlay.namespace)?
+        } else {
+            FileMarks::default()
         };
         if marks.metacopy {
             self.wants_data = true;

@@ -11,7 +11,7 @@ use crate::ops::site::{Ground, Site};
 use crate::types::FileKind;
 
 /// Moves a staged object to where a whiteout is.
-pub(crate) fn publish_over(
+pub(super) fn publish_over(
     site: &Site<'_>,
     staged: &OsStr,
     name: &OsStr,
@@ -34,7 +34,7 @@ pub(crate) fn publish_over(
 }
 
 /// Removes a whiteout in the form of a file. One that stays hides nothing of a name that is there.
-pub(crate) fn remove_archive_whiteout(site: &Site<'_>, name: &OsStr) {
+fn remove_archive_whiteout(site: &Site<'_>, name: &OsStr) {
     let whiteout = [plyfs_format::whiteout::PREFIX, name.as_bytes()].concat();
     if let Err(errno) = rustix::fs::unlinkat(&site.dir, &*whiteout, AtFlags::empty()) {
         log::debug!("a whiteout of {} stays: {errno}", name.display());

@@ -21,7 +21,7 @@ use crate::types::{DirEntry, Entry, FileKind, Name, Room, Wants};
 const DAY: i64 = 24 * 60 * 60;
 
 /// The number that is listed for what cannot be looked up. No object has it.
-pub(crate) const LOST: u64 = u64::MAX;
+const LOST: u64 = u64::MAX;
 
 /// Lists a name of which no more is known, since one damaged file is not to hide all others in its
 /// directory. A lookup gets the error.

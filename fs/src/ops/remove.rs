@@ -69,9 +69,10 @@ impl Overlay {
             if self.index().is_none() {
                 let held = self.hold_locked(parent, &names, name)?;
                 self.check_may_leave(parent, &held.node)?;
-                return match held.node.kind.is_dir() {
-                    true => Err(Errno::ISDIR),
-                    false => Ok((names, held)),
+                return if held.node.kind.is_dir() {
+                    Err(Errno::ISDIR)
+                } else {
+                    Ok((names, held))
                 };
             }
             let (node, entry) = self.lookup_locked(parent, &names, name)?;
@@ -117,9 +118,10 @@ impl Overlay {
         }
         let place = node.place.write();
         let leaving = self.prepare_to_leave(node, place, &parent, name, &site)?;
-        let removed = match alone {
-            true => rustix::fs::unlinkat(&site.dir, name, AtFlags::REMOVEDIR),
-            false => Err(Errno::NOTEMPTY),
+        let removed = if alone {
+            rustix::fs::unlinkat(&site.dir, name, AtFlags::REMOVEDIR)
+        } else {
+            Err(Errno::NOTEMPTY)
         };
         match removed {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
@@ -146,7 +148,7 @@ impl Overlay {
     }
 
     /// Makes a name show nothing. What is there now is no directory.
-    pub(crate) fn remove_name(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
+    fn remove_name(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
         let (dir, work) = (site.dir.as_fd(), &site.upper.work);
         if !self.lower_positive(names, name)? {
             return rustix::fs::unlinkat(dir, name, AtFlags::empty());

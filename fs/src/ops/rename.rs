@@ -15,7 +15,7 @@ use plyfs_sys::xattr::At;
 use rustix::fs::RenameFlags;
 
 use crate::Overlay;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::locks::{NameLocks, lock_names};
 use crate::inode::node::Node;
@@ -58,10 +58,10 @@ impl Overlay {
         check_name(name)?;
         check_name(new_name)?;
         if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         if self.upper()?.layer.is_archive_name(new_name) {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         let (parent, new_parent) = (&self.node(parent)?, &self.node(new_parent)?);
         let from = End { parent, name };
@@ -236,12 +236,12 @@ fn check_kinds(
     exchange: bool,
 ) -> Result<()> {
     if node.kind.is_dir() && is_or_is_below(to.parent, node) {
-        return Err(Errno::INVAL);
+        return Err(decided(Errno::INVAL));
     }
     if let Some(target) = target {
         let from_below = target.kind.is_dir() && is_or_is_below(from.parent, target);
         match (node.kind.is_dir(), target.kind.is_dir()) {
-            _ if exchange && from_below => return Err(Errno::INVAL),
+            _ if exchange && from_below => return Err(decided(Errno::INVAL)),
             _ if exchange => {}
             (true, false) => return Err(Errno::NOTDIR),
             (false, true) => return Err(Errno::ISDIR),

@@ -22,13 +22,13 @@ use crate::types::Name;
 
 /// A name in a directory: one end of a rename.
 #[derive(Clone, Copy)]
-pub(crate) struct End<'r> {
+pub(super) struct End<'r> {
     pub(super) parent: &'r Arc<Node>,
     pub(super) name: &'r OsStr,
 }
 
 /// What a move has to see to besides.
-pub(crate) struct Move {
+struct Move {
     /// A directory comes to where a whiteout is, and cannot be renamed over it.
     over_whiteout: bool,
     /// The old name is to be hidden in the layers below.
@@ -37,7 +37,7 @@ pub(crate) struct Move {
     is_shown: bool,
 }
 
-pub(crate) fn move_name(
+fn move_name(
     here: &Site<'_>,
     name: &OsStr,
     there: &Site<'_>,
@@ -57,9 +57,10 @@ pub(crate) fn move_name(
     if how.leaves_whiteout && !how.over_whiteout && !by_file {
         return work.leave_whiteout(from, to, how.is_shown);
     }
-    let flags = match how.over_whiteout {
-        true => RenameFlags::EXCHANGE,
-        false => RenameFlags::empty(),
+    let flags = if how.over_whiteout {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::empty()
     };
     owner_mode::rename(from, to, flags)?;
     if how.over_whiteout && !how.leaves_whiteout {
@@ -74,7 +75,7 @@ pub(crate) fn move_name(
 
 impl Overlay {
     /// Moves `node`; what is at the new name, if anything, goes.
-    pub(crate) fn replace(
+    pub(super) fn replace(
         &self,
         from: End<'_>,
         to: End<'_>,
@@ -89,9 +90,10 @@ impl Overlay {
         self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
         self.announce(&there, node);
         // A file takes the place of whatever is there.
-        let ground = match node.kind.is_dir() {
-            true => self.ground_above(&there, to.name)?,
-            false => Ground::Bare,
+        let ground = if node.kind.is_dir() {
+            self.ground_above(&there, to.name)?
+        } else {
+            Ground::Bare
         };
         let (mut place, target_place) = lock_places(node, target.map(|target| &**target));
         let leaving = match (target, target_place) {
@@ -134,16 +136,17 @@ impl Overlay {
             leaving.leave();
         }
         if let Some(listing) = &mut locks.of(from.parent)?.listing {
-            match Arc::ptr_eq(from.parent, to.parent) {
-                true => listing.rename(from.name, &Name::from(to.name)),
-                false => listing.remove(from.name),
+            if Arc::ptr_eq(from.parent, to.parent) {
+                listing.rename(from.name, &Name::from(to.name))
+            } else {
+                listing.remove(from.name)
             }
         }
         self.list_moved(to, node, locks)
     }
 
     /// Makes two names change places.
-    pub(crate) fn exchange(
+    pub(super) fn exchange(
         &self,
         from: End<'_>,
         to: End<'_>,

@@ -10,13 +10,16 @@ use crate::config::override_stat_mode::Records;
 use crate::disk::calls;
 use crate::disk::fd_cache::Key;
 use crate::disk::lent_modes::hold_modes;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::new_object::Wanted;
 use crate::layer::override_stat;
 use crate::overlay::locate::Located;
-use crate::overlay::set_id::{S_ISGID, S_ISUID, S_IXGRP, may_keep_set_gid, without_set_id};
-use crate::types::{Attr, Caller, DropSetId, Extent, FileKind, SetAttr, SetTime};
+use crate::overlay::set_id::{may_keep_set_gid, without_set_id};
+use crate::types::{
+    Attr, Caller, DropSetId, Extent, FileKind, PERMISSIONS, S_ISGID, S_ISUID, S_IXGRP, SetAttr,
+    SetTime,
+};
 
 impl Overlay {
     /// What stat(2) shows for a node.
@@ -96,9 +99,10 @@ impl Overlay {
         }
         let left = without_set_id(attr.mode, || may_keep_set_gid(caller, attr.gid));
         let written = why == DropSetId::Unsaid && is_regular;
-        match left == attr.mode || node.kind.is_dir() || written {
-            true => Ok(false),
-            false => Err(Errno::PERM),
+        if left == attr.mode || node.kind.is_dir() || written {
+            Ok(false)
+        } else {
+            Err(Errno::PERM)
         }
     }
 
@@ -177,7 +181,7 @@ impl Overlay {
     /// Sets the size of a regular file.
     fn truncate(&self, caller: &Caller, node: &Arc<Node>, size: u64) -> Result<()> {
         if node.kind != FileKind::Regular {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         let file = self.open_for_writing(node)?;
         rustix::fs::ftruncate(&file, size)?;
@@ -190,7 +194,7 @@ impl Overlay {
     /// set-gid if it was a caller without privileges, and capabilities in any case.
     ///
     /// What was written stays written if that fails.
-    pub(crate) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {
+    pub(super) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {
         let mut dropped = self.drop_capability(node);
         if let Some(caller) = unprivileged {
             dropped = dropped.and_then(|()| self.drop_set_id(caller, node));
@@ -234,7 +238,8 @@ impl Overlay {
 
 /// Gives an object on disk the permissions it needs there, and a record for the rest.
 fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records) -> Result<()> {
-    let disk_kind = FileKind::from_mode(u32::from(disk.stx_mode)).ok_or(Errno::IO)?;
+    let disk_kind =
+        FileKind::from_mode(u32::from(disk.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
     if !matches!(disk_kind, FileKind::Regular | FileKind::Directory) {
         // A link, fifo or socket on disk carries no record: it has no other owner than its own.
         if records.owner_on_disk(disk) != (wanted.uid, wanted.gid) {
@@ -246,7 +251,7 @@ fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records
         };
     }
     let mode = Wanted::disk_mode(disk_kind, wanted.mode, records);
-    if u32::from(disk.stx_mode) & 0o7777 != mode {
+    if u32::from(disk.stx_mode) & PERMISSIONS != mode {
         calls::chmod(at, mode)?;
     }
     override_stat::write_record(at, wanted.record(&calls::stat(at)?, records), records)

@@ -13,7 +13,7 @@ use crate::layer::whiteout::is_whiteout;
 
 /// What is under a name in the merged directory, as far as making something there is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ground {
+pub(super) enum Ground {
     /// Nothing, in no layer.
     Bare,
     /// Nothing, because of a whiteout in the upper directory.
@@ -25,16 +25,16 @@ pub(crate) enum Ground {
 }
 
 /// A directory in which something is being made.
-pub(crate) struct Site<'s> {
-    pub(crate) upper: &'s Upper,
-    pub(crate) parent: &'s Arc<Node>,
+pub(super) struct Site<'s> {
+    pub(super) upper: &'s Upper,
+    pub(super) parent: &'s Arc<Node>,
     /// The upper directory of `parent`.
-    pub(crate) dir: Arc<OwnedFd>,
+    pub(super) dir: Arc<OwnedFd>,
 }
 
 impl Overlay {
     /// The upper directory of a node whose namespace lock the caller holds.
-    pub(crate) fn site<'s>(
+    pub(super) fn site<'s>(
         &self,
         upper: &'s Upper,
         parent: &'s Arc<Node>,
@@ -48,7 +48,7 @@ impl Overlay {
     }
 
     /// What is under a name. The caller holds the namespace lock.
-    pub(crate) fn ground(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<Ground> {
+    pub(super) fn ground(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<Ground> {
         let above = self.ground_above(site, name)?;
         if above != Ground::Bare {
             return Ok(above);
@@ -58,7 +58,7 @@ impl Overlay {
     }
 
     /// What the upper directory has under a name.
-    pub(crate) fn ground_above(&self, site: &Site<'_>, name: &OsStr) -> Result<Ground> {
+    pub(super) fn ground_above(&self, site: &Site<'_>, name: &OsStr) -> Result<Ground> {
         Ok(match self.upper_stat(site.dir.as_fd(), name)? {
             Some(stat) if is_whiteout(&stat) => Ground::Whiteout,
             Some(_) => Ground::Taken,
@@ -74,7 +74,7 @@ impl Overlay {
     }
 
     /// Whether a directory shows a name that the upper directory does not have.
-    pub(crate) fn shows(&self, names: &Names, name: &OsStr) -> Result<bool> {
+    pub(super) fn shows(&self, names: &Names, name: &OsStr) -> Result<bool> {
         match self.listing_of(names) {
             Some(listing) => Ok(listing.contains(name)),
             None => self.lower_positive(names, name),

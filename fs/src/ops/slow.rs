@@ -10,18 +10,18 @@ use crate::inode::node::Node;
 use crate::types::{Change, Extent, FileKind};
 
 /// Whether a file of this size can be read without waiting for a disk: its last byte can, at least.
-pub(crate) fn is_in_memory(file: BorrowedFd<'_>, size: u64) -> bool {
+fn is_in_memory(file: BorrowedFd<'_>, size: u64) -> bool {
     let last = size.checked_sub(1);
     last.is_none_or(|last| read_in_memory(file, last, &mut [0]) == Ok(1))
 }
 
 /// The largest file whose data is copied by the thread that serves lookups meanwhile, in bytes.
-pub(crate) const SMALL: u64 = 64 << 10;
+pub(super) const SMALL: u64 = 64 << 10;
 
 impl Overlay {
     /// Whether copying up so much of this regular file of a lower layer is not expected to wait for a disk,
     /// and takes no longer than giving the work to another thread.
-    pub(crate) fn copies_at_once(&self, node: &Node, extent: Extent) -> bool {
+    fn copies_at_once(&self, node: &Node, extent: Extent) -> bool {
         let Some(upper) = &self.upper else {
             // It is refused.
             return true;
@@ -62,10 +62,11 @@ impl Overlay {
     }
 
     /// How much of a file is copied up to change its attributes.
-    pub(crate) fn least_extent(&self) -> Extent {
-        match self.metacopy {
-            true => Extent::None,
-            false => Extent::Whole,
+    pub(super) fn least_extent(&self) -> Extent {
+        if self.metacopy {
+            Extent::None
+        } else {
+            Extent::Whole
         }
     }
 }

@@ -8,27 +8,29 @@ use std::os::unix::ffi::OsStrExt;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Mode, Statx, XattrFlags};
 
+use crate::disk::attribute_names::DEFAULT_ACL;
 use crate::disk::calls;
 use crate::error::{Errno, Result};
 use crate::layer::new_object::Wanted;
 use crate::layer::override_stat;
 use crate::layer::upper::Upper;
 use crate::ops::site::Site;
-use crate::types::FileKind;
+use crate::types::{FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// Where an object that is to replace a whiteout is made: the work directory, or a directory in it
 /// that hands on the default ACL of the directory the object is for.
-pub(crate) struct Nursery<'s> {
+pub(super) struct Nursery<'s> {
     upper: &'s Upper,
     inner: Option<(OsString, OwnedFd)>,
 }
 
 impl<'s> Nursery<'s> {
-    pub(crate) fn open(site: &Site<'s>) -> Result<Self> {
+    pub(super) fn open(site: &Site<'s>) -> Result<Self> {
         let upper = site.upper;
-        let acl = match upper.layer.records.keep_owners() {
-            true => None,
-            false => xattr::get_all(At::Fd(site.dir.as_fd()), DEFAULT_ACL)?,
+        let acl = if upper.layer.records.keep_owners() {
+            None
+        } else {
+            xattr::get_all(At::Fd(site.dir.as_fd()), DEFAULT_ACL)?
         };
         let Some(acl) = acl else {
             return Ok(Self { upper, inner: None });
@@ -51,7 +53,7 @@ impl<'s> Nursery<'s> {
     }
 
     /// Makes an object, complete, under a name in the work directory.
-    pub(crate) fn make(
+    pub(super) fn make(
         &self,
         name: &OsStr,
         wanted: &Wanted<'_>,
@@ -74,7 +76,7 @@ impl<'s> Nursery<'s> {
         Ok(made)
     }
 
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         if let Some((name, _)) = &self.inner {
             self.upper.work.discard(name);
         }
@@ -82,12 +84,7 @@ impl<'s> Nursery<'s> {
 }
 
 /// Gives a staged object owner, group and set-gid bit as if it had been made in `parent`.
-pub(crate) fn adopt(
-    at: At<'_>,
-    stat: &Statx,
-    wanted: &Wanted<'_>,
-    parent: BorrowedFd<'_>,
-) -> Result<()> {
+fn adopt(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, parent: BorrowedFd<'_>) -> Result<()> {
     let parent = calls::stat_fd(parent)?;
     if u32::from(parent.stx_mode) & S_ISGID == 0 {
         return own(at, stat, wanted, false).map(drop);
@@ -97,7 +94,7 @@ pub(crate) fn adopt(
         ..*wanted
     };
     own(at, stat, &wanted, false)?;
-    let mode = u32::from(stat.stx_mode) & 0o7777;
+    let mode = u32::from(stat.stx_mode) & PERMISSIONS;
     if wanted.kind.is_dir() {
         calls::chmod(at, mode | S_ISGID)?;
     }
@@ -107,7 +104,7 @@ pub(crate) fn adopt(
 /// Gives a new object to its owner, unless it is already theirs.
 ///
 /// Returns whether something was to be changed.
-pub(crate) fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Result<bool> {
+pub(super) fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Result<bool> {
     let uid = (stat.stx_uid != wanted.uid).then_some(wanted.uid);
     let gid = (stat.stx_gid != wanted.gid && !keep_group).then_some(wanted.gid);
     if uid.is_none() && gid.is_none() {
@@ -119,13 +116,9 @@ pub(crate) fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: boo
         Err(Errno::PERM) if uid.is_none() => return Ok(false),
         other => other?,
     }
-    let mode = u32::from(stat.stx_mode) & 0o7777;
-    if mode & 0o6000 != 0 && wanted.kind != FileKind::Symlink {
+    let mode = u32::from(stat.stx_mode) & PERMISSIONS;
+    if mode & (S_ISUID | S_ISGID) != 0 && wanted.kind != FileKind::Symlink {
         calls::chmod(at, mode)?;
     }
     Ok(true)
 }
-
-pub(crate) const S_ISGID: u32 = 0o2000;
-
-pub(crate) const DEFAULT_ACL: &std::ffi::CStr = c"system.posix_acl_default";

@@ -13,7 +13,7 @@ use crate::layer::upper::Upper;
 use crate::types::Name;
 
 /// The path that leads to what a node shows in the layers below.
-pub(crate) fn path_below(node: &Arc<Node>) -> Arc<[Name]> {
+fn path_below(node: &Arc<Node>) -> Arc<[Name]> {
     let mut reversed: Vec<Name> = Vec::new();
     let mut next = Some(node.clone());
     while let Some(node) = next {
@@ -39,7 +39,7 @@ impl Overlay {
     /// `None` if the one it has serves.
     ///
     /// `absolute` says that it must lead there from another directory, too.
-    pub(crate) fn redirect_for(&self, node: &Arc<Node>, absolute: bool) -> Option<Redirect> {
+    fn redirect_for(&self, node: &Arc<Node>, absolute: bool) -> Option<Redirect> {
         let (name, present) = {
             let place = node.place.read();
             (place.name.clone(), place.below.redirect().cloned())
@@ -53,7 +53,7 @@ impl Overlay {
 
     /// Makes what a node is tied to below be found from another name, by a redirect. `false` if that
     /// cannot be.
-    pub(crate) fn tie(
+    pub(super) fn tie(
         &self,
         upper: &Upper,
         at: At<'_>,

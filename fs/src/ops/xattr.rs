@@ -19,18 +19,14 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::Overlay;
+use crate::disk::attribute_names::{ACCESS_ACL, ACL_PREFIX, CAPABILITY};
 use crate::disk::calls;
 use crate::disk::lent_modes::hold_modes;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::xattr_names::Naming;
 use crate::overlay::set_id::may_keep_set_gid;
-use crate::types::{Caller, Extent};
-
-const CAPABILITY: &str = "security.capability";
-const ACL: &[u8] = b"system.posix_acl_";
-/// The ACL that the mode is a part of.
-const ACCESS_ACL: &str = "system.posix_acl_access";
+use crate::types::{Caller, Extent, PERMISSIONS, S_ISGID};
 
 impl Overlay {
     /// Reads an extended attribute (getxattr(2)).
@@ -42,25 +38,25 @@ impl Overlay {
         match self.getxattr_of(&*self.node(id)?, name) {
             // The kernel reads the ACL to check permissions. An object without one is checked by its mode; any
             // other error is that of the check.
-            Err(Errno::OPNOTSUPP) if name.as_bytes().starts_with(ACL) => Err(Errno::NODATA),
+            Err(Errno::OPNOTSUPP) if name.as_bytes().starts_with(ACL_PREFIX) => Err(Errno::NODATA),
             value => value,
         }
     }
 
     fn getxattr_of(&self, node: &Node, name: &OsStr) -> Result<Vec<u8>> {
         // Asked at the first write to every file.
-        if name == CAPABILITY && node.capability.get() == Some(false) {
+        if name.as_bytes() == CAPABILITY.to_bytes() && node.capability.get() == Some(false) {
             return Err(Errno::NODATA);
         }
         let object = self.locate(node)?;
-        if object.records.keep_owners() && name.as_bytes().starts_with(ACL) {
+        if object.records.keep_owners() && name.as_bytes().starts_with(ACL_PREFIX) {
             return Err(Errno::NODATA);
         }
         let naming = self.naming(&object);
         self.check_name_of_kind(name)?;
         let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
         // The owner's permissions in it are those of the mode, with what is lent.
-        let _modes = (name == ACCESS_ACL).then(hold_modes);
+        let _modes = (name.as_bytes() == ACCESS_ACL.to_bytes()).then(hold_modes);
         xattr::get_long(object.at(), &stored)
     }
 
@@ -109,12 +105,12 @@ impl Overlay {
         self.check_flags(&node, name, flags)?;
         self.copy_up(&node, Extent::None)?;
         // A write that was gathered keeps capabilities over it, and is not to bring back older ones.
-        let _writing = (name == CAPABILITY).then(|| node.times.lock());
+        let _writing = (name.as_bytes() == CAPABILITY.to_bytes()).then(|| node.times.lock());
         let object = self.locate(&node)?;
-        if name == CAPABILITY {
+        if name.as_bytes() == CAPABILITY.to_bytes() {
             node.capability.set(true);
         }
-        if name != ACCESS_ACL {
+        if name.as_bytes() != ACCESS_ACL.to_bytes() {
             return xattr::set(object.at(), &stored, value, flags);
         }
         self.change_acl(caller, id, object.at(), |at| {
@@ -132,9 +128,9 @@ impl Overlay {
         self.check_unprotected(&node)?;
         self.check_flags(&node, name, XattrFlags::REPLACE)?;
         self.copy_up(&node, Extent::None)?;
-        let _writing = (name == CAPABILITY).then(|| node.times.lock());
+        let _writing = (name.as_bytes() == CAPABILITY.to_bytes()).then(|| node.times.lock());
         let object = self.locate(&node)?;
-        if name != ACCESS_ACL {
+        if name.as_bytes() != ACCESS_ACL.to_bytes() {
             return xattr::remove(object.at(), &stored);
         }
         self.change_acl(caller, id, object.at(), |at| xattr::remove(at, &stored))
@@ -159,9 +155,10 @@ impl Overlay {
 
     /// A name that ends where the records of overlays begin is none.
     fn check_name_of_kind(&self, name: &OsStr) -> Result<()> {
-        match name == self.namespace.prefix() {
-            true => Err(Errno::INVAL),
-            false => Ok(()),
+        if name == self.namespace.prefix() {
+            Err(decided(Errno::INVAL))
+        } else {
+            Ok(())
         }
     }
 
@@ -169,7 +166,7 @@ impl Overlay {
     fn writable_name(&self, name: &OsStr) -> Result<CString> {
         self.check_name_of_kind(name)?;
         let layer = &self.upper()?.layer;
-        if layer.records.keep_owners() && name.as_bytes().starts_with(ACL) {
+        if layer.records.keep_owners() && name.as_bytes().starts_with(ACL_PREFIX) {
             // The ids in it would be those of the disk, not those that are shown.
             return Err(Errno::OPNOTSUPP);
         }
@@ -197,11 +194,10 @@ impl Overlay {
 /// Takes the set-gid bit from what had its ACL changed by a caller that is neither in its group
 /// nor privileged, as the kernel does (`posix_acl_update_mode`). The caller holds the modes.
 fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
-    const S_ISGID: u32 = 0o2000;
     let stat = calls::stat(at)?;
     let mode = u32::from(stat.stx_mode);
     if mode & S_ISGID != 0 && !may_keep_set_gid(caller, stat.stx_gid) {
-        calls::chmod(at, mode & 0o7777 & !S_ISGID)?;
+        calls::chmod(at, mode & PERMISSIONS & !S_ISGID)?;
     }
     Ok(())
 }

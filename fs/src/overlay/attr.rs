@@ -91,9 +91,10 @@ impl Overlay {
     /// The attributes of an object, with its number in its own file system.
     pub(crate) fn attr_of(&self, at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
         let mut attr = recorded_attr_of(at, stat, records)?;
-        (attr.uid, attr.gid) = match records.rule(attr.kind) {
-            true => self.shown_ids.apply(attr.uid, attr.gid),
-            false => self.owners.shown(attr.uid, attr.gid),
+        (attr.uid, attr.gid) = if records.rule(attr.kind) {
+            self.shown_ids.apply(attr.uid, attr.gid)
+        } else {
+            self.owners.shown(attr.uid, attr.gid)
         };
         Ok(attr)
     }

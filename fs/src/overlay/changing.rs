@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::dir::Names;
 use crate::inode::listing::Listing;
 use crate::inode::node::Node;
@@ -51,7 +51,7 @@ impl Overlay {
         }
         match found {
             Ok(stat) if self.nodes.shown(node.id) == Some(self.object_of(&stat)) => Ok(stat),
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(Errno::STALE),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(decided(Errno::STALE)),
             Err(errno) => Err(errno),
         }
     }

@@ -18,7 +18,7 @@ use crate::config::Marks;
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls::{open_dir, stat_name, stat_of_absent};
 use crate::disk::fd_cache::{Handle, Key};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::node::{Node, Place};
 use crate::layer::lower_dir::LowerFile;
@@ -68,7 +68,7 @@ impl Located<'_> {
 }
 
 /// A way down from a directory that is open.
-pub(crate) struct Descent {
+struct Descent {
     /// Descriptor of the directory where it begins.
     fd: Arc<OwnedFd>,
     /// That directory.
@@ -84,20 +84,20 @@ impl Overlay {
     /// Those of opening the directories that lead to it.
     pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<Located<'n>> {
         let place = node.place.read();
-        let upper = || self.upper.as_ref().ok_or(Errno::STALE);
+        let upper = || self.upper.as_ref().ok_or_else(|| decided(Errno::STALE));
         let (fd, name, layer) = match (&place.real, &place.parent) {
             (Real::Upper, None) if node.is_root() => {
                 let layer = &upper()?.layer;
                 (layer.root.clone(), None, layer)
             }
             // Forgotten while it was used: where it is was forgotten with it.
-            (Real::Upper, None) => return Err(Errno::STALE),
+            (Real::Upper, None) => return Err(decided(Errno::STALE)),
             (Real::Upper, Some(parent)) => {
                 let name = Some(place.name.clone());
                 (self.upper_dir(parent)?, name, &upper()?.layer)
             }
             (Real::Index(name), _) => {
-                let index = self.index().ok_or(Errno::STALE)?;
+                let index = self.index().ok_or_else(|| decided(Errno::STALE))?;
                 (
                     index.dir().clone(),
                     Some(Name::clone(name)),
@@ -164,7 +164,7 @@ impl Overlay {
                     return Ok(Descent { fd, node, below });
                 }
                 (Real::Upper, Some(parent)) => below.push(std::mem::replace(&mut node, parent)),
-                _ => return Err(Errno::STALE),
+                _ => return Err(decided(Errno::STALE)),
             }
         }
     }
@@ -176,7 +176,7 @@ impl Overlay {
         for node in way.below.iter().rev() {
             let place = node.place.read();
             if !place.is_in(above) || !matches!(place.real, Real::Upper) {
-                return Err(Errno::STALE);
+                return Err(decided(Errno::STALE));
             }
             fd = Arc::new(self.fds.open(|| open_dir(fd.as_fd(), &place.name))?);
             let handle = Handle {

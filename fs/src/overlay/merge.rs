@@ -18,7 +18,7 @@ use crate::Overlay;
 use crate::config::override_stat_mode::Records;
 use crate::disk::calls;
 use crate::disk::dirents::for_each_entry;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::backing::Real;
 use crate::inode::dir::Names;
 use crate::inode::listing::{Known, Listing, Source};
@@ -27,7 +27,7 @@ use crate::layer::whiteout::is_attribute_whiteout;
 use crate::types::{FileKind, Name};
 
 /// Puts layers' listings on top of each other.
-pub(crate) struct Merge<'o> {
+struct Merge<'o> {
     overlay: &'o Overlay,
     listing: Listing,
     /// Names that a whiteout in a layer already read hides in the layers below.
@@ -108,7 +108,7 @@ pub(crate) struct From {
 }
 
 /// The kind of an entry; `None` for a whiteout.
-pub(crate) fn classify(
+fn classify(
     dir: BorrowedFd<'_>,
     name: &CStr,
     kind: FileType,
@@ -129,16 +129,12 @@ pub(crate) fn classify(
             if crate::layer::whiteout::is_whiteout(&stat) {
                 return Ok(None);
             }
-            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?
         }
     }))
 }
 
-pub(crate) fn is_empty_whiteout(
-    dir: BorrowedFd<'_>,
-    name: &CStr,
-    namespace: Namespace,
-) -> Result<bool> {
+fn is_empty_whiteout(dir: BorrowedFd<'_>, name: &CStr, namespace: Namespace) -> Result<bool> {
     let size = calls::stat_name(dir, name.to_bytes())?.stx_size;
     Ok(size == 0 && is_attribute_whiteout(At::Name(dir, name.to_bytes()), namespace)?)
 }
@@ -208,14 +204,15 @@ impl Overlay {
     }
 
     /// The listing of a directory. The caller holds its namespace lock.
-    pub(crate) fn list_locked<'n>(
+    pub(super) fn list_locked<'n>(
         &self,
         node: &Arc<Node>,
         names: &'n mut Names,
     ) -> Result<&'n Listing> {
-        let fresh = match names.listing.is_none() || self.lowers_change {
-            true => Some(self.merge(node, names)?),
-            false => None,
+        let fresh = if names.listing.is_none() || self.lowers_change {
+            Some(self.merge(node, names)?)
+        } else {
+            None
         };
         let listing = names.listing.get_or_insert_with(Listing::new);
         if let Some(fresh) = fresh {

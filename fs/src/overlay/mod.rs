@@ -14,7 +14,7 @@ use crate::config::RedirectDir;
 use crate::config::ids::{Owners, ShownIds};
 use crate::disk::calls::device_of;
 use crate::disk::fd_cache::{FdCache, Key};
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::inode::table::NodeTable;
 use crate::inode::unlinked::Removed;
@@ -131,7 +131,7 @@ impl Overlay {
     /// # Errors
     /// `STALE` if it is not known (any more).
     pub(crate) fn node(&self, id: u64) -> Result<Arc<Node>> {
-        self.nodes.get(id).ok_or(Errno::STALE)
+        self.nodes.get(id).ok_or_else(|| decided(Errno::STALE))
     }
 
     /// The upper layer.
@@ -163,7 +163,9 @@ impl Overlay {
     /// Those of fstatfs(2).
     pub fn statfs(&self) -> Result<StatVfs> {
         let layer = self.upper.as_ref().map(|upper| &upper.layer);
-        let layer = layer.or(self.lowers.first()).ok_or(Errno::IO)?;
+        let layer = layer
+            .or(self.lowers.first())
+            .ok_or_else(|| decided(Errno::IO))?;
         rustix::fs::fstatvfs(&layer.root)
     }
 

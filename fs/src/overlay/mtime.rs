@@ -12,7 +12,7 @@ use crate::types::{Attr, SetAttr, SetTime, Timestamp};
 
 /// How old a time of last change may be that a lookup told right before a program wrote, in seconds. The
 /// kernel's clock has ticks of milliseconds, and looking up and writing take their time.
-pub(crate) const RECENT: i64 = 5;
+const RECENT: i64 = 5;
 
 impl Overlay {
     /// Remembers the time of last change that the answer to a change tells.
@@ -24,7 +24,7 @@ impl Overlay {
 
     /// Remembers the time of last change that a file has when it is opened for its first write, unless a
     /// change told another: a lookup told it, and the kernel's clock need not have moved on since.
-    pub(crate) fn may_have_told_mtime(&self, node: &Node, file: &Handle) -> Result<()> {
+    pub(super) fn may_have_told_mtime(&self, node: &Node, file: &Handle) -> Result<()> {
         if !self.gathers || !file.writable || node.times.lock().is_some() {
             return Ok(());
         }

@@ -60,9 +60,10 @@ impl Overlay {
         };
         let (roots, data_roots) = open_roots(&lowers, config.lowers.len(), namespace)?;
         let fds = FdCache::new(fd_cache::capacity());
-        let fds = match config.lowers_change {
-            true => fds.without_lower_dirs(),
-            false => fds,
+        let fds = if config.lowers_change {
+            fds.without_lower_dirs()
+        } else {
+            fds
         };
         let mut overlay = Self {
             roots,
@@ -181,8 +182,9 @@ fn readable_namespace() -> Namespace {
         sets.effective
             .contains(rustix::thread::CapabilitySet::SYS_ADMIN)
     });
-    match identity && capable {
-        true => Namespace::Trusted,
-        false => Namespace::User,
+    if identity && capable {
+        Namespace::Trusted
+    } else {
+        Namespace::User
     }
 }

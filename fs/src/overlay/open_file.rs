@@ -14,7 +14,7 @@ use crate::Overlay;
 use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
 use crate::disk::owner_mode::with_permission;
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::lower_dir::LowerFile;
 use crate::overlay::locate::Located;
@@ -35,7 +35,7 @@ impl Overlay {
         match node.kind {
             FileKind::Regular => {}
             FileKind::Directory => return Err(Errno::ISDIR),
-            _ => return Err(Errno::INVAL),
+            _ => return Err(decided(Errno::INVAL)),
         }
         let key = Key::File(node.id);
         if let Some(handle) = self.fds.get(key)

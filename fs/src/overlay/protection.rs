@@ -60,10 +60,13 @@ impl Overlay {
         let (at, name) = (object.at(), self.namespace.name(Record::Protattr));
         let value = match xattr::get_all(at, name) {
             // The owner may not read the file; the names of its attributes are for everybody.
-            Err(Errno::ACCESS) => match has_attribute(at, name)? {
-                true => with_permission(at, || xattr::get_all(at, name))?,
-                false => None,
-            },
+            Err(Errno::ACCESS) => {
+                if has_attribute(at, name)? {
+                    with_permission(at, || xattr::get_all(at, name))?
+                } else {
+                    None
+                }
+            }
             value => value?,
         };
         let Some(value) = value else {
@@ -141,13 +144,10 @@ impl Overlay {
 }
 
 pub(crate) fn allow(is_allowed: bool) -> Result<()> {
-    match is_allowed {
-        true => Ok(()),
-        false => Err(Errno::PERM),
-    }
+    if is_allowed { Ok(()) } else { Err(Errno::PERM) }
 }
 
-pub(crate) fn has_attribute(at: At<'_>, name: &CStr) -> Result<bool> {
+fn has_attribute(at: At<'_>, name: &CStr) -> Result<bool> {
     let names = xattr::list(at)?;
     Ok(names
         .split(|byte| *byte == 0)

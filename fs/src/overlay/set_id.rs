@@ -1,6 +1,6 @@
 //! Which set-id bits a change leaves to a file.
 
-use crate::types::Caller;
+use crate::types::{Caller, S_ISGID, S_ISUID, S_IXGRP};
 
 /// The mode a regular file has after a change by a caller without privileges: no set-uid, and no
 /// set-gid where that lets others act as the group, or if who changes it is not in the group
@@ -37,12 +37,6 @@ pub(crate) fn is_in_group(caller: &Caller, gid: u32) -> bool {
             })
     })
 }
-
-pub(crate) const S_ISUID: u32 = 0o4000;
-
-pub(crate) const S_ISGID: u32 = 0o2000;
-
-pub(crate) const S_IXGRP: u32 = 0o010;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr, SetTime, Timestamp};
 use plyfs_fs::file::WriteMode;
 use plyfs_fs::{Change, Errno, IndexUse};
@@ -172,7 +172,7 @@ fn gathered_data_is_not_appended_out_of_order() {
         gathered: true,
         ..WriteMode::default()
     };
-    let write = |offset, data: &[u8]| stack.fs().write(id, offset, data, gathered.clone());
+    let write = |offset, data: &[u8]| stack.fs().write(id, offset, data, gathered);
     let results = [write(6, b"three"), write(0, b"onetwo"), write(6, b"three")];
     let content = fs::read_to_string(&path).unwrap();
     set(IFlags::empty()).unwrap().unwrap();
@@ -532,7 +532,7 @@ fn default_acls_are_honoured() {
     let dir = stack.hold("d");
     let name = "system.posix_acl_default".as_ref();
     match fs.setxattr(&me(), dir, name, &acl, XattrFlags::empty()) {
-        Err(Errno::OPNOTSUPP) => return skip("default_acls_are_honoured", "no ACLs in /tmp"),
+        Err(Errno::OPNOTSUPP) => return skip(this_test!(), "no ACLs in /tmp"),
         other => other.unwrap(),
     }
     stack.unlink("d/gone").unwrap();

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::{Errno, RedirectDir, Room, Wants};
 
 /// A directory and a file of two layers. The file above is as large as the one below, and empty.

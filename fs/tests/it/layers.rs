@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
 use plyfs_fs::{
     Config, Errno, IdRange, Ids, IndexUse, LowerLayer, Marks, MountError, Overlay, Owners, Records,
@@ -31,7 +31,7 @@ fn the_topmost_layer_wins_and_directories_are_merged() {
 /// Lookups and changes read directories too, but no program asked for that.
 #[test]
 fn the_time_of_last_access_of_an_upper_directory_is_that_of_its_listing() {
-    let name = "the_time_of_last_access_of_an_upper_directory_is_that_of_its_listing";
+    let name = this_test!();
     let mut stack = Stack::new(1);
     put(&stack.lower(0, "merged/lower"), "lower");
     put(&stack.lower(0, "below/lower"), "lower");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::{IndexUse, MountError, Overlay, RedirectDir};
 use rustix::fs::RenameFlags;
 
@@ -50,7 +50,7 @@ fn assert_stays_one(stack: &mut Stack, names: &[&str], content: &str) {
 /// The move gives all names of the directory to the upper layer, and detaches it from the lower one.
 #[test]
 fn names_of_an_indexed_file_are_found_after_their_directory_moved() {
-    let name = "names_of_an_indexed_file_are_found_after_their_directory_moved";
+    let name = this_test!();
     let Some(mut stack) = links(name) else {
         return;
     };
@@ -76,7 +76,7 @@ fn in_index(stack: &Stack) -> usize {
 /// Fault 12.
 #[test]
 fn links_stay_one_file_across_copy_up_and_remount() {
-    let Some(mut stack) = links("links_stay_one_file_across_copy_up_and_remount") else {
+    let Some(mut stack) = links(this_test!()) else {
         return;
     };
     let before = stack.attr("d/a").unwrap().ino;
@@ -93,7 +93,7 @@ fn links_stay_one_file_across_copy_up_and_remount() {
 
 #[test]
 fn names_come_and_go_until_the_last() {
-    let Some(mut stack) = links("names_come_and_go_until_the_last") else {
+    let Some(mut stack) = links(this_test!()) else {
         return;
     };
     stack.unlink("d/a").unwrap();
@@ -118,7 +118,7 @@ fn names_come_and_go_until_the_last() {
 
 #[test]
 fn a_name_of_several_is_replaced_and_exchanged() {
-    let Some(mut stack) = links("a_name_of_several_is_replaced_and_exchanged") else {
+    let Some(mut stack) = links(this_test!()) else {
         return;
     };
     stack.create("x", "other").unwrap();
@@ -139,7 +139,7 @@ fn a_name_of_several_is_replaced_and_exchanged() {
 fn links_move_with_their_directories() {
     for mode in [RedirectDir::On, RedirectDir::Follow] {
         for metacopy in [false, true] {
-            let Some(mut stack) = links("links_move_with_their_directories") else {
+            let Some(mut stack) = links(this_test!()) else {
                 return;
             };
             stack.redirect_dir = mode;
@@ -160,7 +160,7 @@ fn links_move_with_their_directories() {
 
 #[test]
 fn what_a_crash_leaves_in_the_index_is_removed() {
-    let Some(mut stack) = links("what_a_crash_leaves_in_the_index_is_removed") else {
+    let Some(mut stack) = links(this_test!()) else {
         return;
     };
     stack.write("d/a", 0, "T").unwrap();
@@ -181,12 +181,12 @@ fn what_a_crash_leaves_in_the_index_is_removed() {
 
 #[test]
 fn an_index_of_other_layers_is_not_used() {
-    let Some(stack) = links("an_index_of_other_layers_is_not_used") else {
+    let Some(stack) = links(this_test!()) else {
         return;
     };
     let mut config = stack.config();
     drop(stack);
-    let stack = links("an_index_of_other_layers_is_not_used").unwrap();
+    let stack = links(this_test!()).unwrap();
     let other = Stack::new(1);
     config = plyfs_fs::Config {
         lowers: other.config().lowers,
@@ -209,7 +209,7 @@ fn an_index_of_other_layers_is_not_used() {
 
 #[test]
 fn a_file_with_one_name_is_not_in_the_index() {
-    let Some(mut stack) = links("a_file_with_one_name_is_not_in_the_index") else {
+    let Some(mut stack) = links(this_test!()) else {
         return;
     };
     stack.create("f", "").unwrap();
@@ -222,7 +222,7 @@ fn a_file_with_one_name_is_not_in_the_index() {
 /// fstests overlay/034.
 #[test]
 fn a_file_whose_lower_names_grow_keeps_its_last() {
-    let Some(mut stack) = links("a_file_whose_lower_names_grow_keeps_its_last") else {
+    let Some(mut stack) = links(this_test!()) else {
         return;
     };
     stack.changes_below();
@@ -245,7 +245,7 @@ fn a_file_whose_lower_names_grow_keeps_its_last() {
 /// fstests overlay/042.
 #[test]
 fn a_copy_from_before_the_index_is_a_file_of_its_own() {
-    let Some(mut stack) = links("a_copy_from_before_the_index_is_a_file_of_its_own") else {
+    let Some(mut stack) = links(this_test!()) else {
         return;
     };
     put(&stack.upper("alone"), "text");
@@ -265,7 +265,7 @@ fn a_copy_from_before_the_index_is_a_file_of_its_own() {
 /// fstests overlay/073: as in the kernel's overlay, all that is made is made in the index.
 #[test]
 fn the_index_is_the_work_directory() {
-    let Some(stack) = links("the_index_is_the_work_directory") else {
+    let Some(stack) = links(this_test!()) else {
         return;
     };
     fs::remove_dir(stack.work()).unwrap();

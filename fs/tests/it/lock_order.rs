@@ -1,11 +1,11 @@
-//! Locks are taken in one order, whatever is asked for: alone in its process, which it keeps short of
-//! descriptors.
+//! Locks are taken in one order, whatever the calls. The test has a process of its own, since it lowers the limit
+//! of descriptors.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::attr::{SetAttr, SetTime, Timestamp};
 use plyfs_fs::file::WriteMode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,6 +18,10 @@ const STUCK: Duration = Duration::from_secs(20);
 /// change the place.
 #[test]
 fn writes_times_and_renames_of_one_file_do_not_wait_for_each_other() {
+    in_own_process(this_test!(), run_all_at_once);
+}
+
+fn run_all_at_once() {
     let limit = Rlimit {
         current: Some(64),
         ..getrlimit(Resource::Nofile)

@@ -4,11 +4,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    unreachable_pub,
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
+mod support;
+
 mod changes;
-mod common;
 mod damaged;
 mod layers;
 mod links;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::*;
+use crate::support::*;
 use fastrand::Rng;
 use plyfs_fs::attr::{FileKind, SetAttr};
 use plyfs_fs::{Errno, IndexUse, RedirectDir};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::attr::SetAttr;
 use plyfs_fs::{Errno, RedirectDir};
 use rustix::fs::RenameFlags;
@@ -285,10 +285,7 @@ fn copies_of_one_origin_have_numbers_of_their_own() {
     let record = own_record("origin");
     let mut origin = [0; 256];
     let Ok(len) = rustix::fs::getxattr(stack.upper("one"), &record, &mut origin[..]) else {
-        return skip(
-            "copies_of_one_origin_have_numbers_of_their_own",
-            "no origin",
-        );
+        return skip(this_test!(), "no origin");
     };
     let none = rustix::fs::XattrFlags::empty();
     rustix::fs::setxattr(stack.upper("other"), &record, &origin[..len], none).unwrap();
@@ -311,7 +308,7 @@ fn an_emptied_directory_is_pure_again() {
     stack.rename("f", "d/f").unwrap();
     let impure = || get_xattr(&stack.upper("d"), &own_record("impure"));
     if impure().is_none() {
-        return skip("an_emptied_directory_is_pure_again", "no origin");
+        return skip(this_test!(), "no origin");
     }
     stack.list("d");
     assert_eq!(impure().as_deref(), Some("y"));
@@ -333,7 +330,7 @@ fn a_copied_directory_keeps_its_origin() {
     stack.chmod("d/e/f", 0o600).unwrap();
     let has = |path: &str, record| get_xattr(&stack.upper(path), &own_record(record)).is_some();
     if !has("d/e/f", "origin") {
-        return skip("a_copied_directory_keeps_its_origin", "no origin");
+        return skip(this_test!(), "no origin");
     }
     assert!(has("d/e", "origin") && has("d", "origin"));
     assert!(has("", "impure") && has("d", "impure") && has("d/e", "impure"));
@@ -362,7 +359,7 @@ fn data_lies_in_a_layer_of_its_own() {
         rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty())
     };
     if let Err(error) = set("metacopy", b"").and_then(|()| set("redirect", b"/blobs/ab/cd")) {
-        return skip("data_lies_in_a_layer_of_its_own", &error.to_string());
+        return skip(this_test!(), &error.to_string());
     }
     stack.metacopy = true;
     stack.redirect_dir = RedirectDir::On;
@@ -402,7 +399,7 @@ fn a_number_stays_what_it_was_after_copy_up_and_remount() {
     }
     if !tmp_has_handles {
         skip(
-            "a_number_stays_what_it_was_after_copy_up_and_remount",
+            this_test!(),
             "the file system of the temporary directory has no file handles",
         );
     }

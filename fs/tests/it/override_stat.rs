@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::common::*;
+use crate::support::*;
 use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
 use plyfs_fs::{Errno, Records};
 use rustix::fs::XattrFlags;

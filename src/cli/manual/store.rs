@@ -1,6 +1,6 @@
 //! The sections of the commands that work on images, containers and the store.
 
-use super::{
+use super::page::{
     BACKEND, DATA_HOME, Entry, LISTED, LIVE, NOT_LISTED, Page, STORE, SUBIDS, UPPER, USAGE,
 };
 

@@ -9,9 +9,12 @@ use plyfs_store::{ContainerName, Store};
 use plyfs_sys::process::SignalQueue;
 use rustix::process::Signal;
 
-use super::{CONFIG, ROOTFS};
 use crate::error::{CliError, Context, Result};
 use crate::namespace;
+
+/// The directory of a bundle in which the image is mounted.
+pub(super) const ROOTFS: &str = "rootfs";
+pub(super) const CONFIG: &str = "config.json";
 
 /// Signals that ask for the end, and wait until that leaves nothing behind.
 const HELD: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];

@@ -18,11 +18,7 @@ use crate::oci::{self, Command};
 use crate::runtime::root::Root;
 use crate::runtime::{accounts, adapt};
 use crate::{namespace, output, stack, storage};
-use draft::{Draft, this_program};
-
-/// The directory of a bundle in which the image is mounted.
-const ROOTFS: &str = "rootfs";
-const CONFIG: &str = "config.json";
+use draft::{CONFIG, Draft, ROOTFS, this_program};
 
 /// Make a bundle for an OCI runtime: a directory with config.json, and the image mounted at rootfs
 ///

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::Probe;
+use super::probe::Probe;
 use crate::error::reason;
 use crate::namespace;
 

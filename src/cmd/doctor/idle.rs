@@ -1,6 +1,6 @@
 //! What the processors of a virtual machine do while there is nothing to do.
 
-use super::Probe;
+use super::probe::Probe;
 
 /// The driver of idle processors in use.
 const DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";

@@ -3,7 +3,8 @@
 use std::fs;
 use std::ops::Range;
 
-use super::Probe;
+use super::probe::Probe;
+use crate::error::reason;
 use crate::namespace::{self, Ranges};
 
 /// How many ids make up a namespace in which all usual owners have their own: 0 to 65535.
@@ -112,6 +113,27 @@ fn free_range(taken: &str, passwd: &str) -> Option<Range<u32>> {
     let end = subordinate.chain(own).filter(|end| *end < 1 << 31).max();
     let start = end.unwrap_or(0).max(FIRST);
     start.checked_add(ENOUGH).map(|end| start..end)
+}
+
+/// Whether the programs that map subordinate ids can do so.
+pub(super) fn mappers() -> Result<(), String> {
+    set_uid("newuidmap").and_then(|()| set_uid("newgidmap"))
+}
+
+/// Whether a program is in the path, and may do what its caller may not.
+pub(super) fn set_uid(program: &str) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|dir| dir.join(program));
+    let place = places.find(|place| place.is_file());
+    let place = place.ok_or_else(|| format!("{program} is not in the PATH"))?;
+    let mode = place.metadata().map_err(|error| reason(&error))?;
+    let mut capability = [0; 64];
+    let capable = rustix::fs::getxattr(&place, "security.capability", &mut capability[..]);
+    match mode.permissions().mode() & 0o4000 != 0 || capable.is_ok() {
+        true => Ok(()),
+        false => Err(format!("{} is not set-uid root", place.display())),
+    }
 }
 
 #[cfg(test)]

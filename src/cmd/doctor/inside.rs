@@ -13,7 +13,8 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::{Probe, ids};
+use super::ids;
+use super::probe::Probe;
 use crate::error::{CliError, Context, Result};
 use crate::namespace;
 
@@ -90,7 +91,7 @@ fn probe_inside(which: Where, place: &Path) -> Vec<Probe> {
         ));
         // The superuser needs no subordinate ids.
         if inside && !is_root {
-            probes.push(ids::probe(super::mappers().is_ok(), &owner));
+            probes.push(ids::probe(ids::mappers().is_ok(), &owner));
         }
     }
     if !inside {

@@ -7,17 +7,18 @@ mod files;
 mod idle;
 mod ids;
 mod inside;
+mod probe;
 
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::error::{CliError, Result, reason};
 use crate::mount::fuse_mount;
 use crate::{namespace, output, storage};
 use clap::Args;
 use inside::{Trial, Where};
+use probe::Probe;
 
 /// Say what this machine lets plyfs do, found out by trying, and how to get the rest
 ///
@@ -29,47 +30,12 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
-/// One thing that was tried.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Probe {
-    /// What programs call it.
-    key: String,
-    /// What people call it.
-    name: String,
-    ok: bool,
-    /// What it is good for, or why it is not there.
-    detail: String,
-    /// How to get it, if it is not there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
-}
-
 /// What programs read.
 #[derive(Serialize)]
 struct Report<'a> {
     /// Whether anything can be mounted at all.
     can_mount: bool,
     probes: &'a [Probe],
-}
-
-impl Probe {
-    fn new(
-        (key, name): (&str, &str),
-        tried: Result<(), impl Display>,
-        good_for: &str,
-        remedy: &str,
-    ) -> Self {
-        Self {
-            key: key.to_owned(),
-            name: name.to_owned(),
-            ok: tried.is_ok(),
-            detail: match &tried {
-                Ok(()) => good_for.to_owned(),
-                Err(why) => reason(why),
-            },
-            remedy: tried.is_err().then(|| remedy.to_owned()),
-        }
-    }
 }
 
 /// Tries everything and says what became of it.
@@ -161,7 +127,7 @@ fn place(store: Option<&Path>) -> PathBuf {
 /// Programs of others that ordinary users need for some things.
 fn helpers() -> Vec<Probe> {
     // It opens the device as the user who runs it.
-    let (outside, remedy) = match (set_uid("fusermount3"), fuse_mount::open_device()) {
+    let (outside, remedy) = match (ids::set_uid("fusermount3"), fuse_mount::open_device()) {
         (Ok(()), Err(errno)) => {
             let why = format!(
                 "it needs /dev/fuse, which cannot be opened: {}",
@@ -177,7 +143,7 @@ fn helpers() -> Vec<Probe> {
         "ordinary users mount outside of a namespace, too",
         remedy,
     )];
-    let mappers = mappers();
+    let mappers = ids::mappers();
     probes.push(Probe::new(
         ("newuidmap", "newuidmap, newgidmap"),
         mappers,
@@ -185,25 +151,4 @@ fn helpers() -> Vec<Probe> {
         "install the package uidmap (shadow-utils)",
     ));
     probes
-}
-
-/// Whether the programs that map subordinate ids can do so.
-fn mappers() -> Result<(), String> {
-    set_uid("newuidmap").and_then(|()| set_uid("newgidmap"))
-}
-
-/// Whether a program is in the path, and may do what its caller may not.
-fn set_uid(program: &str) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).map(|dir| dir.join(program));
-    let place = places.find(|place| place.is_file());
-    let place = place.ok_or_else(|| format!("{program} is not in the PATH"))?;
-    let mode = place.metadata().map_err(|error| reason(&error))?;
-    let mut capability = [0; 64];
-    let capable = rustix::fs::getxattr(&place, "security.capability", &mut capability[..]);
-    match mode.permissions().mode() & 0o4000 != 0 || capable.is_ok() {
-        true => Ok(()),
-        false => Err(format!("{} is not set-uid root", place.display())),
-    }
 }

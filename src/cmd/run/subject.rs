@@ -7,7 +7,7 @@ use plyfs_store::{
     TemporaryContainer,
 };
 
-use super::RunArgs;
+use super::args::RunArgs;
 use crate::error::{CliError, NOT_FOUND, Result};
 use crate::oci::Command;
 use crate::oci::options::ContainerOptions;

@@ -53,9 +53,10 @@ impl Check<'_> {
         });
         let is_repaired = matches!(remedy, Remedy::Repaired(_));
         self.found(CheckedObject::Index, &Users::new(), fault, remedy)?;
-        match is_repaired {
-            true => self.store.index().map(Some),
-            false => Ok(None),
+        if is_repaired {
+            self.store.index().map(Some)
+        } else {
+            Ok(None)
         }
     }
 

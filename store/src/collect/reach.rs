@@ -148,12 +148,11 @@ impl<'s> Reach<'s> {
                 return Read::Damaged(Vec::new());
             }
         };
-        let whole = match Digest::of(&bytes) == *digest {
-            true => Some(bytes.clone()),
-            false => {
-                log::warn!("{label} is damaged");
-                restore_bit(&bytes, |bytes| Digest::of(bytes) == *digest)
-            }
+        let whole = if Digest::of(&bytes) == *digest {
+            Some(bytes.clone())
+        } else {
+            log::warn!("{label} is damaged");
+            restore_bit(&bytes, |bytes| Digest::of(bytes) == *digest)
         };
         let document = whole.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         document.map_or(Read::Damaged(bytes), Read::Whole)

@@ -113,9 +113,10 @@ impl Store {
             }
             .into());
         }
-        match self.is_held(manifest) {
-            true => Err(RemoveError::Held(name.to_owned()).into()),
-            false => Ok(()),
+        if self.is_held(manifest) {
+            Err(RemoveError::Held(name.to_owned()).into())
+        } else {
+            Ok(())
         }
     }
 

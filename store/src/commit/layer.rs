@@ -197,9 +197,10 @@ impl LayerWriter {
 /// Refuses what an archive would say something else with.
 fn check_names(path: &[u8]) -> std::result::Result<(), CommitError> {
     let mut names = path.split(|byte| *byte == b'/');
-    match names.any(|name| name.starts_with(whiteout::PREFIX)) {
-        true => Err(CommitError::Name(path.to_vec())),
-        false => Ok(()),
+    if names.any(|name| name.starts_with(whiteout::PREFIX)) {
+        Err(CommitError::Name(path.to_vec()))
+    } else {
+        Ok(())
     }
 }
 

@@ -129,9 +129,10 @@ impl Store {
                 None => generated_name(attempt),
             };
             if self.is_live_id(&record.name) {
-                match named {
-                    true => return Err(ContainerError::Exists(record.name).into()),
-                    false => continue,
+                if named {
+                    return Err(ContainerError::Exists(record.name).into());
+                } else {
+                    continue;
                 }
             }
             write_record(&staging, &made, &record)?;
@@ -296,12 +297,13 @@ impl Store {
     /// The directory of a container that is there.
     fn container_dir(&self, name: &ContainerName) -> Result<PathBuf> {
         let dir = self.containers_dir().join(name.as_str());
-        match dir
+        if dir
             .symlink_metadata()
             .is_ok_and(|metadata| metadata.is_dir())
         {
-            true => Ok(dir),
-            false => Err(ContainerError::Unknown(name.clone()).into()),
+            Ok(dir)
+        } else {
+            Err(ContainerError::Unknown(name.clone()).into())
         }
     }
 }
@@ -355,12 +357,13 @@ fn make_dirs(staging: &Staging, image: &Image, ownership: Ownership) -> Result<P
 /// leads to the upper directory of that one.
 fn read_record_of(path: &Path, name: &str) -> Result<ContainerRecord> {
     let record: ContainerRecord = read_record(path)?;
-    match record.name.as_str() == name {
-        true => Ok(record),
-        false => Err(crate::Error::DamagedRecord {
+    if record.name.as_str() == name {
+        Ok(record)
+    } else {
+        Err(crate::Error::DamagedRecord {
             path: path.to_owned(),
             why: format!("it is the record of container {}", record.name),
-        }),
+        })
     }
 }
 

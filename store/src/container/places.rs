@@ -5,7 +5,6 @@
 //! the next command that uses the container finds what a killed run has left.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::handle::Container;
 use crate::disk::{Store, read_record, seal, sync_dir};
 use crate::error::{Context, Result};
+use crate::values::JsonPath;
 
 /// The name of the record, in the directory of a container.
 pub(crate) const FILE: &str = "places.json";
@@ -21,7 +21,7 @@ pub(crate) const FILE: &str = "places.json";
 #[derive(Serialize, Deserialize)]
 pub(crate) struct PlacesRecord {
     /// Paths from the root of the container. They need not be UTF-8.
-    places: Vec<OsString>,
+    places: Vec<JsonPath>,
 }
 
 impl Store {
@@ -31,7 +31,7 @@ impl Store {
     /// # Errors
     /// If they cannot be written: then nothing may be made.
     pub fn record_places(&self, container: &Container, places: &BTreeSet<PathBuf>) -> Result<()> {
-        let places = places.iter().map(|path| path.clone().into_os_string());
+        let places = places.iter().map(|path| JsonPath::from(path.as_path()));
         let record = PlacesRecord {
             places: places.collect(),
         };

@@ -2,10 +2,7 @@
 
 use super::blob::{Content, read_error};
 use crate::error::{Error, Result};
-use crate::values::{Digest, Hasher};
-
-/// How many bytes are read at a time.
-pub(super) const BUFFER: usize = 256 << 10;
+use crate::values::{Digest, Hasher, limits};
 
 /// Reads a blob to its end and returns its digest.
 pub(crate) fn blob_digest(
@@ -24,7 +21,7 @@ pub(crate) fn digest_of(
     mut each: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Digest> {
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; limits::BUFFER];
     let mut position = 0;
     loop {
         let read = content.read_at(position, &mut buffer);

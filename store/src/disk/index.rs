@@ -116,9 +116,10 @@ impl Store {
             Err(error) if !may_be_damage(&error) => Err(error),
             parsed => Ok(ReadIndex {
                 index: index_of(&copy, &self.index_copy_path().to_string_lossy())?,
-                state: match is_missing(parsed.as_ref().err()) {
-                    true => IndexState::Missing,
-                    false => IndexState::Damaged,
+                state: if is_missing(parsed.as_ref().err()) {
+                    IndexState::Missing
+                } else {
+                    IndexState::Damaged
                 },
             }),
         }
@@ -131,9 +132,10 @@ impl Store {
         let mut changed = index.clone();
         change(&mut changed);
         let is_whole = !matches!(state, IndexState::Damaged | IndexState::Missing);
-        match changed == index && is_whole {
-            true => Ok(()),
-            false => self.write_index(&changed),
+        if changed == index && is_whole {
+            Ok(())
+        } else {
+            self.write_index(&changed)
         }
     }
 
@@ -167,9 +169,10 @@ fn lost(path: &Path, error: Error) -> Error {
     if !may_be_damage(&error) {
         return error;
     }
-    let why = match is_missing(Some(&error)) {
-        true => "is missing",
-        false => "is damaged",
+    let why = if is_missing(Some(&error)) {
+        "is missing"
+    } else {
+        "is damaged"
     };
     log::debug!("{error}");
     let path = path.to_owned();

@@ -13,6 +13,8 @@ mod staging;
 mod store;
 mod tree;
 mod tree_digest;
+mod tree_facts;
+mod tree_walk;
 
 pub(crate) use blob::{Content, blob_label, read_error, size_error};
 pub(crate) use blob_digest::{blob_digest, digest_of};
@@ -23,7 +25,7 @@ pub(crate) use remove_tree::remove_tree;
 pub use scratch::Scratch;
 pub(crate) use seal::{Seal, read_record, restored, seal, unseal};
 pub use share::ImageHold;
-pub(crate) use staging::{Staging, discard, lock, sweep, sync_dir};
+pub(crate) use staging::{Staging, discard, lock, open_dir, sweep, sync_dir};
 pub(crate) use store::MARKER;
 pub use store::Store;
 pub(crate) use tree::Tree;

@@ -60,9 +60,10 @@ pub(crate) fn unseal(bytes: &[u8]) -> Seal {
     let digest = str::from_utf8(inner)
         .ok()
         .and_then(|text| text.parse::<Digest>().ok());
-    match digest == Some(Digest::of(&object)) {
-        true => Seal::Whole(object),
-        false => Seal::Broken,
+    if digest == Some(Digest::of(&object)) {
+        Seal::Whole(object)
+    } else {
+        Seal::Broken
     }
 }
 

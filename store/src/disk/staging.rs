@@ -29,8 +29,8 @@ pub(crate) struct Staging {
     dir: OwnedFd,
 }
 
-/// Opens a directory to lock it and to work below it.
-fn open_dir(path: &Path) -> std::result::Result<OwnedFd, Errno> {
+/// Opens a directory to lock it and to work below it, and not what a link leads to.
+pub(crate) fn open_dir(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
 }

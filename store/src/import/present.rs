@@ -107,17 +107,19 @@ impl Import<'_> {
 
     /// What is known of a layer that is whole; `None` if it is to be unpacked.
     pub(super) fn whole_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>> {
-        match self.damaged.layers.contains(diff_id) {
-            true => Ok(None),
-            false => self.store.layer_record(diff_id),
+        if self.damaged.layers.contains(diff_id) {
+            Ok(None)
+        } else {
+            self.store.layer_record(diff_id)
         }
     }
 
     /// A blob of the store, if it has it and it is whole.
     pub(super) fn whole_blob(&self, digest: &Digest) -> Result<Option<crate::disk::Content>> {
-        match self.damaged.blobs.contains(digest) {
-            true => Ok(None),
-            false => self.store.blob(digest),
+        if self.damaged.blobs.contains(digest) {
+            Ok(None)
+        } else {
+            self.store.blob(digest)
         }
     }
 }

@@ -75,9 +75,10 @@ impl Store {
             request,
             found,
             progress,
-            namespace: match can_set_trusted(staging.dir()) {
-                true => Namespace::Trusted,
-                false => Namespace::User,
+            namespace: if can_set_trusted(staging.dir()) {
+                Namespace::Trusted
+            } else {
+                Namespace::User
             },
             sync: SyncGroup::new(staging.dir()),
             damaged: Damaged::default(),

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::record::LiveRecord;
-use crate::disk::{lock, parse_json};
+use crate::disk::{lock, open_dir, parse_json};
 use crate::error::{Context, Result};
 use crate::values::{ContainerName, limits};
 
@@ -39,11 +39,6 @@ pub(super) fn open_if_there(path: &Path) -> Result<Option<OwnedFd>> {
         Err(Errno::NOENT) => Ok(None),
         opened => opened.context("open", path).map(Some),
     }
-}
-
-pub(super) fn open_dir(path: &Path) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
 }
 
 /// Opens the file of a record; `None` if it is gone, or is no file.

@@ -1,8 +1,6 @@
 //! What is known of something that is live.
 
-use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,7 +9,7 @@ use super::process::{Namespaces, ProcessId};
 use crate::container::Container;
 use crate::error::Result;
 use crate::image::Image;
-use crate::values::{ContainerName, Digest, ImageName};
+use crate::values::{ContainerName, Digest, ImageName, JsonPath};
 
 /// What a live record is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,26 +138,10 @@ impl LiveRecord {
     }
 }
 
-/// A path as JSON: text, or bytes where it is none (UTF-8).
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(super) enum JsonPath {
-    Text(String),
-    Bytes(Vec<u8>),
+fn write_path<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().map(JsonPath::from).serialize(to)
 }
 
-pub(super) fn write_path<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
-    let json = path.as_ref().map(|path| match path.to_str() {
-        Some(text) => JsonPath::Text(text.to_owned()),
-        None => JsonPath::Bytes(path.as_os_str().as_bytes().to_vec()),
-    });
-    json.serialize(to)
-}
-
-pub(super) fn read_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
-    let json = Option::<JsonPath>::deserialize(from)?;
-    Ok(json.map(|json| match json {
-        JsonPath::Text(text) => text.into(),
-        JsonPath::Bytes(bytes) => OsString::from_vec(bytes).into(),
-    }))
+fn read_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    Ok(Option::<JsonPath>::deserialize(from)?.map(PathBuf::from))
 }

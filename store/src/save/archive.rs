@@ -100,7 +100,7 @@ fn archive(
     fill: impl FnOnce(&mut Archive<'_>) -> Result<()>,
 ) -> Result<()> {
     if let Some(open) = open {
-        let mut out = BufWriter::with_capacity(super::parts::BUFFER, open);
+        let mut out = BufWriter::with_capacity(crate::values::limits::BUFFER, open);
         let mut archive = Writer::new(&mut out);
         fill(&mut archive)?;
         archive.finish().map(drop).context("write", place)?;

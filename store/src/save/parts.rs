@@ -10,10 +10,7 @@ use crate::error::{BlobError, Context, Error, Result};
 use crate::oci::{Descriptor, Manifest};
 use crate::progress::{Event, Progress};
 use crate::source::Source;
-use crate::values::{Digest, Hashed, ImageName, LATEST, is_layout_ref, is_tag};
-
-/// How much is read at a time, in bytes.
-pub(super) const BUFFER: usize = 256 << 10;
+use crate::values::{Digest, Hashed, ImageName, LATEST, is_layout_ref, is_tag, limits};
 
 /// An image that is to be saved: its documents, verified.
 pub(super) struct Parts<'s> {
@@ -55,9 +52,10 @@ impl Parts<'_> {
         let tag = || self.name.as_str().rsplit_once(':').map(|(_, tag)| tag);
         let wanted = target.tag.as_deref().or_else(tag).unwrap_or(LATEST);
         // A name in a layout may be a tag alone, with more in it than a tag of a registry has.
-        match is_tag(wanted) || is_layout_ref(wanted) {
-            true => Ok(wanted.to_owned()),
-            false => Ok(wanted.parse::<ImageName>()?.into()),
+        if is_tag(wanted) || is_layout_ref(wanted) {
+            Ok(wanted.to_owned())
+        } else {
+            Ok(wanted.parse::<ImageName>()?.into())
         }
     }
 
@@ -87,9 +85,10 @@ impl Parts<'_> {
         let content = content.ok_or_else(|| BlobError::Missing {
             blob: label.clone(),
         })?;
-        match content.len() == layer.size {
-            true => Ok(content),
-            false => Err(size_error(&label, layer.size, content.len()).into()),
+        if content.len() == layer.size {
+            Ok(content)
+        } else {
+            Err(size_error(&label, layer.size, content.len()).into())
         }
     }
 }
@@ -161,13 +160,14 @@ impl<'p> Stream<'p> {
 }
 
 pub(super) fn compare(label: &str, expected: &Digest, actual: Digest) -> Result<()> {
-    match actual == *expected {
-        true => Ok(()),
-        false => Err(BlobError::Corrupt {
+    if actual == *expected {
+        Ok(())
+    } else {
+        Err(BlobError::Corrupt {
             blob: label.to_owned(),
             actual,
         }
-        .into()),
+        .into())
     }
 }
 
@@ -200,7 +200,7 @@ pub(super) fn copy_archive(
     let stream = Stream::new(parts, layer)?;
     let start = stream.reader.content.start::<MAGIC>();
     let start = start.map_err(|errno| read_error(&label, errno))?;
-    let input = BufReader::with_capacity(BUFFER, stream);
+    let input = BufReader::with_capacity(limits::BUFFER, stream);
     let decoder = Decoder::new(input, Format::of_magic(&start));
     let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
     let mut archive = Archive {

@@ -66,9 +66,10 @@ impl Source {
             }
             named.push((name, found));
         }
-        match named.is_empty() {
-            true => Err(SourceError::Empty(path()).into()),
-            false => Ok(named),
+        if named.is_empty() {
+            Err(SourceError::Empty(path()).into())
+        } else {
+            Ok(named)
         }
     }
 

@@ -100,9 +100,10 @@ impl Source {
     pub(super) fn own_name(&self, tag: Option<&str>) -> Result<ImageName, SourceError> {
         let base = self.base_name();
         let base = base.ok_or_else(|| SourceError::NoName(self.path.clone()))?;
-        let repository = match is_component(&base) {
-            true => base,
-            false => words(&base),
+        let repository = if is_component(&base) {
+            base
+        } else {
+            words(&base)
         };
         if repository.is_empty() {
             return Err(SourceError::NoName(self.path.clone()));

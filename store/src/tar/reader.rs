@@ -121,9 +121,10 @@ impl<I: Input> Reader<I> {
         loop {
             let Some(block) = self.header_block()? else {
                 self.ended = true;
-                return match extensions.is_empty() {
-                    true => Ok(None),
-                    false => Err(Fault::Truncated),
+                return if extensions.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Fault::Truncated)
                 };
             };
             let header = RawHeader::new(&block)?;

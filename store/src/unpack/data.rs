@@ -45,11 +45,10 @@ impl<'f> Data<'f> {
 
     /// Gives the file its size, where it ends in a hole.
     pub(super) fn finish(self, size: u64) -> Result<()> {
-        match self.end == size {
-            true => Ok(()),
-            false => {
-                rustix::fs::ftruncate(self.file, size).map_err(EntryFault::system("set its size"))
-            }
+        if self.end == size {
+            Ok(())
+        } else {
+            rustix::fs::ftruncate(self.file, size).map_err(EntryFault::system("set its size"))
         }
     }
 

@@ -178,8 +178,9 @@ impl Unpacker {
 fn parent_fault(path: &[u8], stat: Option<&rustix::fs::Stat>) -> EntryFault {
     let is_link =
         stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
-    match is_link {
-        true => EntryFault::ParentIsLink(path.to_vec()),
-        false => EntryFault::ParentNotDirectory(path.to_vec()),
+    if is_link {
+        EntryFault::ParentIsLink(path.to_vec())
+    } else {
+        EntryFault::ParentNotDirectory(path.to_vec())
     }
 }

@@ -67,6 +67,10 @@ pub(crate) const ARCHIVE_NAME: usize = 1024;
 /// The most members whose names are followed from link to link inside such an archive.
 pub(crate) const ARCHIVE_LINKS: usize = 16;
 
+/// How much is read or written at a time, in bytes: large enough for few system calls, small enough to stay in the
+/// cache of a core on its way from thread to thread.
+pub(crate) const BUFFER: usize = 256 << 10;
+
 /// How many layers are unpacked at a time, at most; each holds some dozens of descriptors.
 pub(crate) const PARALLEL_LAYERS: usize = 8;
 

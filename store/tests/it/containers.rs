@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use crate::common::{self, World, has_xattrs, import, is_root, message, record, request};
+use crate::support::{self, World, has_xattrs, import, is_root, message, record, request};
 use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{
     Compression, ContainerError, ContainerName, Error, Image, Ownership, Silent, Store,
@@ -157,7 +157,7 @@ fn a_container_in_use_is_not_removed() {
 #[test]
 fn the_upper_root_is_that_of_the_image() {
     let world = World::new();
-    if !has_xattrs(&world.path("."), "the_upper_root_is_that_of_the_image") {
+    if !has_xattrs(&world.path("."), this_test!()) {
         return;
     }
     // The root is described in the middle layer only.
@@ -179,7 +179,7 @@ fn the_upper_root_is_that_of_the_image() {
     assert_eq!(record(&made.upper).as_deref(), Some("5:6:711"));
     assert_eq!(made.upper.metadata().unwrap().mode() & 0o7777, 0o711);
     if !is_root() {
-        common::skipped("real owner of an upper root", "not run as root");
+        support::skip("real owner of an upper root", "not run as root");
         return;
     }
     let store = Store::open(world.path("real")).unwrap();

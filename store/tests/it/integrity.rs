@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::common::tarball::Tar;
-use crate::common::{World, import, message, request};
+use crate::support::tarball::Tar;
+use crate::support::{World, import, message, request};
 use parking_lot::Mutex;
 use plyfs_store::fixture::{EncodedLayer, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Event, Ownership, Progress, Silent, Store};

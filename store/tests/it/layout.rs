@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{self, World, import};
+use crate::support::{self, World, import};
 use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, NameError};
 use serde_json::Value;
@@ -142,7 +142,7 @@ fn an_image_is_found_by_its_shorter_names() {
     ] {
         let error = store.image(unknown).unwrap_err();
         assert!(matches!(error, Error::Name(NameError::UnknownImage { .. })));
-        assert!(common::message(&error).starts_with(said), "{error}");
+        assert!(support::message(&error).starts_with(said), "{error}");
     }
     assert!(matches!(
         store.image("../x"),
@@ -151,7 +151,7 @@ fn an_image_is_found_by_its_shorter_names() {
     let empty = plyfs_store::Store::open(world.path("empty")).unwrap();
     let error = empty.image("debian").unwrap_err();
     assert_eq!(
-        common::message(&error),
+        support::message(&error),
         "there is no image \"debian\"; the store is empty"
     );
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::common::{World, import};
+use crate::support::{World, import};
 use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{
     BlobError, CommitError, CommitRequest, Compression, Container, EntryContent, Error, LayerEntry,

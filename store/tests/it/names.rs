@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::tarball::Tar;
-use crate::common::{World, import, message, request};
+use crate::support::tarball::Tar;
+use crate::support::{World, import, message, request};
 use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Imported, NameError, Ownership, Silent};
 use serde_json::{Value, json};
@@ -230,9 +230,10 @@ fn a_digest_in_a_name_is_checked() {
             format!("quay.io/a/one:3@{name}").into();
         fs::write(dir.join("index.json"), index.to_string()).unwrap();
         let imported = import(&store, &format!("oci:{}", dir.display()));
-        match good {
-            true => assert_eq!(imported.unwrap().name.as_str(), "quay.io/a/one:3"),
-            false => assert!(said(imported).ends_with(&format!("is {digest}, not {other}"))),
+        if good {
+            assert_eq!(imported.unwrap().name.as_str(), "quay.io/a/one:3")
+        } else {
+            assert!(said(imported).ends_with(&format!("is {digest}, not {other}")))
         }
     }
 }

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Command;
 
-use crate::common::{self, World, has_xattrs, is_opaque, is_whiteout, message, record, xattr};
+use crate::support::{self, World, has_xattrs, is_opaque, is_whiteout, message, record, xattr};
 use plyfs_store::Compression;
 use plyfs_store::Ownership;
 use plyfs_store::fixture::{EncodedLayer, Entry, Layer};
@@ -15,35 +16,30 @@ use plyfs_store::fixture::{EncodedLayer, Entry, Layer};
 /// Set where the tests run inside.
 const INSIDE: &str = "PLYFS_TEST_INSIDE_NAMESPACE";
 
-/// Runs `test` inside a namespace of its own.
-fn inside(name: &str, test: fn()) {
+/// A command in a new user namespace whose root is the user.
+fn unshare(program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--"])
+        .arg(program);
+    command
+}
+
+/// Runs the body of the test `name` inside a namespace of its own.
+fn inside(name: &str, body: fn()) {
     if std::env::var_os(INSIDE).is_some() {
-        return test();
+        return body();
     }
-    let unshare = |program: &std::path::Path, args: &[&str]| {
-        let mut command = Command::new("unshare");
-        command
-            .args(["--user", "--map-root-user", "--"])
-            .arg(program)
-            .args(args);
-        command.env(INSIDE, "1").output()
-    };
-    match unshare("true".as_ref(), &[]) {
+    match unshare("true".as_ref()).output() {
         Ok(output) if output.status.success() => {}
         Ok(output) => {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return common::skipped(name, &why);
+            return support::skip(name, &why);
         }
-        Err(error) => return common::skipped(name, &format!("unshare: {error}")),
+        Err(error) => return support::skip(name, &format!("unshare: {error}")),
     }
     let program = std::env::current_exe().unwrap();
-    let output = unshare(&program, &["--exact", name, "--nocapture"]).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let said = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}"
-    );
+    support::run_again(unshare(&program).env(INSIDE, "1"), name);
 }
 
 fn archive(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
@@ -54,58 +50,55 @@ fn archive(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
 
 #[test]
 fn devices_become_records_and_marks_go_to_user_attributes() {
-    inside(
-        "devices_become_records_and_marks_go_to_user_attributes",
-        || {
-            let world = World::new();
-            if !has_xattrs(&world.path("."), "devices in a user namespace") {
-                return;
-            }
-            let archive = archive([
-                Entry::char_device("null", 1, 3).mode(0o666),
-                Entry::block_device("disk", 8, 1).mode(0o600),
-                Entry::file("su", "x")
-                    .mode(0o4755)
-                    .xattr("trusted.x", "x")
-                    .xattr("user.x", "x"),
-                Entry::fifo("p"),
-                Entry::dir("d"),
-                Entry::opaque("d"),
-                Entry::whiteout("gone"),
-            ]);
-            world.import_archive(&archive, Ownership::Real).unwrap();
-            let layer = world.layer();
-            for (name, mode, expected) in [
-                ("null", 0o666, "0:0:666:char-1-3"),
-                ("disk", 0o600, "0:0:600:block-8-1"),
-            ] {
-                let stat = fs::symlink_metadata(layer.join(name)).unwrap();
-                assert!(stat.is_file() && stat.len() == 0);
-                assert_eq!(stat.mode() & 0o7777, mode);
-                assert_eq!(record(&layer.join(name)).as_deref(), Some(expected));
-            }
-            assert_eq!(
-                fs::metadata(layer.join("su")).unwrap().mode() & 0o7777,
-                0o4755
-            );
-            assert!(is_opaque(&layer.join("d")) && is_whiteout(&layer.join("gone")));
-            assert_eq!(
-                xattr(&layer.join("d"), "user.overlay.opaque").unwrap(),
-                b"y"
-            );
-            let image = world.store().image("test:1").unwrap();
-            let facts = &image.layers[0].record.facts;
-            assert_eq!(
-                (facts.overrides, facts.xattrs, facts.xattrs_dropped),
-                (2, 1, 1)
-            );
-        },
-    );
+    inside(this_test!(), || {
+        let world = World::new();
+        if !has_xattrs(&world.path("."), "devices in a user namespace") {
+            return;
+        }
+        let archive = archive([
+            Entry::char_device("null", 1, 3).mode(0o666),
+            Entry::block_device("disk", 8, 1).mode(0o600),
+            Entry::file("su", "x")
+                .mode(0o4755)
+                .xattr("trusted.x", "x")
+                .xattr("user.x", "x"),
+            Entry::fifo("p"),
+            Entry::dir("d"),
+            Entry::opaque("d"),
+            Entry::whiteout("gone"),
+        ]);
+        world.import_archive(&archive, Ownership::Real).unwrap();
+        let layer = world.layer();
+        for (name, mode, expected) in [
+            ("null", 0o666, "0:0:666:char-1-3"),
+            ("disk", 0o600, "0:0:600:block-8-1"),
+        ] {
+            let stat = fs::symlink_metadata(layer.join(name)).unwrap();
+            assert!(stat.is_file() && stat.len() == 0);
+            assert_eq!(stat.mode() & 0o7777, mode);
+            assert_eq!(record(&layer.join(name)).as_deref(), Some(expected));
+        }
+        assert_eq!(
+            fs::metadata(layer.join("su")).unwrap().mode() & 0o7777,
+            0o4755
+        );
+        assert!(is_opaque(&layer.join("d")) && is_whiteout(&layer.join("gone")));
+        assert_eq!(
+            xattr(&layer.join("d"), "user.overlay.opaque").unwrap(),
+            b"y"
+        );
+        let image = world.store().image("test:1").unwrap();
+        let facts = &image.layers[0].record.facts;
+        assert_eq!(
+            (facts.overrides, facts.xattrs, facts.xattrs_dropped),
+            (2, 1, 1)
+        );
+    });
 }
 
 #[test]
 fn an_owner_without_an_id_is_named() {
-    inside("an_owner_without_an_id_is_named", || {
+    inside(this_test!(), || {
         let world = World::new();
         for entry in [
             Entry::file("d/f", "x").owner(33, 0),

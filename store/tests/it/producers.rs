@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::common::tarball::{Header, Tar};
-use crate::common::{self, World, import, message};
+use crate::support::tarball::{Header, Tar};
+use crate::support::{self, World, import, message};
 use plyfs_store::{Digest, Ownership, Source};
 use serde_json::{Value, json};
 
@@ -177,7 +177,7 @@ fn a_bomb_of_xz_or_bzip2_is_stopped() {
         let blob = layout.blob(LAYER, &bytes);
         let manifest = format!(r#"{{"schemaVersion":2,"config":CONFIG,"layers":[{blob}]}}"#);
         layout.image(&config(&[Digest::of(&layer)]), &manifest);
-        let mut request = common::request(&layout.source(), Ownership::Override);
+        let mut request = support::request(&layout.source(), Ownership::Override);
         request.limits.layer_bytes = 1 << 20;
         let refused = world.store().import(&request, &plyfs_store::Silent);
         assert!(message(&refused.unwrap_err()).contains("unpacks to more than 1048576 bytes"));
@@ -296,7 +296,7 @@ fn configurations_may_hold_nulls_and_doubled_keys_and_lack_a_platform() {
 
 /// Imports a layer and returns its directory.
 fn layer_of(world: &World, archive: &[u8]) -> PathBuf {
-    for ownership in common::ownerships() {
+    for ownership in support::ownerships() {
         world.import_archive(archive, ownership).unwrap();
     }
     world.layer()
@@ -463,7 +463,7 @@ fn an_entry_with_another_digest_does_not_stand_in_the_way() {
         .push(other.clone());
     fs::write(&path, index.to_string()).unwrap();
     layout.index(&[entry]);
-    let mut named = common::request(&layout.source(), Ownership::Override);
+    let mut named = support::request(&layout.source(), Ownership::Override);
     named.name = Some("again".parse().unwrap());
     store.import(&named, &plyfs_store::Silent).unwrap();
     let manifests = read()["manifests"].as_array().unwrap().clone();

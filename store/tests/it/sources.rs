@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::tarball::Tar;
-use crate::common::{self, World, import, message, request};
+use crate::support::tarball::Tar;
+use crate::support::{self, World, import, message, request};
 use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Imported, Ownership, Platform, Silent};
 use serde_json::{Value, json};
@@ -349,7 +349,7 @@ fn archives_may_be_compressed_and_have_prefixed_names() {
     let dir = world.path("dir");
     image("dotted").write_oci(&dir, Some("a:1")).unwrap();
     let mut tar = Tar::new().dir("./").dir("./blobs/").dir("./blobs/sha256/");
-    common::visit(&dir, &mut |path, stat| {
+    support::visit(&dir, &mut |path, stat| {
         if stat.is_file() {
             let name = format!("./{}", path.strip_prefix(&dir).unwrap().display());
             tar = std::mem::take(&mut tar).file(name, &fs::read(path).unwrap());

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::common::{
+use crate::support::{
     self, World, has_xattrs, import, is_opaque, is_root, is_whiteout, ownerships, record, request,
     xattr,
 };
@@ -117,10 +117,7 @@ fn files_directories_and_links_come_out_as_they_went_in() {
 #[test]
 fn override_records_say_what_the_disk_cannot() {
     let world = World::new();
-    if !has_xattrs(
-        &world.path("."),
-        "override_records_say_what_the_disk_cannot",
-    ) {
+    if !has_xattrs(&world.path("."), this_test!()) {
         return;
     }
     let layer = Layer::new([
@@ -195,7 +192,7 @@ fn override_records_say_what_the_disk_cannot() {
 #[test]
 fn real_owners_are_real() {
     if !is_root() {
-        common::skipped("real_owners_are_real", "not run as root");
+        support::skip(this_test!(), "not run as root");
         return;
     }
     let world = World::new();
@@ -241,7 +238,7 @@ fn real_owners_are_real() {
 #[test]
 fn devices_are_made_or_recorded() {
     if !is_root() {
-        common::skipped("devices_are_made_or_recorded", "not run as root");
+        support::skip(this_test!(), "not run as root");
         return;
     }
     let world = World::new();
@@ -275,10 +272,7 @@ fn devices_are_made_or_recorded() {
 #[test]
 fn access_control_lists_are_kept_and_not_passed_on() {
     let world = World::new();
-    if !has_xattrs(
-        &world.path("."),
-        "access_control_lists_are_kept_and_not_passed_on",
-    ) {
+    if !has_xattrs(&world.path("."), this_test!()) {
         return;
     }
     // Version 2, then tag, permissions and id of each entry: user::rwx, group::r-x, group:5:rwx,
@@ -315,7 +309,7 @@ fn access_control_lists_are_kept_and_not_passed_on() {
         let dir = import_layers(&world, &[layer], ownership).pop().unwrap();
         if xattr(&dir.join("f"), "system.posix_acl_access").is_none() {
             assert!(facts(&world).xattrs_dropped > 0);
-            common::skipped("access control lists", "the file system has none");
+            support::skip("access control lists", "the file system has none");
             return;
         }
         assert_eq!(
@@ -358,7 +352,7 @@ fn nothing_is_inherited_from_the_place_of_the_store() {
 #[test]
 fn whiteouts_become_what_overlays_read() {
     let world = World::new();
-    if !has_xattrs(&world.path("."), "whiteouts_become_what_overlays_read") {
+    if !has_xattrs(&world.path("."), this_test!()) {
         return;
     }
     for ownership in ownerships() {
@@ -393,7 +387,7 @@ fn whiteouts_become_what_overlays_read() {
 #[test]
 fn whiteouts_below_a_file_are_passed_over() {
     let world = World::new();
-    if !has_xattrs(&world.path("."), "whiteouts_below_a_file_are_passed_over") {
+    if !has_xattrs(&world.path("."), this_test!()) {
         return;
     }
     for ownership in ownerships() {
@@ -418,14 +412,14 @@ fn whiteouts_below_a_file_are_passed_over() {
 fn owners_that_do_not_exist_here_are_named() {
     // An ordinary user cannot give files away; the error names them.
     if is_root() {
-        common::skipped("owners_that_do_not_exist_here_are_named", "run as root");
+        support::skip(this_test!(), "run as root");
         return;
     }
     let world = World::new();
-    let archive = common::tarball::Tar::new().file("f", b"x").end();
+    let archive = support::tarball::Tar::new().file("f", b"x").end();
     let error = world.import_archive(&archive, Ownership::Real).unwrap_err();
     assert_eq!(error.errno(), Some(rustix::io::Errno::PERM));
-    let message = common::message(&error);
+    let message = support::message(&error);
     assert!(
         message.contains("entry \"f\": cannot change its owner"),
         "{message}"

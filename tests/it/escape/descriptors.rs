@@ -31,7 +31,7 @@ fn linked() -> Layer {
 /// CVE-2024-21626: of `WorkingDir` and `run -w`.
 #[test]
 fn cve_2024_21626_a_working_directory_is_no_descriptor() {
-    const TEST: &str = "cve_2024_21626_a_working_directory_is_no_descriptor";
+    let test = this_test!();
     let images = |_: &_| {
         let config = |directory: &str| Config {
             working_dir: directory.to_owned(),
@@ -44,7 +44,7 @@ fn cve_2024_21626_a_working_directory_is_no_descriptor() {
             ("linked", linked(), config("/link")),
         ]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         for directory in DIRECTORIES {
             cell.script(&["-w", directory], "echo *").refused();
         }
@@ -58,9 +58,9 @@ fn cve_2024_21626_a_working_directory_is_no_descriptor() {
 /// CVE-2024-21626: of `exec -w`.
 #[test]
 fn cve_2024_21626_a_working_directory_of_exec_is_no_descriptor() {
-    const TEST: &str = "cve_2024_21626_a_working_directory_of_exec_is_no_descriptor";
+    let test = this_test!();
     each(
-        TEST,
+        test,
         |_| vec![("box", linked(), Config::default())],
         |cell| {
             let running = cell.idle(&[]);
@@ -76,7 +76,7 @@ fn cve_2024_21626_a_working_directory_of_exec_is_no_descriptor() {
 /// CVE-2024-21626: of the entrypoint, which would be a program of the machine.
 #[test]
 fn cve_2024_21626_a_program_is_not_found_by_a_descriptor() {
-    const TEST: &str = "cve_2024_21626_a_program_is_not_found_by_a_descriptor";
+    let test = this_test!();
     let images = |_: &_| {
         let config = Config {
             entrypoint: vec!["/proc/self/fd/3/../../../../../../bin/bash".into()],
@@ -87,7 +87,7 @@ fn cve_2024_21626_a_program_is_not_found_by_a_descriptor() {
             ("entry", linked(), config),
         ]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let words = ["-c", "echo in"];
         finish(&mut cell.command("entry", &[], &words)).refused();
         for program in [
@@ -107,7 +107,7 @@ fn cve_2024_21626_a_program_is_not_found_by_a_descriptor() {
 /// What the caller has open is not inherited (runc 1.1.12 closes it, too), and cannot be entered.
 #[test]
 fn descriptors_of_the_caller_stay_outside() {
-    each_plain("descriptors_of_the_caller_stay_outside", |cell| {
+    each_plain(this_test!(), |cell| {
         let running = cell.idle(&[]);
         let outside = cell.outside();
         let leaking = |command: &Command| {
@@ -163,9 +163,9 @@ fn libraries(library: &[u8]) -> Layer {
 /// or makes it set-uid. The library says what it could do.
 #[test]
 fn cve_2019_5736_the_program_is_not_changed_from_inside() {
-    const TEST: &str = "cve_2019_5736_the_program_is_not_changed_from_inside";
+    let test = this_test!();
     let Ok(probe) = probe() else {
-        return skip(TEST, "there is no cc to build a hostile library");
+        return skip(test, "there is no cc to build a hostile library");
     };
     let images = |_: &_| {
         let env = [
@@ -189,7 +189,7 @@ fn cve_2019_5736_the_program_is_not_changed_from_inside() {
     };
     let digest = || Digest::of(&std::fs::read(PLYFS).unwrap());
     let before = digest();
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         // The program itself, by its link.
         finish(&mut cell.command("exe", &[], &["x"])).refused();
         for program in ["/proc/self/exe", "myself", "/proc/1/exe"] {
@@ -218,7 +218,7 @@ fn cve_2019_5736_the_program_is_not_changed_from_inside() {
 /// CVE-2019-5736: by the links of all processes that are seen inside, the first one of `--init` among them.
 #[test]
 fn cve_2019_5736_no_process_leads_to_the_program() {
-    each_plain("cve_2019_5736_no_process_leads_to_the_program", |cell| {
+    each_plain(this_test!(), |cell| {
         for options in [
             &[][..],
             &["--init"],
@@ -241,7 +241,7 @@ fn cve_2019_5736_no_process_leads_to_the_program() {
 /// becomes the container's own program.
 #[test]
 fn cve_2016_9962_a_container_sees_nothing_of_exec() {
-    each_plain("cve_2016_9962_a_container_sees_nothing_of_exec", |cell| {
+    each_plain(this_test!(), |cell| {
         let mut running = cell.start(&[], &["probe", "spy", "2"]);
         running.wait_for("spying");
         let start = std::time::Instant::now();
@@ -261,7 +261,7 @@ fn cve_2016_9962_a_container_sees_nothing_of_exec() {
 /// have been the caller's.
 #[test]
 fn cve_2026_57231_the_environment_of_the_caller_stays_outside() {
-    const TEST: &str = "cve_2026_57231_the_environment_of_the_caller_stays_outside";
+    let test = this_test!();
     let images = |_: &_| {
         let env = ["PATH=/bin", "SECRET", "SEC*", "*", "=SECRET", ""];
         let config = Config {
@@ -270,7 +270,7 @@ fn cve_2026_57231_the_environment_of_the_caller_stays_outside() {
         };
         vec![("box", Layer::new([]), config)]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         for options in [&[][..], &["--init"], &["--init", "--cap-add", "SYS_PTRACE"]] {
             let words = ["probe", "environments", "not-for-images"];
             let mut command = cell.command("box", options, &words);
@@ -289,47 +289,44 @@ fn cve_2026_57231_the_environment_of_the_caller_stays_outside() {
 /// A container opens what is at its standard input once more, by /proc/self/fd.
 #[test]
 fn a_file_that_the_caller_opened_for_reading_stays_as_it_is() {
-    each_plain(
-        "a_file_that_the_caller_opened_for_reading_stays_as_it_is",
-        |cell| {
-            let running = cell.idle(&[]);
-            let canary = cell.outside().join("canary");
-            let words = ["probe", "change", "/proc/self/fd/0"];
-            let mut exec = cell.world.plyfs(["exec", "c"]);
-            exec.args(words);
-            for mut command in [
-                cell.command("box", &[], &words),
-                cell.command("box", &["--init"], &words),
-                exec,
-            ] {
-                command.stdin(std::fs::File::open(&canary).unwrap());
-                let said = finish(&mut command).ok();
-                let failed = |what: &str| {
-                    let mut lines = said.lines().filter(|line| line.starts_with(what));
-                    lines.any(|line| !line.ends_with(" ok"))
-                };
-                assert!(said.starts_with("opened "), "{said}");
-                assert!(failed("wrote ") && failed("made set-uid "), "{said}");
-                // The test looks at all of the file when it ends.
-            }
-            // Everything of it is read, from where the caller was, and the caller goes on from there.
-            let script = "read -n 3 a <&0; \"$@\"; read b; echo \"caller:$a:$b\"";
-            let inner = "read -N 2 c; echo \"inside:$c\"";
-            let run = cell.command("box", &[], &["bash", "-c", inner]);
-            let mut bash = Command::new("bash");
-            bash.args(["-c", script, "bash"]).arg(run.get_program());
-            bash.args(run.get_args());
-            bash.stdin(std::fs::File::open(&canary).unwrap());
-            assert_eq!(finish(&mut bash).ok(), "inside:ou\ncaller:unt:ched\n");
-            running.stop();
-        },
-    );
+    each_plain(this_test!(), |cell| {
+        let running = cell.idle(&[]);
+        let canary = cell.outside().join("canary");
+        let words = ["probe", "change", "/proc/self/fd/0"];
+        let mut exec = cell.world.plyfs(["exec", "c"]);
+        exec.args(words);
+        for mut command in [
+            cell.command("box", &[], &words),
+            cell.command("box", &["--init"], &words),
+            exec,
+        ] {
+            command.stdin(std::fs::File::open(&canary).unwrap());
+            let said = finish(&mut command).ok();
+            let failed = |what: &str| {
+                let mut lines = said.lines().filter(|line| line.starts_with(what));
+                lines.any(|line| !line.ends_with(" ok"))
+            };
+            assert!(said.starts_with("opened "), "{said}");
+            assert!(failed("wrote ") && failed("made set-uid "), "{said}");
+            // The test looks at all of the file when it ends.
+        }
+        // Everything of it is read, from where the caller was, and the caller goes on from there.
+        let script = "read -n 3 a <&0; \"$@\"; read b; echo \"caller:$a:$b\"";
+        let inner = "read -N 2 c; echo \"inside:$c\"";
+        let run = cell.command("box", &[], &["bash", "-c", inner]);
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "bash"]).arg(run.get_program());
+        bash.args(run.get_args());
+        bash.stdin(std::fs::File::open(&canary).unwrap());
+        assert_eq!(finish(&mut bash).ok(), "inside:ou\ncaller:unt:ched\n");
+        running.stop();
+    });
 }
 
 /// What is only a path leads to the machine's tree, and a block device can be written to.
 #[test]
 fn what_leads_outside_is_refused_as_standard_input() {
-    each_plain("what_leads_outside_is_refused_as_standard_input", |cell| {
+    each_plain(this_test!(), |cell| {
         let path = cell.outside().join("canary");
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
         let path = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).unwrap();
@@ -340,7 +337,7 @@ fn what_leads_outside_is_refused_as_standard_input() {
         let paths = devices.map(|entry| std::path::Path::new("/dev").join(entry.file_name()));
         let Some(device) = paths.map(std::fs::File::open).find_map(Result::ok) else {
             skip(
-                "what_leads_outside_is_refused_as_standard_input (block device)",
+                &format!("{} (block device)", this_test!()),
                 "this user can open no block device",
             );
             return;

@@ -9,7 +9,7 @@ use crate::support::*;
 /// used as a small limit allows.
 #[test]
 fn lists_of_users_that_are_no_files_are_refused() {
-    const TEST: &str = "lists_of_users_that_are_no_files_are_refused";
+    let test = this_test!();
     let images = |_: &_| {
         let zero = || Entry::char_device("zero", 1, 5).mode(0o666);
         let layer = |entries: Vec<Entry>| Layer::new(entries);
@@ -56,7 +56,7 @@ fn lists_of_users_that_are_no_files_are_refused() {
             ("box", layer(vec![]), config()),
         ]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let limited = |image: &str, options: &[&str]| {
             let command = cell.command(image, options, &["bash", "-c", "echo in"]);
             let mut limited = std::process::Command::new("bash");
@@ -92,7 +92,7 @@ fn lists_of_users_that_are_no_files_are_refused() {
 /// The same lists in a container that runs, and that changed them.
 #[test]
 fn exec_refuses_lists_of_users_that_are_no_files() {
-    each_plain("exec_refuses_lists_of_users_that_are_no_files", |cell| {
+    each_plain(this_test!(), |cell| {
         let running = cell.idle(&[]);
         for target in ["/dev/zero", "/proc/self/fd/0", "/tmp"] {
             // Not by bash, which reads the list itself.
@@ -110,7 +110,7 @@ fn exec_refuses_lists_of_users_that_are_no_files() {
 /// CVE-2024-40635, CVE-2026-46680, CVE-2026-30892: users that end as root though they are not.
 #[test]
 fn cve_2024_40635_no_number_becomes_root() {
-    const TEST: &str = "cve_2024_40635_no_number_becomes_root";
+    let test = this_test!();
     let images = |_: &_| {
         let config = Config {
             user: "4294967295".into(),
@@ -124,7 +124,7 @@ fn cve_2024_40635_no_number_becomes_root() {
             ("big", layer, config),
         ]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let words = ["bash", "-c", "echo $UID"];
         finish(&mut cell.command("big", &[], &words)).refused();
         for user in [
@@ -164,7 +164,7 @@ fn cve_2024_40635_no_number_becomes_root() {
 /// Names can be resolved, and what a container writes there is its own.
 #[test]
 fn network_files_are_provided_and_are_copies() {
-    each_plain("network_files_are_provided_and_are_copies", |cell| {
+    each_plain(this_test!(), |cell| {
         let options = ["--hostname", "cell", "--add-host", "db:10.0.0.1"];
         let read = |path: &str| {
             let script = format!("[[ -e {path} ]] && printf %s \"$(<{path})\"");
@@ -193,7 +193,7 @@ fn network_files_are_provided_and_are_copies() {
 /// files.
 #[test]
 fn links_in_place_of_network_files_lead_nowhere_outside() {
-    const TEST: &str = "links_in_place_of_network_files_lead_nowhere_outside";
+    let test = this_test!();
     let images = |world: &_| {
         let outside = support_outside(world);
         let canary = format!("{outside}/canary");
@@ -233,7 +233,7 @@ fn links_in_place_of_network_files_lead_nowhere_outside() {
             ("through", through, Config::default()),
         ]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         for image in ["absolute", "upward", "proc", "circle", "through"] {
             let script = "for f in resolv.conf hosts hostname; do probe write /etc/$f; done";
             let said = finish(&mut cell.command(image, &[], &["bash", "-c", script]));
@@ -250,9 +250,9 @@ fn support_outside(world: &crate::support::world::World) -> String {
 /// CVE-2019-14271, CVE-2026-41567: libraries and programs of an image are not executed outside of it.
 #[test]
 fn cve_2019_14271_nothing_of_the_image_is_loaded_outside() {
-    const TEST: &str = "cve_2019_14271_nothing_of_the_image_is_loaded_outside";
+    let test = this_test!();
     let Ok(probe) = probe() else {
-        return skip(TEST, "there is no cc to build a hostile library");
+        return skip(test, "there is no cc to build a hostile library");
     };
     let images = |world: &_| {
         let outside = support_outside(world);
@@ -282,7 +282,7 @@ fn cve_2019_14271_nothing_of_the_image_is_loaded_outside() {
         }
         vec![("box", layer, Config::default())]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let user = if has_ids() { "joe" } else { "root" };
         let without_home = |command: &mut std::process::Command| {
             finish(
@@ -309,7 +309,7 @@ fn cve_2019_14271_nothing_of_the_image_is_loaded_outside() {
 /// them, and copies nothing.
 #[test]
 fn cve_2022_23648_volumes_of_an_image_copy_nothing() {
-    const TEST: &str = "cve_2022_23648_volumes_of_an_image_copy_nothing";
+    let test = this_test!();
     let images = |world: &_| {
         let outside = support_outside(world);
         let layer = Layer::new([Entry::symlink("v", &outside)]);
@@ -323,7 +323,7 @@ fn cve_2022_23648_volumes_of_an_image_copy_nothing() {
         };
         vec![("box", layer, config)]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let script = format!(
             "[[ ! -e {0}/canary && ! -e /v/canary ]]",
             cell.outside().display()

@@ -20,7 +20,7 @@ fn assert_harmless(said: &Said) {
 /// Names in an image do not command the caller's terminal, and forge no message.
 #[test]
 fn messages_about_an_image_do_not_command_the_terminal() {
-    const TEST: &str = "messages_about_an_image_do_not_command_the_terminal";
+    let test = this_test!();
     let images = |_: &_| {
         let config = Config::default;
         let layer = || Layer::new([Entry::symlink("etc/passwd", "/proc/self/exe")]);
@@ -52,7 +52,7 @@ fn messages_about_an_image_do_not_command_the_terminal() {
             plain(),
         ]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         for image in ["entrypoint", "directory", "user"] {
             let said = finish(&mut cell.command(image, &[], &[]));
             assert_ne!(said.status, 0, "{said:?}");
@@ -71,13 +71,13 @@ fn messages_about_an_image_do_not_command_the_terminal() {
 /// The same of what is logged: here that a link of the image leads where nothing can be mounted.
 #[test]
 fn log_lines_about_an_image_do_not_command_the_terminal() {
-    const TEST: &str = "log_lines_about_an_image_do_not_command_the_terminal";
+    let test = this_test!();
     let images = |_: &_| {
         let hostile = format!("/dev/{HOSTILE}");
         let layer = Layer::new([Entry::symlink("etc/hosts", hostile)]);
         vec![("box", layer, Config::default())]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let said = cell.run(&[], &["bash", "-c", ":"]);
         assert_eq!(said.status, 0, "{said:?}");
         assert!(said.err.contains("31m"), "{said:?}");

@@ -15,7 +15,7 @@ fn replaced(place: &str, to: &str) -> Layer {
 /// CVE-2019-19921, CVE-2023-27561, CVE-2026-41579: /proc, /sys or /dev of the image is a link.
 #[test]
 fn cve_2019_19921_system_directories_are_no_links() {
-    const TEST: &str = "cve_2019_19921_system_directories_are_no_links";
+    let test = this_test!();
     let images = |world: &crate::support::world::World| {
         let outside = world.path("outside").display().to_string();
         let up = format!("../../../../../../../..{outside}");
@@ -29,7 +29,7 @@ fn cve_2019_19921_system_directories_are_no_links() {
             image("dev-proc", "dev", "/proc/self/cwd"),
         ]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         for image in ["proc", "proc-out", "sys", "dev", "dev-up", "dev-proc"] {
             let mut command = cell.command(image, &[], &["bash", "-c", "echo in"]);
             let line = finish(&mut command).refused();
@@ -44,7 +44,7 @@ fn cve_2019_19921_system_directories_are_no_links() {
 /// runtime writes there.
 #[test]
 fn cve_2019_16884_nothing_is_mounted_inside_proc() {
-    const TEST: &str = "cve_2019_16884_nothing_is_mounted_inside_proc";
+    let test = this_test!();
     let linked = || {
         Layer::new([
             Entry::symlink("link", "/proc/sys"),
@@ -52,7 +52,7 @@ fn cve_2019_16884_nothing_is_mounted_inside_proc() {
         ])
     };
     each(
-        TEST,
+        test,
         |_| vec![("box", linked(), Config::default())],
         |cell| {
             let shared = cell.outside();
@@ -85,7 +85,7 @@ fn cve_2019_16884_nothing_is_mounted_inside_proc() {
 /// A link of the image to its root, as the place of a mount: the whole container would be what is mounted.
 #[test]
 fn nothing_is_mounted_over_the_root() {
-    const TEST: &str = "nothing_is_mounted_over_the_root";
+    let test = this_test!();
     let links = [
         ("absolute", "/"),
         ("here", "."),
@@ -102,7 +102,7 @@ fn nothing_is_mounted_over_the_root() {
             Config::default(),
         )]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let shared = cell.outside();
         for (name, _) in links {
             let place = format!("/{name}");
@@ -124,7 +124,7 @@ fn nothing_is_mounted_over_the_root() {
 /// rely on would be a file, or be covered.
 #[test]
 fn links_do_not_lead_mounts_to_system_directories() {
-    const TEST: &str = "links_do_not_lead_mounts_to_system_directories";
+    let test = this_test!();
     let links = [
         ("null", "/dev/null"),
         ("new", "/dev/new"),
@@ -157,7 +157,7 @@ fn links_do_not_lead_mounts_to_system_directories() {
     };
     let devices = "for d in null zero full random urandom tty; do [[ -c /dev/$d ]] || echo $d; done; \
                    echo text >/dev/null; [[ -z $(</dev/null) && ! -e /dev/new && ! -e /dev/shm/x ]] || echo new";
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         // What plyfs provides by itself is left out, with a warning.
         for image in ["null", "new"] {
             let said = finish(&mut cell.command(image, &[], &["bash", "-c", devices]));
@@ -186,8 +186,8 @@ fn links_do_not_lead_mounts_to_system_directories() {
 /// link while another one starts. Bounded: the exchange takes place some hundred thousand times a second.
 #[test]
 fn cve_2021_30465_a_place_that_changes_does_not_lead_outside() {
-    const TEST: &str = "cve_2021_30465_a_place_that_changes_does_not_lead_outside";
-    each_plain(TEST, |cell| {
+    let test = this_test!();
+    each_plain(test, |cell| {
         let shared = cell.world.path(&format!("shared-{}", cell.backend));
         fs::create_dir_all(shared.join("a/x")).unwrap();
         // Where the link leads there are the same names.
@@ -218,7 +218,7 @@ fn cve_2021_30465_a_place_that_changes_does_not_lead_outside() {
 /// covers files with, or makes there, is a link.
 #[test]
 fn cve_2025_31133_devices_are_not_taken_from_the_container() {
-    const TEST: &str = "cve_2025_31133_devices_are_not_taken_from_the_container";
+    let test = this_test!();
     let null = || {
         Layer::new([
             Entry::symlink("dev/null", "/proc/sys/kernel/core_pattern"),
@@ -226,7 +226,7 @@ fn cve_2025_31133_devices_are_not_taken_from_the_container() {
         ])
     };
     each(
-        TEST,
+        test,
         |_| vec![("box", null(), Config::default())],
         |cell| {
             let masked = "for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do \
@@ -266,8 +266,8 @@ fn cve_2025_31133_devices_are_not_taken_from_the_container() {
 /// set by its name.
 #[test]
 fn cve_2026_88264_devices_that_change_are_not_followed() {
-    const TEST: &str = "cve_2026_88264_devices_that_change_are_not_followed";
-    each_plain(TEST, |cell| {
+    let test = this_test!();
+    each_plain(test, |cell| {
         let dev = cell.world.path(&format!("dev-{}", cell.backend));
         fs::create_dir(&dev).unwrap();
         symlink(cell.outside().join("canary"), dev.join("link")).unwrap();
@@ -292,8 +292,8 @@ fn cve_2026_88264_devices_that_change_are_not_followed() {
 /// CVE-2025-52565: a terminal is opened where another container put something else.
 #[test]
 fn cve_2025_52565_a_terminal_is_one_of_devpts() {
-    const TEST: &str = "cve_2025_52565_a_terminal_is_one_of_devpts";
-    each_plain(TEST, |cell| {
+    let test = this_test!();
+    each_plain(test, |cell| {
         let pts = cell.world.path(&format!("pts-{}", cell.backend));
         fs::create_dir(&pts).unwrap();
         symlink(cell.outside().join("ptmx"), pts.join("ptmx")).unwrap();
@@ -324,8 +324,8 @@ fn cve_2025_52565_a_terminal_is_one_of_devpts() {
 /// there is no interface to ask for privileges.
 #[test]
 fn cve_2024_23652_places_are_removed_inside_only() {
-    const TEST: &str = "cve_2024_23652_places_are_removed_inside_only";
-    each_plain(TEST, |cell| {
+    let test = this_test!();
+    each_plain(test, |cell| {
         let name = format!("kept-{}", cell.backend);
         let outside = cell.outside().display().to_string();
         let empty = cell.world.path("empty");
@@ -343,8 +343,8 @@ fn cve_2024_23652_places_are_removed_inside_only() {
 /// CVE-2023-25809, CVE-2022-0492: control groups of the machine cannot be written to.
 #[test]
 fn cve_2023_25809_control_groups_are_read_only() {
-    const TEST: &str = "cve_2023_25809_control_groups_are_read_only";
-    each_plain(TEST, |cell| {
+    let test = this_test!();
+    each_plain(test, |cell| {
         let script = "shopt -s nullglob globstar; dirs=(/sys/fs/cgroup /sys/fs/cgroup/*/); \
                       for d in \"${dirs[@]:0:40}\"; do probe mkdir $d/plyfs-escape; done; \
                       for f in /sys/fs/cgroup/{cgroup.procs,release_agent,notify_on_release,*/release_agent}; do \
@@ -369,7 +369,7 @@ fn cve_2023_25809_control_groups_are_read_only() {
 /// Device nodes of a layer, of a volume, and those that a container makes.
 #[test]
 fn devices_of_an_image_or_volume_cannot_be_opened() {
-    const TEST: &str = "devices_of_an_image_or_volume_cannot_be_opened";
+    let test = this_test!();
     let images = |_: &_| {
         let layer = Layer::new([
             Entry::char_device("null", 1, 3).mode(0o666),
@@ -379,10 +379,10 @@ fn devices_of_an_image_or_volume_cannot_be_opened() {
         ]);
         vec![("box", layer, Config::default())]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         if !cell.can_have_devices() {
             return skip(
-                &format!("{TEST} (kernel)"),
+                &format!("{test} (kernel)"),
                 "devices are records, which it does not read",
             );
         }
@@ -424,8 +424,8 @@ fn devices_of_an_image_or_volume_cannot_be_opened() {
 /// Modes and owners of the container's devices are its own.
 #[test]
 fn changing_devices_inside_does_not_change_the_machine_s() {
-    const TEST: &str = "changing_devices_inside_does_not_change_the_machine_s";
-    each_plain(TEST, |cell| {
+    let test = this_test!();
+    each_plain(test, |cell| {
         let script = "for n in null zero full random urandom tty; do probe chmod /dev/$n 600; \
                       probe chown /dev/$n 1; probe unlink /dev/$n; done";
         for options in [&[][..], &["--init"], &["-t"]] {

@@ -29,7 +29,7 @@ fn set(status: &str, name: &str) -> u64 {
 /// with file capabilities would make effective; of `run` and `exec`.
 #[test]
 fn cve_2022_29162_no_capability_is_inheritable() {
-    const TEST: &str = "cve_2022_29162_no_capability_is_inheritable";
+    let test = this_test!();
     let images = |_: &_| {
         // cap_net_raw, inheritable, in the form of the kernel's version 2.
         let mut capability = [0; 20];
@@ -39,7 +39,7 @@ fn cve_2022_29162_no_capability_is_inheritable() {
         let layer = Layer::new([capable.xattr("security.capability", capability)]);
         vec![("box", layer, Config::default())]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let users: &[&str] = if has_ids() {
             &["root", "joe"]
         } else {
@@ -80,9 +80,9 @@ fn cve_2022_29162_no_capability_is_inheritable() {
 /// and groups of the caller are not the container's.
 #[test]
 fn cve_2022_2989_the_group_is_among_the_groups() {
-    const TEST: &str = "cve_2022_2989_the_group_is_among_the_groups";
+    let test = this_test!();
     if !has_ids() {
-        return skip(TEST, "this user has no subordinate ids");
+        return skip(test, "this user has no subordinate ids");
     }
     let images = |_: &_| {
         let file = Entry::file("excluding", "secret")
@@ -90,7 +90,7 @@ fn cve_2022_2989_the_group_is_among_the_groups() {
             .mode(0o607);
         vec![("box", Layer::new([file]), Config::default())]
     };
-    each(TEST, images, |cell| {
+    each(test, images, |cell| {
         let script = "[[ ! -r /excluding ]] && probe open /excluding r; ";
         let script = format!("{script} {STATUS}");
         let words = ["bash", "-c", &script];
@@ -112,7 +112,7 @@ fn cve_2022_2989_the_group_is_among_the_groups() {
 /// CVE-2026-31431 (AF_ALG): calls by which kernels were taken over.
 #[test]
 fn dangerous_calls_are_refused() {
-    each_plain("dangerous_calls_are_refused", |cell| {
+    each_plain(this_test!(), |cell| {
         let running = cell.idle(&[]);
         for said in [
             cell.run(&[], &["probe", "calls"]),
@@ -133,7 +133,7 @@ fn dangerous_calls_are_refused() {
 /// The filter compares what the kernel takes: 32 bits of an argument of 64. With more, NETLINK_AUDIT passed.
 #[test]
 fn wide_arguments_do_not_pass_the_filter() {
-    each_plain("wide_arguments_do_not_pass_the_filter", |cell| {
+    each_plain(this_test!(), |cell| {
         let said = cell.run(&[], &["probe", "wide"]).ok();
         assert_eq!(said.lines().count(), 7, "{said}");
         for line in said.lines() {
@@ -153,7 +153,7 @@ fn wide_arguments_do_not_pass_the_filter() {
 
 #[test]
 fn namespaces_are_the_container_s_own() {
-    each_plain("namespaces_are_the_container_s_own", |cell| {
+    each_plain(this_test!(), |cell| {
         let own = |name: &str| {
             fs::read_link(format!("/proc/self/ns/{name}"))
                 .unwrap()
@@ -182,7 +182,7 @@ fn namespaces_are_the_container_s_own() {
 /// Paths that show things of the machine are covered, and those that change it are read-only.
 #[test]
 fn parts_of_proc_and_sys_are_covered() {
-    each_plain("parts_of_proc_and_sys_are_covered", |cell| {
+    each_plain(this_test!(), |cell| {
         let script = "for d in /sys/dev/block /sys/kernel /sys/firmware /proc/acpi /proc/scsi /sys/fs/selinux \
                       /sys/devices/virtual/powercap; do probe list $d; done; \
                       for f in /proc/kcore /proc/keys /proc/interrupts /proc/timer_list /proc/sched_debug; do \
@@ -200,8 +200,8 @@ fn parts_of_proc_and_sys_are_covered() {
 /// Keys of the caller. The filter refuses to look for them, and without it there are none.
 #[test]
 fn keys_of_the_caller_stay_outside() {
-    const TEST: &str = "keys_of_the_caller_stay_outside";
-    each_plain(TEST, |cell| {
+    let test = this_test!();
+    each_plain(test, |cell| {
         let name = format!("plyfs-escape-{}", std::process::id());
         let with_key = |command: &Command| {
             let mut caller = cell.probe();
@@ -212,7 +212,7 @@ fn keys_of_the_caller_stay_outside() {
         direct.args(["key", &name]);
         let said = with_key(&direct);
         if said.status == 99 {
-            return skip(TEST, "this kernel, or a filter, gives no session keyring");
+            return skip(test, "this kernel, or a filter, gives no session keyring");
         }
         assert_eq!(said.ok(), "key ok\n");
         let unfiltered = ["--security-opt", "seccomp=unconfined"];

@@ -13,7 +13,7 @@ use crate::support::*;
 
 #[test]
 fn a_signal_to_all_does_not_reach_the_caller() {
-    each_plain("a_signal_to_all_does_not_reach_the_caller", |cell| {
+    each_plain(this_test!(), |cell| {
         let running = cell.idle(&[]);
         for target in ["0", "-1"] {
             // In a group of its own, since it would reach this program.
@@ -40,7 +40,7 @@ fn a_signal_to_all_does_not_reach_the_caller() {
 /// the shell that called plyfs.
 #[test]
 fn nothing_is_typed_into_the_caller_s_terminal() {
-    each_plain("nothing_is_typed_into_the_caller_s_terminal", |cell| {
+    each_plain(this_test!(), |cell| {
         let running = cell.idle(&[]);
         let unfiltered = ["--tty=false", "--security-opt", "seccomp=unconfined"];
         let words = ["bash", "-c", "probe type; echo \"\"done"];
@@ -72,7 +72,7 @@ fn nothing_is_typed_into_the_caller_s_terminal() {
 /// A terminal of its own.
 #[test]
 fn a_container_has_a_terminal_of_its_own() {
-    each_plain("a_container_has_a_terminal_of_its_own", |cell| {
+    each_plain(this_test!(), |cell| {
         let running = cell.idle(&[]);
         let words = ["probe", "tty"];
         assert_eq!(cell.run(&["-t"], &words).ok().trim_end(), "/dev/pts/0");
@@ -95,7 +95,7 @@ fn a_container_has_a_terminal_of_its_own() {
 /// A program that is process 1, and has no handler.
 #[test]
 fn a_program_without_handlers_is_ended_by_signals() {
-    each_plain("a_program_without_handlers_is_ended_by_signals", |cell| {
+    each_plain(this_test!(), |cell| {
         for (signal, number) in [
             (Signal::HUP, 1),
             (Signal::INT, 2),
@@ -114,7 +114,7 @@ fn a_program_without_handlers_is_ended_by_signals() {
 /// The same by a key at the terminal.
 #[test]
 fn a_program_without_handlers_is_ended_by_ctrl_c() {
-    each_plain("a_program_without_handlers_is_ended_by_ctrl_c", |cell| {
+    each_plain(this_test!(), |cell| {
         for options in [&["--tty=false"][..], &["--init", "-t"]] {
             let mut terminal = Terminal::open();
             let command = cell.command("box", options, &["probe", "pause"]);
@@ -136,7 +136,7 @@ fn a_program_without_handlers_is_ended_by_ctrl_c() {
 
 #[test]
 fn ps_shows_a_running_container_without_a_name() {
-    each_plain("ps_shows_a_running_container_without_a_name", |cell| {
+    each_plain(this_test!(), |cell| {
         let mut running = Running::start(&mut cell.command("box", &[], &["probe", "pause"]));
         running.wait_for("ready");
         let listed = succeed(&mut cell.world.plyfs(["ps", "--json"]));
@@ -152,7 +152,7 @@ fn ps_shows_a_running_container_without_a_name() {
 /// not hold up `exec`, nor lead it outside.
 #[test]
 fn exec_enters_no_trap_of_the_first_process() {
-    each_plain("exec_enters_no_trap_of_the_first_process", |cell| {
+    each_plain(this_test!(), |cell| {
         let mut running = cell.start(&[], &["probe", "leave"]);
         let mut line = String::new();
         std::io::BufRead::read_line(&mut running.output, &mut line).unwrap();

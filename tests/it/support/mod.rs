@@ -1,17 +1,11 @@
 //! Support for whole-program tests: a namespace to mount in, and trees to compare.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
 pub mod backend;
 pub mod container;
 pub mod file_system;
 pub mod manifest;
+#[macro_use]
+pub mod own_test;
 pub mod program;
 pub mod running;
 pub mod shell;
@@ -19,9 +13,10 @@ pub mod tools;
 pub mod tree;
 pub mod world;
 
+pub use own_test::{name_of, run_again, skip};
+
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -39,12 +34,6 @@ pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command
     let backend = std::env::var_os("PLYFS_TEST_BACKEND");
     command.env("PLYFS_BACKEND", backend.unwrap_or("fuse".into()));
     command
-}
-
-/// Reports that a test cannot run here. Writes to standard error itself, since the harness captures `eprintln!`.
-pub fn skip(test: &str, why: &str) {
-    let line = format!("SKIPPED {test}: {why}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// Where the image of `tests/real-image/build.sh` is. Says that the test is skipped, if nowhere.
@@ -77,7 +66,7 @@ pub fn cannot_mount() -> Option<String> {
 
 /// Runs the body of a test in a user and mount namespace of its own, where it may mount.
 ///
-/// `name` is the full name of the test, which is started once more inside.
+/// `name` is `this_test!()`, which starts once more inside.
 pub fn inside(name: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
@@ -86,21 +75,8 @@ pub fn inside(name: &str, body: impl FnOnce()) {
         return skip(name, &why);
     }
     let this = std::env::current_exe().unwrap();
-    let output = plyfs([OsStr::new("unshare"), OsStr::new("--"), this.as_os_str()])
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(
-        output.status.success() && stdout.contains("1 passed"),
-        "inside the namespace:\n{stdout}\n{stderr}"
-    );
-    let told = |line: &&str| line.starts_with("SKIPPED") || line.starts_with("REPORT");
-    for line in stderr.lines().filter(told) {
-        let line = format!("{line}\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
+    let mut command = plyfs([OsStr::new("unshare"), OsStr::new("--"), this.as_os_str()]);
+    run_again(command.env(INSIDE, "1"), name);
 }
 
 /// A shell script, with the program as `$0`, where there are no further user namespaces, no

@@ -4,8 +4,7 @@ use super::*;
 use crate::inode::backing::{Below, Real};
 use crate::inode::node::Place;
 use crate::layer::object_id::Numbering;
-use crate::types::Name;
-use crate::types::{Device, FileKind};
+use crate::types::{Device, FileKind, Name};
 
 pub(crate) fn object(ino: u64) -> ObjectId {
     Numbering::default().object(Device::default(), ino)

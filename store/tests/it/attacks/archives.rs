@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 
 use super::Outcome::{Harmless, Refused};
 use super::{content, names_in, run};
-use crate::common::World;
-use crate::common::tarball::{Header, Tar, pax_record};
+use crate::support::World;
+use crate::support::tarball::{Header, Tar, pax_record};
 
 #[test]
 fn sizes_and_numbers_are_what_they_are() {

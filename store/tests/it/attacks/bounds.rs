@@ -6,8 +6,8 @@ use plyfs_store::{Limits, Ownership};
 
 use super::Outcome::{Harmless, Refused};
 use super::{content, run};
-use crate::common::tarball::{Header, Tar, pax_record};
-use crate::common::{self, World, has_xattrs, message, ownerships};
+use crate::support::tarball::{Header, Tar, pax_record};
+use crate::support::{self, World, has_xattrs, message, ownerships};
 
 #[test]
 fn metadata_is_bounded() {
@@ -103,7 +103,7 @@ fn bombs_hit_their_limits() {
 
 #[test]
 fn hostile_attributes_are_dropped() {
-    if !has_xattrs(&std::env::temp_dir(), "hostile_attributes_are_dropped") {
+    if !has_xattrs(&std::env::temp_dir(), this_test!()) {
         return;
     }
     let names = [
@@ -138,12 +138,12 @@ fn hostile_attributes_are_dropped() {
             let path = world.layer().join(file);
             for name in names {
                 assert_eq!(
-                    common::xattr(&path, name),
+                    support::xattr(&path, name),
                     None,
                     "{name} on {file}, {ownership:?}"
                 );
             }
-            assert_eq!(common::xattr(&path, "user.kept").unwrap(), b"kept");
+            assert_eq!(support::xattr(&path, "user.kept").unwrap(), b"kept");
         }
         let image = world.store().image("test:1").unwrap();
         let facts = &image.layers[0].record.facts;

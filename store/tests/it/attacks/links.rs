@@ -5,14 +5,14 @@ use std::path::Path;
 
 use super::Outcome::{Harmless, Refused};
 use super::{content, names_in, run};
-use crate::common;
-use crate::common::tarball::{Header, Tar};
+use crate::support;
+use crate::support::tarball::{Header, Tar};
 
 /// The regular files of a layer with their contents, found without following a link. The names of
 /// the directory that a test is in differ each time, and are left out.
 fn files(layer: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    common::visit(layer, &mut |path, stat| {
+    support::visit(layer, &mut |path, stat| {
         if stat.is_file() {
             let shown = path.strip_prefix(layer).unwrap().to_str().unwrap();
             let shown = shown

@@ -11,8 +11,8 @@ mod whiteouts;
 use std::fs;
 use std::path::Path;
 
-use crate::common::tarball::Tar;
-use crate::common::{World, message, ownerships};
+use crate::support::tarball::Tar;
+use crate::support::{World, message, ownerships};
 use plyfs_store::Ownership;
 
 /// What has to come of an archive.

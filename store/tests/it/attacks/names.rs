@@ -7,8 +7,8 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Outcome::{Harmless, Refused};
 use super::{content, names_in, run};
-use crate::common::tarball::{Header, Tar};
-use crate::common::{self, World};
+use crate::support::tarball::{Header, Tar};
+use crate::support::{self, World};
 
 #[test]
 fn the_root_is_a_directory() {
@@ -109,7 +109,7 @@ fn names_stay_in_the_layer() {
             },
             Harmless(|layer| {
                 let mut files = Vec::new();
-                common::visit(layer, &mut |path, stat| {
+                support::visit(layer, &mut |path, stat| {
                     files.extend(stat.is_file().then(|| content(path)));
                 });
                 assert_eq!(files, ["inside"]);

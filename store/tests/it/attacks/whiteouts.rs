@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::Outcome::{Harmless, Refused};
 use super::{content, names_in, run};
-use crate::common::tarball::Tar;
-use crate::common::{World, has_xattrs, is_opaque, is_whiteout, ownerships};
+use crate::support::tarball::Tar;
+use crate::support::{World, has_xattrs, is_opaque, is_whiteout, ownerships};
 
 #[test]
 fn whiteouts_name_a_file() {
@@ -79,7 +79,7 @@ fn whiteouts_name_a_file() {
 
 #[test]
 fn whiteouts_spare_their_own_layer() {
-    if !has_xattrs(&std::env::temp_dir(), "whiteouts_spare_their_own_layer") {
+    if !has_xattrs(&std::env::temp_dir(), this_test!()) {
         return;
     }
     run(&[
@@ -224,10 +224,7 @@ fn a_whiteout_with_whiteouts_below_it_leaves_nothing() {
 
 #[test]
 fn a_whiteout_with_whiteouts_and_a_file_below_it_leaves_the_file() {
-    if !has_xattrs(
-        &std::env::temp_dir(),
-        "a_whiteout_with_whiteouts_and_a_file_below_it_leaves_the_file",
-    ) {
+    if !has_xattrs(&std::env::temp_dir(), this_test!()) {
         return;
     }
     in_any_order(
@@ -247,10 +244,7 @@ fn a_whiteout_with_whiteouts_and_a_file_below_it_leaves_the_file() {
 
 #[test]
 fn an_entry_of_a_directory_survives_a_whiteout_of_it() {
-    if !has_xattrs(
-        &std::env::temp_dir(),
-        "an_entry_of_a_directory_survives_a_whiteout_of_it",
-    ) {
+    if !has_xattrs(&std::env::temp_dir(), this_test!()) {
         return;
     }
     in_any_order(

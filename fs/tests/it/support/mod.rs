@@ -3,19 +3,16 @@
 //! Every stack remembers what its lower layers held, and when it is dropped makes sure they still
 //! do: whatever a test does, a lower layer must not change.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
+#[macro_use]
+#[path = "../../../../tests/it/support/own_test.rs"]
+pub mod own_test;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
 use plyfs_fs::file::WriteMode;
@@ -24,9 +21,22 @@ use plyfs_fs::{
     Records, RedirectDir, Result, Room, UpperLayer, Volatile,
 };
 
+pub use own_test::{run_again, skip};
+
+/// Set in the process of a test that has its own.
+const OWN_PROCESS: &str = "PLYFS_TEST_OWN_PROCESS";
+
+/// Runs the body of the test `name` in a process of its own, for a test that changes what all threads share.
+pub fn in_own_process(name: &str, body: impl FnOnce()) {
+    if std::env::var_os(OWN_PROCESS).is_some() {
+        return body();
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    run_again(command.env(OWN_PROCESS, "1"), name);
+}
+
 pub const S_IFREG: u32 = 0o100_000;
 pub const S_IFIFO: u32 = 0o010_000;
-pub const S_IFSOCK: u32 = 0o140_000;
 
 /// The process itself, as one who asks.
 pub fn me() -> Caller {
@@ -40,13 +50,6 @@ pub fn me() -> Caller {
 
 pub fn is_root() -> bool {
     me().uid == 0
-}
-
-/// Says loudly that a test cannot run here.
-pub fn skip(test: &str, why: &str) {
-    // Not through the macro, whose output the harness keeps back.
-    let line = format!("SKIPPED {test}: {why}\n");
-    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
 }
 
 pub struct Stack {

@@ -1,9 +1,9 @@
 //! What the tests of the store share: a world of temporary directories, archives made byte by byte,
 //! and images around them.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
+#[macro_use]
+#[path = "../../../../tests/it/support/own_test.rs"]
+pub(crate) mod own_test;
 pub(crate) mod tarball;
 
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ use plyfs_store::{
     Compression, Error, ImportRequest, Imported, Limits, Ownership, Silent, Source, Store,
 };
 use tempfile::TempDir;
+
+pub(crate) use own_test::{run_again, skip};
 
 /// A store, a place for sources, and files that no import may touch.
 pub(crate) struct World {
@@ -122,14 +124,6 @@ pub(crate) fn import(store: &Store, source: &str) -> Result<Imported, Error> {
     store.import(&request(source, Ownership::Override), &Silent)
 }
 
-/// Says that a test, or a part of it, does not run here, and why; also where the output of tests
-/// that pass is not shown.
-pub(crate) fn skipped(what: &str, why: &str) {
-    use std::io::Write;
-    let line = format!("SKIPPED {what}: {why}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
-
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -140,7 +134,7 @@ pub(crate) fn ownerships() -> Vec<Ownership> {
     if is_root() {
         return vec![Ownership::Override, Ownership::Real];
     }
-    SAID.call_once(|| skipped("real ownership", "not run as root"));
+    SAID.call_once(|| skip("real ownership", "not run as root"));
     vec![Ownership::Override]
 }
 
@@ -150,7 +144,7 @@ pub(crate) fn has_xattrs(dir: &Path, test: &str) -> bool {
     let flags = rustix::fs::XattrFlags::empty();
     let works = rustix::fs::fsetxattr(&file, "user.plyfs.probe", b"x", flags).is_ok();
     if !works {
-        skipped(test, &format!("{} has no user.* attributes", dir.display()));
+        skip(test, &format!("{} has no user.* attributes", dir.display()));
     }
     works
 }
