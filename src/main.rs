@@ -11,6 +11,7 @@ mod containers;
 mod descriptor;
 mod error;
 mod guest;
+mod image_mount;
 mod interrupt;
 mod logger;
 mod mount;
@@ -22,7 +23,6 @@ mod output;
 mod pidfd;
 mod progress;
 mod runtime;
-mod stack;
 mod storage;
 
 use std::process::ExitCode;

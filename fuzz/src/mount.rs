@@ -13,9 +13,9 @@ use crate::check_message;
 #[allow(dead_code, reason = "the parser is used, the mounter is not")]
 pub(crate) mod options;
 
-#[path = "../../src/mount/wish.rs"]
+#[path = "../../src/mount/backend_choice.rs"]
 #[allow(dead_code, reason = "the parser needs a part of it")]
-pub(crate) mod wish;
+pub(crate) mod backend_choice;
 
 use options::Options;
 

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use super::removal::{each, open};
 use crate::containers::{live, signal};
 use crate::error::{CliError, Result};
-use crate::{output, stack, storage};
+use crate::{image_mount, output, storage};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -90,10 +90,10 @@ fn remove(store: &Store, name: &str) -> Result<Unneeded> {
         });
     }
     if let Ok(container) = store.container(&name) {
-        stack::refuse_mounted(&container)?;
+        image_mount::refuse_mounted(&container)?;
     }
     let removed = store.remove_container(&name);
-    removed.map_err(|error| stack::container_failure(store, error))
+    removed.map_err(|error| image_mount::container_failure(store, error))
 }
 
 /// The id of something that is no container.

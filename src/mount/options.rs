@@ -12,7 +12,7 @@ use plyfs_fs::{IdRange, Ids, IndexUse, Marks, Owners, Records, RedirectDir, Vola
 use plyfs_fuse::{EnabledRequests, SuppressedRequest};
 use rustix::mount::MountFlags;
 
-use super::wish::Wish;
+use super::backend_choice::BackendChoice;
 use crate::error::{CliError, Result};
 
 /// What the options of a mount say.
@@ -62,7 +62,7 @@ pub(crate) struct Options {
     /// The part of the type after `fuse.` shown there.
     pub(crate) subtype: Option<String>,
     /// What is to serve the mount.
-    pub(crate) backend: Option<Wish>,
+    pub(crate) backend: Option<BackendChoice>,
     /// What is said to the kernel's overlay as it is, if that serves the mount.
     pub(crate) kernel: Vec<(String, String)>,
 }
@@ -158,7 +158,7 @@ impl Options {
 
     /// The options of a mount that `plyfs run` makes. The container gets its devices elsewhere; its
     /// set-uid programs are for its users.
-    pub(crate) fn for_run(backend: Option<Wish>) -> Self {
+    pub(crate) fn for_run(backend: Option<BackendChoice>) -> Self {
         Self {
             flags: vec![(MountFlags::NODEV, true)],
             ..Self::served_by(backend)
@@ -175,7 +175,7 @@ impl Options {
     }
 
     /// No options but what is to serve the mount.
-    pub(crate) fn served_by(backend: Option<Wish>) -> Self {
+    pub(crate) fn served_by(backend: Option<BackendChoice>) -> Self {
         Self {
             backend,
             ..Self::default()
@@ -313,8 +313,8 @@ impl Options {
             }
             "backend" => {
                 self.backend = Some(match value.parse() {
-                    Ok(wish) => wish,
-                    Err(()) => return Err(bad_value(name, value, Wish::NAMES)),
+                    Ok(choice) => choice,
+                    Err(()) => return Err(bad_value(name, value, BackendChoice::NAMES)),
                 });
             }
             "index" => {
@@ -663,7 +663,7 @@ mod tests {
         assert_eq!(options.source.as_deref(), Some("x y"));
         assert_eq!(options.subtype.as_deref(), Some("s"));
         let options = Options::parse(&["backend=kernel,xino=off,xino=on,nfs_export=off"]).unwrap();
-        assert_eq!(options.backend, Some(Wish::Kernel));
+        assert_eq!(options.backend, Some(BackendChoice::Kernel));
         let told = [("xino", "on"), ("nfs_export", "off")];
         assert_eq!(
             options.kernel,
