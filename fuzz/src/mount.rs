@@ -9,6 +9,13 @@ use rustix::mount::MountFlags;
 
 use crate::check_message;
 
+#[path = "../../src/mount/option_table.rs"]
+#[allow(dead_code, reason = "the parser is used, the mounter is not")]
+pub(crate) mod option_table;
+
+#[path = "../../src/mount/option_values.rs"]
+pub(crate) mod option_values;
+
 #[path = "../../src/mount/options.rs"]
 #[allow(dead_code, reason = "the parser is used, the mounter is not")]
 pub(crate) mod options;

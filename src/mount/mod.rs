@@ -8,6 +8,8 @@ mod inherited;
 pub(crate) mod kernel_overlay;
 pub(crate) mod mountinfo;
 pub(crate) mod obstacles;
+pub(crate) mod option_table;
+mod option_values;
 pub(crate) mod options;
 pub(crate) mod plan;
 pub(crate) mod server;
