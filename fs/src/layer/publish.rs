@@ -40,6 +40,10 @@ impl Drop for Guard<'_> {
 
 /// A directory of the upper layer that was moved to the work directory to make room for another. Where whiteouts may
 /// be files, one hides what is below its name meanwhile.
+///
+/// After a crash meanwhile the other still has its former name, and the next mount removes this one with all that is
+/// left in the work directory. It held nothing but whiteouts. Without a whiteout in the form of a file, its name then
+/// shows what the layers below have.
 pub(crate) struct Aside<'a> {
     work: &'a Work,
     name: OsString,

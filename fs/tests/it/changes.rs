@@ -872,7 +872,7 @@ fn records_of_an_overlay_above_are_kept_apart() {
         }
         let name = OsStr::new(name);
         match fs.setxattr(&me(), id, name, b"y", empty) {
-            Err(Errno::OPNOTSUPP) => return skip("records_of_an_overlay_above", "no attributes"),
+            Err(Errno::OPNOTSUPP) => return skip(this_test!(), "no attributes"),
             other => other.unwrap(),
         }
         assert_eq!(fs.getxattr(id, name).unwrap(), b"y");

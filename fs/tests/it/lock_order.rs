@@ -87,9 +87,8 @@ fn run_all_at_once() {
                 if now != last.0 {
                     *last = (now, Instant::now());
                 } else if last.1.elapsed() > STUCK {
-                    eprintln!("a thread waits for another for ever: {:?}", last);
-                    // The others would be waited for.
-                    std::process::abort();
+                    // The scope would wait for the other threads.
+                    fail_without_waiting("two threads wait for each other");
                 }
             }
         }

@@ -10,7 +10,7 @@
 //!   number in base 256, in a ustar header too. Neither is ustar or pax.
 //! - `set_mtime` takes no time before 1970 and no nanoseconds. Extended attributes, too, need records that the caller
 //!   makes, and the header that `append_pax_extensions` writes for them has neither name nor mode.
-//! - `Builder::append` accepts less data than the header says, and leaves an archive that cannot be read on.
+//! - `Builder::append` returns no error when there is less data than the header says.
 //! - The checksum is `0dddddd NUL` and not `dddddd NUL space`, and device numbers of other files are left empty, so
 //!   every layer and archive would get another digest.
 //!

@@ -179,7 +179,7 @@ fn the_upper_root_is_that_of_the_image() {
     assert_eq!(record(&made.upper).as_deref(), Some("5:6:711"));
     assert_eq!(made.upper.metadata().unwrap().mode() & 0o7777, 0o711);
     if !is_root() {
-        support::skip("real owner of an upper root", "not run as root");
+        support::skip(this_test!(), "not run as root");
         return;
     }
     let store = Store::open(world.path("real")).unwrap();

@@ -52,7 +52,7 @@ fn archive(entries: impl IntoIterator<Item = Entry>) -> Vec<u8> {
 fn devices_become_records_and_marks_go_to_user_attributes() {
     inside(this_test!(), || {
         let world = World::new();
-        if !has_xattrs(&world.path("."), "devices in a user namespace") {
+        if !has_xattrs(&world.path("."), this_test!()) {
             return;
         }
         let archive = archive([

@@ -309,7 +309,7 @@ fn access_control_lists_are_kept_and_not_passed_on() {
         let dir = import_layers(&world, &[layer], ownership).pop().unwrap();
         if xattr(&dir.join("f"), "system.posix_acl_access").is_none() {
             assert!(facts(&world).xattrs_dropped > 0);
-            support::skip("access control lists", "the file system has none");
+            support::skip(this_test!(), "the file system has no access control lists");
             return;
         }
         assert_eq!(

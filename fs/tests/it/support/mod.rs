@@ -52,6 +52,13 @@ pub fn is_root() -> bool {
     me().uid == 0
 }
 
+/// Ends the process with a reason, for a failure while threads hang that a panic would wait for.
+pub fn fail_without_waiting(why: &str) -> ! {
+    let line = format!("{why}\n");
+    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
+    std::process::abort()
+}
+
 pub struct Stack {
     tmp: tempfile::TempDir,
     count: usize,
