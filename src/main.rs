@@ -10,6 +10,7 @@ mod containers;
 mod descriptor;
 mod error;
 mod guest;
+mod image_mount;
 mod logger;
 mod mount;
 mod mounting;
@@ -19,7 +20,6 @@ mod other_tools;
 mod output;
 mod pidfd;
 mod runtime;
-mod stack;
 mod storage;
 
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ use plyfs_store::{
 use super::shared::changes::{self, Change, Comparison, Names, cannot};
 use super::shared::progress::Line;
 use crate::error::{CliError, Result};
-use crate::{output, stack, storage};
+use crate::{image_mount, output, storage};
 
 /// Make an image of a container: its changes become a layer on top of its image
 ///
@@ -87,11 +87,11 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Result {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     let store = Store::open_existing(location)?;
-    let container = stack::existing_container(&store, &args.container)?;
+    let container = image_mount::existing_container(&store, &args.container)?;
     // A container that is mounted changes while it is read.
-    let _lock = stack::lock(&store, &container)?;
-    stack::refuse_mounted(&container)?;
-    stack::remove_places(&store, &container)?;
+    let _lock = image_mount::lock(&store, &container)?;
+    image_mount::refuse_mounted(&container)?;
+    image_mount::remove_places(&store, &container)?;
     let request = CommitRequest {
         // In the namespace, more may be possible than outside.
         ownership: storage::ownership_here(),

@@ -12,7 +12,7 @@ use crate::error::{CliError, Context, Result};
 use crate::guest::{attend, host};
 use crate::runtime::launch;
 use crate::runtime::namespaces::{self, Namespace};
-use crate::{pidfd, stack, storage};
+use crate::{image_mount, pidfd, storage};
 
 /// Run another command in a container that runs
 ///
@@ -85,7 +85,8 @@ fn running(store: &Store, name: &str) -> Result<LiveRecord> {
             live::describe(&record)
         ))),
         None => {
-            let container = stack::find_container(store, &name.parse().map_err(CliError::new)?)?;
+            let container =
+                image_mount::find_container(store, &name.parse().map_err(CliError::new)?)?;
             let container = container.ok_or_else(|| not_running(store, name))?;
             Err(CliError::new(format_args!(
                 "nothing runs in the container \"{0}\"; start it with plyfs run --container {0}",
@@ -101,7 +102,7 @@ fn not_running(store: &Store, name: &str) -> CliError {
     let running = live.iter().filter(|one| one.what.kind == LiveKind::Run);
     let running: Vec<String> = running.map(|one| one.id.to_string()).collect();
     let name = plyfs_store::escaped(name);
-    match stack::listed(&running) {
+    match image_mount::listed(&running) {
         None => CliError::new(format_args!(
             "there is no container \"{name}\", and none runs; start one with plyfs run"
         )),

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use super::shared::removal::{each, find_forced, open};
 use crate::containers::{live, signal};
 use crate::error::{CliError, Result};
-use crate::{output, stack, storage};
+use crate::{image_mount, output, storage};
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
@@ -94,10 +94,10 @@ fn remove(store: &Store, name: &str) -> Result<Unneeded> {
         });
     }
     if let Ok(container) = store.container(&name) {
-        stack::refuse_mounted(&container)?;
+        image_mount::refuse_mounted(&container)?;
     }
     let removed = store.remove_container(&name);
-    removed.map_err(|error| stack::container_failure(store, error))
+    removed.map_err(|error| image_mount::container_failure(store, error))
 }
 
 /// The error for the id of a mount that has no container.

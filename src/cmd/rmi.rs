@@ -7,7 +7,7 @@ use plyfs_store::{RemoveError, Unneeded};
 
 use super::shared::removal::{each, open, open_forced};
 use crate::error::{CliError, Result};
-use crate::{output, stack};
+use crate::{image_mount, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct RmiArgs {
@@ -31,7 +31,7 @@ pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Result {
     each(&store, &args.images, |name| {
         let removed = match store.remove_image(name, args.force) {
             // As in Podman, an image that does not exist counts as removed.
-            Err(error) if args.force && stack::is_unknown_image(&error) => {
+            Err(error) if args.force && image_mount::is_unknown_image(&error) => {
                 return Ok(Unneeded::default());
             }
             removed => removed,

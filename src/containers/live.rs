@@ -16,7 +16,7 @@ use rustix::process::{Signal, WaitOptions, pidfd_send_signal, waitpid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::error::{CliError, Context, Result};
-use crate::mount::server::Register;
+use crate::mount::plan::Register;
 use crate::{namespace, output, pidfd};
 
 /// Signals that `plyfs run` passes on to its program.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use crate::mount::wish::Wish;
+use crate::mount::backend_choice::BackendChoice;
 use crate::oci::options::ContainerOptions;
 
 /// Run a command in a container: in namespaces of its own, root inside
@@ -56,7 +56,7 @@ pub(crate) struct RunArgs {
     /// What serves the container's files: the kernel's overlay, FUSE, or the first of them that supports all
     /// options [default: $PLYFS_BACKEND, else auto]
     #[arg(long, value_enum)]
-    pub(crate) backend: Option<Wish>,
+    pub(crate) backend: Option<BackendChoice>,
     /// Another OCI runtime to start the container with: crun, runc, youki, runsc, or a path
     /// [default: the one inside plyfs]
     #[arg(long, value_name = "PROGRAM")]

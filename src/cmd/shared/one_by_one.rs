@@ -5,7 +5,7 @@ use std::path::Path;
 use plyfs_store::{ContainerName, Store};
 
 use crate::error::{CliError, NOT_STARTED, Result};
-use crate::{output, stack, storage};
+use crate::{image_mount, output, storage};
 
 /// Makes sure that there is a container, and that nothing uses it.
 pub(crate) fn is_idle(store: &Store, name: &str) -> Result {
@@ -15,7 +15,7 @@ pub(crate) fn is_idle(store: &Store, name: &str) -> Result {
         Ok(true) => Err(CliError::new(format_args!(
             "the container \"{name}\" is in use, and no record says by which process"
         ))),
-        Err(error) => Err(stack::container_failure(store, error)),
+        Err(error) => Err(image_mount::container_failure(store, error)),
     }
 }
 
