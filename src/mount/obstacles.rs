@@ -4,14 +4,13 @@ use std::fmt;
 
 use plyfs_fs::{IndexUse, OverrideStatMode, Owners, RedirectDir, Volatile, was_served_by_kernel};
 
-use super::kernel_overlay::Mode;
-use super::server::Plan;
+use super::plan::{Mode, Plan};
 use super::upper_scan::{self, Trace};
 use crate::namespace;
 
 /// A reason to take FUSE, or to fail where the user asks for the kernel's overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Hindrance {
+pub(crate) enum Obstacle {
     /// This process may not mount in its mount namespace.
     MayNotMount,
     /// Options make files show other owners than they have.
@@ -40,13 +39,13 @@ pub(crate) enum Hindrance {
     Upper(Trace),
 }
 
-impl Hindrance {
+impl Obstacle {
     /// The first reason found; those that need no search of the upper directory come first. `patience` is the
     /// number of files that the search may look at.
     pub(crate) fn of(plan: &Plan, mode: Mode, patience: Option<usize>) -> Option<Self> {
         Self::without_search(plan, mode).or_else(|| {
             let upper = plan.overlay.upper.as_ref()?;
-            let sought = upper_scan::Sought {
+            let scan_for = upper_scan::ScanFor {
                 mode,
                 metacopies: !plan.overlay.metacopy || mode == Mode::User,
                 redirects: mode == Mode::User,
@@ -55,13 +54,13 @@ impl Hindrance {
                 devices: upper.records == OverrideStatMode::Devices
                     && !was_served_by_kernel(&upper.path, Some(&upper.work)),
             };
-            upper_scan::search(&upper.path, &sought, patience).map(Self::Upper)
+            upper_scan::search(&upper.path, &scan_for, patience).map(Self::Upper)
         })
     }
 
     fn without_search(plan: &Plan, mode: Mode) -> Option<Self> {
-        let (overlay, wanted) = (&plan.overlay, &plan.backend);
-        if !namespace::can_mount() || plan.connection.device.is_some() {
+        let (overlay, wanted) = (&plan.overlay, &plan.requirements);
+        if !namespace::can_mount() || plan.target.device.is_some() {
             return Some(Self::MayNotMount);
         }
         if overlay.owners != Owners::default() {
@@ -124,7 +123,7 @@ impl Hindrance {
     }
 }
 
-impl fmt::Display for Hindrance {
+impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MayNotMount => f.write_str(
