@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use plyfs_format::names::{Namespace, Record};
 use plyfs_format::whiteout;
-use plyfs_fs::{Entry, Errno, Overlay, Room};
+use plyfs_fs::{Entry, Errno, Fill, Overlay};
 use plyfs_store::{Container, escaped};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
@@ -328,7 +328,7 @@ fn list(overlay: &Overlay, dir: u64) -> Result<Vec<OsString>, Errno> {
         if &*entry.name != "." && &*entry.name != ".." {
             names.push(entry.name.to_os_string());
         }
-        Room::Taken
+        Fill::More
     })?;
     Ok(names)
 }

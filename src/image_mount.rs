@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Marks, Records, RedirectDir, ShownIds, UpperLayer,
-    Volatile, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, OverrideStatMode, RedirectDir, ShownIds, UpperLayer,
+    Volatile, XattrTrust, was_served_by_kernel,
 };
 use plyfs_store::{
     Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
@@ -260,7 +260,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
             let changes = LowerLayer {
                 path: container.upper.clone(),
                 records,
-                marks: Marks::Own,
+                marks: XattrTrust::Own,
                 archive_names: false,
             };
             lowers.insert(0, changes);
@@ -269,7 +269,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
                 path: container.upper.clone(),
                 work: container.work.clone(),
                 records,
-                marks: Marks::Own,
+                marks: XattrTrust::Own,
                 archive_names: false,
             });
         }
@@ -281,7 +281,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
         if container.work.join("index").exists());
     let marked_upper = match &upper {
         // The kernel's overlay serves such a container only if it has no records, so all are its users'.
-        Some(upper) if upper.records == Records::Devices => MarkedUpper::Clean,
+        Some(upper) if upper.records == OverrideStatMode::Devices => MarkedUpper::Clean,
         _ => MarkedUpper::Refuse,
     };
     Config {
@@ -314,14 +314,14 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
         lowers.push(LowerLayer {
             path: layer.path.clone(),
             records: match record.ownership {
-                Ownership::Override => Records::All,
-                Ownership::Real if record.facts.overrides > 0 => Records::Devices,
-                Ownership::Real => Records::None,
+                Ownership::Override => OverrideStatMode::All,
+                Ownership::Real if record.facts.overrides > 0 => OverrideStatMode::Devices,
+                Ownership::Real => OverrideStatMode::None,
             },
             // What images bring under these names is dropped when they are unpacked.
             marks: match record.facts.opaque {
-                0 => Marks::None,
-                _ => Marks::Any,
+                0 => XattrTrust::None,
+                _ => XattrTrust::Any,
             },
             archive_names: false,
         });
@@ -334,12 +334,12 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
 }
 
 /// Which `override_stat` records the upper directory of a container uses.
-fn records_of_upper(ownership: Ownership) -> Records {
+fn records_of_upper(ownership: Ownership) -> OverrideStatMode {
     match ownership {
-        Ownership::Override => Records::All,
+        Ownership::Override => OverrideStatMode::All,
         // The kernel makes no devices in a user namespace, so records stand for them.
-        Ownership::Real if !namespace::is_initial() => Records::Devices,
-        Ownership::Real => Records::None,
+        Ownership::Real if !namespace::is_initial() => OverrideStatMode::Devices,
+        Ownership::Real => OverrideStatMode::None,
     }
 }
 

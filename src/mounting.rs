@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, OverrideStatMode, UpperLayer, was_served_by_kernel,
 };
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::fs::FileType;
@@ -288,8 +288,13 @@ fn plan_directories(options: &Options, target: PathBuf) -> Result<Plan> {
 }
 
 /// The kind of records that the root of a layer has.
-fn records_on(path: &Path) -> Option<Records> {
-    let mut kinds = [Records::Privileged, Records::Older, Records::All].into_iter();
+fn records_on(path: &Path) -> Option<OverrideStatMode> {
+    let mut kinds = [
+        OverrideStatMode::Privileged,
+        OverrideStatMode::Older,
+        OverrideStatMode::All,
+    ]
+    .into_iter();
     kinds.find(|records| {
         let mut buffer = [0; 256];
         rustix::fs::getxattr(path, records.attribute(), &mut buffer[..]).is_ok()
@@ -356,7 +361,7 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Result<Op
             return Ok(None);
         }
     };
-    // Records have paths without links.
+    // OverrideStatMode have paths without links.
     let resolved = target.canonicalize();
     let resolved = resolved.as_deref().unwrap_or(target);
     let is_there = |record: &&LiveRecord| {

@@ -11,8 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use plyfs_fs::attr::{Attr, Caller, FileKind};
-use plyfs_fs::file::Seek;
+use plyfs_fs::types::{Attr, Caller, FileKind, Seek};
 use plyfs_fs::{Errno, Overlay};
 use plyfs_store::{
     CommitRequest, Compression, Container, EntryContent, LayerEntry, LayerWriter, Silent, Store,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use plyfs_fs::{IndexUse, Owners, Records, RedirectDir, Volatile, was_served_by_kernel};
+use plyfs_fs::{IndexUse, OverrideStatMode, Owners, RedirectDir, Volatile, was_served_by_kernel};
 
 use super::plan::{Mode, Plan};
 use super::upper_scan::{self, Trace};
@@ -51,7 +51,7 @@ impl Obstacle {
                 redirects: mode == Mode::User,
                 // If the directory has the mark that the kernel's overlay served it, users of that mount can have
                 // written the records, so they do not count.
-                devices: upper.records == Records::Devices
+                devices: upper.records == OverrideStatMode::Devices
                     && !was_served_by_kernel(&upper.path, Some(&upper.work)),
             };
             upper_scan::search(&upper.path, &scan_for, patience).map(Self::Upper)
@@ -72,8 +72,10 @@ impl Obstacle {
         if archive_names || upper.is_some_and(|upper| upper.archive_names) {
             return Some(Self::ArchiveNames);
         }
-        // `Records::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
-        let in_lowers = lowers.clone().any(|layer| layer.records != Records::None);
+        // `OverrideStatMode::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
+        let in_lowers = lowers
+            .clone()
+            .any(|layer| layer.records != OverrideStatMode::None);
         if in_lowers || upper.is_some_and(|upper| upper.records.keep_owners()) {
             return Some(Self::Records);
         }

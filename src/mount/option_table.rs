@@ -5,7 +5,7 @@
 //! kernel's where it has one (`Documentation/filesystems/overlayfs.rst`).
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::{Ids, IndexUse, Records, RedirectDir, Volatile};
+use plyfs_fs::{Ids, IndexUse, OverrideStatMode, RedirectDir, Volatile};
 use rustix::mount::MountFlags;
 
 use super::backend_choice::BackendChoice;
@@ -168,9 +168,9 @@ const TABLE: [Row; 58] = [
     }),
     value("xattr_permissions=", "0|1|2", |options, name, value| {
         options.records = match one_of(name, value, &["0", "1", "2"])? {
-            0 => Records::None,
-            1 => Records::Privileged,
-            _ => Records::All,
+            0 => OverrideStatMode::None,
+            1 => OverrideStatMode::Privileged,
+            _ => OverrideStatMode::All,
         };
         Ok(())
     }),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::{IndexUse, Marks, Owners, Records, RedirectDir, Volatile};
+use plyfs_fs::{IndexUse, OverrideStatMode, Owners, RedirectDir, Volatile, XattrTrust};
 use plyfs_fuse::EnabledRequests;
 use rustix::mount::MountFlags;
 
@@ -35,10 +35,10 @@ pub(crate) struct Options {
     pub(crate) static_nlink: bool,
     pub(crate) owners: Owners,
     /// Whether owners and modes are in `override_stat` records.
-    pub(crate) records: Records,
+    pub(crate) records: OverrideStatMode,
     /// Whether whiteouts may be files called `.wh.NAME`.
     pub(crate) archive_names: bool,
-    pub(crate) marks: Marks,
+    pub(crate) marks: XattrTrust,
     pub(crate) index: Option<IndexUse>,
     /// `nosuid` and the like; `None` where nothing was said.
     pub(crate) flags: Vec<(MountFlags, bool)>,
@@ -101,7 +101,7 @@ impl Options {
             },
             default_permissions: true,
             archive_names: true,
-            marks: Marks::Any,
+            marks: XattrTrust::Any,
             source: name(),
             subtype: name(),
             ..Self::default()

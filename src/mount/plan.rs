@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::{Config, Records};
+use plyfs_fs::{Config, OverrideStatMode};
 use plyfs_fuse::EnabledRequests;
 use plyfs_store::LiveEntry;
 use rustix::mount::MountFlags;
@@ -72,7 +72,7 @@ impl Plan {
 fn keeps_owners(overlay: &Config) -> bool {
     let lowers = overlay.lowers.iter().map(|lower| lower.records);
     let upper = overlay.upper.as_ref().map(|upper| upper.records);
-    lowers.chain(upper).any(Records::keep_owners)
+    lowers.chain(upper).any(OverrideStatMode::keep_owners)
 }
 
 fn transport(options: &Options, records: bool) -> plyfs_fuse::Options {
