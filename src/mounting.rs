@@ -361,7 +361,7 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Result<Op
             return Ok(None);
         }
     };
-    // Records have paths without links.
+    // OverrideStatMode have paths without links.
     let resolved = target.canonicalize();
     let resolved = resolved.as_deref().unwrap_or(target);
     let is_there = |record: &&LiveRecord| {

@@ -16,7 +16,7 @@ pub(crate) enum Obstacle {
     /// Options make files show other owners than they have.
     Owners,
     /// `override_stat` records hold owners, modes or devices.
-    OverrideStatMode,
+    Records,
     /// Layers may have whiteouts that are files (`.wh.*`).
     ArchiveNames,
     /// An option that only FUSE honours.
@@ -77,7 +77,7 @@ impl Obstacle {
             .clone()
             .any(|layer| layer.records != OverrideStatMode::None);
         if in_lowers || upper.is_some_and(|upper| upper.records.keep_owners()) {
-            return Some(Self::OverrideStatMode);
+            return Some(Self::Records);
         }
         if let Some(option) = wanted.fuse_only {
             return Some(Self::Option(option));
@@ -131,7 +131,7 @@ impl fmt::Display for Obstacle {
                  namespace where that is allowed)",
             ),
             Self::Owners => f.write_str("options make files show other owners"),
-            Self::OverrideStatMode => {
+            Self::Records => {
                 f.write_str("override_stat records of the layers hold owners or devices")
             }
             Self::ArchiveNames => f.write_str("layers may have whiteouts that are files"),

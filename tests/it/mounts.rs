@@ -718,7 +718,7 @@ fn files_of(pid: Pid) -> Vec<PathBuf> {
 
 #[test]
 fn a_mount_has_a_file_until_it_is_unmounted() {
-    inside("a_mount_has_a_file_until_it_is_unmounted", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         let files = files_of(daemon_of(&stack.merged("")).unwrap());
@@ -730,37 +730,32 @@ fn a_mount_has_a_file_until_it_is_unmounted() {
 
 #[test]
 fn umount_removes_the_file_of_a_daemon_that_was_killed() {
-    inside(
-        "umount_removes_the_file_of_a_daemon_that_was_killed",
-        || {
-            let mut stack = Stack::new(1);
-            stack.mount();
-            let daemon = daemon_of(&stack.merged("")).unwrap();
-            let files = files_of(daemon);
-            assert_eq!(files.len(), 1, "{files:?}");
-            kill_process(daemon, Signal::KILL).unwrap();
-            let output = plyfs(["umount"]).arg(stack.merged("")).output().unwrap();
-            assert!(output.status.success(), "{}", text(&output.stderr));
-            assert_eq!(text(&output.stderr), "");
-            assert!(!files[0].exists());
-            stack.mount();
-            stack.unmount();
-        },
-    );
+    inside(this_test!(), || {
+        let mut stack = Stack::new(1);
+        stack.mount();
+        let daemon = daemon_of(&stack.merged("")).unwrap();
+        let files = files_of(daemon);
+        assert_eq!(files.len(), 1, "{files:?}");
+        kill_process(daemon, Signal::KILL).unwrap();
+        let output = plyfs(["umount"]).arg(stack.merged("")).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "");
+        assert!(!files[0].exists());
+        stack.mount();
+        stack.unmount();
+    });
 }
 
 /// As in containers whose /run cannot be written to.
 #[test]
 fn mounting_and_unmounting_need_no_runtime_directory() {
-    inside("mounting_and_unmounting_need_no_runtime_directory", || {
-        let none = tempfile::tempdir().unwrap();
+    inside(this_test!(), || {
         for place in ["/run", "/tmp"] {
             let flags = rustix::mount::MountFlags::RDONLY;
             if place == "/run" || !is_initial_namespace() {
                 rustix::mount::mount("none", place, "tmpfs", flags, None).unwrap();
             }
         }
-        drop(none);
         let merged = PathBuf::from("/dev/shm/plyfs-test-merged");
         let lower = PathBuf::from("/dev/shm/plyfs-test-lower");
         for dir in [&merged, &lower] {
@@ -786,7 +781,7 @@ fn mounting_and_unmounting_need_no_runtime_directory() {
 /// The other copy is in this mount namespace, and the message says where.
 #[test]
 fn umount_names_the_place_of_another_copy() {
-    inside("umount_names_the_place_of_another_copy", || {
+    inside(this_test!(), || {
         let mut stack = Stack::new(1);
         stack.mount();
         let copy = stack.lower(0, "").with_file_name("copy");

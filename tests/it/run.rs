@@ -955,8 +955,8 @@ fn a_running_container_stays_locked_when_its_keeper_is_killed() {
         let mut waits = files
             .by_ref()
             .map(|file| fs::read_link(file.unwrap().path()));
-        let waits = waits
-            .any(|file| file.is_ok_and(|file| file == std::path::Path::new("anon_inode:inotify")));
+        let waits =
+            waits.any(|file| file.is_ok_and(|file| file == Path::new("anon_inode:inotify")));
         command.starts_with(PLYFS) && *pid != running.child.id() && waits
     };
     let Some(keeper) = running.processes().into_iter().find(is_daemon) else {
