@@ -1,4 +1,4 @@
-//! OverrideStatMode of a store: `layer.json`, `container.json`, `places.json`, `index.json` and its copy.
+//! Records of a store: `layer.json`, `container.json`, `places.json`, `index.json` and its copy.
 //!
 //! The first line of the input says which is replaced, and whether the new one gets a seal that fits:
 //! `layer sealed`. The rest is its content, in which `@DIFF@` and `@MANIFEST@` are those of the image in the
