@@ -14,7 +14,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request,
 };
 use log::Level;
-use plyfs_fs::attr::Attr;
+use plyfs_fs::types::Attr;
 use plyfs_fs::{DirEntry, Entry, Errno, Overlay, ROOT_ID, Result};
 use rustix::fs::StatVfs;
 
@@ -184,7 +184,7 @@ impl<R> Pending<R> {
             _ => "look into the kernel's log for errors of the disk below, and check the layers",
         };
         log::warn!(
-            "{self}: {error}; {remedy}; -vv logs every such error, this is the only warning"
+            "{self}: {error}; {remedy}; this is the only warning (docs/debugging.md shows how to log each error)"
         );
     }
 }
@@ -368,3 +368,6 @@ pub(crate) fn listed_entry(
     let timeout = attr_timeout(&found.attr, found.id, timeout);
     (attr(&found.attr, number), timeout)
 }
+
+#[cfg(test)]
+mod tests;

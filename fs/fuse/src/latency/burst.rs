@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use plyfs_fs::file::LITTLE;
+use plyfs_fs::types::LITTLE;
 use rustix::process::Pid;
 use rustix::thread::{gettid, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -213,10 +213,10 @@ impl Burst {
 
     fn watch(&self, way: Way, device: &OwnedFd, reader: Pid) {
         if way == Way::Colocate
-            && let Err(errno) = plyfs_sys::thread::give_way()
+            && let Err(errno) = colocate::give_way()
         {
             // `begun` stays set, so that no other burst begins.
-            return log::debug!("bursts of requests are no faster: setpriority(2): {errno}");
+            return log::debug!("bursts of requests are no faster: {errno}");
         }
         while !self.closed.load(Ordering::Relaxed) {
             let begun = self.begun.load(Ordering::Acquire);

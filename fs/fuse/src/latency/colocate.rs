@@ -24,6 +24,14 @@ const PAUSES: u32 = 64;
 const TAKEN: u64 = 500_000;
 const RELY: Duration = Duration::from_millis(2);
 
+/// Makes this thread one that keeps no other from running, and that still gets the little time it is owed soon:
+/// with turns of the usual length, a busy machine can leave it without for half a minute, and a daemon that ends
+/// waits for all of its threads.
+pub(super) fn give_way() -> plyfs_sys::Result<()> {
+    plyfs_sys::thread::give_way()?;
+    plyfs_sys::thread::take_short_turns()
+}
+
 /// Keeps reader and client together until requests cease. `false` where that cannot be.
 pub(super) fn until_silence(burst: &Burst, reader: Pid) -> bool {
     let Ok(both) = sched_getaffinity(Some(reader)) else {

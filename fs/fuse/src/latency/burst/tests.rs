@@ -35,15 +35,34 @@ fn wait_for(what: impl Fn() -> bool) {
 }
 
 #[test]
-fn the_reader_spins_in_a_burst_of_requests_until_it_ends() {
+fn the_watcher_sees_to_a_burst_of_requests_until_it_ends() {
     let (observer, device) = spinning();
     for _ in 0..3 {
-        wait_for(|| {
-            requests(&observer, 0, MANY * 2);
-            spins(&device)
-        });
-        wait_for(|| !spins(&device));
+        requests(&observer, 0, MANY * 2);
+        assert!(observer.watcher.get().is_some_and(Option::is_some));
+        wait_for(|| observer.burst.begun.load(Ordering::Acquire) == 0);
+        assert!(!spins(&device));
     }
+}
+
+/// On a busy machine the watcher may end it before another thread sees it.
+#[test]
+fn the_reader_spins_as_long_as_requests_come() {
+    let device = rustix::pipe::pipe().unwrap().0;
+    let (burst, seen) = (Burst::default(), AtomicBool::new(false));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !spins(&device) {
+                burst.goes_on(nanoseconds(), 0, Work::Little);
+            }
+            seen.store(true, Ordering::Relaxed);
+        });
+        wait_for(|| {
+            spin::until_silence(&burst, &device, nanoseconds());
+            assert!(!spins(&device));
+            seen.load(Ordering::Relaxed)
+        });
+    });
 }
 
 #[test]
@@ -134,25 +153,38 @@ fn the_reader_is_bound_to_its_client_until_the_burst_ends() {
         );
         return;
     }
-    let observer = colocating();
-    let me = gettid().as_raw_nonzero().get() as u32;
+    let (burst, reader) = (Burst::default(), gettid());
+    let me = reader.as_raw_nonzero().get() as u32;
     let is_bound = || sched_getaffinity(None).unwrap() != all;
+    let much_later = || nanoseconds() + Duration::from_secs(60).as_nanos() as u64;
     for _ in 0..3 {
-        wait_for(|| {
-            requests(&observer, me, MANY * 2);
-            is_bound()
+        std::thread::scope(|threads| {
+            burst.goes_on(much_later(), me, Work::Little);
+            let watcher = threads.spawn(|| colocate::until_silence(&burst, reader));
+            wait_for(is_bound);
+            // Threads that it starts are free at once.
+            let (tell, told) = std::sync::mpsc::channel();
+            let pool = crate::pool::Pool::new("test", 1);
+            pool.start().unwrap();
+            pool.run(move || tell.send(sched_getaffinity(None)).unwrap());
+            assert_eq!(told.recv().unwrap(), Ok(all));
+            burst.goes_on(0, me, Work::Little);
+            assert!(watcher.join().unwrap());
         });
-        // Threads that it starts are free at once. It is free when there was silence: the watcher sees to that, or
-        // on a busy machine the next request.
-        let (tell, told) = std::sync::mpsc::channel();
-        let pool = crate::pool::Pool::new("test", 1);
-        pool.start().unwrap();
-        pool.run(move || tell.send(sched_getaffinity(None)).unwrap());
-        assert_eq!(told.recv().unwrap(), Ok(all));
-        wait_for(|| {
-            std::thread::sleep(2 * SILENCE);
-            observer.arrived(me, Work::Little);
-            !is_bound()
-        });
+        assert!(!is_bound());
     }
+}
+
+/// On a busy machine the watcher may not run when a burst has ended.
+#[test]
+fn the_next_request_after_a_pause_frees_the_reader() {
+    let all = sched_getaffinity(None).unwrap();
+    let observer = colocating();
+    let mut one = rustix::thread::CpuSet::new();
+    one.set((0..).find(|cpu| all.is_set(*cpu)).unwrap());
+    rustix::thread::sched_setaffinity(None, &one).unwrap();
+    *observer.burst.binding.hold() = Some(all);
+    observer.arrived(0, Work::Little);
+    assert_eq!(sched_getaffinity(None), Ok(all));
+    assert!(observer.burst.binding.hold().is_none());
 }
