@@ -111,7 +111,7 @@ pub use live::{LiveEntry, LiveKind, LiveRecord, LiveRequest, Namespaces, Process
 pub use oci::{Compression, DocumentError, Platform, PlatformError};
 pub use progress::{Event, PlannedLayer, Progress, Silent};
 pub use remote::{Remote, RemoteBlob, RemoteError, RemoteManifest};
-pub use save::Saved;
+pub use save::{Outgoing, OutgoingBlob, OutgoingReader, Saved};
 pub use source::{Form, Source};
 pub use tar::{Fault, InputError, TarError};
 pub use values::{

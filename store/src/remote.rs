@@ -24,16 +24,16 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// How the image is called in messages.
     fn name(&self) -> String;
 
+    /// The registry and the repository, as `registry.example/path`: blobs of it can be mounted in other repositories
+    /// of the registry.
+    fn repository(&self) -> String;
+
     /// The manifest or index that the reference names, or that of this digest in the same repository. At most `limit`
     /// bytes are wanted.
     ///
     /// # Errors
     /// Whatever keeps it from coming.
-    fn manifest(
-        &self,
-        digest: Option<&Digest>,
-        limit: u64,
-    ) -> Result<RemoteManifest, RemoteError>;
+    fn manifest(&self, digest: Option<&Digest>, limit: u64) -> Result<RemoteManifest, RemoteError>;
 
     /// Begins to read a blob of `size` bytes at a position, in bytes.
     ///

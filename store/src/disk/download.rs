@@ -52,8 +52,8 @@ impl Store {
         (digest, size): (Digest, u64),
         go_on: &dyn Fn() -> bool,
     ) -> Result<Download> {
-        let path = self.downloads_dir().join(digest.hex());
-        self.make_downloads_dir()?;
+        let dir = self.make_dir_of_later_version(self.downloads_dir())?;
+        let path = dir.join(digest.hex());
         let file = loop {
             if !go_on() {
                 return Err(Error::Interrupted);
@@ -130,7 +130,10 @@ impl Download {
             let left = usize::try_from(state.here - position).unwrap_or(usize::MAX);
             let length = left.min(buffer.len());
             let buffer = buffer.get_mut(..length).unwrap_or_default();
-            return self.file.read_at(buffer, position).context("read", &self.path);
+            return self
+                .file
+                .read_at(buffer, position)
+                .context("read", &self.path);
         }
         if position >= self.size {
             return Ok(0);
@@ -147,7 +150,9 @@ impl Download {
         let buffer = buffer.get_mut(..length).unwrap_or_default();
         let count = coming.read(buffer).map_err(Error::Remote)?;
         let bytes = buffer.get(..count).unwrap_or_default();
-        self.file.write_all_at(bytes, position).context("write", &self.path)?;
+        self.file
+            .write_all_at(bytes, position)
+            .context("write", &self.path)?;
         state.here = position + count as u64;
         Ok(count)
     }
@@ -175,7 +180,10 @@ impl Download {
     /// Those of ftruncate(2).
     pub(crate) fn restart(&self) -> Result<()> {
         self.file.set_len(0).context("empty", &self.path)?;
-        *self.state.lock() = State { here: 0, coming: None };
+        *self.state.lock() = State {
+            here: 0,
+            coming: None,
+        };
         Ok(())
     }
 
@@ -187,27 +195,37 @@ impl Download {
     }
 }
 
-/// Removes downloads that no process works on. Returns how many bytes they had.
-///
-/// # Errors
-/// Those of reading the directory; what cannot be removed stays, with a warning.
-pub(crate) fn remove_downloads(dir: &Path) -> Result<u64> {
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        entries => entries.context("list", dir)?,
-    };
-    let mut bytes = 0;
-    for entry in entries {
-        let path = entry.context("list", dir)?.path();
-        let Ok(file) = open(&path) else { continue };
-        if lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            continue;
+impl Store {
+    /// Removes downloads that broke off and that no process goes on with. Returns how many bytes they had.
+    ///
+    /// # Errors
+    /// Those of reading the directory; what cannot be removed stays, with a warning.
+    pub fn remove_downloads(&self) -> Result<u64> {
+        let dir = self.downloads_dir();
+        let entries = match std::fs::read_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            entries => entries.context("list", &dir)?,
+        };
+        let mut bytes = 0;
+        for entry in entries {
+            bytes += remove_if_free(&entry.context("list", &dir)?.path());
         }
-        let length = file.metadata().map_or(0, |metadata| metadata.len());
-        match std::fs::remove_file(&path) {
-            Ok(()) => bytes += length,
-            Err(error) => log::warn!("cannot remove {}: {error}", path.display()),
+        Ok(bytes)
+    }
+}
+
+/// Removes a download unless a process works on it. Returns how many bytes it had.
+fn remove_if_free(path: &Path) -> u64 {
+    let Ok(file) = open(path) else { return 0 };
+    if lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return 0;
+    }
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    match std::fs::remove_file(path) {
+        Ok(()) => length,
+        Err(error) => {
+            log::warn!("cannot remove {}: {error}", path.display());
+            0
         }
     }
-    Ok(bytes)
 }

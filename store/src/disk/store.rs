@@ -14,6 +14,7 @@
 //!   empty/                         the root of images without layers; made when there is one
 //!   staging/UNIQUE/                work in progress, locked while its process lives
 //!   downloads/HEX                  what has come of a blob that is being pulled, locked meanwhile
+//!   origins/HEX                    which repositories of registries have a blob
 //!   live/ID.json                   a mount or a running container, locked while its process lives
 //!   lock                           flock(2) for changes of index.json and of layer records
 //! ```
@@ -57,6 +58,8 @@ const FILES: [&str; 4] = ["oci-layout", "index.json", "index.copy", "lock"];
 /// Directories that a store of an older version does not have.
 const LIVE: &str = "live";
 const DOWNLOADS: &str = "downloads";
+const ORIGINS: &str = "origins";
+const LATER_DIRS: [&str; 3] = [LIVE, DOWNLOADS, ORIGINS];
 
 /// A store of images, by its directory.
 #[derive(Debug, Clone)]
@@ -136,7 +139,7 @@ impl Store {
             Err(Errno::EXIST) => Ok(()),
             made => made.context("create", path),
         };
-        for dir in DIRS.into_iter().chain([LIVE, DOWNLOADS]) {
+        for dir in DIRS.into_iter().chain(LATER_DIRS) {
             private(&self.root.join(dir))?;
         }
         let _lock = self.lock()?;
@@ -158,7 +161,7 @@ impl Store {
         for entry in std::fs::read_dir(&self.root).context("open", &self.root)? {
             let name = entry.context("list", &self.root)?.file_name();
             layout |= name == "oci-layout";
-            let own = DIRS.iter().chain([&LIVE, &DOWNLOADS]).any(|dir| name == *dir);
+            let own = DIRS.iter().chain(&LATER_DIRS).any(|dir| name == *dir);
             if !own && !FILES.iter().any(|file| name == *file) {
                 return Err(not_a_store(
                     "there is something else in that directory; choose an empty or a new one",
@@ -212,13 +215,17 @@ impl Store {
         self.root.join(DOWNLOADS)
     }
 
-    /// Makes the directory for downloads in a store of an older version.
-    pub(crate) fn make_downloads_dir(&self) -> Result<()> {
-        let dir = self.downloads_dir();
+    pub(crate) fn origins_dir(&self) -> PathBuf {
+        self.root.join(ORIGINS)
+    }
+
+    /// Makes a directory that a store of an older version does not have.
+    pub(crate) fn make_dir_of_later_version(&self, dir: PathBuf) -> Result<PathBuf> {
         match rustix::fs::mkdir(&dir, Mode::RWXU) {
-            Err(Errno::EXIST) => Ok(()),
-            made => made.context("create", &dir),
+            Err(Errno::EXIST) => {}
+            made => made.context("create", &dir)?,
         }
+        Ok(dir)
     }
 
     pub(crate) fn blobs_dir(&self) -> PathBuf {

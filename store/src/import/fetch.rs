@@ -9,7 +9,6 @@ use crate::decode::{Format, MAGIC};
 use crate::disk::{Download, size_error};
 use crate::error::{BlobError, Error, Result};
 
-
 impl Import<'_> {
     /// Fetches the blob of a task, and unpacks it while it comes. What came of it before is not fetched again, unless
     /// it turns out to be wrong.

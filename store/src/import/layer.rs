@@ -67,12 +67,7 @@ impl Import<'_> {
             let policy = prepare(&work.layer, self.terms.ownership, self.namespace)?;
             let wrote = |bytes| self.sync.wrote(bytes);
             let (streams, facts) = pipeline::run(stream, task, limit, &wrote, |input| {
-                unpack_into(
-                    &work.layer,
-                    policy,
-                    self.terms.limits.layer_entries,
-                    input,
-                )
+                unpack_into(&work.layer, policy, self.terms.limits.layer_entries, input)
             })?;
             (streams, Some(facts))
         } else {

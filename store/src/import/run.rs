@@ -79,7 +79,15 @@ impl Store {
             ownership: request.ownership,
             limits: request.limits,
         };
-        self.import_found(&staging, terms, &found, request.name.clone(), progress)
+        let imported =
+            self.import_found(&staging, terms, &found, request.name.clone(), progress)?;
+        let layers = found.layers.iter().filter_map(|layer| layer.blob.as_ref());
+        let blobs = layers.map(|(digest, _)| digest);
+        let blobs = blobs.chain([&found.config.descriptor.digest]);
+        if let Err(error) = self.add_origin(&request.remote.repository(), blobs) {
+            log::info!("{error}");
+        }
+        Ok(imported)
     }
 
     /// Imports an image that was found.

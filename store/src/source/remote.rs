@@ -39,7 +39,9 @@ pub(crate) fn find_remote(
 /// A manifest or index, compared with the descriptor that led to it.
 fn manifest(remote: &dyn Remote, descriptor: Option<&Descriptor>) -> Result<Document> {
     let digest = descriptor.map(|descriptor| &descriptor.digest);
-    let found = remote.manifest(digest, limits::DOCUMENT_BYTES).map_err(Error::Remote)?;
+    let found = remote
+        .manifest(digest, limits::DOCUMENT_BYTES)
+        .map_err(Error::Remote)?;
     let actual = Digest::of(&found.bytes);
     if let Some(wanted) = digest.filter(|wanted| **wanted != actual) {
         let blob = format!("document {wanted}");
