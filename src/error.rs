@@ -76,13 +76,17 @@ impl<T, E: fmt::Display> Context<T> for Result<T, E> {
     }
 }
 
-/// The text of an error, without the number that the standard library appends.
+/// The text of an error, without the numbers that the standard library appends to the words of system errors.
 pub(crate) fn reason(error: &impl fmt::Display) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
+    const NUMBER: &str = " (os error ";
+    let mut text = error.to_string();
+    while let Some(start) = text.find(NUMBER) {
+        let Some(length) = text[start..].find(')') else {
+            break;
+        };
+        text.replace_range(start..=start + length, "");
     }
+    text
 }
 
 #[cfg(test)]
@@ -95,6 +99,12 @@ mod tests {
         assert_eq!(
             missing.unwrap_err().to_string(),
             "cannot open it: No such file or directory"
+        );
+        // What follows the number stays, such as a remedy.
+        let cause = std::io::Error::from_raw_os_error(2);
+        assert_eq!(
+            reason(&format!("{cause}; make it (first)")),
+            "No such file or directory; make it (first)"
         );
     }
 }

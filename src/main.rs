@@ -4,14 +4,13 @@
 //! only part that prints. The file system is `plyfs-fs`, the image store `plyfs-store`.
 
 mod alias;
-mod changes;
 mod cli;
 mod cmd;
 mod containers;
 mod descriptor;
 mod error;
 mod guest;
-mod interrupt;
+mod image_mount;
 mod logger;
 mod mount;
 mod mounting;
@@ -20,9 +19,7 @@ mod oci;
 mod other_tools;
 mod output;
 mod pidfd;
-mod progress;
 mod runtime;
-mod stack;
 mod storage;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Records, UpperLayer, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, OverrideStatMode, UpperLayer, was_served_by_kernel,
 };
 use plyfs_store::{LiveKind, LiveRecord, LiveRequest};
 use rustix::fs::FileType;
@@ -18,20 +18,21 @@ use crate::cmd::mount::MountArgs;
 use crate::cmd::umount::UmountArgs;
 use crate::containers::live;
 use crate::error::{CliError, Context, Result, USAGE};
+use crate::image_mount::{self, Subject};
+use crate::mount::backend_choice::BackendChoice;
 use crate::mount::fuse_mount;
 use crate::mount::mountinfo;
 use crate::mount::options::Options;
-use crate::mount::server::{self, Announce, Place, Plan};
+use crate::mount::plan::{Place, Plan};
+use crate::mount::server::{self, Announce};
 use crate::mount::serving::{Device, Server};
-use crate::mount::wish::Wish;
-use crate::stack::{self, Subject};
 use crate::{output, pidfd, storage};
 
 /// Mounts what the arguments name.
 pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
     let mut options = Options::parse(&args.options)?;
     options.read_only |= args.ro;
-    options.backend = Wish::or_environment(options.backend.or(args.backend))?;
+    options.backend = BackendChoice::or_environment(options.backend.or(args.backend))?;
     let (what, mountpoint) = match args.what_and_where.as_slice() {
         [mountpoint] => (None, mountpoint),
         [what, mountpoint, ..] => (Some(what.to_string_lossy()), mountpoint),
@@ -43,7 +44,7 @@ pub(crate) fn mount(args: &MountArgs, store: Option<&Path>) -> Result {
     }
     let target = mount_point(Path::new(mountpoint), args.replace)?;
     if options.remount {
-        return fuse_mount::remount(&target, &options);
+        return fuse_mount::remount(&target, |before| options.mount_flags(before));
     }
     if options.lowers.is_empty() {
         return mount_from_store(args, &options, what.as_deref(), target, store);
@@ -95,7 +96,7 @@ pub(crate) fn mount_directories(options: &Options, mountpoint: &OsStr, foregroun
         None => plan_directories(options, mount_point(Path::new(mountpoint), false)?)?,
         Some(number) => {
             let mut plan = plan_directories(options, PathBuf::from(mountpoint))?;
-            plan.connection.device = Some(number);
+            plan.target.device = Some(number);
             plan
         }
     };
@@ -125,7 +126,7 @@ fn mount_from_store(
         };
         let manifest = image.manifest_digest;
         let subject = Subject::image_of(&store, image)?;
-        let mut plan = stack::plan(&store, &subject, options, target, true)?;
+        let mut plan = image_mount::plan(&store, &subject, options, target, true)?;
         // From here on only the plan holds the image, so that the daemon can let go of it.
         drop(subject);
         let its_store = store.clone();
@@ -136,7 +137,7 @@ fn mount_from_store(
         plan.register = Some(live::on_mount(&store, request));
         return serve(plan, args.foreground, &nothing);
     }
-    let (container, made) = stack::container(&store, name, image)?;
+    let (container, made) = image_mount::container(&store, name, image)?;
     let name = container.record.name.clone();
     let request = LiveRequest {
         target: Some(target.clone()),
@@ -151,7 +152,7 @@ fn mount_from_store(
         was_mounted.set(true);
         Ok(())
     };
-    let plan = stack::plan(&store, &subject, options, target, options.read_only);
+    let plan = image_mount::plan(&store, &subject, options, target, options.read_only);
     let served = plan.and_then(|mut plan| {
         plan.place = Place::Free;
         plan.register = Some(live::on_mount(&store, request));
@@ -172,7 +173,7 @@ fn mount_from_store(
 fn serve(plan: Plan, foreground: bool, announce: Announce<'_>) -> Result {
     // Close inherited pipes: a process at the other end may wait for their end, and the daemon would hold them
     // open as long as the mount lives.
-    plyfs_sys::process::close_inherited(plan.connection.device).context("close descriptors")?;
+    plyfs_sys::process::close_inherited(plan.target.device).context("close descriptors")?;
     if foreground {
         server::run_foreground(plan, announce)
     } else {
@@ -275,7 +276,7 @@ fn plan_directories(options: &Options, target: PathBuf) -> Result<Plan> {
         redirect_dir: options.redirect_dir.unwrap_or_default(),
         metacopy: options.metacopy.unwrap_or(false),
         index: options.index.unwrap_or(IndexUse::Off),
-        shown_ids: stack::shown_ids(),
+        shown_ids: image_mount::shown_ids(),
         owners: options.owners.clone(),
         static_nlink: options.static_nlink,
         // Some records may be from before the kernel's overlay served the directory.
@@ -283,12 +284,17 @@ fn plan_directories(options: &Options, target: PathBuf) -> Result<Plan> {
         in_store: false,
         ..Config::default()
     };
-    Ok(stack::with_transport(options, target, overlay, "plyfs"))
+    Ok(Plan::new(options, target, overlay, "plyfs"))
 }
 
 /// The kind of records that the root of a layer has.
-fn records_on(path: &Path) -> Option<Records> {
-    let mut kinds = [Records::Privileged, Records::Older, Records::All].into_iter();
+fn records_on(path: &Path) -> Option<OverrideStatMode> {
+    let mut kinds = [
+        OverrideStatMode::Privileged,
+        OverrideStatMode::Older,
+        OverrideStatMode::All,
+    ]
+    .into_iter();
     kinds.find(|records| {
         let mut buffer = [0; 256];
         rustix::fs::getxattr(path, records.attribute(), &mut buffer[..]).is_ok()
@@ -355,7 +361,7 @@ fn live_mount(argument: &Path, target: &Path, store: Option<&Path>) -> Result<Op
             return Ok(None);
         }
     };
-    // Records have paths without links.
+    // OverrideStatMode have paths without links.
     let resolved = target.canonicalize();
     let resolved = resolved.as_deref().unwrap_or(target);
     let is_there = |record: &&LiveRecord| {

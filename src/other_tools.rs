@@ -401,7 +401,7 @@ const OF_RUN: &[(&[&str], &str)] = &[
     ),
     (
         &["-q", "--quiet"],
-        "nothing is printed besides what the command prints",
+        "without --keep, nothing is printed besides what the command prints",
     ),
 ];
 

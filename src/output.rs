@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Result};
 
-/// Prints rows under a header, in columns as wide as what is in them. Control characters are escaped.
+/// Prints rows under a header, in columns as wide as their widest cell. Control characters are escaped.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Result {
     let cells = |row: &[String; N]| row.each_ref().map(|cell| plain(cell));
     let rows: Vec<[String; N]> = rows.iter().map(cells).collect();

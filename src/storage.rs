@@ -26,7 +26,7 @@ impl From<plyfs_store::Error> for CliError {
     }
 }
 
-/// Whether an error says that something in the store is not whole.
+/// Whether an error means that the store is damaged.
 fn is_damage(error: &plyfs_store::Error) -> bool {
     use plyfs_store::Error;
     matches!(
@@ -38,8 +38,8 @@ fn is_damage(error: &plyfs_store::Error) -> bool {
     )
 }
 
-/// The store that the caller names, by the option or the variable. An empty variable is as good as none: scripts set
-/// one to what they have not got.
+/// The store that the caller names, by the option or the variable. An empty variable counts as unset, since scripts
+/// often set one to the value of another that is unset.
 fn named(chosen: Option<&Path>) -> Option<PathBuf> {
     let variable = std::env::var_os("PLYFS_STORE").map(PathBuf::from);
     let variable = variable.filter(|path| !path.as_os_str().is_empty());
@@ -83,7 +83,7 @@ pub(crate) fn open_if_there(chosen: Option<&Path>, location: PathBuf) -> Result<
     }
 }
 
-/// Opens the store, if there is one that can be opened: for what does without.
+/// Opens the store if possible, for commands that also work without one.
 pub(crate) fn open_if_usable(chosen: Option<&Path>) -> Option<Store> {
     let opened = location(chosen).and_then(|location| open_if_there(chosen, location));
     opened.unwrap_or_else(|failure| {
@@ -92,10 +92,10 @@ pub(crate) fn open_if_usable(chosen: Option<&Path>) -> Option<Store> {
     })
 }
 
-/// Enters the user namespace in which files of the store belong to whom they should, if this user
-/// has one. Without, all of them are the user's own.
+/// Enters the user namespace in which files of the store have their recorded owners, if this user has subordinate
+/// ids. Without them, all files are the user's own.
 ///
-/// The location of the store is to be asked for before: inside, the user seems to be another.
+/// Call [`location`] before: inside the namespace, the user has another id.
 pub(crate) fn enter_for_owners() -> Result {
     match !namespace::can_mount() && namespace::has_subordinate_ids() {
         true => namespace::enter(),
@@ -114,7 +114,7 @@ pub(crate) fn ownership_here() -> Ownership {
     }
 }
 
-/// Whether this user namespace has more than the one id that everybody has.
+/// Whether this user namespace maps more than one id.
 fn has_many_ids() -> bool {
     let many = |file| match namespace::mapped_ids(file) {
         None => true,

@@ -24,7 +24,7 @@ pub(crate) fn decided(error: Errno) -> Errno {
     error
 }
 
-/// Where plyfs decided on this error in this thread, if it did since this was last called.
+/// Where this thread `decided` on this error, if it did since this was last called.
 pub fn take_site(error: Errno) -> Option<&'static Location<'static>> {
     let (last, site) = DECIDED.take()?;
     (last == error).then_some(site)

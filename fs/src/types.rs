@@ -275,12 +275,12 @@ pub struct DirEntry {
     pub name: Arc<OsStr>,
 }
 
-/// Whether a reader has room for more.
+/// What a reader says to an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// The entry was taken.
-    Taken,
-    /// There was no room for the entry.
+pub enum Fill {
+    /// It took the entry and has space for more.
+    More,
+    /// It had no space for the entry.
     Full,
 }
 
@@ -319,11 +319,11 @@ pub const LITTLE: usize = 32 << 10;
 
 /// How long a rename may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum MayBlock {
     /// A few system calls. If data has to be copied up first, nothing is done.
-    Little,
+    No,
     /// As long as copying the file takes.
-    Much,
+    Yes,
 }
 
 /// Node id of the root, which the FUSE protocol fixes.

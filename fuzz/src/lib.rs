@@ -105,7 +105,7 @@ pub const TARGETS: [Target; 7] = [
     Target {
         name: "mount_options",
         run: mount::run,
-        words: &[&mount::options::NAMES, mount::WORDS],
+        words: &[&mount::option_table::NAMES, mount::WORDS],
     },
     Target {
         name: "layers",

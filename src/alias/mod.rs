@@ -12,8 +12,8 @@ use plyfs_fs::Volatile;
 
 use crate::cmd::mount::MountArgs;
 use crate::error::{CliError, Result};
+use crate::mount::backend_choice::BackendChoice;
 use crate::mount::options::Options;
-use crate::mount::wish::Wish;
 use crate::runtime::child;
 use crate::{logger, mounting, output};
 
@@ -176,7 +176,7 @@ fn fuse_overlayfs(arguments: &Arguments) -> Result {
         );
     }
     let mut options = Options::for_fuse_overlayfs();
-    options.backend = Some(Wish::Fuse);
+    options.backend = Some(BackendChoice::Fuse);
     for unknown in &arguments.unknown {
         output::complain(&format_args!("unknown argument ignored: {unknown}"));
     }

@@ -1,4 +1,5 @@
-//! Names of images and containers in completions: the parser knows which words are names, and not which there are.
+//! Names of images and containers in completions. The parser knows which words are names, but not the names in the
+//! store.
 
 use clap::Command;
 use clap_complete::Shell;
@@ -119,7 +120,7 @@ fn options_with_value(command: &Command) -> Vec<String> {
     patterns
 }
 
-/// Whether the value of an option is a word of its own. Where it may be missing it is not.
+/// Whether an option takes the next word as its value. An option whose value may be left out does not.
 fn takes_next_word(option: &clap::Arg) -> bool {
     let values = option.get_num_args();
     values.is_none_or(|values| values.min_values() > 0)

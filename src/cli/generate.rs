@@ -12,7 +12,7 @@ use clap_mangen::Man;
 use super::{completions, manual};
 use crate::error::{Context, Result};
 
-/// Write what is installed beside the program
+/// Write the files that are installed beside the program
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
     /// Manual pages, or completions for shells

@@ -31,7 +31,7 @@ pub(crate) struct Global {
     /// /var/lib/plyfs]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
-    /// Say more about what is done; twice for every request
+    /// Log more: decisions and their reasons; given twice, also every request
     #[arg(long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -44,9 +44,9 @@ pub(crate) enum Command {
     Images(cmd::images::ImagesArgs),
     #[command(visible_alias = "containers")]
     Ps(cmd::ps::PsArgs),
-    /// Say how an image was made, the last step first
+    /// Show how an image was made, the last step first
     History(cmd::history::HistoryArgs),
-    /// Say all that is known of an image or a container, as JSON
+    /// Show everything about an image or a container, as JSON
     Inspect(cmd::inspect::InspectArgs),
     Df(cmd::df::DfArgs),
     Mount(cmd::mount::MountArgs),
@@ -77,7 +77,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
     /// Print the version, as --version does
-    #[command(hide = true)]
     Version,
     /// Run a command, or a shell, in a user namespace in which mounting is allowed
     Unshare(cmd::unshare::UnshareArgs),

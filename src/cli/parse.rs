@@ -73,7 +73,7 @@ fn subcommand() -> Option<String> {
     matches.subcommand_name().map(str::to_owned)
 }
 
-/// What is wrong with the arguments, from the paragraphs that the parser has for it, on one line.
+/// Turns the paragraphs of the parser about wrong arguments into one line.
 fn not_understood(
     error: &clap::Error,
     arguments: &[OsString],
@@ -107,7 +107,7 @@ fn status_of(subcommand: Option<&str>) -> u8 {
     }
 }
 
-/// What to say instead of the parser, which goes by letters: it finds "generate" for "delete".
+/// A better answer than that of the parser, which compares letters only: it suggests "generate" for "delete".
 fn meant(error: &clap::Error, arguments: &[OsString], subcommand: Option<&str>) -> Option<String> {
     let word = |kind| match error.get(kind) {
         Some(ContextValue::String(word)) => Some(word.as_str()),
@@ -130,7 +130,7 @@ fn meant(error: &clap::Error, arguments: &[OsString], subcommand: Option<&str>) 
     }
 }
 
-/// What is missing where `mount` has no word at all.
+/// The message for `mount` without any argument.
 const NO_MOUNT_POINT: &str = "the directory to mount on is missing: give it last, as in \"plyfs mount IMAGE /mnt\" \
      or \"plyfs mount --container NAME /mnt\"; see plyfs mount --help";
 

@@ -11,19 +11,19 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use plyfs_fs::attr::{Attr, Caller, FileKind};
-use plyfs_fs::file::Seek;
+use clap::Args;
+use plyfs_fs::types::Seek;
+use plyfs_fs::types::{Attr, Caller, FileKind};
 use plyfs_fs::{Errno, Overlay};
 use plyfs_store::{
     CommitRequest, Compression, Container, EntryContent, LayerEntry, LayerWriter, Silent, Store,
     Timestamp,
 };
 
-use crate::changes::{self, Change, Comparison, Names, cannot};
+use super::shared::changes::{self, Change, Comparison, Names, cannot};
+use super::shared::progress::Line;
 use crate::error::{CliError, Result};
-use crate::progress::Line;
-use crate::{output, stack, storage};
-use clap::Args;
+use crate::{image_mount, output, storage};
 
 /// Make an image of a container: its changes become a layer on top of its image
 ///
@@ -34,10 +34,10 @@ pub(crate) struct CommitArgs {
     /// What the image is for
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// Who made it
+    /// The author of the image
     #[arg(short, long, value_name = "NAME")]
     pub(crate) author: Option<String>,
-    /// Change what the image says of running it, as a Dockerfile does: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// Change how the image is run, by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE,
     /// LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
@@ -59,7 +59,7 @@ pub(crate) enum CompressionArg {
     None,
 }
 
-/// Attributes that say something about this machine, and nothing to another.
+/// Attributes that have a meaning on this machine only.
 const OF_THIS_MACHINE: [&[u8]; 3] = [b"security.selinux", b"security.evm", b"security.ima"];
 
 /// The size from which a file is searched for holes, in bytes. Smaller ones are read faster.
@@ -87,11 +87,11 @@ pub(crate) fn commit(args: &CommitArgs, store: Option<&Path>) -> Result {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     let store = Store::open_existing(location)?;
-    let container = stack::existing_container(&store, &args.container)?;
+    let container = image_mount::existing_container(&store, &args.container)?;
     // A container that is mounted changes while it is read.
-    let _lock = stack::lock(&store, &container)?;
-    stack::refuse_mounted(&container)?;
-    stack::remove_places(&store, &container)?;
+    let _lock = image_mount::lock(&store, &container)?;
+    image_mount::refuse_mounted(&container)?;
+    image_mount::remove_places(&store, &container)?;
     let request = CommitRequest {
         // In the namespace, more may be possible than outside.
         ownership: storage::ownership_here(),
@@ -163,7 +163,7 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// Writes an entry that says something of the layers below.
+    /// Writes a whiteout or an opaque marker, which change what the layers below show.
     fn mark(&mut self, names: &Names, content: EntryContent) -> Result {
         let entry = LayerEntry {
             path: path(names),

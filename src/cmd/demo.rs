@@ -13,10 +13,10 @@ use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, ImportRequest, Silent, Source, Store};
 
 use crate::error::{CliError, Context, Result};
+use crate::image_mount::{self, Subject};
+use crate::mount::backend_choice::BackendChoice;
 use crate::mount::options::Options;
-use crate::mount::wish::Wish;
 use crate::mount::{fuse_mount, server};
-use crate::stack::{self, Subject};
 use crate::{namespace, output, storage};
 
 /// Shows what plyfs does.
@@ -73,12 +73,12 @@ impl Tour {
         let merged = tmp.join("merged");
         fs::create_dir(&merged).context("make a directory")?;
         let image = imported.name.to_string();
-        let (container, _) = stack::container(&store, Some("tour"), Some(&image))?;
+        let (container, _) = image_mount::container(&store, Some("tour"), Some(&image))?;
         let upper = container.upper.clone();
         let subject = Subject::Container(Box::new(container));
         // The tour is of what plyfs itself does.
-        let options = Options::served_by(Some(Wish::Fuse));
-        let plan = stack::plan(&store, &subject, &options, merged.clone(), false)?;
+        let options = Options::served_by(Some(BackendChoice::Fuse));
+        let plan = image_mount::plan(&store, &subject, &options, merged.clone(), false)?;
         let daemon = server::spawn(plan)?;
         say(&format!(
             "3. Mounted on {}, writable; changes go to the upper directory of container \"tour\"\n",
@@ -202,7 +202,7 @@ fn expect(condition: bool, what: &str) -> Result {
     }
 }
 
-/// Lists files below a directory with a word about what they are, directories by what is in them.
+/// Lists the files below a directory with their kinds. A directory is listed by its entries.
 fn list(root: &Path, below: &Path, lines: &mut Vec<String>) -> std::io::Result<()> {
     let entries = fs::read_dir(root.join(below))?;
     let mut names = entries

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::{output, storage};
 
-/// Say how much space images and containers take; with -v, each of them
+/// Show how much space images and containers take; with -v, for each of them
 ///
 /// The size of an image is the data in its unpacked layers and its compressed blobs, SHARED what other images need as
 /// well, and UNIQUE what removing it frees. "plyfs images" shows another size: that of the layers as uncompressed

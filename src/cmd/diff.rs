@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use clap::Args;
 use serde::Serialize;
 
-use crate::changes::{self, Comparison, Kind};
+use super::shared::changes::{self, Comparison, Kind};
 use crate::error::Result;
-use crate::{output, stack, storage};
-use clap::Args;
+use crate::{image_mount, output, storage};
 
 /// List what was changed in a container: A for added, C for changed, D for deleted
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(crate) fn diff(args: &DiffArgs, store: Option<&Path>) -> Result {
     let location = storage::location(store)?;
     storage::enter_for_owners()?;
     let store = plyfs_store::Store::open_existing(location)?;
-    let container = stack::existing_container(&store, &args.container)?;
+    let container = image_mount::existing_container(&store, &args.container)?;
     // A run that begins or ends meanwhile writes or removes the record.
     let mut places = container.places()?;
     let (_, mut changes) = Comparison::open(&container, false)?.changes()?;

@@ -12,7 +12,7 @@ use crate::error::{CliError, Context, Result};
 use crate::guest::{attend, host};
 use crate::runtime::launch;
 use crate::runtime::namespaces::{self, Namespace};
-use crate::{pidfd, stack, storage};
+use crate::{image_mount, pidfd, storage};
 
 /// Run another command in a container that runs
 ///
@@ -23,7 +23,7 @@ pub(crate) struct ExecArgs {
     /// Give standard input to the command, which is so in any case
     #[arg(short, long)]
     interactive: bool,
-    /// Give the command a terminal of its own [default: if standard input and output are terminals]
+    /// Allocate a terminal for the command [default: if standard input and output are terminals]
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tty: Option<bool>,
     /// Set an environment variable; without a value, pass it on
@@ -85,7 +85,8 @@ fn running(store: &Store, name: &str) -> Result<LiveRecord> {
             live::describe(&record)
         ))),
         None => {
-            let container = stack::find_container(store, &name.parse().map_err(CliError::new)?)?;
+            let container =
+                image_mount::find_container(store, &name.parse().map_err(CliError::new)?)?;
             let container = container.ok_or_else(|| not_running(store, name))?;
             Err(CliError::new(format_args!(
                 "nothing runs in the container \"{0}\"; start it with plyfs run --container {0}",
@@ -101,7 +102,7 @@ fn not_running(store: &Store, name: &str) -> CliError {
     let running = live.iter().filter(|one| one.what.kind == LiveKind::Run);
     let running: Vec<String> = running.map(|one| one.id.to_string()).collect();
     let name = plyfs_store::escaped(name);
-    match stack::listed(&running) {
+    match image_mount::listed(&running) {
         None => CliError::new(format_args!(
             "there is no container \"{name}\", and none runs; start one with plyfs run"
         )),

@@ -8,9 +8,10 @@ use plyfs_store::{CheckReport, CheckRequest, Event, Finding, Progress, Remedy, S
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::shared::interrupt::Interrupt;
+use super::shared::progress;
 use crate::error::{CliError, Result};
-use crate::interrupt::Interrupt;
-use crate::{output, progress, storage};
+use crate::{output, storage};
 
 /// Check the store for damage, and repair it
 ///
@@ -30,7 +31,7 @@ pub(crate) struct FsckArgs {
     /// Repair what can be repaired
     #[arg(short, long)]
     repair: bool,
-    /// Take from this image what is lost, named as for import: oci:DIR[:TAG], oci-archive:FILE[:TAG] or
+    /// Take lost data from this image, named as for import: oci:DIR[:TAG], oci-archive:FILE[:TAG] or
     /// docker-archive:FILE[:NAME:TAG]
     #[arg(long, value_name = "SOURCE", requires = "repair")]
     from: Option<String>,
@@ -48,7 +49,7 @@ const FAILED: u8 = 8;
 pub(crate) const USAGE: u8 = 16;
 const CANCELLED: u8 = 32;
 
-/// Checks the store and prints what is damaged.
+/// Checks the store and prints the damage.
 pub(crate) fn fsck(args: &FsckArgs, store: Option<&Path>) -> Result {
     let source = args.from.as_deref().map(Source::parse).transpose();
     let source = source.map_err(|error| CliError::new(error).with_status(USAGE))?;

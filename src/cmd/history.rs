@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::Image;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::{output, storage};
-use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {

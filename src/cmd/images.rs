@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::ImageRecord;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::{output, storage};
-use clap::Args;
 
 /// List the images in the store
 ///
 /// SIZE is that of the layers as uncompressed archives; each layer is unpacked once, however many images have it. "plyfs
-/// df -v" says what an image takes on disk: the data in its unpacked layers, and its compressed blobs.
+/// df -v" shows what an image takes on disk: the data in its unpacked layers, and its compressed blobs.
 #[derive(Debug, Args)]
 pub(crate) struct ImagesArgs {
     /// As JSON, for programs
@@ -22,6 +22,9 @@ pub(crate) struct ImagesArgs {
     /// The first digits of the digests alone, each once, for inspect and rmi --force
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) quiet: bool,
+    /// Only the images of this name: all tags of a repository, or the one that is given
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
 }
 
 /// An image as programs read it.
@@ -42,10 +45,13 @@ struct Listed {
 
 /// Lists the images in the store.
 pub(crate) fn images(args: &ImagesArgs, store: Option<&Path>) -> Result {
-    let records = match storage::open_if_there(store, storage::location(store)?)? {
+    let mut records = match storage::open_if_there(store, storage::location(store)?)? {
         None => Vec::new(),
         Some(store) => store.images()?,
     };
+    if let Some(wanted) = &args.name {
+        records.retain(|record| is_of(record, wanted));
+    }
     if args.json {
         let listed: Vec<Listed> = records.iter().map(listed).collect();
         return output::json(&listed);
@@ -55,6 +61,16 @@ pub(crate) fn images(args: &ImagesArgs, store: Option<&Path>) -> Result {
     }
     let rows: Vec<[String; 5]> = records.iter().map(row).collect();
     output::table(["NAME", "DIGEST", "PLATFORM", "CREATED", "SIZE"], &rows)
+}
+
+/// Whether an image has this name, or is in this repository if the name has no tag.
+fn is_of(record: &ImageRecord, wanted: &str) -> bool {
+    let repository = wanted.rsplit('/').next().unwrap_or(wanted);
+    if repository.contains(':') {
+        return record.name.is_meant_by(wanted);
+    }
+    let tag = record.name.as_str().rsplit_once(':');
+    tag.is_some_and(|(_, tag)| record.name.is_meant_by(&format!("{wanted}:{tag}")))
 }
 
 fn listed(record: &ImageRecord) -> Listed {

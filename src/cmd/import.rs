@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use plyfs_store::{
@@ -14,10 +15,10 @@ use plyfs_store::{
 };
 use rustix::process::Signal;
 
+use super::shared::interrupt::Interrupt;
+use super::shared::progress;
 use crate::error::{CliError, Context, Result};
-use crate::interrupt::Interrupt;
-use crate::{namespace, output, progress, storage};
-use clap::Args;
+use crate::{namespace, output, storage};
 
 /// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]
@@ -217,7 +218,7 @@ fn no_source(text: &str, error: &SourceError) -> CliError {
     }
 }
 
-/// Why an image was not imported, and what can be done about it where the message does not say so.
+/// Why an image was not imported, with a remedy if the error itself has none.
 fn not_imported(error: plyfs_store::Error, path: &Path) -> CliError {
     use plyfs_store::Error;
     let path = path.as_os_str().as_bytes();

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::{Container, ContainerName, Image, LayerPath, NameError, Store};
 use serde_json::{Value, json};
 
 use crate::containers::live;
 use crate::error::{CliError, Result};
-use crate::{output, stack, storage};
-use clap::Args;
+use crate::{image_mount, output, storage};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -47,7 +47,7 @@ fn container(store: &Store, name: &str) -> Result<Option<Container>> {
     let Ok(name) = name.parse::<ContainerName>() else {
         return Ok(None);
     };
-    stack::find_container(store, &name)
+    image_mount::find_container(store, &name)
 }
 
 fn of_image(image: &Image) -> Value {

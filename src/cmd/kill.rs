@@ -8,7 +8,7 @@ use clap::Args;
 use plyfs_store::{LiveKind, LiveRecord};
 use rustix::process::Signal;
 
-use super::one_by_one::{each, is_idle};
+use super::shared::one_by_one::{each, is_idle};
 use crate::containers::live;
 use crate::containers::signal::SignalArg;
 use crate::error::{CliError, Result};

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::mount::wish::Wish;
+use crate::mount::backend_choice::BackendChoice;
 
 /// Mount an image, or a stack of directories
 ///
@@ -31,11 +31,10 @@ pub(crate) struct MountArgs {
     /// Take the place of a mount whose daemon has ended
     #[arg(long)]
     pub(crate) replace: bool,
-    /// What serves the mount: the kernel's overlay, FUSE, or what can give all that is asked for
-    /// [default: $PLYFS_BACKEND,
-    /// else auto]
+    /// What serves the mount: the kernel's overlay, FUSE, or the first of them that supports all options
+    /// [default: $PLYFS_BACKEND, else auto]
     #[arg(long, value_enum)]
-    pub(crate) backend: Option<Wish>,
+    pub(crate) backend: Option<BackendChoice>,
     /// Do not print the name of the container
     #[arg(short, long)]
     pub(crate) quiet: bool,

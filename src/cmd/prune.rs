@@ -6,7 +6,7 @@ use clap::Args;
 use plyfs_store::{Collected, Unneeded};
 use serde_json::json;
 
-use super::removal::{open_if_there, warn_of_damage};
+use super::shared::removal::{open_if_there, warn_of_damage};
 use crate::error::{CliError, Result};
 use crate::output;
 

@@ -2,24 +2,24 @@
 
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::{LiveKind, LiveRecord, Store};
 use serde::Serialize;
 
 use crate::containers::live;
 use crate::error::Result;
 use crate::{output, storage};
-use clap::Args;
 
-/// List the containers in the store, and what is mounted of it, with the processes that serve them
+/// List the containers and the mounts of the store, with the processes that serve them
 #[derive(Debug, Args)]
 pub(crate) struct PsArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
-    /// The names of containers alone, for rm and stop
+    /// The names of the containers in use alone, for stop; with --all those of all containers, for rm
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) quiet: bool,
-    /// Also containers that do not run; they are always listed
+    /// With --quiet, also containers that are not in use; the table always lists them
     #[arg(short, long)]
     pub(crate) all: bool,
 }
@@ -38,16 +38,16 @@ struct Listed {
     in_use: bool,
     /// `running`, `mounted`, `in use` if no record says how, or empty.
     status: &'static str,
-    /// Whether it goes with its process: also what is no container.
+    /// Whether it ends with its process. Mounts of images do, too.
     temporary: bool,
     /// The process that serves it.
     pid: Option<i32>,
     /// Where it is mounted.
     target: Option<String>,
     namespace: Option<Namespace>,
-    /// Whether it is in the mount namespace of who asks.
+    /// Whether it is in the mount namespace of the caller.
     here: bool,
-    /// What is run, and its arguments.
+    /// The program and its arguments.
     command: Vec<String>,
     /// `fuse` or `kernel`.
     backend: Option<String>,
@@ -61,7 +61,7 @@ struct Namespace {
 }
 
 impl Listed {
-    /// What is known of it besides from a container.
+    /// The row of a live record.
     fn live(record: &LiveRecord) -> Self {
         let target = record.what.target.as_ref();
         Self {
@@ -109,7 +109,8 @@ pub(crate) fn ps(args: &PsArgs, store: Option<&Path>) -> Result {
     if args.quiet {
         // rm takes no mount of an image.
         let is_container = |one: &&Listed| !one.temporary || one.target.is_none();
-        let names = listed.iter().filter(is_container);
+        let is_asked_for = |one: &&Listed| args.all || one.in_use;
+        let names = listed.iter().filter(is_container).filter(is_asked_for);
         let names = names.map(|one| format!("{}\n", one.name));
         return output::write(&names.collect::<String>());
     }

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use plyfs_store::{ContainerError, ContainerName, LiveKind, LiveRecord, Store, Unneeded};
 use rustix::process::Signal;
 
-use super::removal::{each, open};
+use super::shared::removal::{each, find_forced, open};
 use crate::containers::{live, signal};
 use crate::error::{CliError, Result};
-use crate::{output, stack, storage};
-use clap::Args;
+use crate::{image_mount, output, storage};
 
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
-    /// Even if they are in use: end what uses them, killing what does not end within ten seconds. A container that
-    /// is not there is no failure
+    /// End the processes that use the containers, and kill those that do not end within ten seconds. A container that
+    /// does not exist is no failure
     #[arg(short, long)]
     pub(crate) force: bool,
     /// All containers
@@ -32,10 +32,14 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Result {
     let mut containers = args.containers.clone();
     let mut ended = HashMap::new();
     if args.all || args.force {
-        let Some(store) = storage::open_if_there(store, storage::location(store)?)? else {
+        let location = storage::location(store)?;
+        let found = if args.force {
+            find_forced(location)?
+        } else {
             // Nothing was imported yet.
-            return Ok(());
+            storage::open_if_there(store, location)?
         };
+        let Some(store) = found else { return Ok(()) };
         if args.all {
             containers = all_containers(&store)?;
         }
@@ -48,7 +52,7 @@ pub(crate) fn rm(args: &RmArgs, store: Option<&Path>) -> Result {
         let unneeded = match ended.remove(name) {
             Some(Err(failure)) => return Err(failure),
             Some(Ok(Ended::WithContainer)) => Unneeded::default(),
-            // As in Podman, what is not there is gone.
+            // As in Podman, a container that does not exist counts as removed.
             _ if args.force && is_unknown(&store, name) => return Ok(Unneeded::default()),
             _ => remove(&store, name)?,
         };
@@ -63,7 +67,7 @@ fn all_containers(store: &Store) -> Result<Vec<String>> {
     Ok(names.iter().map(ContainerName::to_string).collect())
 }
 
-/// Whether nothing is called so: no container, and nothing that is live.
+/// Whether neither a container nor a live record has this name.
 fn is_unknown(store: &Store, name: &str) -> bool {
     let Ok(container) = name.parse() else {
         return false;
@@ -90,13 +94,13 @@ fn remove(store: &Store, name: &str) -> Result<Unneeded> {
         });
     }
     if let Ok(container) = store.container(&name) {
-        stack::refuse_mounted(&container)?;
+        image_mount::refuse_mounted(&container)?;
     }
     let removed = store.remove_container(&name);
-    removed.map_err(|error| stack::container_failure(store, error))
+    removed.map_err(|error| image_mount::container_failure(store, error))
 }
 
-/// The id of something that is no container.
+/// The error for the id of a mount that has no container.
 fn no_container(record: &LiveRecord) -> CliError {
     CliError::new(format_args!(
         "{}; end that with \"{}\"",
@@ -105,16 +109,16 @@ fn no_container(record: &LiveRecord) -> CliError {
     ))
 }
 
-/// What became of a container when its use was ended.
+/// The state of a container after its processes were ended.
 enum Ended {
     /// It can be removed.
     Use,
-    /// It went with its process.
+    /// It was temporary, and its process removed it.
     WithContainer,
 }
 
-/// Ends what uses containers. That is done before a namespace is entered, from which containers of others could
-/// not be.
+/// Ends the processes that use containers. Call it before entering a namespace, from which processes outside could not
+/// be signalled.
 fn end_uses(names: &[String], store: &Store) -> HashMap<String, Result<Ended>> {
     let end = |name: &String| {
         let ended = match live::find(store, name) {

@@ -5,14 +5,14 @@ use std::path::Path;
 use clap::Args;
 use plyfs_store::{RemoveError, Unneeded};
 
-use super::removal::{each, open, open_if_there};
+use super::shared::removal::{each, open, open_forced};
 use crate::error::{CliError, Result};
-use crate::{output, stack};
+use crate::{image_mount, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct RmiArgs {
     /// Even if containers stand on it or it is mounted: they keep their layers until they end, and only the name
-    /// goes now. A digest loses all its names. An image that is not there is no failure
+    /// goes now. A digest loses all its names. An image that does not exist is no failure
     #[arg(short, long)]
     pub(crate) force: bool,
     /// The images, by name, digest, or the first digits of one (six or more)
@@ -22,15 +22,16 @@ pub(crate) struct RmiArgs {
 
 /// Removes images, and prints their names.
 pub(crate) fn rmi(args: &RmiArgs, store: Option<&Path>) -> Result {
-    let store = match args.force {
-        true => open_if_there(store)?,
-        false => Some(open(store)?),
+    let store = if args.force {
+        open_forced(store)?
+    } else {
+        Some(open(store)?)
     };
     let Some(store) = store else { return Ok(()) };
     each(&store, &args.images, |name| {
         let removed = match store.remove_image(name, args.force) {
-            // As in Podman, what is not there is gone.
-            Err(error) if args.force && stack::is_unknown_image(&error) => {
+            // As in Podman, an image that does not exist counts as removed.
+            Err(error) if args.force && image_mount::is_unknown_image(&error) => {
                 return Ok(Unneeded::default());
             }
             removed => removed,

@@ -5,12 +5,12 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::{Form, Source};
 
+use super::shared::progress::Line;
 use crate::error::{CliError, Context, Result};
-use crate::progress::Line;
 use crate::storage;
-use clap::Args;
 
 #[derive(Debug, Args)]
 #[allow(

@@ -8,14 +8,14 @@ use std::time::Duration;
 use clap::Args;
 use plyfs_store::LiveKind;
 
-use super::one_by_one::{each, is_idle};
+use super::shared::one_by_one::{each, is_idle};
 use crate::containers::{live, signal};
 use crate::error::Result;
 use crate::mounting;
 
 /// Stop containers: ask their programs to end, and kill those that do not
 ///
-/// What is only mounted is unmounted. The names of the containers are printed.
+/// A container that is only mounted is unmounted. The names of the containers are printed.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
     /// How long to wait before a container is killed

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use clap::Args;
 use plyfs_store::ImageName;
 
 use crate::error::{CliError, Result};
 use crate::storage;
-use clap::Args;
 
 /// Give an image one more name
 ///

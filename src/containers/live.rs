@@ -16,7 +16,7 @@ use rustix::process::{Signal, WaitOptions, pidfd_send_signal, waitpid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::error::{CliError, Context, Result};
-use crate::mount::server::Register;
+use crate::mount::plan::Register;
 use crate::{namespace, output, pidfd};
 
 /// Signals that `plyfs run` passes on to its program.
@@ -40,8 +40,8 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// How long a process may take to end that was killed.
 const DYING: Duration = Duration::from_secs(10);
 
-/// Registers a mount or a running container. If the store cannot be written to, it goes on without a
-/// record, and other commands do not see it.
+/// Registers a mount or a running container. If the store is not writable there is no record, and other commands
+/// do not see the mount or container.
 pub(crate) fn register(store: &Store, what: LiveRequest) -> Option<LiveEntry> {
     match store.register(what) {
         Ok(entry) => Some(entry),
@@ -70,7 +70,7 @@ pub(crate) fn is_here(record: &LiveRecord) -> bool {
     namespace::mounts_of_caller() == Some(record.namespace.mnt)
 }
 
-/// What it is and which process it is of, as part of a sentence.
+/// Describes a record and its process, as part of a sentence.
 pub(crate) fn describe(record: &LiveRecord) -> String {
     let pid = record.process.pid;
     let process = if record.is_in_own_pid_namespace() {
@@ -92,7 +92,7 @@ pub(crate) fn describe(record: &LiveRecord) -> String {
     }
 }
 
-/// Where it is mounted, for people.
+/// The mount point, escaped for messages.
 pub(crate) fn target(record: &LiveRecord) -> String {
     let target = record.what.target.as_deref().unwrap_or("?".as_ref());
     output::plain(&target.display().to_string())
@@ -137,7 +137,7 @@ pub(crate) fn in_use(store: &Store, name: &ContainerName, or: &str) -> CliError 
     }
 }
 
-/// What is live and called so, with a process that can be asked.
+/// The live record of a name, whose process can be signalled.
 pub(crate) fn find(store: &Store, name: &str) -> Result<Option<LiveRecord>> {
     match store.live_of(name)? {
         Some(record) => settled(store, record),
@@ -206,7 +206,7 @@ pub(crate) fn signal_init(record: &LiveRecord, signal: Signal) -> Result<bool> {
     }
 }
 
-/// In a process of its own, since what enters a user namespace stays there.
+/// Signals from a child process: a process that has entered a user namespace cannot leave it.
 fn signal_from_inside(record: &LiveRecord, init: &OwnedFd, signal: Signal) -> Result<bool> {
     let Some(process) = record.open_process() else {
         return Ok(false);
@@ -224,7 +224,7 @@ fn signal_from_inside(record: &LiveRecord, init: &OwnedFd, signal: Signal) -> Re
     }
 }
 
-/// Ends what is live, whatever it is: asks for it by `ask`, and kills what has not ended after `patience`.
+/// Ends the process of a live record: sends `ask`, and SIGKILL if the process has not ended after `patience`.
 pub(crate) fn end(record: &LiveRecord, ask: Signal, patience: Duration) -> Result {
     let Some(process) = ask_to_end(record, ask)? else {
         return Ok(());

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use plyfs_fs::attr::FileKind;
+use plyfs_fs::types::FileKind;
 use plyfs_fs::{Errno, Overlay};
 use plyfs_store::{Container, Store};
 

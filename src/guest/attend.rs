@@ -119,7 +119,7 @@ pub(crate) fn with_terminal(mut started: Started, signals: &SignalQueue) -> Resu
             && does_nothing_about(first, signal)
             && let Err(error) = kill_process(rustix::process::getpid(), signal)
         {
-            log::debug!("cannot pass a key on: {error}");
+            log::debug!("cannot forward a key to the container: {error}");
         }
     };
     let relay = started.console.take();
@@ -190,7 +190,7 @@ fn wait(attended: &mut impl Attended, signals: &SignalQueue, relay: Option<&Rela
         };
         match sent {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => log::warn!("cannot pass a signal on: {error}"),
+            Err(error) => log::warn!("cannot forward a signal to the container: {error}"),
         }
     }
 }

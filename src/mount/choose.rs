@@ -12,74 +12,17 @@
 //! - With `kernel` or `fuse` the mount fails if that backend cannot serve it; there is no fallback.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use plyfs_fs::{Config, Overlay, Volatile};
-use plyfs_fuse::EnabledRequests;
 
+use super::backend_choice::BackendChoice;
 use super::fuse_mount;
-use super::kernel_overlay::{self, Mode, Mounted};
+use super::kernel_overlay::{self, Mounted};
 use super::mountinfo;
-use super::obstacles::Hindrance;
-use super::options::Options;
-use super::server::{Place, Plan};
-use super::wish::Wish;
+use super::obstacles::Obstacle;
+use super::plan::{Mode, Place, Plan};
 use crate::error::{CliError, Result};
 use crate::namespace;
-
-/// What the choice depends on, besides the layers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
-    pub(crate) wish: Wish,
-    /// Options to pass on to the kernel's overlay unchanged.
-    pub(crate) kernel: Vec<(String, String)>,
-    /// The first of those that FUSE cannot honour.
-    pub(crate) kernel_only: Option<String>,
-    /// The first of the options that the kernel's overlay cannot honour.
-    pub(crate) fuse_only: Option<&'static str>,
-    /// The first of the options that only tune FUSE.
-    pub(crate) tuning: Option<&'static str>,
-    /// An empty directory, to be put below a single layer.
-    pub(crate) empty: Option<PathBuf>,
-    /// For each layer with opaque directories that this program has unpacked: whether they are marked
-    /// in `trusted.*`; nothing if that is not known.
-    pub(crate) marks: Vec<Option<bool>>,
-}
-
-impl Wanted {
-    /// Reads it from the options.
-    pub(crate) fn of(options: &Options) -> Self {
-        let first = |options: &[(bool, &'static str)]| {
-            let mut options = options.iter();
-            options.find(|(said, _)| *said).map(|(_, name)| *name)
-        };
-        Self {
-            wish: options.backend.unwrap_or_default(),
-            kernel: options.kernel.clone(),
-            kernel_only: options.for_kernel_only(),
-            fuse_only: first(&[
-                (options.acl == Some(false), "noacl"),
-                (options.subtype.is_some(), "subtype="),
-                // Not only a matter of speed: layers may be changed underneath.
-                (options.timeout.is_some(), "timeout="),
-                (options.passthrough, "passthrough="),
-            ]),
-            tuning: first(&[
-                (options.writeback.is_some(), "writeback="),
-                (options.threads.is_some(), "threads="),
-                (options.polling.is_some(), "polling="),
-                (options.sent != EnabledRequests::default(), "send="),
-            ]),
-            ..Self::default()
-        }
-    }
-
-    /// Whether a mount in this mode would not see the marks of all opaque directories.
-    pub(crate) fn marks_elsewhere(&self, mode: Mode) -> bool {
-        let seen = Some(mode == Mode::Trusted);
-        self.marks.iter().any(|marks| *marks != seen)
-    }
-}
 
 /// What was chosen.
 pub(crate) enum Backend {
@@ -92,17 +35,17 @@ pub(crate) enum Backend {
 /// Chooses the backend of a mount, and logs the reason at info level. If it chooses the kernel's overlay, it has
 /// mounted it.
 pub(crate) fn choose(plan: &Plan) -> Result<Backend> {
-    let place = (plan.place == Place::Free).then_some(&*plan.connection.target);
+    let place = (plan.place == Place::Free).then_some(&*plan.target.path);
     mountinfo::refuse(&plan.overlay, place)?;
-    let hindrance = match plan.backend.wish {
-        Wish::Fuse => return fuse(plan, &"it was asked for"),
-        Wish::Kernel => match hindrance(plan, None) {
+    let obstacle = match plan.requirements.choice {
+        BackendChoice::Fuse => return fuse(plan, &"it was asked for"),
+        BackendChoice::Kernel => match obstacle(plan, None) {
             Some(why) if !why.is_slight() => return Err(cannot(&why)),
             _ => return by_kernel(plan, &"it was asked for").map_err(|why| cannot(&why))?,
         },
-        Wish::Auto => hindrance(plan, Some(PATIENCE)),
+        BackendChoice::Auto => obstacle(plan, Some(PATIENCE)),
     };
-    let without_fuse = match hindrance {
+    let without_fuse = match obstacle {
         None => {
             return match by_kernel(plan, &"it can give all that was asked for") {
                 Ok(done) => done,
@@ -134,8 +77,8 @@ fn cannot(why: &dyn fmt::Display) -> CliError {
 
 /// What keeps the kernel's overlay from serving the mount as the user wants it, as far as this program can
 /// know before it tries. `patience` is the number of files that it may look at.
-fn hindrance(plan: &Plan, patience: Option<usize>) -> Option<Hindrance> {
-    Hindrance::of(plan, Mode::of(&plan.overlay), patience)
+fn obstacle(plan: &Plan, patience: Option<usize>) -> Option<Obstacle> {
+    Obstacle::of(plan, Mode::of(&plan.overlay), patience)
 }
 
 /// Mounts with the kernel's overlay. The outer error is why the kernel cannot serve the mount; the inner one
@@ -161,9 +104,9 @@ fn by_kernel(plan: &Plan, why: &dyn fmt::Display) -> Result<Result<Backend>, Cli
 
 /// Takes FUSE. Fails if the user gave an option that FUSE cannot honour, or if FUSE is missing.
 fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Result<Backend> {
-    if let Some(option) = &plan.backend.kernel_only {
-        return Err(match plan.backend.wish {
-            Wish::Fuse => CliError::new(format_args!(
+    if let Some(option) = &plan.requirements.kernel_only {
+        return Err(match plan.requirements.choice {
+            BackendChoice::Fuse => CliError::new(format_args!(
                 "{option} is for the kernel's overlay, and backend=fuse was asked for"
             )),
             _ => CliError::new(format_args!(
@@ -171,11 +114,12 @@ fn fuse(plan: &Plan, why: &dyn fmt::Display) -> Result<Backend> {
             )),
         });
     }
-    let mut options = plan.backend.kernel.iter();
+    let mut options = plan.requirements.kernel.iter();
     if options.any(|(name, value)| name == "nfs_export" && value == "on") {
         log::warn!("nfs_export=on is not possible through FUSE, falling back to nfs_export=off");
     }
-    let may_choose = plan.backend.wish == Wish::Auto && plan.connection.device.is_none();
+    let may_choose =
+        plan.requirements.choice == BackendChoice::Auto && plan.target.device.is_none();
     if may_choose
         && namespace::can_mount()
         && let Some(missing) = fuse_mount::missing_device()

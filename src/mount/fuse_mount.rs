@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
@@ -16,39 +16,22 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use super::mountinfo;
-use super::options::Options;
+use super::plan::Target;
 use crate::error::{CliError, Context, Result, reason};
 use crate::{descriptor, namespace};
 
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
 
-/// What is to be mounted where.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    /// An absolute path.
-    pub(crate) target: PathBuf,
-    /// The number of a descriptor of /dev/fuse that another program has mounted already.
-    pub(crate) device: Option<RawFd>,
-    pub(crate) source: String,
-    /// The part of the file system type after `fuse.`.
-    pub(crate) subtype: String,
-    pub(crate) flags: MountFlags,
-    /// The flags that were asked for, as words.
-    pub(crate) flag_words: Vec<&'static str>,
-    pub(crate) allow_other: bool,
-    pub(crate) default_permissions: bool,
-}
-
 /// Mounts a FUSE file system and returns the descriptor to serve it on.
-pub(crate) fn mount(request: &Request) -> Result<OwnedFd> {
-    if let Some(number) = request.device {
+pub(crate) fn mount(target: &Target) -> Result<OwnedFd> {
+    if let Some(number) = target.device {
         return take_over(number);
     }
     if namespace::can_mount() {
-        mount_directly(request)
+        mount_directly(target)
     } else {
-        mount_by_helper(request)
+        mount_by_helper(target)
     }
 }
 
@@ -60,7 +43,7 @@ fn take_over(number: RawFd) -> Result<OwnedFd> {
     rustix::process::pidfd_getfd(itself, number, PidfdGetfdFlags::empty()).context(&action)
 }
 
-fn mount_directly(request: &Request) -> Result<OwnedFd> {
+fn mount_directly(target: &Target) -> Result<OwnedFd> {
     let device = open_device().map_err(no_device)?;
     let mut data = format!(
         "fd={},rootmode=40000,user_id={},group_id={}",
@@ -69,23 +52,17 @@ fn mount_directly(request: &Request) -> Result<OwnedFd> {
         rustix::process::getegid().as_raw()
     );
     for (wanted, word) in [
-        (request.allow_other, ",allow_other"),
-        (request.default_permissions, ",default_permissions"),
+        (target.allow_other, ",allow_other"),
+        (target.default_permissions, ",default_permissions"),
     ] {
         if wanted {
             data.push_str(word);
         }
     }
     let data = std::ffi::CString::new(data).context("mount")?;
-    let kind = format!("fuse.{}", request.subtype);
-    rustix::mount::mount(
-        &request.source,
-        &request.target,
-        kind,
-        request.flags,
-        &*data,
-    )
-    .context(format_args!("mount on {}", request.target.display()))?;
+    let kind = format!("fuse.{}", target.subtype);
+    rustix::mount::mount(&target.source, &target.path, kind, target.flags, &*data)
+        .context(format_args!("mount on {}", target.path.display()))?;
     Ok(device)
 }
 
@@ -114,21 +91,21 @@ fn no_device(error: Errno) -> CliError {
     ))
 }
 
-fn mount_by_helper(request: &Request) -> Result<OwnedFd> {
+fn mount_by_helper(target: &Target) -> Result<OwnedFd> {
     let (ours, theirs) = UnixStream::pair().context("make a socket")?;
     // The only descriptor the helper is to inherit.
     rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).context("pass a socket on")?;
     let mut helper = Command::new(HELPER)
         .arg("-o")
-        .arg(helper_options(request))
+        .arg(helper_options(target))
         .arg("--")
-        .arg(&request.target)
+        .arg(&target.path)
         .env("_FUSE_COMMFD", theirs.as_raw_fd().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| no_helper(&error, request))?;
+        .map_err(|error| no_helper(&error, target))?;
     drop(theirs);
     let device = receive(&ours);
     let stderr = helper.stderr.take();
@@ -136,49 +113,49 @@ fn mount_by_helper(request: &Request) -> Result<OwnedFd> {
     let status = helper.wait().context(format_args!("wait for {HELPER}"))?;
     match device {
         Some(device) if status.success() => Ok(device),
-        _ => Err(helper_failed(&said.unwrap_or_default(), request)),
+        _ => Err(helper_failed(&said.unwrap_or_default(), target)),
     }
 }
 
-fn helper_options(request: &Request) -> OsString {
+fn helper_options(target: &Target) -> OsString {
     let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,");
     let mut options = vec![
-        format!("fsname={}", escape(&request.source)),
-        format!("subtype={}", escape(&request.subtype)),
+        format!("fsname={}", escape(&target.source)),
+        format!("subtype={}", escape(&target.subtype)),
     ];
     for (wanted, word) in [
-        (request.allow_other, "allow_other"),
-        (request.default_permissions, "default_permissions"),
-        (request.flags.contains(MountFlags::RDONLY), "ro"),
+        (target.allow_other, "allow_other"),
+        (target.default_permissions, "default_permissions"),
+        (target.flags.contains(MountFlags::RDONLY), "ro"),
     ] {
         if wanted {
             options.push(word.to_owned());
         }
     }
     // What only root may ask for is refused by the helper by name.
-    let words = request.flag_words.iter().map(|word| (*word).to_owned());
+    let words = target.flag_words.iter().map(|word| (*word).to_owned());
     options.extend(words);
     options.join(",").into()
 }
 
-fn no_helper(error: &std::io::Error, request: &Request) -> CliError {
+fn no_helper(error: &std::io::Error, target: &Target) -> CliError {
     if error.kind() != std::io::ErrorKind::NotFound {
         return CliError::new(format_args!("cannot run {HELPER}: {}", reason(&error)));
     }
     CliError::new(format_args!(
         "cannot mount on {} as an ordinary user: install {HELPER} (package fuse3), or mount in a \
          namespace of your own, which \"plyfs unshare\" opens",
-        request.target.display()
+        target.path.display()
     ))
 }
 
-fn helper_failed(said: &str, request: &Request) -> CliError {
+fn helper_failed(said: &str, target: &Target) -> CliError {
     let line = said.lines().find(|line| !line.trim().is_empty());
     let line = line.unwrap_or("it did not say why");
     let line = line.strip_prefix("fusermount3: ").unwrap_or(line);
     CliError::new(format_args!(
         "cannot mount on {}: {HELPER}: {line}",
-        request.target.display()
+        target.path.display()
     ))
 }
 
@@ -187,15 +164,16 @@ fn receive(socket: &UnixStream) -> Option<OwnedFd> {
     descriptor::receive(socket).ok().flatten()?.fd
 }
 
-/// Changes the flags of a mount; those that are not named stay as they are.
-pub(crate) fn remount(target: &Path, options: &Options) -> Result {
+/// Changes the flags of a mount. `flags` makes the new ones of those it has.
+pub(crate) fn remount(target: &Path, flags: impl FnOnce(MountFlags) -> MountFlags) -> Result {
     let action = format!("remount {}", target.display());
     let before = current_flags(target).context(&action)?;
     let change = |flags| rustix::mount::mount_remount(target, flags, "").context(&action);
-    change(options.mount_flags(before))?;
+    let after = flags(before);
+    change(after)?;
     // The kernel lets a FUSE file system become writable unasked. Removing what is not there asks.
     let asked = rustix::fs::removexattr(target, "user.plyfs.none");
-    if asked != Err(Errno::ROFS) || options.read_only {
+    if asked != Err(Errno::ROFS) || after.contains(MountFlags::RDONLY) {
         return Ok(());
     }
     change(before)?;

@@ -10,8 +10,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use plyfs_format::names::Namespace;
-use plyfs_fs::{Config, IndexUse, RedirectDir, Volatile};
+use plyfs_fs::{IndexUse, RedirectDir, Volatile};
 use rustix::fs::{CWD, Mode as FileMode, OFlags, XattrFlags, inotify};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -20,40 +19,10 @@ use rustix::mount::{
 };
 
 use super::fuse_mount;
-use super::server::Plan;
+use super::plan::{Mode, Plan};
 use crate::error::{CliError, Context, Result, reason};
-use crate::namespace;
 
 const TYPE: &str = "overlay";
-
-/// Where the kernel's overlay keeps its attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// In `trusted.*` attributes: for the superuser.
-    Trusted,
-    /// In `user.*` attributes (`userxattr`): for all other users, without the features that would have to trust
-    /// attributes which others could have written.
-    User,
-}
-
-impl Mode {
-    /// The mode in which the kernel reads the attributes that an overlay has.
-    pub(crate) fn of(overlay: &Config) -> Self {
-        match overlay.namespace {
-            Some(Namespace::Trusted) => Self::Trusted,
-            Some(Namespace::User) => Self::User,
-            None if namespace::is_initial() => Self::Trusted,
-            None => Self::User,
-        }
-    }
-
-    pub(crate) fn namespace(self) -> Namespace {
-        match self {
-            Self::Trusted => Namespace::Trusted,
-            Self::User => Namespace::User,
-        }
-    }
-}
 
 /// A mount of the kernel's overlay.
 #[derive(Debug)]
@@ -91,12 +60,12 @@ pub(crate) fn mount(plan: &Plan) -> Result<Mounted> {
         Err(errno) => return Err(refused(&context, errno)),
     }
     let configure = || {
-        fsconfig_set_string(&context, "source", plan.connection.source.as_str())?;
+        fsconfig_set_string(&context, "source", plan.target.source.as_str())?;
         for (flag, word) in [
             (MountFlags::RDONLY, "ro"),
             (MountFlags::SYNCHRONOUS, "sync"),
         ] {
-            if plan.connection.flags.contains(flag) {
+            if plan.target.flags.contains(flag) {
                 fsconfig_set_flag(&context, word)?;
             }
         }
@@ -110,11 +79,11 @@ pub(crate) fn mount(plan: &Plan) -> Result<Mounted> {
     };
     configure().map_err(|errno| refused(&context, errno))?;
     mark(plan)?;
-    let attributes = attributes(plan.connection.flags);
+    let attributes = attributes(plan.target.flags);
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
     let mount = mount.map_err(|errno| refused(&context, errno))?;
     watch(&end, &format!("/proc/self/fd/{}", mount.as_raw_fd()))?;
-    let target = &plan.connection.target;
+    let target = &plan.target.path;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&mount, "", CWD, target, flags)
         .context(format_args!("put it on {}", target.display()))?;
@@ -151,7 +120,7 @@ fn mark(plan: &Plan) -> Result {
 
 /// Mounts by mount(2).
 fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Result<Mounted> {
-    let target = &plan.connection.target;
+    let target = &plan.target.path;
     let mut data = layers.names();
     for (name, value) in options(plan) {
         let value = value.map(|value| format!("={value}")).unwrap_or_default();
@@ -166,8 +135,8 @@ fn mount_by_names(plan: &Plan, layers: &Layers, end: OwnedFd) -> Result<Mounted>
     let data = CString::new(data).context("mount")?;
     mark(plan)?;
     rustix::process::chdir("/proc/self/fd").context("change to /proc/self/fd")?;
-    let source = plan.connection.source.as_str();
-    let mounted = rustix::mount::mount(source, target, TYPE, plan.connection.flags, &*data);
+    let source = plan.target.source.as_str();
+    let mounted = rustix::mount::mount(source, target, TYPE, plan.target.flags, &*data);
     rustix::process::chdir("/").context("change to /")?;
     match mounted {
         Err(Errno::NODEV) => return Err(CliError::new("this kernel has none (CONFIG_OVERLAY_FS)")),
@@ -193,7 +162,7 @@ impl Layers {
         };
         let mut lowers = overlay.lowers.iter().map(|lower| open(&lower.path));
         let mut lowers = lowers.by_ref().collect::<Result<Vec<_>>>()?;
-        if let (None, 1, Some(empty)) = (&overlay.upper, lowers.len(), &plan.backend.empty) {
+        if let (None, 1, Some(empty)) = (&overlay.upper, lowers.len(), &plan.requirements.empty) {
             lowers.push(open(empty)?);
         }
         let data = overlay.data.iter().map(|layer| open(&layer.path));
@@ -281,7 +250,7 @@ fn options(plan: &Plan) -> Vec<(&str, Option<&str>)> {
     if overlay.volatile != Volatile::No {
         options.push(("volatile", None));
     }
-    let more = plan.backend.kernel.iter();
+    let more = plan.requirements.kernel.iter();
     options.extend(more.map(|(name, value)| (name.as_str(), Some(value.as_str()))));
     options
 }

@@ -2,16 +2,15 @@
 
 use std::fmt;
 
-use plyfs_fs::{IndexUse, Owners, Records, RedirectDir, Volatile, was_served_by_kernel};
+use plyfs_fs::{IndexUse, OverrideStatMode, Owners, RedirectDir, Volatile, was_served_by_kernel};
 
-use super::kernel_overlay::Mode;
-use super::server::Plan;
+use super::plan::{Mode, Plan};
 use super::upper_scan::{self, Trace};
 use crate::namespace;
 
 /// A reason to take FUSE, or to fail where the user asks for the kernel's overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Hindrance {
+pub(crate) enum Obstacle {
     /// This process may not mount in its mount namespace.
     MayNotMount,
     /// Options make files show other owners than they have.
@@ -40,28 +39,28 @@ pub(crate) enum Hindrance {
     Upper(Trace),
 }
 
-impl Hindrance {
+impl Obstacle {
     /// The first reason found; those that need no search of the upper directory come first. `patience` is the
     /// number of files that the search may look at.
     pub(crate) fn of(plan: &Plan, mode: Mode, patience: Option<usize>) -> Option<Self> {
         Self::without_search(plan, mode).or_else(|| {
             let upper = plan.overlay.upper.as_ref()?;
-            let sought = upper_scan::Sought {
+            let scan_for = upper_scan::ScanFor {
                 mode,
                 metacopies: !plan.overlay.metacopy || mode == Mode::User,
                 redirects: mode == Mode::User,
                 // If the directory has the mark that the kernel's overlay served it, users of that mount can have
                 // written the records, so they do not count.
-                devices: upper.records == Records::Devices
+                devices: upper.records == OverrideStatMode::Devices
                     && !was_served_by_kernel(&upper.path, Some(&upper.work)),
             };
-            upper_scan::search(&upper.path, &sought, patience).map(Self::Upper)
+            upper_scan::search(&upper.path, &scan_for, patience).map(Self::Upper)
         })
     }
 
     fn without_search(plan: &Plan, mode: Mode) -> Option<Self> {
-        let (overlay, wanted) = (&plan.overlay, &plan.backend);
-        if !namespace::can_mount() || plan.connection.device.is_some() {
+        let (overlay, wanted) = (&plan.overlay, &plan.requirements);
+        if !namespace::can_mount() || plan.target.device.is_some() {
             return Some(Self::MayNotMount);
         }
         if overlay.owners != Owners::default() {
@@ -73,8 +72,10 @@ impl Hindrance {
         if archive_names || upper.is_some_and(|upper| upper.archive_names) {
             return Some(Self::ArchiveNames);
         }
-        // `Records::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
-        let in_lowers = lowers.clone().any(|layer| layer.records != Records::None);
+        // `OverrideStatMode::Devices` in the upper layer is no reason yet: a device is rare there, so search for one.
+        let in_lowers = lowers
+            .clone()
+            .any(|layer| layer.records != OverrideStatMode::None);
         if in_lowers || upper.is_some_and(|upper| upper.records.keep_owners()) {
             return Some(Self::Records);
         }
@@ -122,7 +123,7 @@ impl Hindrance {
     }
 }
 
-impl fmt::Display for Hindrance {
+impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MayNotMount => f.write_str(

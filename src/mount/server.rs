@@ -22,42 +22,14 @@ use plyfs_sys::process::{Fork, SignalQueue, fork, is_ignored};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::CapabilitySet;
 
-use super::choose::{self, Backend, Wanted};
-use super::fuse_mount::{self, Request};
+use super::choose::{self, Backend};
+use super::fuse_mount;
 use super::inherited;
 use super::kernel_overlay::{self, Mounted};
+use super::plan::Plan;
 use super::serving::{Device, Serving};
 use crate::error::{CliError, Context, Result};
 use crate::{namespace, pidfd};
-
-/// Everything a daemon needs to know.
-pub(crate) struct Plan {
-    pub(crate) overlay: Config,
-    pub(crate) transport: plyfs_fuse::Options,
-    pub(crate) connection: Request,
-    pub(crate) backend: Wanted,
-    pub(crate) place: Place,
-    /// How long to wait for directories that another mount has in use.
-    pub(crate) patience: Duration,
-    /// A lock, or something else that the daemon holds as long as the mount lives.
-    pub(crate) hold: Option<Box<dyn std::any::Any>>,
-    /// What to do when the mount has ended and the daemon has released all locks.
-    pub(crate) after: Option<Box<dyn FnOnce()>>,
-    /// Makes the mount known to other commands; called once it exists.
-    pub(crate) register: Option<Register>,
-}
-
-/// Registers a mount that the backend of this name serves.
-pub(crate) type Register = Box<dyn FnOnce(&'static str) -> Option<LiveEntry>>;
-
-/// Where a mount may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Where it hides no other union and does not contain itself.
-    Free,
-    /// Wherever the caller wants it: the caller knows what it hides, or no other process sees the place.
-    Any,
-}
 
 /// Signals that ask a daemon to end.
 const ENDING: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
@@ -260,7 +232,7 @@ fn keep(
     signals: SignalQueue,
     caller: &mut Caller<'_>,
 ) -> Result {
-    let target = plan.connection.target;
+    let target = plan.target.path;
     let mut live = plan.register.and_then(|register| register("kernel"));
     let serving = caller.announce_server(&target);
     let prepare = || {
@@ -306,10 +278,10 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let overlay = Arc::new(open_when_free(&plan.overlay, plan.patience)?);
     let signals = SignalQueue::block(&ENDING).context("wait for signals")?;
     obey_limits()?;
-    let device = fuse_mount::mount(&plan.connection)?;
+    let device = fuse_mount::mount(&plan.target)?;
     // A program that has made the mount itself unmounts it itself.
-    let is_ours = plan.connection.device.is_none();
-    let target = is_ours.then(|| plan.connection.target.clone());
+    let is_ours = plan.target.device.is_none();
+    let target = is_ours.then(|| plan.target.path.clone());
     let mut live = plan.register.take().and_then(|register| register("fuse"));
     let serving = target
         .as_deref()

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use plyfs_format::names::Record;
 use plyfs_format::override_stat;
 
-use super::kernel_overlay::Mode;
+use super::plan::Mode;
 
 /// What is looked for.
 #[derive(Debug)]
-pub(crate) struct Sought {
+pub(crate) struct ScanFor {
     pub(crate) mode: Mode,
     pub(crate) metacopies: bool,
     pub(crate) redirects: bool,
@@ -57,16 +57,16 @@ type Found = fn(PathBuf) -> Trace;
 
 /// Searches an upper directory and returns the first trace found. `patience` is the number of files that the
 /// search may look at.
-pub(crate) fn search(upper: &Path, sought: &Sought, patience: Option<usize>) -> Option<Trace> {
-    let namespace = sought.mode.namespace();
+pub(crate) fn search(upper: &Path, scan_for: &ScanFor, patience: Option<usize>) -> Option<Trace> {
+    let namespace = scan_for.mode.namespace();
     let mut names: Vec<(&[u8], Found)> = Vec::new();
-    if sought.metacopies {
+    if scan_for.metacopies {
         names.push((namespace.name(Record::Metacopy).to_bytes(), Trace::Metacopy));
     }
-    if sought.redirects {
+    if scan_for.redirects {
         names.push((namespace.name(Record::Redirect).to_bytes(), Trace::Redirect));
     }
-    if sought.devices {
+    if scan_for.devices {
         names.push((override_stat::XATTR.as_bytes(), Trace::Device));
     }
     if names.is_empty() {

@@ -100,7 +100,7 @@ fn make_one(root: &Root, mount: &Mount) -> Result {
         match new(kind, mount, &words) {
             // A kernel without message queues is no reason to fail.
             Err(Errno::NODEV) if kind == "mqueue" => {
-                log::debug!("this kernel has no {kind}");
+                log::debug!("the kernel does not support {kind}; skipping the mount");
                 return Ok(());
             }
             Err(Errno::PERM) if kind == "proc" => return Err(no_proc()),

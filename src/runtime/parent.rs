@@ -64,6 +64,8 @@ fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Result<u8> {
         std::thread::sleep(PAUSE);
     }
     // As if it was killed.
-    log::debug!("a debugger in the container withholds the exit status of process {child}");
+    log::debug!(
+        "a debugger in the container traces process {child}, so its exit status is not available yet"
+    );
     Ok(KILLED)
 }

@@ -117,7 +117,7 @@ impl Drop for Input {
             rustix::fs::seek(&self.original, SeekFrom::Current(read)).map(drop)
         });
         if let Err(errno) = moved {
-            log::debug!("cannot say how far standard input was read: {errno}");
+            log::debug!("cannot set the offset of standard input: {errno}");
         }
     }
 }

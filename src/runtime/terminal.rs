@@ -80,7 +80,7 @@ impl Relay {
         if let Some(Output { thread, running }) = self.output.take() {
             drop(running);
             if thread.join().is_err() {
-                log::debug!("the thread that prints has failed");
+                log::debug!("the thread that copies the output of the terminal has panicked");
             }
         }
     }
@@ -91,7 +91,7 @@ impl Drop for Relay {
         if let Some(settings) = &self.settings {
             let now = OptionalActions::Drain;
             if let Err(error) = rustix::termios::tcsetattr(std::io::stdin(), now, settings) {
-                log::debug!("cannot set the terminal back: {error}");
+                log::debug!("cannot restore the settings of the terminal: {error}");
             }
         }
     }
@@ -114,7 +114,7 @@ fn type_in(master: &OwnedFd, on_key: impl Fn(Pid, Signal)) {
                 return waiting::write_all(master, &end_of_file(master, last)).unwrap_or_default();
             }
             Ok(length) => buffer.get(..length).unwrap_or_default(),
-            Err(error) => return log::debug!("cannot read what is typed: {error}"),
+            Err(error) => return log::debug!("cannot read from the terminal: {error}"),
         };
         last = typed.last().copied().unwrap_or(last);
         let signal = signal_of(master, typed);

@@ -116,6 +116,9 @@ impl Store {
     /// Finds an image. A name without a tag means `:latest`, and the prefixes that other tools put
     /// in front of short names may be left out.
     ///
+    /// A text may be both a name and the first digits of a digest: an image of that name comes first. With
+    /// `sha256:` in front it is a digest only, since no repository may be called `sha256`.
+    ///
     /// # Errors
     /// [`NameError::UnknownImage`] with names like it; [`BlobError::Missing`] if a layer is not
     /// unpacked, since the image was not imported but written into the layout by another tool.

@@ -201,8 +201,6 @@ fn a_store_that_is_named_and_not_there_is_no_empty_one() {
         &["df"],
         &["prune"],
         &["rm", "--all"],
-        &["rm", "--force", "nosuch"],
-        &["rmi", "--force", "nosuch"],
     ] {
         let (status, line) = fail(&mut world.plyfs(words));
         assert_eq!(status, 1);
@@ -222,6 +220,76 @@ fn a_store_that_is_named_and_not_there_is_no_empty_one() {
             );
         }
     }
+}
+
+/// As in Podman, `--force` makes success of what is not there; the line says why nothing was removed.
+#[test]
+fn forced_removal_from_a_missing_store_succeeds() {
+    let world = World::new();
+    for words in [
+        &["rm", "--force", "nosuch"][..],
+        &["rm", "--force", "--all"],
+        &["rmi", "--force", "nosuch"],
+    ] {
+        let done = world.plyfs(words).output().unwrap();
+        let line = text(&done.stderr);
+        assert!(done.status.success(), "{line}");
+        assert!(line.contains("there is no store"), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(done.stdout.is_empty());
+        assert!(!world.store("").exists());
+    }
+}
+
+#[test]
+fn images_are_listed_by_name() {
+    let world = World::new();
+    for name in ["app", "other"] {
+        let source = world.layout(name, &image(name, Compression::Gzip));
+        quiet(world.import(&source).args(["--name", &format!("{name}:1")]));
+    }
+    succeed(&mut world.plyfs(["tag", "app:1", "app:2", "localhost/app:3"]));
+    let names = |filter: &str| {
+        let listed = quiet(&mut world.plyfs(["images", "--json", filter]));
+        let listed = json(&listed);
+        let names = listed.as_array().unwrap().iter();
+        names
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names("app"), ["app:1", "app:2", "localhost/app:3"]);
+    assert_eq!(names("app:2"), ["app:2"]);
+    assert_eq!(names("localhost/app"), ["localhost/app:3"]);
+    assert_eq!(names("ap"), [""; 0]);
+    assert_eq!(quiet(&mut world.plyfs(["images", "-q", "other"])).len(), 13);
+}
+
+/// As in Docker: such a name would be taken for an id, or for a digest.
+#[test]
+fn a_name_that_looks_like_a_digest_is_refused() {
+    let world = World::new();
+    world.with_image("a", &image("a", Compression::Gzip));
+    let hex = "0123456789abcdef".repeat(4);
+    for (name, why) in [
+        (hex.as_str(), "are an image ID"),
+        ("sha256", "looks like a digest"),
+        ("sha256:174e74dd6395", "looks like a digest"),
+    ] {
+        let (_, line) = fail(&mut world.plyfs(["tag", "a:test", name]));
+        assert!(line.contains(why), "{name}: {line}");
+    }
+    // Twelve digits may be a name, which comes before the digits of a digest.
+    let digest = quiet(&mut world.plyfs(["images", "-q", "a"]));
+    let digest = digest.trim_end();
+    world.with_image("b", &image("b", Compression::Gzip));
+    succeed(&mut world.plyfs(["tag", "b:test", digest]));
+    let found = |name: &str| {
+        let found = json(&quiet(&mut world.plyfs(["inspect", name])));
+        found["digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(found(digest), found("b:test"));
+    assert_eq!(found(&format!("sha256:{digest}")), found("a:test"));
+    succeed(&mut world.plyfs(["tag", "a:test", &format!("team/{hex}")]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::*;
 
 /// The commands that need no page with all sections that a reader of man-pages(7) expects.
-const WITHOUT_SECTIONS: [&str; 1] = ["demo"];
+const WITHOUT_SECTIONS: [&str; 2] = ["demo", "version"];
 const SECTIONS: [&str; 5] = [
     "EXIT STATUS",
     "ENVIRONMENT",

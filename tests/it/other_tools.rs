@@ -159,8 +159,16 @@ fn lists_of_names_are_for_scripts() {
         succeed(world.plyfs(["mount", "--ro", "box:test"]).arg(&at));
         let names = succeed(&mut world.plyfs(["ps", "-q"]));
         succeed(world.plyfs(["umount"]).arg(&at));
-        assert_eq!(names, "one\ntwo\n");
+        assert_eq!(names, "");
     }
+    // As in Podman, those that are in use alone.
+    let lock = store.container(&"one".parse().unwrap()).unwrap();
+    let lock = lock.lock().unwrap();
+    assert_eq!(succeed(&mut world.plyfs(["ps", "-q"])), "one\n");
+    drop(lock);
+    assert_eq!(succeed(&mut world.plyfs(["ps", "-q"])), "");
+    let help = succeed(&mut plyfs(["--help"]));
+    assert!(help.contains("\n  version "), "{help}");
     let all = succeed(&mut world.plyfs(["ps", "-a"]));
     assert_eq!(all, succeed(&mut world.plyfs(["ps"])));
     assert_eq!(
@@ -305,8 +313,18 @@ fn a_temporary_container_is_named_and_not_taken_for_a_kept_one() {
         &["diff", "web"],
         &["inspect", "web"],
         &["mount", "--container", "web", place.to_str().unwrap()],
+        &[
+            "mount",
+            "--container",
+            "web",
+            "box:test",
+            place.to_str().unwrap(),
+        ],
+        &["run", "--container", "web", "box:test", "true"],
+        &["run", "--container", "web", "true"],
     ] {
-        let line = said(&world, words, 1);
+        let status = if words[0] == "run" { 125 } else { 1 };
+        let line = said(&world, words, status);
         assert!(
             line.contains("\"web\" is temporary") && line.contains("--keep"),
             "{line}"

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 
 use fuser::{INodeNo, ReplyAttr, ReplyEmpty, ReplyIoctl, TimeOrNow};
-use plyfs_fs::attr::{Caller, DropSetId, SetAttr};
-use plyfs_fs::{Change, Errno, Overlay, Patience, Result};
+use plyfs_fs::types::{Caller, DropSetId, SetAttr};
+use plyfs_fs::{Change, Errno, MayBlock, Overlay, Result};
 use rustix::fs::RenameFlags;
 
 use super::adapter::Adapter;
@@ -95,14 +95,14 @@ impl Adapter {
         flags: RenameFlags,
         pending: Pending<ReplyEmpty>,
     ) {
-        let now = || self.overlay.rename(from, to, flags, Patience::Little);
+        let now = || self.overlay.rename(from, to, flags, MayBlock::No);
         match self.schedule.now(false, now) {
             None | Some(Err(Errno::AGAIN)) => {
                 let (parent, name) = (from.0, from.1.to_owned());
                 let (newparent, newname) = (to.0, to.1.to_owned());
                 let change = move |overlay: &Overlay| {
                     let (from, to) = ((parent, &*name), (newparent, &*newname));
-                    overlay.rename(from, to, flags, Patience::Much)
+                    overlay.rename(from, to, flags, MayBlock::Yes)
                 };
                 let answer = move |renamed| pending.done(renamed);
                 self.schedule.later(caller, change, answer);

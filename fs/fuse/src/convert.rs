@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 
 use plyfs_fs::Errno;
-use plyfs_fs::attr::{Attr, Caller, Device, FileKind, SetTime, Timestamp};
+use plyfs_fs::types::{Attr, Caller, Device, FileKind, SetTime, Timestamp};
 
 pub(crate) fn errno(error: Errno) -> fuser::Errno {
     fuser::Errno::from_i32(error.raw_os_error())

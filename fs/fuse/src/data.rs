@@ -6,8 +6,7 @@ use fuser::{
     FopenFlags, INodeNo, OpenAccMode, OpenFlags, ReplyData, ReplyEmpty, ReplyLseek, ReplyOpen,
     ReplyWrite, WriteFlags,
 };
-use plyfs_fs::attr::Caller;
-use plyfs_fs::file::{Seek, WriteMode};
+use plyfs_fs::types::{Caller, Seek, WriteMode};
 use plyfs_fs::{Change, Errno, Overlay, Result};
 use rustix::fs::OFlags;
 

@@ -11,7 +11,7 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use plyfs_fs::attr::Device;
+use plyfs_fs::types::Device;
 use plyfs_fs::{Change, Errno, Overlay};
 use rustix::fs::XattrFlags;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fuser::{Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
-use plyfs_fs::{Room, Wants};
+use plyfs_fs::{Fill, Wants};
 
 use super::adapter::Adapter;
 use super::convert::file_type;
@@ -57,6 +57,6 @@ impl Adapter {
     }
 }
 
-fn room(full: bool) -> Room {
-    if full { Room::Full } else { Room::Taken }
+fn room(full: bool) -> Fill {
+    if full { Fill::Full } else { Fill::More }
 }

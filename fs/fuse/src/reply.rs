@@ -14,7 +14,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request,
 };
 use log::Level;
-use plyfs_fs::attr::Attr;
+use plyfs_fs::types::Attr;
 use plyfs_fs::{DirEntry, Entry, Errno, Overlay, ROOT_ID, Result};
 use rustix::fs::StatVfs;
 

@@ -72,7 +72,7 @@ impl Schedule {
     ) -> Option<Result<T>> {
         let result = (!slow).then(change)?;
         let error = result.as_ref().err();
-        let again = error.is_some_and(|error| self.overlay.may_get_room(*error));
+        let again = error.is_some_and(|error| self.overlay.may_get_space(*error));
         (!again).then_some(result)
     }
 
@@ -136,5 +136,9 @@ fn job<T>(
     change: impl Fn(&Overlay) -> Result<T> + Send + 'static,
     answer: impl FnOnce(Result<T>) + Send + 'static,
 ) -> impl FnOnce() + Send + 'static {
-    move || answer(interrupt::serving(caller, || overlay.with_room(change)))
+    move || {
+        answer(interrupt::serving(caller, || {
+            overlay.retry_when_space(change)
+        }))
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use plyfs_format::names::Namespace;
 
 use crate::config::ids::{Owners, ShownIds};
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 
 pub(crate) mod ids;
 pub(crate) mod override_stat_mode;
@@ -18,9 +18,9 @@ pub struct UpperLayer {
     /// The work directory: empty, on the same file system, for this mount alone.
     pub work: PathBuf,
     /// What goes into `override_stat` records, because the process cannot make it as it is to be.
-    pub records: Records,
+    pub records: OverrideStatMode,
     /// Which records of overlays count in it.
-    pub marks: Marks,
+    pub marks: XattrTrust,
     /// Whether whiteouts may be files in it. See [`LowerLayer::archive_names`].
     pub archive_names: bool,
 }
@@ -92,10 +92,10 @@ pub struct LowerLayer {
     /// The directory.
     pub path: PathBuf,
     /// Which files may carry `override_stat` records.
-    pub records: Records,
+    pub records: OverrideStatMode,
     /// Which records of overlays there may be: opaque directories, redirects and the like. Asking
     /// costs a system call a directory.
-    pub marks: Marks,
+    pub marks: XattrTrust,
     /// Whether whiteouts and opaque markers may be files, as in an OCI layer archive: `.wh.NAME` and
     /// `.wh..wh..opq`. No name that begins so is shown then.
     pub archive_names: bool,
@@ -103,7 +103,7 @@ pub struct LowerLayer {
 
 /// Which records of overlays count in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Marks {
+pub enum XattrTrust {
     /// There are none.
     None,
     /// Those in the namespace of the mount, as in the kernel's overlay. Others are attributes like
@@ -120,8 +120,8 @@ impl LowerLayer {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            records: Records::None,
-            marks: Marks::Own,
+            records: OverrideStatMode::None,
+            marks: XattrTrust::Own,
             archive_names: false,
         }
     }

@@ -23,7 +23,7 @@ use crate::error::{Errno, Result};
 
 const SHARDS: usize = 8;
 
-/// Descriptors that a process has room for after [`reserve`], of which some are for other things.
+/// Descriptors that a process has space for after [`reserve`], of which some are for other things.
 const MOST: u64 = 8192;
 const OTHERS: u64 = 192;
 
@@ -34,12 +34,12 @@ pub(crate) fn capacity() -> usize {
     half.min(MOST - OTHERS) as usize
 }
 
-/// Makes room in the process for as many descriptors as a cache keeps. To be called before there are other
+/// Makes the process ready for as many descriptors as a cache keeps. To be called before there are other
 /// threads: with them, the kernel waits some milliseconds each time that its table doubles, to be sure
 /// that no thread looks at the old one.
 ///
 /// # Errors
-/// `MFILE` and `NOMEM`: then room is made when it is needed.
+/// `MFILE` and `NOMEM`: the table then grows when it is needed.
 pub fn reserve() -> Result<()> {
     let any = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
@@ -83,7 +83,7 @@ impl FdCache {
     pub(crate) fn new(capacity: usize) -> Self {
         let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
         let shard = |_| {
-            // Its table grows with what is in it: a mount is not to wait for room that it may never use.
+            // Its table grows with what is in it: a mount is not to wait for memory that it may never use.
             let mut shard = LruCache::unbounded_with_hasher(FxBuildHasher);
             shard.resize(each);
             Mutex::new(shard)

@@ -171,7 +171,7 @@ mod tests {
     use crate::disk::lent_modes::hold_modes;
     use crate::types::Caller;
     use crate::types::ROOT_ID;
-    use crate::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
+    use crate::{Config, LowerLayer, Overlay, OverrideStatMode, UpperLayer, XattrTrust};
 
     fn mode_of(path: &Path) -> u32 {
         let dir = rustix::fs::CWD.as_fd();
@@ -263,8 +263,8 @@ mod tests {
             upper: Some(UpperLayer {
                 path: at("upper"),
                 work: at("work"),
-                records: Records::None,
-                marks: Marks::Own,
+                records: OverrideStatMode::None,
+                marks: XattrTrust::Own,
                 archive_names: false,
             }),
             ..Config::default()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::inode::unlinked::Kept;
+use crate::inode::unlinked::UnlinkedFd;
 use crate::layer::lower_dir::{LowerDir, LowerFile};
 use crate::layer::redirect::Redirect;
 use crate::types::Name;
@@ -10,20 +10,20 @@ use crate::types::Name;
 /// What leads from a node of the upper layer to the layers below it, if that is not its name. Few nodes
 /// have any, and nodes are many.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Below(Option<Box<Ways>>);
+pub(crate) struct LowerLink(Option<Box<LowerLinkData>>);
 
 #[derive(Debug, Clone, Default)]
-struct Ways {
+struct LowerLinkData {
     redirect: Option<Redirect>,
     data: Option<LowerFile>,
 }
 
-impl Below {
+impl LowerLink {
     pub(crate) fn new(redirect: Option<Redirect>, data: Option<LowerFile>) -> Self {
         if redirect.is_none() && data.is_none() {
             return Self::default();
         }
-        Self(Some(Box::new(Ways { redirect, data })))
+        Self(Some(Box::new(LowerLinkData { redirect, data })))
     }
 
     /// Where what the upper object shows is in the layers below, if not under its name.
@@ -54,7 +54,7 @@ impl Below {
 
 /// In which layer the object of a node is.
 #[derive(Debug, Clone)]
-pub(crate) enum Real {
+pub(crate) enum Backing {
     /// In the upper layer, under the node's name in its parent's upper directory.
     Upper,
     /// In a lower layer: for a file the directory that holds it there under the node's name, for a
@@ -63,5 +63,5 @@ pub(crate) enum Real {
     /// In the upper layer, under this name in the index: it may have several names in the layers.
     Index(Arc<Name>),
     /// In the upper layer without a name we know: removed while in use, kept by a descriptor.
-    Orphan(Arc<Kept>),
+    Orphan(Arc<UnlinkedFd>),
 }

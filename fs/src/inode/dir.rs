@@ -26,7 +26,7 @@ pub(crate) struct Dir {
 pub(crate) struct Names {
     /// Its lower directories, topmost first. What an opaque upper directory hides was never listed
     /// here, and a copied-up directory keeps showing them, until all that they show has been copied
-    /// up too ([`Dir::cut_off`]).
+    /// up too ([`Dir::detach_from_lower`]).
     pub(crate) lowers: Box<[Arc<LowerDir>]>,
     /// The merged listing, once it was asked for.
     pub(crate) listing: Option<Listing>,
@@ -86,7 +86,7 @@ impl Dir {
     }
 
     /// Says that the directory shows its upper directory alone from now on. `names` are its own.
-    pub(crate) fn cut_off(&self, names: &mut Names) {
+    pub(crate) fn detach_from_lower(&self, names: &mut Names) {
         names.lowers = Box::default();
         self.lower_count.store(0, Ordering::Relaxed);
     }

@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 
 /// What a listing knows of the object behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum EntryInfo {
     /// Its number follows from this object.
     Object(ObjectId, FileKind),
     /// Only a lookup tells: it may be merged, or not be of the type it is on disk.
@@ -36,7 +36,7 @@ pub(crate) enum Known {
 
 /// Where a name is found first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Source {
+pub(crate) enum FirstLayer {
     /// Perhaps in the upper layer: it is looked for in all of them.
     #[default]
     Unknown,
@@ -56,14 +56,14 @@ struct Item {
     object: ObjectId,
     /// `None` if only a lookup tells.
     kind: Option<FileKind>,
-    source: Source,
+    source: FirstLayer,
 }
 
 impl Item {
-    fn set(&mut self, known: Known, source: Source) {
+    fn set(&mut self, known: EntryInfo, source: FirstLayer) {
         match known {
-            Known::Object(object, kind) => (self.object, self.kind) = (object, Some(kind)),
-            Known::Unresolved => self.kind = None,
+            EntryInfo::Object(object, kind) => (self.object, self.kind) = (object, Some(kind)),
+            EntryInfo::Unresolved => self.kind = None,
         }
         self.source = source;
     }
@@ -73,10 +73,10 @@ impl Item {
         self.kind.is_some_and(|kind| kind != FileKind::Directory)
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> EntryInfo {
         match self.kind {
-            Some(kind) => Known::Object(self.object, kind),
-            None => Known::Unresolved,
+            Some(kind) => EntryInfo::Object(self.object, kind),
+            None => EntryInfo::Unresolved,
         }
     }
 }
@@ -100,7 +100,7 @@ impl Position {
 pub(crate) struct Listed {
     pub(crate) cookie: u64,
     pub(crate) name: Name,
-    pub(crate) known: Known,
+    pub(crate) known: EntryInfo,
 }
 
 /// The names of one directory.
@@ -140,29 +140,29 @@ impl Listing {
     }
 
     /// A name as it is kept, and where it is found first; `None` if there is no such name.
-    pub(crate) fn get(&self, name: &OsStr) -> Option<(Name, Source)> {
+    pub(crate) fn get(&self, name: &OsStr) -> Option<(Name, FirstLayer)> {
         let item = self.items.get(self.find(name)?)?;
         Some((item.name.clone()?, item.source))
     }
 
     /// What is known of a name.
-    pub(crate) fn known(&self, name: &OsStr) -> Option<Known> {
+    pub(crate) fn known(&self, name: &OsStr) -> Option<EntryInfo> {
         Some(self.items.get(self.find(name)?)?.known())
     }
 
     /// Where a name is found first; `Unknown` also if there is no such name.
-    pub(crate) fn source(&self, name: &OsStr) -> Source {
+    pub(crate) fn source(&self, name: &OsStr) -> FirstLayer {
         let item = self.find(name).and_then(|at| self.items.get(at));
         item.map(|item| item.source).unwrap_or_default()
     }
 
     /// Adds a name, or updates what is behind it, of which something is in the upper layer.
-    pub(crate) fn insert(&mut self, name: &Name, known: Known) {
-        self.insert_from(name, known, Source::Unknown);
+    pub(crate) fn insert(&mut self, name: &Name, known: EntryInfo) {
+        self.insert_from(name, known, FirstLayer::Unknown);
     }
 
     /// Adds a name, or updates what is behind it and where that is found first.
-    pub(crate) fn insert_from(&mut self, name: &Name, known: Known, source: Source) {
+    pub(crate) fn insert_from(&mut self, name: &Name, known: EntryInfo, source: FirstLayer) {
         if let Err(at) = self.add_from(name, known, source)
             && let Some(item) = self.items.get_mut(at)
         {
@@ -177,8 +177,8 @@ impl Listing {
     pub(crate) fn add_from(
         &mut self,
         name: &Name,
-        known: Known,
-        source: Source,
+        known: EntryInfo,
+        source: FirstLayer,
     ) -> std::result::Result<(), usize> {
         let position = self.position(self.items.len(), name);
         let items = &self.items;
@@ -207,16 +207,16 @@ impl Listing {
     /// Says that something of a name is in the upper layer now.
     pub(crate) fn raise(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name) {
-            self.items[at].source = Source::Unknown;
+            self.items[at].source = FirstLayer::Unknown;
         }
     }
 
     /// Says that a lower layer has the name of something in the upper one, too.
     pub(crate) fn cover(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name)
-            && self.items[at].source == Source::Upper
+            && self.items[at].source == FirstLayer::Upper
         {
-            self.items[at].source = Source::Unknown;
+            self.items[at].source = FirstLayer::Unknown;
         }
     }
 
@@ -260,7 +260,7 @@ impl Listing {
         self.remove(to);
         if let Some(at) = self.leave(from) {
             self.items[at].name = Some(to.clone());
-            self.items[at].source = Source::Unknown;
+            self.items[at].source = FirstLayer::Unknown;
             self.enter(at, to);
         }
     }

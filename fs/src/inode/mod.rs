@@ -1,4 +1,4 @@
-//! The table of nodes in memory, and the locks.
+//! The table of nodes in memory, and their locks. Knows layers, and no overlay.
 
 pub(crate) mod backing;
 pub(crate) mod dir;

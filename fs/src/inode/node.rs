@@ -20,7 +20,7 @@
 //!
 //! `Node::times` is taken by itself, with none of these but the place: before it, never by a thread that holds it.
 //!
-//! The lock of what removed files take (`room`) is the last of all; nothing else is held while waiting with it.
+//! The lock of what unlinked files take ([`unlinked`](super::unlinked)) is the last of all; nothing else is held while waiting with it.
 //!
 //! A lookup reads names under the namespace lock of its directory; a change of what a name
 //! stands for (create, unlink, rename, publishing a copy-up) holds it for writing, for the few
@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Errno, Result};
-use crate::inode::backing::{Below, Real};
+use crate::inode::backing::{Backing, LowerLink};
 use crate::inode::dir::{Dir, Maybe};
 use crate::inode::protection::KnownProtection;
 use crate::inode::told_mtime::ToldMtime;
@@ -71,9 +71,9 @@ pub(crate) struct Place {
     /// The directory that holds it; `None` for the root, and for what was removed.
     pub(crate) parent: Option<Arc<Node>>,
     pub(crate) name: Name,
-    pub(crate) real: Real,
+    pub(crate) backing: Backing,
     /// What few nodes have.
-    pub(crate) below: Below,
+    pub(crate) lower_link: LowerLink,
 }
 
 impl Node {
@@ -124,19 +124,19 @@ impl Node {
 
     /// Whether its object is in the upper layer.
     pub(crate) fn in_upper(&self) -> bool {
-        !matches!(self.place.read().real, Real::Lower(_))
+        !matches!(self.place.read().backing, Backing::Lower(_))
     }
 
     /// Whether as much of it as that is in the upper layer.
     pub(crate) fn is_copied(&self, extent: Extent) -> bool {
         let place = self.place.read();
-        !matches!(place.real, Real::Lower(_))
-            && (extent == Extent::None || place.below.data().is_none())
+        !matches!(place.backing, Backing::Lower(_))
+            && (extent == Extent::None || place.lower_link.data().is_none())
     }
 
     /// Whether it is a regular file whose data is in a layer below.
     pub(crate) fn is_metacopy(&self) -> bool {
-        self.kind == FileKind::Regular && self.place.read().below.data().is_some()
+        self.kind == FileKind::Regular && self.place.read().lower_link.data().is_some()
     }
 
     /// Whether it is a directory made of more than one.

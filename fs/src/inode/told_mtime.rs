@@ -20,7 +20,7 @@ const LATE: u32 = 5_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ToldMtime {
     secs: i64,
-    /// One more than the nanoseconds: nodes are many, and this leaves room for "none".
+    /// One more than the nanoseconds: nodes are many, and this leaves a value for "none".
     nanos: NonZeroU32,
     /// When it was told, in milliseconds on a clock that wraps.
     when: u32,

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use rustix::fs::Statx;
 use rustix::mount::OpenTreeFlags;
 
-use crate::config::override_stat_mode::Records;
-use crate::config::{LowerLayer, Marks};
+use crate::config::override_stat_mode::OverrideStatMode;
+use crate::config::{LowerLayer, XattrTrust};
 use crate::disk::calls::{device_of, stat_fd};
-use crate::layer::overlap::Spot;
+use crate::layer::overlap::LayerPath;
 use crate::open_error::MountError;
 use crate::types::Device;
 
@@ -27,17 +27,19 @@ pub(crate) struct Layer {
     /// The id of the mount that `root` is of (statx(2)); 0 if the kernel does not tell.
     pub(crate) mount: u64,
     /// Which of its files may carry `override_stat` records.
-    pub(crate) records: Records,
+    pub(crate) records: OverrideStatMode,
     /// Which records of overlays count in it.
-    pub(crate) marks: Marks,
+    pub(crate) marks: XattrTrust,
     /// Whether whiteouts may be files in it.
     pub(crate) archive_names: bool,
 }
 
 impl Layer {
     /// Opens a lower layer. Besides, where it is.
-    pub(crate) fn open_lower(layer: &LowerLayer) -> std::result::Result<(Self, Spot), MountError> {
-        let (root, spot) = Spot::open("lower", &layer.path)?;
+    pub(crate) fn open_lower(
+        layer: &LowerLayer,
+    ) -> std::result::Result<(Self, LayerPath), MountError> {
+        let (root, layer_path) = LayerPath::open("lower", &layer.path)?;
         let root = without_inner_mounts(root);
         let stat = stat_fd(root.as_fd()).ok();
         let layer = Self {
@@ -49,7 +51,7 @@ impl Layer {
             marks: layer.marks,
             archive_names: layer.archive_names,
         };
-        Ok((layer, spot))
+        Ok((layer, layer_path))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::disk::calls::open_dir;
 use crate::disk::fd_cache::{FdCache, Handle, Key};
 use crate::error::Result;
 use crate::layer::lower::Layer;
-use crate::layer::overlay_xattrs::DirMarks;
+use crate::layer::overlay_xattrs::DirXattrs;
 use crate::types::Name;
 
 /// A directory in a lower layer.
@@ -40,25 +40,25 @@ pub(crate) struct LowerFile {
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl LowerDir {
-    pub(crate) fn root(layer: u16, marks: &DirMarks) -> Arc<Self> {
-        Self::new(layer, None, marks)
+    pub(crate) fn root(layer: u16, xattrs: &DirXattrs) -> Arc<Self> {
+        Self::new(layer, None, xattrs)
     }
 
-    pub(crate) fn child(parent: &Arc<Self>, name: &Name, marks: &DirMarks) -> Arc<Self> {
-        Self::new(parent.layer, Some((parent.clone(), name.clone())), marks)
+    pub(crate) fn child(parent: &Arc<Self>, name: &Name, xattrs: &DirXattrs) -> Arc<Self> {
+        Self::new(parent.layer, Some((parent.clone(), name.clone())), xattrs)
     }
 
     pub(crate) fn new(
         layer: u16,
         place: Option<(Arc<LowerDir>, Name)>,
-        marks: &DirMarks,
+        xattrs: &DirXattrs,
     ) -> Arc<Self> {
         Arc::new(Self {
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
             layer,
             place,
-            whiteouts: marks.whiteouts,
-            impure: marks.impure,
+            whiteouts: xattrs.whiteouts,
+            impure: xattrs.impure,
         })
     }
 
@@ -142,10 +142,11 @@ mod tests {
         std::fs::create_dir_all(tmp.path().join("a/b")).unwrap();
         let layers = [Layer::open_lower(&LowerLayer::new(tmp.path())).unwrap().0];
         let cache = FdCache::new(16);
-        let marks = DirMarks::default();
-        let child =
-            |parent: &_, name: &str| LowerDir::child(parent, &Name::from(OsStr::new(name)), &marks);
-        let a = child(&LowerDir::root(0, &marks), "a");
+        let xattrs = DirXattrs::default();
+        let child = |parent: &_, name: &str| {
+            LowerDir::child(parent, &Name::from(OsStr::new(name)), &xattrs)
+        };
+        let a = child(&LowerDir::root(0, &xattrs), "a");
         let b = child(&a, "b");
         let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
         let first = b.open(&layers, &cache).unwrap();
@@ -157,11 +158,11 @@ mod tests {
 
     #[test]
     fn a_very_deep_directory_can_be_dropped() {
-        let marks = DirMarks::default();
-        let mut dir = LowerDir::root(0, &marks);
+        let xattrs = DirXattrs::default();
+        let mut dir = LowerDir::root(0, &xattrs);
         let name = Name::from(OsStr::new("d"));
         for _ in 0..200_000 {
-            dir = LowerDir::child(&dir, &name, &marks);
+            dir = LowerDir::child(&dir, &name, &xattrs);
         }
         drop(dir);
     }

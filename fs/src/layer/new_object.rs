@@ -12,13 +12,13 @@ use std::os::unix::ffi::OsStrExt;
 use plyfs_format::override_stat::{Kind as RecordKind, OverrideStat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, makedev};
 
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::error::{Errno, Result, decided};
 use crate::types::{Device, FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// What an object is to be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'t> {
+pub(crate) struct NewObject<'t> {
     pub(crate) kind: FileKind,
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -28,9 +28,9 @@ pub(crate) struct Wanted<'t> {
     pub(crate) target: Option<&'t OsStr>,
 }
 
-impl Wanted<'_> {
+impl NewObject<'_> {
     /// The mode on disk, `mode` being what the object shows.
-    pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: Records) -> u32 {
+    pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: OverrideStatMode) -> u32 {
         match kind {
             _ if !records.rule(kind) => mode,
             FileKind::Directory => (mode & !(S_ISUID | S_ISGID)) | 0o700,
@@ -49,7 +49,7 @@ impl Wanted<'_> {
         &self,
         dir: BorrowedFd<'_>,
         name: &OsStr,
-        records: Records,
+        records: OverrideStatMode,
     ) -> Result<Option<OwnedFd>> {
         let mode = Mode::from_raw_mode(Self::disk_mode(self.kind, self.mode, records));
         let node = |kind, device: Device| {
@@ -84,7 +84,7 @@ impl Wanted<'_> {
     }
 
     /// The record that says what the object on disk does not, or `None` if that says it all.
-    pub(crate) fn record(&self, disk: &Statx, records: Records) -> Option<OverrideStat> {
+    pub(crate) fn record(&self, disk: &Statx, records: OverrideStatMode) -> Option<OverrideStat> {
         if !records.rule(self.kind) {
             return None;
         }

@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags, Statx, XattrFlags};
 
 use crate::disk::calls::{device_of, stat_fd};
 use crate::layer::lower::Layer;
-use crate::layer::object_id::{Numbering, ObjectId};
+use crate::layer::object_id::{InoMapper, ObjectId};
 use crate::types::Device;
 
 /// What is known of the file systems of the lower layers.
@@ -118,9 +118,9 @@ impl Origins {
     }
 
     /// The object a record names; `None` if it is of no file system here, or of several.
-    pub(crate) fn object(&self, record: &[u8], numbering: &Numbering) -> Option<ObjectId> {
+    pub(crate) fn object(&self, record: &[u8], ino_mapper: &InoMapper) -> Option<ObjectId> {
         let (device, ino) = self.read(&FileHandle::parse(record)?)?;
-        Some(numbering.object(device, ino))
+        Some(ino_mapper.object(device, ino))
     }
 
     /// The file system and inode number in a handle; `None` if it is of no file system here, or of several.
@@ -211,9 +211,9 @@ mod tests {
             layout: system.layout,
         };
         let record = origins(vec![again()]).record(at, &stat).unwrap();
-        let object = Numbering::default().object(system.device, stat.stx_ino);
-        let numbering = Numbering::default();
-        let found = origins(vec![again()]).object(&record, &numbering);
+        let object = InoMapper::default().object(system.device, stat.stx_ino);
+        let ino_mapper = InoMapper::default();
+        let found = origins(vec![again()]).object(&record, &ino_mapper);
         assert_eq!(found, Some(object));
         // As where only the root's handle looked as if it had the number in it.
         let mut elsewhere = again();

@@ -1,4 +1,4 @@
-//! Marks: what the records of an overlay say of an object in a layer.
+//! The xattrs of an overlay on an object in a layer.
 //!
 //! Nearly every object has no attributes at all, so that one listxattr(2) usually says it all. A
 //! record counts in the namespace of the mount. Only `opaque` is taken from any writer, where a
@@ -10,7 +10,7 @@ use plyfs_format::names::{Namespace, OPAQUE_NAMES, Record};
 use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
-use crate::config::Marks;
+use crate::config::XattrTrust;
 use crate::error::{Errno, Result, decided};
 use crate::layer::redirect::Redirect;
 
@@ -20,7 +20,7 @@ const SHORTEST_DIGEST: usize = 4;
 
 /// The marks of a directory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct DirMarks {
+pub(crate) struct DirXattrs {
     /// It hides those of its name below.
     pub(crate) opaque: bool,
     /// Empty regular files in it may be whiteouts by attribute.
@@ -33,7 +33,7 @@ pub(crate) struct DirMarks {
 
 /// The marks of a file that is no directory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FileMarks {
+pub(crate) struct FileXattrs {
     /// Its data is in a layer below.
     pub(crate) metacopy: bool,
     /// Where its data is, if not under its name; an error if that cannot be told.
@@ -42,39 +42,39 @@ pub(crate) struct FileMarks {
     pub(crate) origin: Option<Vec<u8>>,
 }
 
-impl DirMarks {
+impl DirXattrs {
     /// Reads the marks of a directory.
     ///
     /// # Errors
     /// Those of listxattr(2) and getxattr(2).
-    pub(crate) fn read(at: At<'_>, namespace: Namespace, which: Marks) -> Result<Self> {
-        let mut marks = Self::default();
-        if which == Marks::None {
-            return Ok(marks);
+    pub(crate) fn read(at: At<'_>, namespace: Namespace, which: XattrTrust) -> Result<Self> {
+        let mut xattrs = Self::default();
+        if which == XattrTrust::None {
+            return Ok(xattrs);
         }
         let names = xattr::list(at)?;
         if names.is_empty() {
-            return Ok(marks);
+            return Ok(xattrs);
         }
         for name in OPAQUE_NAMES {
-            let counts = which == Marks::Any || name == namespace.opaque();
+            let counts = which == XattrTrust::Any || name == namespace.opaque();
             if !counts || !has(&names, name.as_bytes()) {
                 continue;
             }
             let name = CString::new(name).map_err(|_| decided(Errno::INVAL))?;
             let value = xattr::get_all(at, &name)?.unwrap_or_default();
-            marks.opaque |= whiteout::is_opaque_value(&value);
-            marks.whiteouts |= whiteout::may_hold_attribute_whiteouts(&value);
+            xattrs.opaque |= whiteout::is_opaque_value(&value);
+            xattrs.whiteouts |= whiteout::may_hold_attribute_whiteouts(&value);
         }
         let record = |record| value(at, &names, namespace, record);
-        marks.impure = record(Record::Impure)?.is_some_and(|value| value == b"y");
+        xattrs.impure = record(Record::Impure)?.is_some_and(|value| value == b"y");
         let redirect = record(Record::Redirect)?;
-        marks.redirect = redirect.map(|record| Redirect::parse(&record));
-        Ok(marks)
+        xattrs.redirect = redirect.map(|record| Redirect::parse(&record));
+        Ok(xattrs)
     }
 }
 
-impl FileMarks {
+impl FileXattrs {
     /// Reads the marks of a file that is no directory.
     ///
     /// # Errors

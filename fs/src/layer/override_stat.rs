@@ -4,12 +4,12 @@ use plyfs_format::override_stat::{self, OverrideStat};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, XattrFlags};
 
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::error::{Errno, Result, decided};
 use crate::types::Attr;
 
 /// The `override_stat` record of an object. `None` if it has none, or one that cannot be read.
-pub(crate) fn record(at: At<'_>, records: Records) -> Result<Option<OverrideStat>> {
+pub(crate) fn record(at: At<'_>, records: OverrideStatMode) -> Result<Option<OverrideStat>> {
     let mut buffer = [0; override_stat::MAX_LEN];
     match xattr::get(at, records.attribute(), &mut buffer) {
         Ok(len) => Ok(OverrideStat::parse(&buffer[..len])),
@@ -19,7 +19,11 @@ pub(crate) fn record(at: At<'_>, records: Records) -> Result<Option<OverrideStat
 }
 
 /// The attributes of an object as its record has them, if it has one.
-pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
+pub(crate) fn recorded_attr_of(
+    at: At<'_>,
+    stat: &Statx,
+    records: OverrideStatMode,
+) -> Result<Attr> {
     let mut attr = Attr::from_statx(stat).ok_or_else(|| decided(Errno::IO))?;
     (attr.uid, attr.gid) = records.owner_on_disk(stat);
     if records.may_be_on(attr.kind, stat)
@@ -38,7 +42,7 @@ pub(crate) fn recorded_attr_of(at: At<'_>, stat: &Statx, records: Records) -> Re
 pub(crate) fn write_record(
     at: At<'_>,
     record: Option<OverrideStat>,
-    records: Records,
+    records: OverrideStatMode,
 ) -> Result<()> {
     let name = records.attribute();
     match record {
@@ -55,7 +59,7 @@ pub(crate) fn write_record(
 pub(crate) fn write_record_of_new(
     at: At<'_>,
     record: Option<OverrideStat>,
-    records: Records,
+    records: OverrideStatMode,
 ) -> Result<()> {
     match record {
         Some(_) => write_record(at, record, records),

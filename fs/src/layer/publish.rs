@@ -38,7 +38,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// A directory of the upper layer that was moved to the work directory to make room for another. Where whiteouts may
+/// A directory of the upper layer that was moved to the work directory to make way for another. Where whiteouts may
 /// be files, one hides what is below its name meanwhile.
 ///
 /// After a crash meanwhile the other still has its former name, and the next mount removes this one with all that is

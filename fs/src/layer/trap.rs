@@ -11,7 +11,7 @@ use plyfs_sys::handle::{self, Handle};
 use plyfs_sys::xattr::At;
 
 use crate::disk::calls::{device_of, stat_fd};
-use crate::layer::object_id::{Numbering, ObjectId};
+use crate::layer::object_id::{InoMapper, ObjectId};
 
 /// The root directories of an overlay's layers, with their handles where the file systems have some.
 #[derive(Debug, Default)]
@@ -20,11 +20,11 @@ pub(crate) struct Traps(HashMap<ObjectId, Option<Handle>>);
 impl Traps {
     pub(crate) fn new<'d>(
         dirs: impl Iterator<Item = BorrowedFd<'d>>,
-        numbering: &Numbering,
+        ino_mapper: &InoMapper,
     ) -> Self {
         let trap = |dir| {
             let stat = stat_fd(dir).ok()?;
-            let object = numbering.object(device_of(&stat), stat.stx_ino);
+            let object = ino_mapper.object(device_of(&stat), stat.stx_ino);
             Some((object, handle::of(At::Fd(dir)).ok()))
         };
         Self(dirs.filter_map(trap).collect())

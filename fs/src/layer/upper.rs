@@ -17,7 +17,7 @@ use crate::error::Errno;
 use crate::layer::index::{Index, NoIndex};
 use crate::layer::lower::Layer;
 use crate::layer::origin::Origins;
-use crate::layer::overlap::{self, Spot};
+use crate::layer::overlap::{self, LayerPath};
 use crate::layer::work::Work;
 use crate::layer::{in_use, kernel_mark};
 use crate::open_error::MountError;
@@ -46,16 +46,16 @@ pub(crate) struct Upper {
 impl Upper {
     pub(crate) fn open(
         upper: &UpperLayer,
-        mut spots: Vec<Spot>,
+        mut paths: Vec<LayerPath>,
         config: &Config,
     ) -> std::result::Result<Self, MountError> {
-        let (root, spot) = Spot::open("upper", &upper.path)?;
+        let (root, layer_path) = LayerPath::open("upper", &upper.path)?;
         // All this before anything is done there: the work directory is emptied.
-        let (work_root, work_spot) = Spot::open("work", &upper.work)?;
-        spots.extend([spot, work_spot]);
-        overlap::check(&spots)?;
+        let (work_root, work_spot) = LayerPath::open("work", &upper.work)?;
+        paths.extend([layer_path, work_spot]);
+        overlap::check(&paths)?;
         if config.index == IndexUse::On && !config.in_store {
-            in_use::refuse(&spots)?;
+            in_use::refuse(&paths)?;
         }
         let device = same_device(upper, root.as_fd(), work_root.as_fd())?;
         let mount = stat_fd(root.as_fd()).map_or(0, |stat| stat.stx_mnt_id);

@@ -67,22 +67,7 @@ impl Work {
                 errno,
             }
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let lock =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| MountError::Open {
-                role: "work",
-                path: path.to_owned(),
-                errno,
-            })?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => {
-                return Err(MountError::InUse {
-                    role: "work",
-                    path: path.to_owned(),
-                });
-            }
-            other => other.map_err(failed("take the lock"))?,
-        }
+        let lock = lock(path)?;
         let dir = make_dir(lock.as_fd(), NAME).map_err(failed("make a directory"))?;
         if volatile != Volatile::Unmarked
             && let Some(feature) = incompatible(dir.as_fd()).map_err(failed("look for marks"))?
@@ -92,6 +77,7 @@ impl Work {
                 path: path.join(NAME),
             });
         }
+        // Only now: what another mount holds, or left a mark beside, is not ours to remove.
         remove_below(dir.as_fd()).map_err(failed("remove leftovers"))?;
         if matches!(volatile, Volatile::Marked | Volatile::MarkedWhileOpen) {
             mark_volatile(dir.as_fd()).map_err(failed("leave the mark of a volatile mount"))?;
@@ -106,19 +92,30 @@ impl Work {
             reads_files: archive_names,
             moves: Moves::default(),
         };
-        if archive_names && let Err(errno) = work.probe_whiteout() {
-            log::info!("whiteouts are files here, since devices are refused: {errno}");
-            work.files = true;
-        }
-        work.probe_moves().map_err(failed("move files"))?;
-        // A rename that leaves a whiteout has made one.
-        if !work.files && !work.moves.whiteout {
-            work.probe_whiteout().map_err(failed(
-                "make whiteouts, which ext4, xfs, btrfs and tmpfs can hold,",
-            ))?;
-        }
-        work.warn_of_missing_moves();
+        work.probe()
+            .map_err(|(action, errno)| failed(action)(errno))?;
         Ok(work)
+    }
+
+    /// Learns what the file system of the upper layer can do.
+    ///
+    /// # Errors
+    /// What it must be able to do, and why it cannot.
+    fn probe(&mut self) -> std::result::Result<(), (&'static str, Errno)> {
+        if self.reads_files
+            && let Err(errno) = self.probe_whiteout()
+        {
+            log::info!("whiteouts are files here, since devices are refused: {errno}");
+            self.files = true;
+        }
+        self.probe_moves().map_err(|errno| ("move files", errno))?;
+        // A rename that leaves a whiteout has made one.
+        if !self.files && !self.moves.whiteout {
+            let action = "make whiteouts, which ext4, xfs, btrfs and tmpfs can hold,";
+            self.probe_whiteout().map_err(|errno| (action, errno))?;
+        }
+        self.warn_of_missing_moves();
+        Ok(())
     }
 
     /// The directory to make things in.
@@ -276,6 +273,26 @@ impl Work {
             &[whiteout::PREFIX, name.as_bytes()].concat(),
         ));
         Ok(())
+    }
+}
+
+/// Opens the directory that was given and takes it for this mount alone (flock(2)).
+fn lock(path: &Path) -> std::result::Result<OwnedFd, MountError> {
+    let path = || path.to_owned();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let role = "work";
+    let lock = rustix::fs::open(path(), flags, Mode::empty()).map_err(|errno| {
+        let path = path();
+        MountError::Open { role, path, errno }
+    })?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(Errno::WOULDBLOCK) => Err(MountError::InUse { role, path: path() }),
+        Err(errno) => Err(MountError::Work {
+            action: "take the lock",
+            path: path(),
+            errno,
+        }),
     }
 }
 

@@ -6,16 +6,16 @@ use std::ffi::CString;
 use plyfs_format::names::{self, Namespace, OPAQUE_NAMES};
 use plyfs_format::override_stat::SECURITY_PREFIX;
 
-use crate::config::Marks;
-use crate::config::override_stat_mode::Records;
+use crate::config::XattrTrust;
+use crate::config::override_stat_mode::OverrideStatMode;
 
 /// How the attributes of a layer are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Naming {
     /// Which of its files carry `override_stat` records.
-    pub(crate) records: Records,
+    pub(crate) records: OverrideStatMode,
     /// Which of its records of overlays count.
-    pub(crate) marks: Marks,
+    pub(crate) marks: XattrTrust,
     /// The namespace of the mount.
     pub(crate) namespace: Namespace,
 }
@@ -39,7 +39,8 @@ impl Naming {
     /// mount's own are told by their prefix.
     fn is_mark(self, stored: &[u8]) -> bool {
         names::is_served_by_kernel(stored)
-            || self.marks == Marks::Any && OPAQUE_NAMES.iter().any(|name| name.as_bytes() == stored)
+            || self.marks == XattrTrust::Any
+                && OPAQUE_NAMES.iter().any(|name| name.as_bytes() == stored)
     }
 
     /// The name an attribute is stored under, the inverse of [`shown`](Self::shown); `None` if users of
@@ -67,41 +68,48 @@ const SECURITY: &[u8] = b"security.";
 mod tests {
     use super::*;
 
-    fn naming(records: Records) -> Naming {
+    fn naming(records: OverrideStatMode) -> Naming {
         Naming {
             records,
-            marks: Marks::Own,
+            marks: XattrTrust::Own,
             namespace: Namespace::Trusted,
         }
     }
 
-    fn shown(name: &str, records: Records) -> Option<String> {
+    fn shown(name: &str, records: OverrideStatMode) -> Option<String> {
         let name = naming(records).shown(name.as_bytes())?.into_owned();
         Some(String::from_utf8(name).unwrap())
     }
 
     #[test]
     fn records_are_not_shown_and_security_is_under_its_own_name() {
-        assert_eq!(shown("user.a", Records::None).unwrap(), "user.a");
-        assert_eq!(shown("trusted.overlay.opaque", Records::None), None);
+        assert_eq!(shown("user.a", OverrideStatMode::None).unwrap(), "user.a");
+        assert_eq!(
+            shown("trusted.overlay.opaque", OverrideStatMode::None),
+            None
+        );
         let others = "user.overlay.origin";
-        assert_eq!(shown(others, Records::All).unwrap(), others);
+        assert_eq!(shown(others, OverrideStatMode::All).unwrap(), others);
         let capability = "user.containers.override_security.capability";
         assert_eq!(
-            shown(capability, Records::All).unwrap(),
+            shown(capability, OverrideStatMode::All).unwrap(),
             "security.capability"
         );
-        assert_eq!(shown(capability, Records::None), None);
+        assert_eq!(shown(capability, OverrideStatMode::None), None);
         let any = Naming {
-            marks: Marks::Any,
-            ..naming(Records::None)
+            marks: XattrTrust::Any,
+            ..naming(OverrideStatMode::None)
         };
         assert_eq!(any.shown(b"user.overlay.opaque"), None);
     }
 
     #[test]
     fn what_is_shown_is_stored_where_it_is_found_again() {
-        for records in [Records::None, Records::Devices, Records::All] {
+        for records in [
+            OverrideStatMode::None,
+            OverrideStatMode::Devices,
+            OverrideStatMode::All,
+        ] {
             for name in [
                 "user.a",
                 "security.capability",
@@ -116,13 +124,13 @@ mod tests {
         }
     }
 
-    const EVERY: [Records; 6] = [
-        Records::None,
-        Records::Untrusted,
-        Records::Devices,
-        Records::All,
-        Records::Older,
-        Records::Privileged,
+    const EVERY: [OverrideStatMode; 6] = [
+        OverrideStatMode::None,
+        OverrideStatMode::Untrusted,
+        OverrideStatMode::Devices,
+        OverrideStatMode::All,
+        OverrideStatMode::Older,
+        OverrideStatMode::Privileged,
     ];
 
     #[test]
@@ -149,17 +157,21 @@ mod tests {
     fn markers_that_count_are_refused() {
         let other = "user.overlay.opaque";
         let any = Naming {
-            marks: Marks::Any,
-            ..naming(Records::None)
+            marks: XattrTrust::Any,
+            ..naming(OverrideStatMode::None)
         };
         assert_eq!(any.stored(other.as_bytes()), None);
         // The mount's own are those of an overlay above, and escaped.
         assert!(any.stored(b"trusted.overlay.opaque").is_some());
-        assert!(naming(Records::None).stored(other.as_bytes()).is_some());
+        assert!(
+            naming(OverrideStatMode::None)
+                .stored(other.as_bytes())
+                .is_some()
+        );
         for mark in ["user.overlay.plyfs.kernel", "trusted.overlay.plyfs.kernel"] {
-            assert_eq!(shown(mark, Records::None), None);
+            assert_eq!(shown(mark, OverrideStatMode::None), None);
         }
-        let mark = naming(Records::None).stored(b"user.overlay.plyfs.kernel");
+        let mark = naming(OverrideStatMode::None).stored(b"user.overlay.plyfs.kernel");
         assert_eq!(mark, None);
     }
 }

@@ -14,7 +14,7 @@ use crate::inode::dir::Names;
 use crate::layer::opaque::set_opaque;
 use crate::layer::publish::Aside;
 use crate::layer::upper::Upper;
-use crate::ops::site::Site;
+use crate::ops::upper_parent::UpperParent;
 use crate::types::PERMISSIONS;
 
 /// Marks a directory that is about to be replaced. Without attributes it hides nothing: no directory is moved there
@@ -33,9 +33,9 @@ pub(super) fn empty(at: At<'_>) -> Result<()> {
 }
 
 /// Whether a directory on disk holds nothing at all.
-fn is_bare(site: &Site<'_>, name: &OsStr) -> Result<bool> {
+fn is_bare(upper_parent: &UpperParent<'_>, name: &OsStr) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let dir = calls::open(At::Name(site.dir.as_fd(), name.as_bytes()), flags)?;
+    let dir = calls::open(At::Name(upper_parent.dir.as_fd(), name.as_bytes()), flags)?;
     let mut bare = true;
     crate::disk::dirents::for_each_entry(dir.as_fd(), |_, _, _| {
         bare = false;
@@ -49,34 +49,34 @@ impl Overlay {
     /// rename(2) replaces no other. Returns the directory if it was moved aside instead.
     pub(super) fn clear_whiteouts<'s>(
         &self,
-        site: &'s Site<'_>,
+        upper_parent: &'s UpperParent<'_>,
         name: &'s OsStr,
         victim: &Names,
     ) -> Result<Option<Aside<'s>>> {
-        if victim.lowers.is_empty() && is_bare(site, name)? {
+        if victim.lowers.is_empty() && is_bare(upper_parent, name)? {
             return Ok(None);
         }
-        let work = &site.upper.work;
-        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        let work = &upper_parent.upper.work;
+        let at = At::Name(upper_parent.dir.as_fd(), name.as_bytes());
         if work.reads_files() {
-            match set_opaque(at, site.upper.namespace) {
+            match set_opaque(at, upper_parent.upper.namespace) {
                 // Nothing but what is in it says what it hides.
                 Err(Errno::OPNOTSUPP) => {
-                    return work.set_aside((site.dir.as_fd(), name)).map(Some);
+                    return work.set_aside((upper_parent.dir.as_fd(), name)).map(Some);
                 }
                 other => other?,
             }
         }
         if !work.moves().exchange {
             // It shows no more without them: it is opaque then.
-            set_opaque_if_possible(at, site.upper)?;
+            set_opaque_if_possible(at, upper_parent.upper)?;
             return empty(at).map(|()| None);
         }
         let staged = work.temp_name();
         rustix::fs::mkdirat(work.dir(), &staged, Mode::RWXU)?;
         let at = At::Name(work.dir(), staged.as_bytes());
-        let exchanged = self.imitate(at, site, name).and_then(|()| {
-            let (from, to) = ((work.dir(), &*staged), (site.dir.as_fd(), name));
+        let exchanged = self.imitate(at, upper_parent, name).and_then(|()| {
+            let (from, to) = ((work.dir(), &*staged), (upper_parent.dir.as_fd(), name));
             owner_mode::rename(from, to, RenameFlags::EXCHANGE)
         });
         work.discard(&staged);
@@ -84,11 +84,11 @@ impl Overlay {
     }
 
     /// Gives an empty directory owner and mode of another, and makes it hide what that one hid.
-    fn imitate(&self, at: At<'_>, site: &Site<'_>, name: &OsStr) -> Result<()> {
-        let stat = calls::stat(At::Name(site.dir.as_fd(), name.as_bytes()))?;
+    fn imitate(&self, at: At<'_>, upper_parent: &UpperParent<'_>, name: &OsStr) -> Result<()> {
+        let stat = calls::stat(At::Name(upper_parent.dir.as_fd(), name.as_bytes()))?;
         calls::chown(at, Some(stat.stx_uid), Some(stat.stx_gid))?;
         calls::chmod(at, u32::from(stat.stx_mode) & PERMISSIONS)?;
         // By the record alone: what is renamed over it must find it empty.
-        set_opaque_if_possible(at, site.upper)
+        set_opaque_if_possible(at, upper_parent.upper)
     }
 }

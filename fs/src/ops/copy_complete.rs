@@ -47,7 +47,7 @@ impl Overlay {
         with_permission(at, || xattr::remove(at, mark))?;
         {
             let mut place = node.place.write();
-            place.below.set_data(None);
+            place.lower_link.set_data(None);
             self.fds.remove(Key::File(node.id));
         }
         // Its ctime and its blocks.

@@ -1,7 +1,7 @@
 //! Making the copy in the work directory.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::disk::calls::{self, stat_fd, times_of};
 use crate::disk::copy_data::{Copied, copy_data};
 use crate::error::Result;
 use crate::layer::lower_dir::LowerFile;
-use crate::layer::new_object::Wanted;
+use crate::layer::new_object::NewObject;
 use crate::layer::object_id::ObjectId;
 use crate::layer::upper::Upper;
 use crate::layer::xattr_names::Naming;
@@ -62,7 +62,7 @@ impl Overlay {
             FileKind::Symlink => Some(stand_in::read_link(At::Fd(source.fd.as_fd()))?),
             _ => None,
         };
-        let wanted = Wanted {
+        let wanted = NewObject {
             kind,
             mode: source.attr.mode,
             uid: source.attr.uid,
@@ -71,7 +71,7 @@ impl Overlay {
             target: target.as_deref().map(OsStr::from_bytes),
         };
         // Attributes are written to it before it has its own mode, which may keep its owner out.
-        let staged = Wanted {
+        let staged = NewObject {
             mode: wanted.mode | if kind.is_dir() { 0o700 } else { 0o600 },
             ..wanted
         };
@@ -114,12 +114,13 @@ impl Overlay {
         origin::write(upper.namespace, copy, &record).then_some(record)
     }
 
+    /// Fills a staged object with all that its source shows. Each step comes after those that would undo it.
     fn fill(
         &self,
         upper: &Upper,
         name: &OsStr,
         made: Option<OwnedFd>,
-        wanted: &Wanted<'_>,
+        wanted: &NewObject<'_>,
         source: &Source,
         extent: Extent,
     ) -> Result<Filled> {
@@ -130,33 +131,58 @@ impl Overlay {
                 self.fds.open(|| calls::open(at, OFlags::PATH))?
             }
         };
-        let at = At::Fd(fd.as_fd());
-        let copied = match (wanted.kind, extent) {
-            (FileKind::Regular, Extent::None) => {
-                rustix::fs::ftruncate(&fd, source.stat.stx_size)?;
-                let mark = upper.namespace.name(Record::Metacopy);
-                xattr::set(at, mark, b"", XattrFlags::empty())?;
-                Copied::Nothing
-            }
-            (FileKind::Regular, _) => {
-                let size = source.stat.stx_size;
-                let elsewhere = source.data.as_ref().filter(|_| source.is_metacopy);
-                match elsewhere {
-                    Some(data) => {
-                        let from = self.open_data(data)?;
-                        let from_stat = stat_fd(from.as_fd())?;
-                        copy_data((from.as_fd(), &from_stat), size, fd.as_fd(), extent)?
-                    }
-                    None => {
-                        let from = (source.fd.as_fd(), &source.stat);
-                        copy_data(from, size, fd.as_fd(), extent)?
-                    }
-                }
-            }
-            _ => Copied::Nothing,
+        // First the data: a write takes set-id bits and capabilities from a file.
+        let copied = if wanted.kind == FileKind::Regular {
+            self.fill_data(upper, fd.as_fd(), source, extent)?
+        } else {
+            Copied::Nothing
         };
-        let records = upper.layer.records;
         let disk = stat_fd(fd.as_fd())?;
+        let origin = self.fill_attributes(upper, fd.as_fd(), &disk, wanted, source)?;
+        // Everything before this changed a time.
+        calls::set_times(At::Fd(fd.as_fd()), &times_of(&source.attr))?;
+        // Last, so that one fsync(2) makes all of it durable before the copy gets its name.
+        if !self.volatile {
+            upper.sync_copy(fd.as_fd(), copied)?;
+        }
+        Ok(Filled { fd, disk, origin })
+    }
+
+    /// Brings the data into a copy, or the size alone, with the mark of a metacopy.
+    fn fill_data(
+        &self,
+        upper: &Upper,
+        to: BorrowedFd<'_>,
+        source: &Source,
+        extent: Extent,
+    ) -> Result<Copied> {
+        let size = source.stat.stx_size;
+        if extent == Extent::None {
+            rustix::fs::ftruncate(to, size)?;
+            let mark = upper.namespace.name(Record::Metacopy);
+            xattr::set(At::Fd(to), mark, b"", XattrFlags::empty())?;
+            return Ok(Copied::Nothing);
+        }
+        match source.data.as_ref().filter(|_| source.is_metacopy) {
+            Some(data) => {
+                let from = self.open_data(data)?;
+                let from_stat = stat_fd(from.as_fd())?;
+                copy_data((from.as_fd(), &from_stat), size, to, extent)
+            }
+            None => copy_data((source.fd.as_fd(), &source.stat), size, to, extent),
+        }
+    }
+
+    /// Gives a copy owner, xattrs, flags and mode. Returns the handle of its source, if it keeps that.
+    fn fill_attributes(
+        &self,
+        upper: &Upper,
+        fd: BorrowedFd<'_>,
+        disk: &Statx,
+        wanted: &NewObject<'_>,
+        source: &Source,
+    ) -> Result<Option<Vec<u8>>> {
+        let (at, records) = (At::Fd(fd), upper.layer.records);
         let by_record = records.rule(wanted.kind);
         let is_others = !by_record && (disk.stx_uid, disk.stx_gid) != (wanted.uid, wanted.gid);
         if is_others {
@@ -172,30 +198,22 @@ impl Overlay {
         let origin = self.record_origin(upper, at, source);
         if matches!(wanted.kind, FileKind::Regular | FileKind::Directory) {
             let from = (source.fd.as_fd(), &source.stat);
-            self.copy_flags(upper, from, fd.as_fd(), wanted.kind)?;
+            self.copy_flags(upper, from, fd, wanted.kind)?;
         }
-        let mode = Wanted::disk_mode(wanted.kind, wanted.mode, records);
         if wanted.kind != FileKind::Symlink {
-            let now = if is_others || has_xattrs {
-                stat_fd(fd.as_fd())?
-            } else {
-                disk
-            };
+            // After the owner and an ACL, both of which may have changed it; and after the xattrs, since the
+            // mode may keep the owner out.
+            let changed = is_others || has_xattrs;
+            let now = if changed { stat_fd(fd)? } else { *disk };
+            let mode = NewObject::disk_mode(wanted.kind, wanted.mode, records);
             if u32::from(now.stx_mode) & PERMISSIONS != mode {
                 calls::chmod(at, mode)?;
             }
         }
         if by_record {
-            override_stat::write_record(
-                at,
-                wanted.record(&stat_fd(fd.as_fd())?, records),
-                records,
-            )?;
+            // It says what the object on disk does not, and so comes after all that changes the object.
+            override_stat::write_record(at, wanted.record(&stat_fd(fd)?, records), records)?;
         }
-        calls::set_times(at, &times_of(&source.attr))?;
-        if !self.volatile {
-            upper.sync_copy(fd.as_fd(), copied)?;
-        }
-        Ok(Filled { fd, disk, origin })
+        Ok(origin)
     }
 }

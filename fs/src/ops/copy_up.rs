@@ -14,7 +14,7 @@
 //! file, no data, and the mark of a metacopy; reads go to the lower file until the first write, which
 //! copies the data into place and then takes the mark away.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use crate::Overlay;
@@ -22,9 +22,10 @@ use crate::disk::calls::{restore_times, stat_fd};
 use crate::disk::fd_cache::Key;
 use crate::disk::interrupt;
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
-use crate::inode::listing::Known;
-use crate::inode::node::Node;
+use crate::inode::backing::Backing;
+use crate::inode::dir::Names;
+use crate::inode::listing::EntryInfo;
+use crate::inode::node::{Node, Place};
 use crate::layer::index::Index;
 use crate::layer::upper::Upper;
 use crate::ops::copy_stage::Copy;
@@ -110,52 +111,82 @@ impl Overlay {
                 // It was moved or removed while its data was copied.
                 continue;
             }
-            // The directory does not change by showing the same file from another layer.
-            let dir_stat = stat_fd(dir.as_fd())?;
-            if copy.has_origin || copy.data.is_some() {
-                self.make_impure(upper, &parent, dir.as_fd());
-            }
-            let indexed = self.enter_index(upper, copy)?;
-            let renamed = upper.work.publish(&copy.name, (dir.as_fd(), &place.name));
-            let renamed = match renamed {
-                // The name is that of another file by now.
-                Err(Errno::EXIST) if self.lowers_change => Err(decided(Errno::STALE)),
-                renamed => renamed,
-            };
-            if u32::from(dir_stat.stx_mode) & 0o300 != 0o300 {
-                // A caller may have seen the mode that the directory had meanwhile.
-                self.changed_unasked(parent.id);
-            }
-            if let Some((index, entry, links)) = indexed {
-                if renamed.is_err() {
-                    index.remove(entry)?;
-                } else if let Err(errno) = index.count_down(entry, links) {
-                    log::warn!("a file counts a name too many: {errno}");
-                }
-            }
-            renamed?;
-            restore_times(dir.as_fd(), &dir_stat);
-            if let Some(listing) = &mut names.listing {
-                listing.raise(&place.name);
-            }
-            if !node.kind.is_dir() {
-                self.nodes.rebind(node, copy.object, copy.has_origin);
-                if let Some(listing) = &mut names.listing
-                    && let Some(number) = self.nodes.number(node.id)
-                {
-                    listing.insert(&place.name, Known::Object(number, node.kind));
-                }
-            }
-            place.real = match indexed {
-                Some((_, entry, _)) => Real::Index(Arc::new(entry.clone())),
-                None => Real::Upper,
-            };
-            place.below.set_data(copy.data.clone());
-            self.fds.remove(Key::File(node.id));
+            let entry = self.name_copy(upper, (&parent, dir.as_fd()), &place.name, copy)?;
+            self.show_copy(node, &mut names, &mut place, copy, entry);
             drop(place);
             drop(names);
             return Ok(Some(parent));
         }
+    }
+
+    /// Gives a copy its name in the upper layer, and its entry in the index, which is returned.
+    ///
+    /// The order keeps a crash at any point harmless. The directory is marked impure first, since without the mark
+    /// no lookup reads the origin of the copy. The entry of the index comes before the name, since a copy with
+    /// a name alone would be parted from its other names. The link count is corrected last: until then it is too
+    /// high, which lets go of no file.
+    fn name_copy<'c>(
+        &'c self,
+        upper: &'c Upper,
+        (parent, dir): (&Arc<Node>, BorrowedFd<'_>),
+        name: &Name,
+        copy: &'c Copy,
+    ) -> Result<Option<&'c Name>> {
+        // The directory does not change by showing the same file from another layer.
+        let dir_stat = stat_fd(dir)?;
+        if copy.has_origin || copy.data.is_some() {
+            self.mark_impure(upper, parent, dir);
+        }
+        let indexed = self.enter_index(upper, copy)?;
+        let renamed = match upper.work.publish(&copy.name, (dir, name)) {
+            // The name is that of another file by now.
+            Err(Errno::EXIST) if self.lowers_change => Err(decided(Errno::STALE)),
+            renamed => renamed,
+        };
+        if u32::from(dir_stat.stx_mode) & 0o300 != 0o300 {
+            // A caller may have seen the mode that the directory had meanwhile.
+            self.changed_unasked(parent.id);
+        }
+        if let Some((index, entry, links)) = indexed {
+            if renamed.is_err() {
+                index.remove(entry)?;
+            } else if let Err(errno) = index.count_down(entry, links) {
+                log::warn!("cannot update overlay.nlink; st_nlink will be one too high: {errno}");
+            }
+        }
+        renamed?;
+        restore_times(dir, &dir_stat);
+        Ok(indexed.map(|(_, entry, _)| entry))
+    }
+
+    /// Makes a node show its copy, which has its name. The caller holds the names of the directory and the place.
+    fn show_copy(
+        &self,
+        node: &Arc<Node>,
+        names: &mut Names,
+        place: &mut Place,
+        copy: &Copy,
+        entry: Option<&Name>,
+    ) {
+        if let Some(listing) = &mut names.listing {
+            listing.raise(&place.name);
+        }
+        if !node.kind.is_dir() {
+            // Before the listing, which takes the number that the node has from now on.
+            self.nodes.rebind(node, copy.object, copy.has_origin);
+            if let Some(listing) = &mut names.listing
+                && let Some(number) = self.nodes.number(node.id)
+            {
+                listing.insert(&place.name, EntryInfo::Object(number, node.kind));
+            }
+        }
+        place.backing = match entry {
+            Some(entry) => Backing::Index(Arc::new(entry.clone())),
+            None => Backing::Upper,
+        };
+        place.lower_link.set_data(copy.data.clone());
+        // Under the place lock: a thread that opens the file after this finds the copy.
+        self.fds.remove(Key::File(node.id));
     }
 
     /// Puts a copy into the index, if it belongs there. Without that it would be a file of its own, and a
@@ -183,8 +214,8 @@ impl Overlay {
         }
         upper.work.discard(&copy.name);
         self.nodes.rebind(node, copy.object, copy.has_origin);
-        place.real = Real::Orphan(self.removed.keep(copy.fd.clone()));
-        place.below.set_data(copy.data.clone());
+        place.backing = Backing::Orphan(self.unlinked.keep(copy.fd.clone()));
+        place.lower_link.set_data(copy.data.clone());
         self.fds.remove(Key::File(node.id));
         true
     }

@@ -19,14 +19,14 @@ use crate::disk::calls;
 use crate::disk::fd_cache::{Handle, Key};
 use crate::error::{Errno, Result, decided};
 use crate::inode::dir::Names;
-use crate::inode::listing::{Known, Listing, Source};
-use crate::layer::new_object::{self, Wanted};
+use crate::inode::listing::{EntryInfo, FirstLayer, Listing};
+use crate::layer::new_object::{self, NewObject};
 use crate::layer::object_id::ObjectId;
 use crate::layer::override_stat;
 use crate::ops::lookup::check_name;
 use crate::ops::over_whiteout::publish_over;
-use crate::ops::site::{Ground, Site};
-use crate::ops::staging_dir::{Nursery, own};
+use crate::ops::staging_dir::{StagingDir, own};
+use crate::ops::upper_parent::{NameState, UpperParent};
 use crate::types::{Caller, Device, Entry, Extent, FileKind, Name, PERMISSIONS, S_ISGID};
 
 /// What was made.
@@ -36,7 +36,7 @@ struct Made {
     /// The attributes of the object if they are known.
     stat: Option<Statx>,
     /// Where its name will be found first.
-    source: Source,
+    source: FirstLayer,
     /// It is a directory that hides those below by whiteouts.
     merged: bool,
     /// It is a directory that hides what is below already.
@@ -108,12 +108,12 @@ impl Overlay {
         self.check_may_add(&parent)?;
         self.copy_up(&parent, Extent::Whole)?;
         let mut names = parent.dir()?.names.write();
-        let site = self.site(upper, &parent, &names)?;
+        let upper_parent = self.upper_parent(upper, &parent, &names)?;
         if upper.layer.is_archive_name(name) {
             // It would be a whiteout.
             return Err(decided(Errno::INVAL));
         }
-        let mut wanted = Wanted {
+        let mut wanted = NewObject {
             kind,
             mode,
             uid: caller.uid,
@@ -128,22 +128,22 @@ impl Overlay {
             wanted.gid = gids.stored(caller.gid).unwrap_or_else(own_gid);
         }
         if upper.layer.records.keep_owners() {
-            self.inherit_by_record(&site, caller, &mut wanted)?;
+            self.inherit_by_record(&upper_parent, caller, &mut wanted)?;
             plyfs_sys::thread::set_umask(0)?;
         } else {
             plyfs_sys::thread::set_umask(caller.umask)?;
         }
-        let mut made = self.make(&site, &names, name, &wanted)?;
+        let mut made = self.make(&upper_parent, &names, name, &wanted)?;
         if kind.is_dir()
             && !made.hides
             && !names.lowers.is_empty()
-            && self.hide_what_comes_below(&site, name)
+            && self.hide_what_comes_below(&upper_parent, name)
         {
             // The mark gave it another ctime.
             made.stat = None;
         }
         let name = Name::from(name);
-        let entry = self.enter(&site, &mut names, &name, &made)?;
+        let entry = self.enter(&upper_parent, &mut names, &name, &made)?;
         if kind == FileKind::Regular
             && let Some(fd) = made.fd
         {
@@ -159,30 +159,35 @@ impl Overlay {
     /// Makes an object under a name, where there is nothing, or a whiteout.
     fn make(
         &self,
-        site: &Site<'_>,
+        upper_parent: &UpperParent<'_>,
         names: &Names,
         name: &OsStr,
-        wanted: &Wanted<'_>,
+        wanted: &NewObject<'_>,
     ) -> Result<Made> {
-        if !site.upper.layer.archive_names && !self.shows(names, name)? {
+        if !upper_parent.upper.layer.archive_names && !self.shows(names, name)? {
             // What the upper directory has, making it tells.
-            match self.make_in_place(site, name, wanted) {
+            match self.make_in_place(upper_parent, name, wanted) {
                 Err(Errno::EXIST) => {}
                 made => return made,
             }
         }
-        match self.ground(site, names, name)? {
-            Ground::Taken => Err(Errno::EXIST),
-            Ground::Bare => self.make_in_place(site, name, wanted),
-            ground @ (Ground::Whiteout | Ground::ArchiveWhiteout) => {
-                self.make_over_whiteout(site, names, name, wanted, ground)
+        match self.name_state(upper_parent, names, name)? {
+            NameState::Taken => Err(Errno::EXIST),
+            NameState::Bare => self.make_in_place(upper_parent, name, wanted),
+            name_state @ (NameState::Whiteout | NameState::ArchiveWhiteout) => {
+                self.make_over_whiteout(upper_parent, names, name, wanted, name_state)
             }
         }
     }
 
-    fn make_in_place(&self, site: &Site<'_>, name: &OsStr, wanted: &Wanted<'_>) -> Result<Made> {
-        let dir = site.dir.as_fd();
-        let records = site.upper.layer.records;
+    fn make_in_place(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        name: &OsStr,
+        wanted: &NewObject<'_>,
+    ) -> Result<Made> {
+        let dir = upper_parent.dir.as_fd();
+        let records = upper_parent.upper.layer.records;
         let made = self.fds.open(|| wanted.make(dir, name, records))?;
         let at = match &made {
             Some(fd) => At::Fd(fd.as_fd()),
@@ -203,7 +208,7 @@ impl Overlay {
             Ok(stat) => Ok(Made {
                 fd: made,
                 stat,
-                source: Source::Upper,
+                source: FirstLayer::Upper,
                 merged: false,
                 hides: false,
             }),
@@ -216,33 +221,34 @@ impl Overlay {
 
     fn make_over_whiteout(
         &self,
-        site: &Site<'_>,
+        upper_parent: &UpperParent<'_>,
         names: &Names,
         name: &OsStr,
-        wanted: &Wanted<'_>,
-        ground: Ground,
+        wanted: &NewObject<'_>,
+        name_state: NameState,
     ) -> Result<Made> {
-        let work = &site.upper.work;
-        let nursery = Nursery::open(site)?;
+        let work = &upper_parent.upper.work;
+        let staging_dir = StagingDir::open(upper_parent)?;
         let staged = work.temp_name();
         let made = self
             .fds
-            .open(|| nursery.make(&staged, wanted, site))
+            .open(|| staging_dir.make(&staged, wanted, upper_parent))
             .and_then(|fd| {
                 let at = At::Name(work.dir(), staged.as_bytes());
-                let merged = wanted.kind.is_dir() && self.hide_lower(site, at, names, name)?;
+                let merged =
+                    wanted.kind.is_dir() && self.hide_lower(upper_parent, at, names, name)?;
                 Ok((fd, merged))
             });
         if made.is_err() {
             work.discard(&staged);
         }
-        nursery.close();
+        staging_dir.close();
         let (fd, merged) = made?;
-        publish_over(site, &staged, name, wanted.kind, ground)?;
+        publish_over(upper_parent, &staged, name, wanted.kind, name_state)?;
         Ok(Made {
             fd,
             stat: None,
-            source: Source::Unknown,
+            source: FirstLayer::Unknown,
             merged,
             hides: wanted.kind.is_dir(),
         })
@@ -251,14 +257,14 @@ impl Overlay {
     /// Settles the mode and group of a new file where no file system does it for us.
     fn inherit_by_record(
         &self,
-        site: &Site<'_>,
+        upper_parent: &UpperParent<'_>,
         caller: &Caller,
-        wanted: &mut Wanted<'_>,
+        wanted: &mut NewObject<'_>,
     ) -> Result<()> {
         if wanted.kind != FileKind::Symlink {
             wanted.mode &= !caller.umask;
         }
-        let parent = self.recorded_attr(site.parent)?;
+        let parent = self.recorded_attr(upper_parent.parent)?;
         if parent.mode & S_ISGID != 0 {
             wanted.gid = parent.gid;
             if wanted.kind.is_dir() {
@@ -275,19 +281,25 @@ impl Overlay {
             && !node.is_root()
             && node.place.read().parent.is_none()
         {
-            self.nodes.rebind(&node, self.numbering.nameless(), false);
+            self.nodes.rebind(&node, self.ino_mapper.nameless(), false);
         }
     }
 
     /// The node for a name just made in the upper directory, with its attributes if they are known.
-    fn enter(&self, site: &Site<'_>, names: &mut Names, name: &Name, made: &Made) -> Result<Entry> {
-        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+    fn enter(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        names: &mut Names,
+        name: &Name,
+        made: &Made,
+    ) -> Result<Entry> {
+        let at = At::Name(upper_parent.dir.as_fd(), name.as_bytes());
         let stat = match made.stat {
             Some(stat) => stat,
             None => calls::stat(at)?,
         };
         let found = if made.merged {
-            self.search(site.parent, names, name, Source::Unknown)?
+            self.lookup_layers(upper_parent.parent, names, name, FirstLayer::Unknown)?
                 .ok_or_else(|| decided(Errno::IO))?
         } else {
             self.found_upper(at, &stat)?
@@ -296,7 +308,7 @@ impl Overlay {
         if made.merged {
             self.part_from_removed(number);
         }
-        let (node, attr) = self.node_of(site.parent, name.clone(), found)?;
+        let (node, attr) = self.node_of(upper_parent.parent, name.clone(), found)?;
         self.told_mtime(&node, attr.mtime);
         node.capability.set(false);
         node.protection.set(Protection::default());
@@ -308,7 +320,7 @@ impl Overlay {
             names.listing = Some(Listing::new());
         }
         if let Some(listing) = &mut names.listing {
-            listing.insert_from(name, Known::Object(number, attr.kind), made.source);
+            listing.insert_from(name, EntryInfo::Object(number, attr.kind), made.source);
         }
         Ok(Entry { id: node.id, attr })
     }

@@ -1,6 +1,6 @@
 //! Writes that the kernel gathers and sends later.
 //!
-//! The kernel keeps the times of a file meanwhile ([`ToldMtime`](crate::inode::told_mtime::ToldMtime)). Without the
+//! The kernel keeps the times of a file meanwhile ([`ToldMtime`]). Without the
 //! writeback cache only stores into shared mappings come late.
 
 use std::os::fd::BorrowedFd;

@@ -13,8 +13,8 @@ use crate::disk::calls;
 use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
 use crate::inode::dir::Names;
-use crate::inode::listing::Source;
-use crate::ops::site::Site;
+use crate::inode::listing::FirstLayer;
+use crate::ops::upper_parent::UpperParent;
 use crate::types::Name;
 
 impl Overlay {
@@ -27,16 +27,21 @@ impl Overlay {
     /// Those of setxattr(2), and of listing and making whiteouts.
     pub(super) fn hide_lower(
         &self,
-        site: &Site<'_>,
+        upper_parent: &UpperParent<'_>,
         at: At<'_>,
         names: &Names,
         name: &OsStr,
     ) -> Result<bool> {
-        match site.upper.hide_below(at) {
+        match upper_parent.upper.hide_below(at) {
             Err(Errno::OPNOTSUPP) => {}
             other => return other.map(|()| false),
         }
-        let below = self.search(site.parent, names, &Name::from(name), Source::Lower(0))?;
+        let below = self.lookup_layers(
+            upper_parent.parent,
+            names,
+            &Name::from(name),
+            FirstLayer::Lower(0),
+        )?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let dir = self.fds.open(|| calls::open(at, flags))?;
         let mut merged = false;
@@ -48,7 +53,7 @@ impl Overlay {
                 .open(|| calls::open(At::Fd(lower.as_fd()), flags))?;
             for_each_entry(lower.as_fd(), |name, _, _| {
                 let name = OsStr::from_bytes(name.to_bytes());
-                match site.upper.work.make_whiteout(dir.as_fd(), name) {
+                match upper_parent.upper.work.make_whiteout(dir.as_fd(), name) {
                     Err(Errno::EXIST) => Ok(()),
                     made => made,
                 }
@@ -58,14 +63,18 @@ impl Overlay {
     }
 
     /// Makes a new directory opaque, so that no lookup goes on to lower ones, where the kernel
-    /// does: with records that tie it to lower layers, these do not change. Returns whether it did.
-    pub(super) fn hide_what_comes_below(&self, site: &Site<'_>, name: &OsStr) -> bool {
+    /// does: with xattrs that tie it to lower layers, these do not change. Returns whether it did.
+    pub(super) fn hide_what_comes_below(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        name: &OsStr,
+    ) -> bool {
         let tied = self.index().is_some() || self.metacopy || self.redirect_dir == RedirectDir::On;
         if !tied {
             return false;
         }
-        let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        match site.upper.hide_below(at) {
+        let at = At::Name(upper_parent.dir.as_fd(), name.as_bytes());
+        match upper_parent.upper.hide_below(at) {
             Ok(()) => {}
             // No directory of an upper layer without attributes is, and that is no fault of this one.
             Err(Errno::OPNOTSUPP) => return false,

@@ -7,14 +7,14 @@ use rustix::fs::Statx;
 
 use crate::Overlay;
 use crate::error::Result;
-use crate::inode::backing::Real;
-use crate::layer::overlay_xattrs::FileMarks;
-use crate::ops::layer_entry::Found;
+use crate::inode::backing::Backing;
+use crate::layer::overlay_xattrs::FileXattrs;
+use crate::ops::layer_entry::LayerEntry;
 
 impl Overlay {
     /// Makes an upper file with this origin the one in the index, if it is that. If another is, this
     /// is a file of its own.
-    pub(super) fn find_indexed(&self, found: &mut Found, origin: &[u8]) -> Result<()> {
+    pub(super) fn find_indexed(&self, found: &mut LayerEntry, origin: &[u8]) -> Result<()> {
         let Some(index) = self.index() else {
             return Ok(());
         };
@@ -23,7 +23,7 @@ impl Overlay {
         };
         if self.object_of(&indexed.stat) == found.object {
             found.attr.nlink = index.links(&indexed.name, &indexed.stat, None)?;
-            found.real = Real::Index(Arc::new(indexed.name));
+            found.backing = Backing::Index(Arc::new(indexed.name));
         } else {
             found.number = found.object;
         }
@@ -34,7 +34,7 @@ impl Overlay {
     /// that is a metacopy.
     pub(super) fn replace_by_indexed(
         &self,
-        found: &mut Found,
+        found: &mut LayerEntry,
         at: At<'_>,
         stat: &Statx,
     ) -> Result<bool> {
@@ -48,14 +48,14 @@ impl Overlay {
             return Ok(false);
         };
         let copy = index.at(&indexed.name);
-        let marks = FileMarks::read(copy, self.namespace)?;
+        let xattrs = FileXattrs::read(copy, self.namespace)?;
         let number = found.number;
-        *found = Found {
+        *found = LayerEntry {
             number,
             ..self.found_upper(copy, &indexed.stat)?
         };
         found.attr.nlink = index.links(&indexed.name, &indexed.stat, Some(stat.stx_nlink))?;
-        found.real = Real::Index(Arc::new(indexed.name));
-        Ok(marks.metacopy)
+        found.backing = Backing::Index(Arc::new(indexed.name));
+        Ok(xattrs.metacopy)
     }
 }

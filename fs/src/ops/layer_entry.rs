@@ -7,9 +7,9 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::error::Result;
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::layer::lower_dir::{LowerDir, LowerFile};
 use crate::layer::object_id::ObjectId;
 use crate::layer::redirect::Redirect;
@@ -17,9 +17,9 @@ use crate::overlay::protection::protection_in_stat;
 use crate::types::Attr;
 
 /// What the layers hold under a name.
-pub(super) struct Found {
+pub(super) struct LayerEntry {
     /// Where the topmost object is.
-    pub(super) real: Real,
+    pub(super) backing: Backing,
     pub(super) attr: Attr,
     /// What the flags of the topmost object forbid.
     pub(super) flags: Protection,
@@ -41,21 +41,21 @@ pub(super) struct Found {
 
 impl Overlay {
     /// What is under a name just made in the upper directory.
-    pub(super) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<Found> {
-        self.found_alone(Real::Upper, at, stat, self.upper()?.layer.records)
+    pub(super) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<LayerEntry> {
+        self.found_alone(Backing::Upper, at, stat, self.upper()?.layer.records)
     }
 
     /// An object by itself, with nothing below it.
     pub(super) fn found_alone(
         &self,
-        real: Real,
+        backing: Backing,
         at: At<'_>,
         stat: &Statx,
-        records: Records,
-    ) -> Result<Found> {
+        records: OverrideStatMode,
+    ) -> Result<LayerEntry> {
         let object = self.object_of(stat);
-        Ok(Found {
-            real,
+        Ok(LayerEntry {
+            backing,
             attr: self.attr_of(at, stat, records)?,
             flags: protection_in_stat(stat),
             object,

@@ -16,13 +16,13 @@ use crate::Overlay;
 use crate::disk::calls;
 use crate::disk::fd_cache::Key;
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::node::{Node, Place};
-use crate::ops::site::Site;
+use crate::ops::upper_parent::UpperParent;
 use crate::types::{FileKind, Name};
 
 /// A node that is about to lose its name, with its place locked.
-pub(super) struct Leaving<'n> {
+pub(super) struct PendingUnlink<'n> {
     overlay: &'n Overlay,
     id: u64,
     place: RwLockWriteGuard<'n, Place>,
@@ -35,7 +35,7 @@ pub(super) struct Leaving<'n> {
     is_lower_name: bool,
 }
 
-impl Leaving<'_> {
+impl PendingUnlink<'_> {
     pub(super) fn in_upper(&self) -> bool {
         self.in_upper
     }
@@ -52,7 +52,7 @@ impl Leaving<'_> {
             }
         };
         if is_last && let Some(fd) = self.keep.take() {
-            self.place.real = Real::Orphan(self.overlay.removed.keep(fd));
+            self.place.backing = Backing::Orphan(self.overlay.unlinked.keep(fd));
         }
         if is_last || self.is_known_here {
             // The parent is known besides: its id was just used.
@@ -92,10 +92,10 @@ impl Overlay {
         place: RwLockWriteGuard<'n, Place>,
         parent: &Arc<Node>,
         name: &OsStr,
-        site: &Site<'_>,
-    ) -> Result<Leaving<'n>> {
+        upper_parent: &UpperParent<'_>,
+    ) -> Result<PendingUnlink<'n>> {
         let is_known_here = place.is_at(parent, name);
-        let mut leaving = Leaving {
+        let mut leaving = PendingUnlink {
             overlay: self,
             id: node.id,
             is_known_here,
@@ -105,24 +105,24 @@ impl Overlay {
             is_lower_name: false,
             place,
         };
-        match &leaving.place.real {
-            Real::Index(entry) => {
+        match &leaving.place.backing {
+            Backing::Index(entry) => {
                 let index = self.index().ok_or_else(|| decided(Errno::STALE))?;
                 let entry = Name::clone(entry);
                 let fd = self.open_to_keep(index.dir().as_fd(), &entry, node.kind)?;
                 let stat = calls::stat_fd(fd.as_fd())?;
                 leaving.indexed = Some((entry.clone(), index.links(&entry, &stat, None)?));
                 leaving.keep = Some(Arc::new(fd));
-                let above = self.upper_stat(site.dir.as_fd(), name)?;
+                let above = self.upper_stat(upper_parent.dir.as_fd(), name)?;
                 leaving.is_lower_name = above.is_none();
             }
-            Real::Upper if is_known_here => {
+            Backing::Upper if is_known_here => {
                 leaving.keep = Some(match self.fds.get(Key::File(node.id)) {
-                    Some(handle) if leaving.place.below.data().is_none() => handle.fd,
-                    _ => Arc::new(self.open_to_keep(site.dir.as_fd(), name, node.kind)?),
+                    Some(handle) if leaving.place.lower_link.data().is_none() => handle.fd,
+                    _ => Arc::new(self.open_to_keep(upper_parent.dir.as_fd(), name, node.kind)?),
                 });
             }
-            Real::Lower(_) if is_known_here => leaving.in_upper = false,
+            Backing::Lower(_) if is_known_here => leaving.in_upper = false,
             _ => {}
         }
         Ok(leaving)

@@ -10,12 +10,12 @@ use rustix::fs::{AtFlags, OFlags};
 use crate::Overlay;
 use crate::disk::calls;
 use crate::error::{Errno, Result, decided};
-use crate::inode::listing::Known;
+use crate::inode::listing::EntryInfo;
 use crate::inode::node::Node;
 use crate::layer::upper::Upper;
 use crate::ops::lookup::check_name;
 use crate::ops::over_whiteout::publish_over;
-use crate::ops::site::Ground;
+use crate::ops::upper_parent::NameState;
 use crate::types::{Entry, Extent, FileKind, Name};
 
 impl Overlay {
@@ -38,42 +38,42 @@ impl Overlay {
         self.check_unprotected(&node)?;
         self.copy_up(&parent, Extent::Whole)?;
         self.copy_up(&node, Extent::None)?;
-        if node.is_metacopy() && !self.tie_all_names(upper, &node)? {
+        if node.is_metacopy() && !self.write_redirect_for_all_names(upper, &node)? {
             self.copy_up(&node, Extent::Whole)?;
         }
         let mut names = parent.dir()?.names.write();
-        let site = self.site(upper, &parent, &names)?;
-        match self.ground(&site, &names, name)? {
-            Ground::Taken => return Err(Errno::EXIST),
-            Ground::Bare => self.link_to(&node, site.dir.as_fd(), name)?,
-            ground => {
+        let upper_parent = self.upper_parent(upper, &parent, &names)?;
+        match self.name_state(&upper_parent, &names, name)? {
+            NameState::Taken => return Err(Errno::EXIST),
+            NameState::Bare => self.link_to(&node, upper_parent.dir.as_fd(), name)?,
+            name_state => {
                 let staged = upper.work.temp_name();
                 self.link_to(&node, upper.work.dir(), &staged)?;
-                publish_over(&site, &staged, name, FileKind::Regular, ground)?;
+                publish_over(&upper_parent, &staged, name, FileKind::Regular, name_state)?;
             }
         }
         if self.nodes.has_origin(node.id) || node.is_metacopy() {
-            self.make_impure(upper, &parent, site.dir.as_fd());
+            self.mark_impure(upper, &parent, upper_parent.dir.as_fd());
         }
         if let Some(listing) = &mut names.listing {
-            listing.insert(&Name::from(name), Known::Unresolved);
+            listing.insert(&Name::from(name), EntryInfo::Unresolved);
         }
         // By its records, which say that it is the same file.
         let (node, entry) = self.lookup_locked(&parent, &names, name)?;
         if let Some(listing) = &mut names.listing
             && let Some(number) = self.nodes.number(node.id)
         {
-            listing.insert(&Name::from(name), Known::Object(number, node.kind));
+            listing.insert(&Name::from(name), EntryInfo::Object(number, node.kind));
         }
         Ok(entry)
     }
 
     /// Makes the data of a metacopy be found from whatever name it is given.
-    fn tie_all_names(&self, upper: &Upper, node: &Arc<Node>) -> Result<bool> {
+    fn write_redirect_for_all_names(&self, upper: &Upper, node: &Arc<Node>) -> Result<bool> {
         let object = self.locate(node)?;
         let fd = self.fds.open(|| calls::open(object.at(), OFlags::PATH))?;
         drop(object);
-        self.tie(upper, At::Fd(fd.as_fd()), node, true)
+        self.write_redirect(upper, At::Fd(fd.as_fd()), node, true)
     }
 
     /// linkat(2) of a node's object.

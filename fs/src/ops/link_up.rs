@@ -9,11 +9,11 @@ use rustix::fs::AtFlags;
 use crate::Overlay;
 use crate::disk::calls::{restore_times, stat_fd, stat_name};
 use crate::error::Result;
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::dir::Names;
 use crate::inode::node::Node;
 use crate::layer::new_object;
-use crate::ops::site::Site;
+use crate::ops::upper_parent::UpperParent;
 
 impl Overlay {
     /// Gives a file in the index, of which this is a lower name, the name in the upper layer.
@@ -21,25 +21,36 @@ impl Overlay {
     /// `names` are those of the directory, locked.
     pub(super) fn link_up(
         &self,
-        site: &Site<'_>,
+        upper_parent: &UpperParent<'_>,
         names: &mut Names,
         name: &OsStr,
         node: &Node,
     ) -> Result<()> {
-        let (Some(index), Real::Index(entry)) = (self.index(), node.place.read().real.clone())
+        let (Some(index), Backing::Index(entry)) =
+            (self.index(), node.place.read().backing.clone())
         else {
             return Ok(());
         };
-        if self.upper_stat(site.dir.as_fd(), name)?.is_some() {
+        if self.upper_stat(upper_parent.dir.as_fd(), name)?.is_some() {
             return Ok(());
         }
         let before = stat_name(index.dir().as_fd(), entry.as_bytes())?;
         let links = index.links(&entry, &before, None)?;
-        self.make_impure(site.upper, site.parent, site.dir.as_fd());
-        let times = stat_fd(site.dir.as_fd())?;
-        rustix::fs::linkat(index.dir(), &**entry, &site.dir, name, AtFlags::empty())?;
+        self.mark_impure(
+            upper_parent.upper,
+            upper_parent.parent,
+            upper_parent.dir.as_fd(),
+        );
+        let times = stat_fd(upper_parent.dir.as_fd())?;
+        rustix::fs::linkat(
+            index.dir(),
+            &**entry,
+            &upper_parent.dir,
+            name,
+            AtFlags::empty(),
+        )?;
         // The directory does not change by showing the same file from another layer.
-        restore_times(site.dir.as_fd(), &times);
+        restore_times(upper_parent.dir.as_fd(), &times);
         let counted = index.count_down(&entry, links);
         match counted {
             Ok(()) => {
@@ -47,10 +58,10 @@ impl Overlay {
                     listing.raise(name);
                 }
             }
-            Err(_) => new_object::undo(site.dir.as_fd(), name, node.kind),
+            Err(_) => new_object::undo(upper_parent.dir.as_fd(), name, node.kind),
         }
         // A move that was asked for elsewhere may bring the name here, and both get another ctime.
-        self.changed_unasked(site.parent.id);
+        self.changed_unasked(upper_parent.parent.id);
         self.changed_unasked(node.id);
         counted
     }

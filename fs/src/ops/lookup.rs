@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use crate::Overlay;
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::{Below, Real};
+use crate::inode::backing::{Backing, LowerLink};
 use crate::inode::dir::Names;
 use crate::inode::identity::{Identity, NameIn};
-use crate::inode::listing::Source;
+use crate::inode::listing::FirstLayer;
 use crate::inode::node::{Node, Place};
 use crate::layer::lower_dir::LowerDir;
-use crate::ops::layer_entry::Found;
+use crate::ops::layer_entry::LayerEntry;
 use crate::types::{Attr, Entry, FileKind, Name};
 
 /// The longest name of a file, in bytes (`NAME_MAX`).
@@ -72,11 +72,11 @@ impl Overlay {
             return Err(Errno::NOENT);
         }
         let (name, first) = match self.listing_of(names) {
-            None => (Name::from(name), Source::Unknown),
+            None => (Name::from(name), FirstLayer::Unknown),
             // All names are known, and this may be none of them.
             Some(listing) => listing.get(name).ok_or(Errno::NOENT)?,
         };
-        let found = self.search(parent, names, &name, first)?;
+        let found = self.lookup_layers(parent, names, &name, first)?;
         let found = found.ok_or(Errno::NOENT)?;
         let (node, attr) = self.node_of(parent, name, found)?;
         let entry = Entry { id: node.id, attr };
@@ -88,10 +88,10 @@ impl Overlay {
         &self,
         parent: &Arc<Node>,
         name: Name,
-        found: Found,
+        found: LayerEntry,
     ) -> Result<(Arc<Node>, Attr)> {
         let (mut attr, number) = (found.attr, found.number);
-        let in_upper = !matches!(found.real, Real::Lower(_));
+        let in_upper = !matches!(found.backing, Backing::Lower(_));
         let has_links = !attr.kind.is_dir() && found.links > 1;
         // Whether a copy-up may part this name from others of the same file.
         let may_part = self.upper.is_some() && self.index().is_none();
@@ -109,8 +109,8 @@ impl Overlay {
         let place = || Place {
             parent: Some(parent.clone()),
             name: name.clone(),
-            real: found.real.clone(),
-            below: Below::new(found.redirect.clone(), found.data.clone()),
+            backing: found.backing.clone(),
+            lower_link: LowerLink::new(found.redirect.clone(), found.data.clone()),
         };
         let make = |id| {
             let ino = number.derived().unwrap_or(id);
@@ -151,7 +151,7 @@ impl Overlay {
         node: &Arc<Node>,
         parent: &Arc<Node>,
         name: &Name,
-        found: &Found,
+        found: &LayerEntry,
     ) -> Result<()> {
         let kind = found.attr.kind;
         if node.kind != kind {
@@ -159,7 +159,8 @@ impl Overlay {
         }
         // Where layers change, the name that a lower file was found by last is the one that is there.
         let moves = |place: &Place| {
-            place.parent.is_none() || (self.lowers_change && matches!(place.real, Real::Lower(_)))
+            place.parent.is_none()
+                || (self.lowers_change && matches!(place.backing, Backing::Lower(_)))
         };
         {
             let place = node.place.read();
@@ -179,8 +180,8 @@ impl Overlay {
         if moves(&place) {
             former = place.set_parent(Some(parent.clone()));
             place.name = name.clone();
-            place.real = found.real.clone();
-            place.below = Below::new(found.redirect.clone(), found.data.clone());
+            place.backing = found.backing.clone();
+            place.lower_link = LowerLink::new(found.redirect.clone(), found.data.clone());
         }
         drop(place);
         if let Some(former) = former {
@@ -191,7 +192,13 @@ impl Overlay {
     }
 
     /// Whether a node that was known before is what the layers have under a name now.
-    fn still_fits(&self, node: &Node, parent: &Arc<Node>, name: &OsStr, found: &Found) -> bool {
+    fn still_fits(
+        &self,
+        node: &Node,
+        parent: &Arc<Node>,
+        name: &OsStr,
+        found: &LayerEntry,
+    ) -> bool {
         if node.kind != found.attr.kind {
             return false;
         }
@@ -204,9 +211,9 @@ impl Overlay {
             // One of several names of a file, which is one node.
             return !node.kind.is_dir() && found.links > 1;
         }
-        let is_same_layer = match (&place.real, &found.real) {
-            (Real::Lower(known), Real::Lower(now)) => known.is_same(now),
-            (Real::Lower(_), _) | (_, Real::Lower(_)) => false,
+        let is_same_layer = match (&place.backing, &found.backing) {
+            (Backing::Lower(known), Backing::Lower(now)) => known.is_same(now),
+            (Backing::Lower(_), _) | (_, Backing::Lower(_)) => false,
             _ => true,
         };
         drop(place);
@@ -220,7 +227,7 @@ impl Overlay {
 ///
 /// The caller holds the namespace lock of `parent`. Who takes a name from a file holds its place until the node
 /// has lost it, too, so that a count of one link is not read together with a name that is gone.
-fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bool {
+fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &LayerEntry) -> bool {
     let place = node.place.read();
     if place.is_at(parent, name) {
         return false;
@@ -228,12 +235,12 @@ fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bo
     if found.attr.kind.is_dir() || node.kind != found.attr.kind {
         return true;
     }
-    if found.links > 1 || matches!(found.real, Real::Index(_)) {
+    if found.links > 1 || matches!(found.backing, Backing::Index(_)) {
         return false;
     }
     // The last name of an upper file whose others were removed leads to the same object; a lower file that was
     // removed had no other.
-    place.parent.is_some() || matches!(place.real, Real::Lower(_))
+    place.parent.is_some() || matches!(place.backing, Backing::Lower(_))
 }
 
 /// Whether a directory shows these lower directories. One that is being changed is looked at the next time.

@@ -6,7 +6,7 @@
 //! that is looked for in the layers below it; a file whose data was left below (metacopy) is searched
 //! on for that.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -17,29 +17,30 @@ use crate::Overlay;
 use crate::config::RedirectDir;
 use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::dir::Names;
-use crate::inode::listing::Source;
+use crate::inode::listing::FirstLayer;
 use crate::inode::node::Node;
 use crate::layer::lower::Layer;
 use crate::layer::lower_dir::{LowerDir, LowerFile};
-use crate::layer::overlay_xattrs::{DirMarks, FileMarks};
+use crate::layer::overlay_xattrs::{DirXattrs, FileXattrs};
 use crate::layer::redirect::Redirect;
+use crate::layer::upper::Upper;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::layer_entry::Found;
+use crate::ops::layer_entry::LayerEntry;
 use crate::types::{FileKind, Name};
 
 impl Overlay {
     /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
     /// it. `first` says where it is known to be found first.
-    pub(super) fn search(
+    pub(super) fn lookup_layers(
         &self,
         parent: &Arc<Node>,
         names: &Names,
         name: &Name,
-        first: Source,
-    ) -> Result<Option<Found>> {
-        let mut search = Search {
+        first: FirstLayer,
+    ) -> Result<Option<LayerEntry>> {
+        let mut search = LayerLookup {
             overlay: self,
             way: Redirect::Name(name.clone()),
             redirected: false,
@@ -49,18 +50,18 @@ impl Overlay {
             stop: false,
         };
         let skipped = match first {
-            Source::Unknown => {
+            FirstLayer::Unknown => {
                 search.upper(parent, names, name)?;
                 0
             }
-            Source::Upper => {
+            FirstLayer::Upper => {
                 search.upper(parent, names, name)?;
                 // Only what leads elsewhere, or nowhere, leads on.
                 let leads = search.redirected || search.wants_data || search.lost.is_some();
                 search.stop |= !leads;
                 0
             }
-            Source::Lower(first) => {
+            FirstLayer::Lower(first) => {
                 let is_above = |lower: &Arc<LowerDir>| lower.layer < first;
                 names.lowers.partition_point(is_above)
             }
@@ -80,7 +81,7 @@ impl Overlay {
 /// Where the search goes on below, if not by the same name; an error if that cannot be told.
 type Turn = Option<Result<Redirect>>;
 
-struct Search<'o> {
+struct LayerLookup<'o> {
     overlay: &'o Overlay,
     /// What is looked for in the next layer.
     way: Redirect,
@@ -88,7 +89,7 @@ struct Search<'o> {
     redirected: bool,
     /// Why it is not known what to look for.
     lost: Option<Errno>,
-    found: Option<Found>,
+    found: Option<LayerEntry>,
     /// What was found is a metacopy, and its data was not found yet.
     wants_data: bool,
     stop: bool,
@@ -102,7 +103,8 @@ fn is_suspect(kind: FileKind, blocks: u64, size: u64) -> bool {
     kind == FileKind::Regular && size > 0 && blocks.saturating_sub(RECORDS) < size.div_ceil(512)
 }
 
-impl Search<'_> {
+impl LayerLookup<'_> {
+    /// Looks at the name in the upper layer.
     fn upper(&mut self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<()> {
         let overlay = self.overlay;
         let Some(upper) = overlay.upper.as_ref().filter(|_| parent.in_upper()) else {
@@ -127,33 +129,54 @@ impl Search<'_> {
         if is_dir && overlay.is_layer(at, &stat) {
             return Err(Errno::LOOP);
         }
+        // Nearly every object has no xattrs of an overlay, so each system call to read them needs a reason.
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
-            let mut marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
-            marks.opaque |= upper.layer.is_archive_opaque(dir.as_fd(), name)?;
-            self.stop = marks.opaque;
-            if !marks.opaque {
-                self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect.and_then(Result::ok);
-            }
+            self.upper_dir_xattrs(upper, dir.as_fd(), name, &mut found)?;
         } else if !is_dir
             && (overlay.metacopy
                 || is_suspect(found.attr.kind, found.attr.blocks, found.attr.size)
                 || overlay.is_impure(parent, dir.as_fd()))
         {
-            let marks = FileMarks::read(at, overlay.namespace)?;
-            if let Some(origin) = &marks.origin {
-                let number = overlay.origins.object(origin, &overlay.numbering);
-                found.number = number.unwrap_or(found.object);
-                overlay.find_indexed(&mut found, origin)?;
-            }
-            if marks.metacopy && found.attr.kind == FileKind::Regular {
-                self.stop = false;
-                self.wants_data = true;
-                self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect.and_then(Result::ok);
-            }
+            self.upper_file_xattrs(at, &mut found)?;
         }
         self.found = Some(found);
+        Ok(())
+    }
+
+    /// Follows what the xattrs of an upper directory say of those below it.
+    fn upper_dir_xattrs(
+        &mut self,
+        upper: &Upper,
+        dir: BorrowedFd<'_>,
+        name: &Name,
+        found: &mut LayerEntry,
+    ) -> Result<()> {
+        let at = At::Name(dir, name.as_bytes());
+        let mut xattrs = DirXattrs::read(at, self.overlay.namespace, upper.layer.marks)?;
+        xattrs.opaque |= upper.layer.is_archive_opaque(dir, name)?;
+        self.stop = xattrs.opaque;
+        if !xattrs.opaque {
+            self.turn(xattrs.redirect.clone());
+            found.redirect = xattrs.redirect.and_then(Result::ok);
+        }
+        Ok(())
+    }
+
+    /// Follows what the xattrs of an upper file say of the file that it is a copy of.
+    fn upper_file_xattrs(&mut self, at: At<'_>, found: &mut LayerEntry) -> Result<()> {
+        let overlay = self.overlay;
+        let xattrs = FileXattrs::read(at, overlay.namespace)?;
+        if let Some(origin) = &xattrs.origin {
+            let number = overlay.origins.object(origin, &overlay.ino_mapper);
+            found.number = number.unwrap_or(found.object);
+            overlay.find_indexed(found, origin)?;
+        }
+        if xattrs.metacopy && found.attr.kind == FileKind::Regular {
+            self.stop = false;
+            self.wants_data = true;
+            self.turn(xattrs.redirect.clone());
+            found.redirect = xattrs.redirect.and_then(Result::ok);
+        }
         Ok(())
     }
 
@@ -255,19 +278,9 @@ impl Search<'_> {
             return Ok((None, None));
         }
         let at = At::Name(fd.as_fd(), name.as_bytes());
-        let stat = match stat_name(fd.as_fd(), name.as_bytes()) {
-            // A redirect may name what cannot be.
-            Err(Errno::NAMETOOLONG) if self.redirected => None,
-            stat => stat_of_absent(stat)?,
-        };
-        let Some(stat) = stat else {
-            self.stop |= layer.has_archive_whiteout(fd.as_fd(), name)?;
+        let Some(stat) = self.stat_visible(dir, layer, (fd.as_fd(), name))? else {
             return Ok((None, None));
         };
-        if overlay.hides(dir, at, &stat)? {
-            self.stop = true;
-            return Ok((None, None));
-        }
         let kind =
             FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let unfit = is_end && self.wants_data && kind != FileKind::Regular;
@@ -291,19 +304,46 @@ impl Search<'_> {
             );
             return Err(Errno::LOOP);
         }
-        let mut marks = if overlay.reads_marks(dir.layer) {
-            DirMarks::read(at, overlay.namespace, layer.marks)?
+        let mut xattrs = if overlay.reads_overlay_xattrs(dir.layer) {
+            DirXattrs::read(at, overlay.namespace, layer.marks)?
         } else {
-            DirMarks::default()
+            DirXattrs::default()
         };
-        marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
-        let child = LowerDir::child(dir, name, &marks);
+        xattrs.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
+        let child = LowerDir::child(dir, name, &xattrs);
         if is_end {
             self.take_dir(&child, at, &stat, layer)?;
         }
-        self.stop |= marks.opaque;
-        let redirect = marks.redirect.filter(|_| !marks.opaque);
+        // Opaque hides what is below, also below a redirect that it has from another time.
+        self.stop |= xattrs.opaque;
+        let redirect = xattrs.redirect.filter(|_| !xattrs.opaque);
         Ok((Some(child), redirect))
+    }
+
+    /// The stat of a name in a lower directory, if it is there and no whiteout. A whiteout ends the lookup.
+    fn stat_visible(
+        &mut self,
+        dir: &Arc<LowerDir>,
+        layer: &Layer,
+        (fd, name): (BorrowedFd<'_>, &Name),
+    ) -> Result<Option<Statx>> {
+        let stat = match stat_name(fd, name.as_bytes()) {
+            // A redirect may name what cannot be.
+            Err(Errno::NAMETOOLONG) if self.redirected => None,
+            stat => stat_of_absent(stat)?,
+        };
+        let Some(stat) = stat else {
+            self.stop |= layer.has_archive_whiteout(fd, name)?;
+            return Ok(None);
+        };
+        if self
+            .overlay
+            .hides(dir, At::Name(fd, name.as_bytes()), &stat)?
+        {
+            self.stop = true;
+            return Ok(None);
+        }
+        Ok(Some(stat))
     }
 
     fn is_dir(&self) -> bool {
@@ -327,10 +367,10 @@ impl Search<'_> {
             found.lowers.push(child.clone());
             return Ok(());
         }
-        let real = Real::Lower(child.clone());
-        self.found = Some(Found {
+        let backing = Backing::Lower(child.clone());
+        self.found = Some(LayerEntry {
             lowers: vec![child.clone()],
-            ..self.overlay.found_alone(real, at, stat, layer.records)?
+            ..self.overlay.found_alone(backing, at, stat, layer.records)?
         });
         Ok(())
     }
@@ -346,8 +386,8 @@ impl Search<'_> {
     ) -> Result<Turn> {
         let overlay = self.overlay;
         if self.found.is_none() {
-            let real = Real::Lower(dir.clone());
-            let mut found = overlay.found_alone(real, at, stat, layer.records)?;
+            let backing = Backing::Lower(dir.clone());
+            let mut found = overlay.found_alone(backing, at, stat, layer.records)?;
             found.is_mounted_inside = layer.is_mounted_inside(stat);
             // The index knows one file for all paths to an inode. The kernel's overlay sees no such path twice.
             if stat.stx_nlink > 1 && !found.is_mounted_inside {
@@ -359,15 +399,15 @@ impl Search<'_> {
             FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
-            && overlay.reads_marks(dir.layer);
-        let marks = if may_be_metacopy {
-            FileMarks::read(at, overlay.namespace)?
+            && overlay.reads_overlay_xattrs(dir.layer);
+        let xattrs = if may_be_metacopy {
+            FileXattrs::read(at, overlay.namespace)?
         } else {
-            FileMarks::default()
+            FileXattrs::default()
         };
-        if marks.metacopy {
+        if xattrs.metacopy {
             self.wants_data = true;
-            return Ok(marks.redirect);
+            return Ok(xattrs.redirect);
         }
         if self.wants_data
             && let Some(found) = &mut self.found
@@ -395,7 +435,7 @@ impl Search<'_> {
             return Ok(());
         };
         let file_in = |root: &Arc<LowerDir>| {
-            let none = DirMarks::default();
+            let none = DirXattrs::default();
             let child = |dir: Arc<LowerDir>, name| LowerDir::child(&dir, name, &none);
             LowerFile {
                 dir: above.iter().fold(root.clone(), child),

@@ -1,4 +1,5 @@
-//! The operations: one file a system call.
+//! The operations: one file a system call. These are the public methods of [`Overlay`](crate::Overlay), and the top
+//! floor: nothing in this crate uses it.
 
 mod clear_whiteouts;
 mod copy_complete;
@@ -23,12 +24,12 @@ mod lookup;
 mod lookup_layers;
 mod over_whiteout;
 mod readdir;
+mod redirect;
 mod remove;
 mod rename;
 mod replace;
 mod setattr;
-mod site;
 mod slow;
 mod staging_dir;
-mod tie;
+mod upper_parent;
 mod xattr;

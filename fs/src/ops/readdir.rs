@@ -13,9 +13,9 @@ use rustix::fs::{Mode, OFlags, RawDir};
 use crate::Overlay;
 use crate::disk::calls;
 use crate::error::{Errno, Result};
-use crate::inode::listing::{DOT, DOT_DOT, Known, Listed};
+use crate::inode::listing::{DOT, DOT_DOT, EntryInfo, Listed};
 use crate::inode::node::Node;
-use crate::types::{DirEntry, Entry, FileKind, Name, Room, Wants};
+use crate::types::{DirEntry, Entry, FileKind, Fill, Name, Wants};
 
 /// In seconds. Times of last access are not older after an access.
 const DAY: i64 = 24 * 60 * 60;
@@ -43,16 +43,16 @@ impl Overlay {
         &self,
         id: u64,
         cookie: u64,
-        mut take: impl FnMut(&DirEntry) -> Room,
+        mut take: impl FnMut(&DirEntry) -> Fill,
     ) -> Result<()> {
         let node = self.node(id)?;
         self.each_item(&node, cookie, |entry, known| {
             match known {
-                None | Some(Known::Object(..)) => {}
-                Some(Known::Unresolved) => match self.peek(&node, &entry.name) {
+                None | Some(EntryInfo::Object(..)) => {}
+                Some(EntryInfo::Unresolved) => match self.peek(&node, &entry.name) {
                     Ok((ino, kind)) => (entry.ino, entry.kind) = (ino, kind),
                     // Removed meanwhile, or a directory that is mounted in a second place.
-                    Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
+                    Err(Errno::NOENT | Errno::STALE) => return Ok(Fill::More),
                     Err(error) => lost(entry, error),
                 },
             }
@@ -71,7 +71,7 @@ impl Overlay {
         id: u64,
         cookie: u64,
         wants: Wants,
-        mut take: impl FnMut(&DirEntry, Option<&Entry>) -> Room,
+        mut take: impl FnMut(&DirEntry, Option<&Entry>) -> Fill,
     ) -> Result<()> {
         let node = self.node(id)?;
         // Later there might be none at all, which means that there are no more entries.
@@ -82,15 +82,15 @@ impl Overlay {
                     let itself = self.entry_of_dots(&node, entry.cookie)?;
                     return Ok(take(entry, Some(&itself)));
                 }
-                Some(Known::Object(_, kind)) if only_directories && !kind.is_dir() => {
-                    return Ok(Room::Full);
+                Some(EntryInfo::Object(_, kind)) if only_directories && !kind.is_dir() => {
+                    return Ok(Fill::Full);
                 }
                 Some(_) => {}
             }
             let found = match self.lookup_in(&node, &entry.name) {
                 Ok((_, found)) => found,
                 // Removed meanwhile, or a directory that is mounted in a second place.
-                Err(Errno::NOENT | Errno::STALE) => return Ok(Room::Taken),
+                Err(Errno::NOENT | Errno::STALE) => return Ok(Fill::More),
                 Err(error) => {
                     lost(entry, error);
                     return Ok(take(entry, None));
@@ -98,7 +98,7 @@ impl Overlay {
             };
             (entry.ino, entry.kind) = (found.attr.ino, found.attr.kind);
             let room = take(entry, Some(&found));
-            if room == Room::Full {
+            if room == Fill::Full {
                 self.forget(found.id, 1);
             }
             Ok(room)
@@ -111,7 +111,7 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         mut cookie: u64,
-        mut f: impl FnMut(&mut DirEntry, Option<Known>) -> Result<Room>,
+        mut f: impl FnMut(&mut DirEntry, Option<EntryInfo>) -> Result<Fill>,
     ) -> Result<()> {
         if cookie == 0 {
             if let Err(errno) = self.note_access(node) {
@@ -129,7 +129,7 @@ impl Overlay {
                 kind: FileKind::Directory,
                 name: Arc::from(OsStr::new(name)),
             };
-            if f(&mut entry, None)? == Room::Full {
+            if f(&mut entry, None)? == Fill::Full {
                 return Ok(());
             }
             cookie = dot;
@@ -144,7 +144,7 @@ impl Overlay {
             }
             for item in batch {
                 let (mut entry, known) = self.entry_of(&item);
-                if f(&mut entry, Some(known))? == Room::Full {
+                if f(&mut entry, Some(known))? == Fill::Full {
                     return Ok(());
                 }
                 cookie = item.cookie;
@@ -179,15 +179,15 @@ impl Overlay {
     }
 
     /// The entry for an item, as far as the listing knows it.
-    fn entry_of(&self, item: &Listed) -> (DirEntry, Known) {
+    fn entry_of(&self, item: &Listed) -> (DirEntry, EntryInfo) {
         let mut entry = DirEntry {
             ino: 0,
             cookie: item.cookie,
             kind: FileKind::Regular,
             name: item.name.clone(),
         };
-        let Known::Object(object, kind) = item.known else {
-            return (entry, Known::Unresolved);
+        let EntryInfo::Object(object, kind) = item.known else {
+            return (entry, EntryInfo::Unresolved);
         };
         let node = self.nodes.find(object);
         match node.map(|node| node.ino()).or(object.derived()) {
@@ -195,7 +195,7 @@ impl Overlay {
                 (entry.ino, entry.kind) = (ino, kind);
                 (entry, item.known)
             }
-            None => (entry, Known::Unresolved),
+            None => (entry, EntryInfo::Unresolved),
         }
     }
 

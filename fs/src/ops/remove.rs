@@ -20,9 +20,9 @@ use crate::inode::dir::Names;
 use crate::inode::locks::lock_names;
 use crate::inode::node::Node;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::hold::Held;
+use crate::ops::hold::LookupGuard;
 use crate::ops::lookup::check_name;
-use crate::ops::site::Site;
+use crate::ops::upper_parent::UpperParent;
 use crate::types::Extent;
 
 impl Overlay {
@@ -44,10 +44,10 @@ impl Overlay {
         }
         self.copy_up(&parent, Extent::Whole)?;
         let (mut names, held) = self.find_to_unlink(&parent, name)?;
-        let site = self.site(upper, &parent, &names)?;
+        let upper_parent = self.upper_parent(upper, &parent, &names)?;
         let place = held.node.place.write();
-        let leaving = self.prepare_to_leave(&held.node, place, &parent, name, &site)?;
-        self.remove_name(&site, &names, name)?;
+        let leaving = self.prepare_to_leave(&held.node, place, &parent, name, &upper_parent)?;
+        self.remove_name(&upper_parent, &names, name)?;
         leaving.leave();
         if let Some(listing) = &mut names.listing {
             listing.remove(name);
@@ -63,7 +63,7 @@ impl Overlay {
         &'n self,
         parent: &'n Arc<Node>,
         name: &OsStr,
-    ) -> Result<(RwLockWriteGuard<'n, Names>, Held<'n>)> {
+    ) -> Result<(RwLockWriteGuard<'n, Names>, LookupGuard<'n>)> {
         loop {
             let names = parent.dir()?.names.write();
             if self.index().is_none() {
@@ -76,7 +76,7 @@ impl Overlay {
                 };
             }
             let (node, entry) = self.lookup_locked(parent, &names, name)?;
-            let held = Held::new(self, node);
+            let held = LookupGuard::new(self, node);
             self.check_may_leave(parent, &held.node)?;
             if held.node.kind.is_dir() {
                 return Err(Errno::ISDIR);
@@ -107,7 +107,7 @@ impl Overlay {
         }
         self.copy_up(&parent, Extent::Whole)?;
         let mut locks = lock_names(&[&parent, node])?;
-        let site = self.site(upper, &parent, locks.of(&parent)?)?;
+        let upper_parent = self.upper_parent(upper, &parent, locks.of(&parent)?)?;
         if !node.is_at(&parent, name) {
             return Err(Errno::NOENT);
         }
@@ -117,9 +117,9 @@ impl Overlay {
             return Err(Errno::NOTEMPTY);
         }
         let place = node.place.write();
-        let leaving = self.prepare_to_leave(node, place, &parent, name, &site)?;
+        let leaving = self.prepare_to_leave(node, place, &parent, name, &upper_parent)?;
         let removed = if alone {
-            rustix::fs::unlinkat(&site.dir, name, AtFlags::REMOVEDIR)
+            rustix::fs::unlinkat(&upper_parent.dir, name, AtFlags::REMOVEDIR)
         } else {
             Err(Errno::NOTEMPTY)
         };
@@ -129,13 +129,13 @@ impl Overlay {
         }
         if removed.is_err() {
             // There may be whiteouts in it.
-            if alone && !self.is_empty_upper(&site, name)? {
+            if alone && !self.is_empty_upper(&upper_parent, name)? {
                 return Err(Errno::NOTEMPTY);
             }
             if leaving.in_upper() {
-                self.remove_upper_dir(&site, locks.of(&parent)?, name)?;
+                self.remove_upper_dir(&upper_parent, locks.of(&parent)?, name)?;
             } else {
-                upper.work.make_whiteout(site.dir.as_fd(), name)?;
+                upper.work.make_whiteout(upper_parent.dir.as_fd(), name)?;
             }
         }
         leaving.leave();
@@ -148,8 +148,13 @@ impl Overlay {
     }
 
     /// Makes a name show nothing. What is there now is no directory.
-    fn remove_name(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
-        let (dir, work) = (site.dir.as_fd(), &site.upper.work);
+    fn remove_name(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        names: &Names,
+        name: &OsStr,
+    ) -> Result<()> {
+        let (dir, work) = (upper_parent.dir.as_fd(), &upper_parent.upper.work);
         if !self.lower_positive(names, name)? {
             return rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
@@ -175,13 +180,13 @@ impl Overlay {
     }
 
     /// Whether an upper directory that shows no lower ones holds nothing but whiteouts.
-    fn is_empty_upper(&self, site: &Site<'_>, name: &OsStr) -> Result<bool> {
+    fn is_empty_upper(&self, upper_parent: &UpperParent<'_>, name: &OsStr) -> Result<bool> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        let at = At::Name(upper_parent.dir.as_fd(), name.as_bytes());
         let dir = self.fds.open(|| calls::open(at, flags))?;
         let mut empty = true;
         for_each_entry(dir.as_fd(), |name, kind, _| {
-            let layer = &site.upper.layer;
+            let layer = &upper_parent.upper.layer;
             if layer.is_archive_name(OsStr::from_bytes(name.to_bytes())) {
                 return Ok(());
             }
@@ -193,8 +198,13 @@ impl Overlay {
     }
 
     /// Removes an upper directory that shows nothing, but may hold whiteouts.
-    fn remove_upper_dir(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
-        let (dir, work) = (site.dir.as_fd(), &site.upper.work);
+    fn remove_upper_dir(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        names: &Names,
+        name: &OsStr,
+    ) -> Result<()> {
+        let (dir, work) = (upper_parent.dir.as_fd(), &upper_parent.upper.work);
         let hides = self.lower_positive(names, name)?;
         if hides && work.writes_files() {
             work.make_whiteout(dir, name)?;

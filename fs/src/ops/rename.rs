@@ -4,7 +4,7 @@
 //! whiteout in the same rename; a directory that comes to lie over one of a lower layer is made
 //! opaque before. A directory that shows lower ones is tied to its name: it is given a redirect, or
 //! where redirects are not made, everything it shows is copied up first, so that it shows none
-//! ([`cut_off`](crate::ops::detach)). The kernel's overlay fails with `XDEV` then, and mv(1) copies.
+//! ([`detach_from_lower`](crate::ops::detach)). The kernel's overlay fails with `XDEV` then, and mv(1) copies.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -16,13 +16,14 @@ use rustix::fs::RenameFlags;
 
 use crate::Overlay;
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::locks::{NameLocks, lock_names};
 use crate::inode::node::Node;
-use crate::ops::hold::Held;
+use crate::ops::hold::LookupGuard;
 use crate::ops::lookup::check_name;
 use crate::ops::replace::End;
-use crate::types::{Change, Extent, Patience};
+use crate::ops::upper_parent::UpperParent;
+use crate::types::{Change, Extent, MayBlock};
 
 /// How often a rename starts again because the names changed before they were locked.
 const MAX_TRIES: usize = 1000;
@@ -34,12 +35,12 @@ enum Step<'o> {
     CopyUp {
         nodes: Vec<Arc<Node>>,
         /// Keeps them known until then.
-        _held: (Held<'o>, Option<Held<'o>>),
+        _held: (LookupGuard<'o>, Option<LookupGuard<'o>>),
     },
     /// The names in this directory, which is to be replaced, must be locked too.
-    Lock(Held<'o>),
+    Lock(LookupGuard<'o>),
     /// All that this shows must be copied up, since it cannot be given a redirect.
-    CutOff(Held<'o>),
+    Detach(LookupGuard<'o>),
 }
 
 impl Overlay {
@@ -47,13 +48,13 @@ impl Overlay {
     /// `EXCHANGE` are possible, `WHITEOUT` is not, as in the kernel's overlay.
     ///
     /// # Errors
-    /// `AGAIN` if more patience is needed; otherwise those of renameat2(2) and of copying up.
+    /// `AGAIN` if it would block and may not; otherwise those of renameat2(2) and of copying up.
     pub fn rename(
         &self,
         (parent, name): (u64, &OsStr),
         (new_parent, new_name): (u64, &OsStr),
         flags: RenameFlags,
-        patience: Patience,
+        may_block: MayBlock,
     ) -> Result<()> {
         check_name(name)?;
         check_name(new_name)?;
@@ -69,7 +70,7 @@ impl Overlay {
             parent: new_parent,
             name: new_name,
         };
-        let mut victim: Option<Held<'_>> = None;
+        let mut victim: Option<LookupGuard<'_>> = None;
         for _ in 0..MAX_TRIES {
             let step = {
                 let elsewhere = !Arc::ptr_eq(parent, new_parent);
@@ -86,24 +87,25 @@ impl Overlay {
                 Step::CopyUp { nodes, _held } => {
                     let slow =
                         |node: &Arc<Node>| self.is_slow_to_change(node.id, Change::Attributes);
-                    if patience == Patience::Little && nodes.iter().any(slow) {
+                    if may_block == MayBlock::No && nodes.iter().any(slow) {
                         return Err(Errno::AGAIN);
                     }
                     for node in &nodes {
                         self.copy_up(node, Extent::None)?;
                     }
                 }
-                Step::CutOff(held) => {
-                    if patience == Patience::Little {
+                Step::Detach(held) => {
+                    if may_block == MayBlock::No {
                         return Err(Errno::AGAIN);
                     }
-                    self.cut_off(&held.node)?;
+                    self.detach_from_lower(&held.node)?;
                 }
             }
         }
         Err(Errno::BUSY)
     }
 
+    /// Renames, or says what has to be done first without the locks.
     fn rename_locked<'o>(
         &'o self,
         from: End<'_>,
@@ -128,69 +130,131 @@ impl Overlay {
         self.check_protection(from, to, node, target_node)?;
         check_kinds(from, to, node, target_node, exchange)?;
 
-        // Nothing is copied up for what cannot be done.
+        // All that can refuse comes before the first copy-up.
         let target = match target {
-            Some(target) if !exchange && target.node.kind.is_dir() => {
-                if !locked.is_some_and(|locked| Arc::ptr_eq(locked, &target.node)) {
-                    return Ok(Step::Lock(target));
-                }
-                if !self.is_empty(&target.node, locks.of(&target.node)?)? {
-                    return Err(Errno::NOTEMPTY);
-                }
-                Some(target)
+            Some(target)
+                if !exchange
+                    && target.node.kind.is_dir()
+                    && self.needs_lock(&target.node, locked, locks)? =>
+            {
+                return Ok(Step::Lock(target));
             }
             target => target,
         };
         let target_node = target.as_ref().map(|held| &held.node);
-
-        let mut needed = vec![from.parent, to.parent, node];
-        // One of several names of a lower file must be counted in the index before it goes.
-        let is_counted = |target: &&Arc<Node>| exchange || self.is_counted(target);
-        needed.extend(target_node.filter(is_counted));
-        let lower = needed.into_iter().filter(|node| !node.in_upper());
-        let nodes: Vec<_> = lower.cloned().collect();
+        let nodes = self.still_lower(from, to, node, target_node, exchange);
         if !nodes.is_empty() {
             let _held = (held, target);
             return Ok(Step::CopyUp { nodes, _held });
         }
-        // A metacopy with several names has one redirect for all of them.
-        let absolute = |node: &Node| {
-            !Arc::ptr_eq(from.parent, to.parent) || matches!(node.place.read().real, Real::Index(_))
-        };
+
+        // Then redirects: after the move, a name no longer leads to what lies below. If the move fails, the
+        // redirect says what the old name says anyway.
         let upper = self.upper()?;
-        let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
-        let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
-        let at = At::Name(here.dir.as_fd(), from.name.as_bytes());
-        self.link_up(&here, locks.of(from.parent)?, from.name, node)?;
-        if !self.tie(upper, at, node, absolute(node))? {
-            return Ok(Step::CutOff(held));
+        let here = self.upper_parent(upper, from.parent, locks.of(from.parent)?)?;
+        let there = self.upper_parent(upper, to.parent, locks.of(to.parent)?)?;
+        let elsewhere = !Arc::ptr_eq(from.parent, to.parent);
+        if !self.keep_lower_link(&here, from.name, node, elsewhere, locks)? {
+            return Ok(Step::Detach(held));
         }
-        let at = At::Name(there.dir.as_fd(), to.name.as_bytes());
-        let target_tied = match &target {
-            Some(target) if exchange => {
-                self.link_up(&there, locks.of(to.parent)?, to.name, &target.node)?;
-                self.tie(upper, at, &target.node, absolute(&target.node))?
-            }
-            _ => true,
-        };
         let target = match target {
-            Some(target) if !target_tied => return Ok(Step::CutOff(target)),
+            Some(target)
+                if exchange
+                    && !self.keep_lower_link(
+                        &there,
+                        to.name,
+                        &target.node,
+                        elsewhere,
+                        locks,
+                    )? =>
+            {
+                return Ok(Step::Detach(target));
+            }
             target => target,
         };
-        match (target, exchange) {
-            (Some(target), true) => self.exchange(from, to, node, &target.node, locks)?,
-            (Some(target), false) if target.node.kind.is_dir() => {
-                self.replace(from, to, node, Some(&target.node), locks)?;
-                let names = locks.of(&target.node)?;
-                names.removed = true;
-                names.listing = None;
-            }
-            (target, _) => {
-                let target = target.as_ref().map(|held| &held.node);
-                self.replace(from, to, node, target, locks)?;
-            }
-        }
+
+        // Nothing is in the way any more.
+        let target = target.as_ref().map(|held| &held.node);
+        self.move_names(from, to, node, target, exchange, locks)?;
         Ok(Step::Done)
+    }
+
+    /// Moves the name, or exchanges the two. The directory that was replaced takes no names any more.
+    fn move_names(
+        &self,
+        from: End<'_>,
+        to: End<'_>,
+        node: &Arc<Node>,
+        target: Option<&Arc<Node>>,
+        exchange: bool,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<()> {
+        if let Some(target) = target
+            && exchange
+        {
+            return self.exchange(from, to, node, target, locks);
+        }
+        self.replace(from, to, node, target, locks)?;
+        if let Some(target) = target.filter(|target| target.kind.is_dir()) {
+            let names = locks.of(target)?;
+            names.removed = true;
+            names.listing = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the names in a directory that is to be replaced must be locked first.
+    ///
+    /// # Errors
+    /// `NOTEMPTY` if they are locked, and there are some.
+    fn needs_lock(
+        &self,
+        target: &Arc<Node>,
+        locked: Option<&Arc<Node>>,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<bool> {
+        if !locked.is_some_and(|locked| Arc::ptr_eq(locked, target)) {
+            return Ok(true);
+        }
+        if self.is_empty(target, locks.of(target)?)? {
+            Ok(false)
+        } else {
+            Err(Errno::NOTEMPTY)
+        }
+    }
+
+    /// The nodes of a rename that must be copied up before it.
+    fn still_lower(
+        &self,
+        from: End<'_>,
+        to: End<'_>,
+        node: &Arc<Node>,
+        target: Option<&Arc<Node>>,
+        exchange: bool,
+    ) -> Vec<Arc<Node>> {
+        let mut needed = vec![from.parent, to.parent, node];
+        // One of several names of a lower file must be counted in the index before it goes.
+        let is_counted = |target: &&Arc<Node>| exchange || self.is_counted(target);
+        needed.extend(target.filter(is_counted));
+        let lower = needed.into_iter().filter(|node| !node.in_upper());
+        lower.cloned().collect()
+    }
+
+    /// Makes sure that a node finds what it shows of the layers below from its new name, in another directory if
+    /// `elsewhere`. `false` if that cannot be.
+    fn keep_lower_link(
+        &self,
+        parent: &UpperParent<'_>,
+        name: &OsStr,
+        node: &Arc<Node>,
+        elsewhere: bool,
+        locks: &mut NameLocks<'_>,
+    ) -> Result<bool> {
+        self.link_up(parent, locks.of(parent.parent)?, name, node)?;
+        // A metacopy with several names has one redirect for all of them.
+        let has_names = matches!(node.place.read().backing, Backing::Index(_));
+        let at = At::Name(parent.dir.as_fd(), name.as_bytes());
+        self.write_redirect(parent.upper, at, node, elsewhere || has_names)
     }
 
     /// Refuses to move what is protected, or out of a protected directory, or over something protected.

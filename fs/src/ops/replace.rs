@@ -14,10 +14,10 @@ use crate::disk::owner_mode;
 use crate::error::{Errno, Result};
 use crate::inode::dir::Names;
 use crate::inode::identity::NameIn;
-use crate::inode::listing::Known;
+use crate::inode::listing::EntryInfo;
 use crate::inode::locks::{NameLocks, lock_places};
 use crate::inode::node::Node;
-use crate::ops::site::{Ground, Site};
+use crate::ops::upper_parent::{NameState, UpperParent};
 use crate::types::Name;
 
 /// A name in a directory: one end of a rename.
@@ -38,9 +38,9 @@ struct Move {
 }
 
 fn move_name(
-    here: &Site<'_>,
+    here: &UpperParent<'_>,
     name: &OsStr,
-    there: &Site<'_>,
+    there: &UpperParent<'_>,
     new_name: &OsStr,
     how: Move,
 ) -> Result<()> {
@@ -84,16 +84,16 @@ impl Overlay {
         locks: &mut NameLocks<'_>,
     ) -> Result<()> {
         let upper = self.upper()?;
-        let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
-        let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
+        let here = self.upper_parent(upper, from.parent, locks.of(from.parent)?)?;
+        let there = self.upper_parent(upper, to.parent, locks.of(to.parent)?)?;
         let leaves_whiteout = self.lower_positive(locks.of(from.parent)?, from.name)?;
         self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
-        self.announce(&there, node);
+        self.mark_parent_impure(&there, node);
         // A file takes the place of whatever is there.
-        let ground = if node.kind.is_dir() {
-            self.ground_above(&there, to.name)?
+        let name_state = if node.kind.is_dir() {
+            self.upper_name_state(&there, to.name)?
         } else {
-            Ground::Bare
+            NameState::Bare
         };
         let (mut place, target_place) = lock_places(node, target.map(|target| &**target));
         let leaving = match (target, target_place) {
@@ -105,7 +105,7 @@ impl Overlay {
         // After that, since who has the directory open is to keep it, and not what takes its place.
         let mut aside = None;
         if let Some(target) = target.filter(|target| target.kind.is_dir())
-            && ground == Ground::Taken
+            && name_state == NameState::Taken
         {
             aside = self.clear_whiteouts(&there, to.name, locks.of(target)?)?;
             self.fds.remove(Key::UpperDir(target.id));
@@ -116,7 +116,7 @@ impl Overlay {
             &there,
             to.name,
             Move {
-                over_whiteout: ground == Ground::Whiteout && node.kind.is_dir(),
+                over_whiteout: name_state == NameState::Whiteout && node.kind.is_dir(),
                 leaves_whiteout,
                 is_shown: target.is_some(),
             },
@@ -155,12 +155,12 @@ impl Overlay {
         locks: &mut NameLocks<'_>,
     ) -> Result<()> {
         let upper = self.upper()?;
-        let here = self.site(upper, from.parent, locks.of(from.parent)?)?;
-        let there = self.site(upper, to.parent, locks.of(to.parent)?)?;
+        let here = self.upper_parent(upper, from.parent, locks.of(from.parent)?)?;
+        let there = self.upper_parent(upper, to.parent, locks.of(to.parent)?)?;
         self.make_opaque_for(&here, from.name, node, locks.of(to.parent)?, to.name)?;
         self.make_opaque_for(&there, to.name, target, locks.of(from.parent)?, from.name)?;
-        self.announce(&there, node);
-        self.announce(&here, target);
+        self.mark_parent_impure(&there, node);
+        self.mark_parent_impure(&here, target);
         let (place, target_place) = lock_places(node, Some(target));
         let flags = RenameFlags::EXCHANGE;
         rustix::fs::renameat_with(&here.dir, from.name, &there.dir, to.name, flags)?;
@@ -186,7 +186,7 @@ impl Overlay {
     /// Makes a directory opaque if it could otherwise show a lower one at its new name.
     fn make_opaque_for(
         &self,
-        site: &Site<'_>,
+        upper_parent: &UpperParent<'_>,
         name: &OsStr,
         node: &Node,
         new_names: &Names,
@@ -197,8 +197,8 @@ impl Overlay {
         if !applies || new_names.lowers.is_empty() {
             return Ok(());
         }
-        let at = At::Name(site.dir.as_fd(), name.as_bytes());
-        match site.upper.hide_below(at) {
+        let at = At::Name(upper_parent.dir.as_fd(), name.as_bytes());
+        match upper_parent.upper.hide_below(at) {
             // As the kernel does, so that what is put in a lower layer some day does not show. It is not
             // needed now if there is nothing.
             Err(error) if self.lower_positive(new_names, new_name)? => Err(match error {
@@ -211,9 +211,13 @@ impl Overlay {
     }
 
     /// Marks a directory to which something comes that has records of its own.
-    fn announce(&self, site: &Site<'_>, node: &Node) {
+    fn mark_parent_impure(&self, upper_parent: &UpperParent<'_>, node: &Node) {
         if node.shows_lowers() || node.is_metacopy() || self.nodes.has_origin(node.id) {
-            self.make_impure(site.upper, site.parent, site.dir.as_fd());
+            self.mark_impure(
+                upper_parent.upper,
+                upper_parent.parent,
+                upper_parent.dir.as_fd(),
+            );
         }
     }
 
@@ -221,8 +225,8 @@ impl Overlay {
     fn list_moved(&self, end: End<'_>, node: &Node, locks: &mut NameLocks<'_>) -> Result<()> {
         if let Some(listing) = &mut locks.of(end.parent)?.listing {
             let known = match self.nodes.number(node.id) {
-                Some(number) => Known::Object(number, node.kind),
-                None => Known::Unresolved,
+                Some(number) => EntryInfo::Object(number, node.kind),
+                None => EntryInfo::Unresolved,
             };
             listing.insert(&Name::from(end.name), known);
         }

@@ -6,15 +6,15 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls;
 use crate::disk::fd_cache::Key;
 use crate::disk::lent_modes::hold_modes;
 use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
-use crate::layer::new_object::Wanted;
+use crate::layer::new_object::NewObject;
 use crate::layer::override_stat;
-use crate::overlay::locate::Located;
+use crate::overlay::locate::ObjectRef;
 use crate::overlay::set_id::{may_keep_set_gid, without_set_id};
 use crate::types::{
     Attr, Caller, DropSetId, Extent, FileKind, PERMISSIONS, S_ISGID, S_ISUID, S_IXGRP, SetAttr,
@@ -135,7 +135,7 @@ impl Overlay {
         &self,
         caller: &Caller,
         node: &Node,
-        object: &Located<'_>,
+        object: &ObjectRef<'_>,
         set: &SetAttr,
     ) -> Result<Option<u32>> {
         if caller.uid == 0 || node.kind.is_dir() || set.mode.is_some() {
@@ -155,7 +155,7 @@ impl Overlay {
         &self,
         caller: &Caller,
         node: &Node,
-        object: &Located<'_>,
+        object: &ObjectRef<'_>,
         set: &SetAttr,
     ) -> Result<()> {
         let at = object.at();
@@ -167,7 +167,7 @@ impl Overlay {
             shown.mode = without_set_id(shown.mode, || may_keep_set_gid(caller, gid));
             self.drop_capability(node)?;
         }
-        let wanted = Wanted {
+        let wanted = NewObject {
             kind: shown.kind,
             mode: set.mode.unwrap_or(shown.mode),
             uid: set.uid.unwrap_or(shown.uid),
@@ -237,7 +237,12 @@ impl Overlay {
 }
 
 /// Gives an object on disk the permissions it needs there, and a record for the rest.
-fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records) -> Result<()> {
+fn change_record(
+    at: At<'_>,
+    disk: &Statx,
+    wanted: &NewObject<'_>,
+    records: OverrideStatMode,
+) -> Result<()> {
     let disk_kind =
         FileKind::from_mode(u32::from(disk.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
     if !matches!(disk_kind, FileKind::Regular | FileKind::Directory) {
@@ -250,7 +255,7 @@ fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records
             _ => calls::chmod(at, wanted.mode),
         };
     }
-    let mode = Wanted::disk_mode(disk_kind, wanted.mode, records);
+    let mode = NewObject::disk_mode(disk_kind, wanted.mode, records);
     if u32::from(disk.stx_mode) & PERMISSIONS != mode {
         calls::chmod(at, mode)?;
     }

@@ -11,26 +11,26 @@ use rustix::fs::{Mode, Statx, XattrFlags};
 use crate::disk::attribute_names::DEFAULT_ACL;
 use crate::disk::calls;
 use crate::error::{Errno, Result};
-use crate::layer::new_object::Wanted;
+use crate::layer::new_object::NewObject;
 use crate::layer::override_stat;
 use crate::layer::upper::Upper;
-use crate::ops::site::Site;
+use crate::ops::upper_parent::UpperParent;
 use crate::types::{FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// Where an object that is to replace a whiteout is made: the work directory, or a directory in it
 /// that hands on the default ACL of the directory the object is for.
-pub(super) struct Nursery<'s> {
+pub(super) struct StagingDir<'s> {
     upper: &'s Upper,
     inner: Option<(OsString, OwnedFd)>,
 }
 
-impl<'s> Nursery<'s> {
-    pub(super) fn open(site: &Site<'s>) -> Result<Self> {
-        let upper = site.upper;
+impl<'s> StagingDir<'s> {
+    pub(super) fn open(upper_parent: &UpperParent<'s>) -> Result<Self> {
+        let upper = upper_parent.upper;
         let acl = if upper.layer.records.keep_owners() {
             None
         } else {
-            xattr::get_all(At::Fd(site.dir.as_fd()), DEFAULT_ACL)?
+            xattr::get_all(At::Fd(upper_parent.dir.as_fd()), DEFAULT_ACL)?
         };
         let Some(acl) = acl else {
             return Ok(Self { upper, inner: None });
@@ -38,26 +38,26 @@ impl<'s> Nursery<'s> {
         let name = upper.work.temp_name();
         rustix::fs::mkdirat(upper.work.dir(), &name, Mode::RWXU)?;
         let dir = crate::disk::calls::open_dir(upper.work.dir(), &name)?;
-        let nursery = Self {
+        let staging_dir = Self {
             upper,
             inner: Some((name, dir)),
         };
-        if let Some((_, dir)) = &nursery.inner {
+        if let Some((_, dir)) = &staging_dir.inner {
             let at = At::Fd(dir.as_fd());
             if let Err(errno) = xattr::set(at, DEFAULT_ACL, &acl, XattrFlags::empty()) {
-                nursery.close();
+                staging_dir.close();
                 return Err(errno);
             }
         }
-        Ok(nursery)
+        Ok(staging_dir)
     }
 
     /// Makes an object, complete, under a name in the work directory.
     pub(super) fn make(
         &self,
         name: &OsStr,
-        wanted: &Wanted<'_>,
-        site: &Site<'_>,
+        wanted: &NewObject<'_>,
+        upper_parent: &UpperParent<'_>,
     ) -> Result<Option<OwnedFd>> {
         let work = self.upper.work.dir();
         let records = self.upper.layer.records;
@@ -71,7 +71,7 @@ impl<'s> Nursery<'s> {
         if records.rule(wanted.kind) {
             override_stat::write_record_of_new(at, wanted.record(&stat, records), records)?;
         } else {
-            adopt(at, &stat, wanted, site.dir.as_fd())?;
+            adopt(at, &stat, wanted, upper_parent.dir.as_fd())?;
         }
         Ok(made)
     }
@@ -84,12 +84,12 @@ impl<'s> Nursery<'s> {
 }
 
 /// Gives a staged object owner, group and set-gid bit as if it had been made in `parent`.
-fn adopt(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, parent: BorrowedFd<'_>) -> Result<()> {
+fn adopt(at: At<'_>, stat: &Statx, wanted: &NewObject<'_>, parent: BorrowedFd<'_>) -> Result<()> {
     let parent = calls::stat_fd(parent)?;
     if u32::from(parent.stx_mode) & S_ISGID == 0 {
         return own(at, stat, wanted, false).map(drop);
     }
-    let wanted = Wanted {
+    let wanted = NewObject {
         gid: parent.stx_gid,
         ..*wanted
     };
@@ -104,7 +104,12 @@ fn adopt(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, parent: BorrowedFd<'_>) 
 /// Gives a new object to its owner, unless it is already theirs.
 ///
 /// Returns whether something was to be changed.
-pub(super) fn own(at: At<'_>, stat: &Statx, wanted: &Wanted<'_>, keep_group: bool) -> Result<bool> {
+pub(super) fn own(
+    at: At<'_>,
+    stat: &Statx,
+    wanted: &NewObject<'_>,
+    keep_group: bool,
+) -> Result<bool> {
     let uid = (stat.stx_uid != wanted.uid).then_some(wanted.uid);
     let gid = (stat.stx_gid != wanted.gid && !keep_group).then_some(wanted.gid);
     if uid.is_none() && gid.is_none() {

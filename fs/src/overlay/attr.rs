@@ -7,20 +7,20 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls::{stat, stat_fd, stat_name};
 use crate::disk::fd_cache::Key;
 use crate::error::{Errno, Result};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::node::Node;
 use crate::layer::lower_dir::LowerFile;
 use crate::layer::override_stat::recorded_attr_of;
-use crate::overlay::locate::Located;
+use crate::overlay::locate::ObjectRef;
 use crate::types::Attr;
 
 /// Counts no link of a file that lost its name on the mount: its lower layer still has the name.
-fn adapt_links(object: &Located<'_>, attr: &mut Attr) {
-    let is_lower = matches!(object.place.real, Real::Lower(_));
+fn adapt_links(object: &ObjectRef<'_>, attr: &mut Attr) {
+    let is_lower = matches!(object.place.backing, Backing::Lower(_));
     if is_lower && object.place.parent.is_none() && !attr.kind.is_dir() {
         attr.nlink = 0;
     }
@@ -53,10 +53,10 @@ impl Overlay {
         let mut attr = self.attr_of(object.at(), &stat, object.records)?;
         self.adapt(node, &mut attr, object.in_upper);
         adapt_links(&object, &mut attr);
-        if let (Real::Index(name), Some(index)) = (&object.place.real, self.index()) {
+        if let (Backing::Index(name), Some(index)) = (&object.place.backing, self.index()) {
             attr.nlink = index.links(name, &stat, None)?;
         }
-        self.adapt_blocks(&mut attr, object.place.below.data())?;
+        self.adapt_blocks(&mut attr, object.place.lower_link.data())?;
         Ok(attr)
     }
 
@@ -89,7 +89,12 @@ impl Overlay {
     }
 
     /// The attributes of an object, with its number in its own file system.
-    pub(crate) fn attr_of(&self, at: At<'_>, stat: &Statx, records: Records) -> Result<Attr> {
+    pub(crate) fn attr_of(
+        &self,
+        at: At<'_>,
+        stat: &Statx,
+        records: OverrideStatMode,
+    ) -> Result<Attr> {
         let mut attr = recorded_attr_of(at, stat, records)?;
         (attr.uid, attr.gid) = if records.rule(attr.kind) {
             self.shown_ids.apply(attr.uid, attr.gid)

@@ -18,7 +18,7 @@ use crate::error::{Errno, Result, decided};
 use crate::inode::dir::Names;
 use crate::inode::listing::Listing;
 use crate::inode::node::Node;
-use crate::overlay::locate::Located;
+use crate::overlay::locate::ObjectRef;
 
 impl Overlay {
     /// The listing of a directory, if it was made and tells what the layers hold.
@@ -43,7 +43,7 @@ impl Overlay {
     pub(crate) fn check_in_place(
         &self,
         node: &Node,
-        object: &Located<'_>,
+        object: &ObjectRef<'_>,
         found: Result<Statx>,
     ) -> Result<Statx> {
         if !self.lowers_change || object.in_upper || node.kind.is_dir() {

@@ -10,7 +10,7 @@ use rustix::fs::XattrFlags;
 use crate::Overlay;
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::listing::Listing;
 use crate::inode::node::Node;
 use crate::layer::upper::Upper;
@@ -33,7 +33,7 @@ impl Overlay {
     }
 
     /// Says that what is in an upper directory may have records of its own from now on.
-    pub(crate) fn make_impure(&self, upper: &Upper, node: &Node, dir: BorrowedFd<'_>) {
+    pub(crate) fn mark_impure(&self, upper: &Upper, node: &Node, dir: BorrowedFd<'_>) {
         if self.is_impure(node, dir) {
             return;
         }
@@ -70,7 +70,7 @@ impl Overlay {
         // Nothing is made or moved in meanwhile.
         let names = dir.names.write();
         let is_empty = names.listing.as_ref().is_some_and(Listing::is_empty);
-        if !is_empty || names.removed || !matches!(node.place.read().real, Real::Upper) {
+        if !is_empty || names.removed || !matches!(node.place.read().backing, Backing::Upper) {
             return Ok(());
         }
         let upper = self.upper_dir(node)?;

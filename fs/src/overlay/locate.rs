@@ -1,7 +1,7 @@
 //! Where the object of a node is.
 //!
 //! An object is a name below a directory descriptor, or a descriptor of its own where it has no name any more.
-//! [`Located`] holds the one or the other together with the node's place lock, so that the name stays right for
+//! [`ObjectRef`] holds the one or the other together with the node's place lock, so that the name stays right for
 //! as long as it is used. It is for quick calls only: the lock is held.
 
 use std::ffi::OsStr;
@@ -14,19 +14,19 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::Marks;
-use crate::config::override_stat_mode::Records;
+use crate::config::XattrTrust;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls::{open_dir, stat_name, stat_of_absent};
 use crate::disk::fd_cache::{Handle, Key};
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::node::{Node, Place};
 use crate::layer::lower_dir::LowerFile;
 use crate::layer::xattr_names::Naming;
 use crate::types::Name;
 
 /// The object of a node, while its place stays as it is.
-pub(crate) struct Located<'n> {
+pub(crate) struct ObjectRef<'n> {
     pub(crate) place: RwLockReadGuard<'n, Place>,
     fd: Arc<OwnedFd>,
     /// Its name in the directory `fd`; without one `fd` is the object itself.
@@ -34,14 +34,14 @@ pub(crate) struct Located<'n> {
     /// Whether the object is in the upper layer.
     pub(crate) in_upper: bool,
     /// Which files of its layer may carry records.
-    pub(crate) records: Records,
+    pub(crate) records: OverrideStatMode,
     /// Which records of overlays count in its layer.
-    pub(crate) marks: Marks,
+    pub(crate) marks: XattrTrust,
     /// The mount that its layer is of. See [`Layer::mount`](crate::layer::lower::Layer).
     pub(crate) mount: u64,
 }
 
-impl Located<'_> {
+impl ObjectRef<'_> {
     pub(crate) fn at(&self) -> At<'_> {
         match &self.name {
             Some(name) => At::Name(self.fd.as_fd(), name.as_bytes()),
@@ -51,14 +51,14 @@ impl Located<'_> {
 
     /// Where the data of a metacopy is.
     pub(crate) fn metacopy_data(&self) -> Option<LowerFile> {
-        self.place.below.data().cloned()
+        self.place.lower_link.data().cloned()
     }
 
     /// The object as a file of a lower layer, if it is one.
     pub(crate) fn lower_file(&self) -> Option<LowerFile> {
         let name = self.place.name.clone();
-        match &self.place.real {
-            Real::Lower(dir) if self.name.is_some() => Some(LowerFile {
+        match &self.place.backing {
+            Backing::Lower(dir) if self.name.is_some() => Some(LowerFile {
                 dir: dir.clone(),
                 name,
             }),
@@ -82,21 +82,21 @@ impl Overlay {
     ///
     /// # Errors
     /// Those of opening the directories that lead to it.
-    pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<Located<'n>> {
+    pub(crate) fn locate<'n>(&self, node: &'n Node) -> Result<ObjectRef<'n>> {
         let place = node.place.read();
         let upper = || self.upper.as_ref().ok_or_else(|| decided(Errno::STALE));
-        let (fd, name, layer) = match (&place.real, &place.parent) {
-            (Real::Upper, None) if node.is_root() => {
+        let (fd, name, layer) = match (&place.backing, &place.parent) {
+            (Backing::Upper, None) if node.is_root() => {
                 let layer = &upper()?.layer;
                 (layer.root.clone(), None, layer)
             }
             // Forgotten while it was used: where it is was forgotten with it.
-            (Real::Upper, None) => return Err(decided(Errno::STALE)),
-            (Real::Upper, Some(parent)) => {
+            (Backing::Upper, None) => return Err(decided(Errno::STALE)),
+            (Backing::Upper, Some(parent)) => {
                 let name = Some(place.name.clone());
                 (self.upper_dir(parent)?, name, &upper()?.layer)
             }
-            (Real::Index(name), _) => {
+            (Backing::Index(name), _) => {
                 let index = self.index().ok_or_else(|| decided(Errno::STALE))?;
                 (
                     index.dir().clone(),
@@ -104,16 +104,16 @@ impl Overlay {
                     &upper()?.layer,
                 )
             }
-            (Real::Lower(lower), _) => {
+            (Backing::Lower(lower), _) => {
                 let layer = &self.lowers[usize::from(lower.layer)];
                 let fd = lower.open(&self.lowers, &self.fds)?;
                 let name = (!node.kind.is_dir()).then(|| place.name.clone());
                 (fd, name, layer)
             }
-            (Real::Orphan(kept), _) => (kept.fd.clone(), None, &upper()?.layer),
+            (Backing::Orphan(kept), _) => (kept.fd.clone(), None, &upper()?.layer),
         };
-        Ok(Located {
-            in_upper: !matches!(place.real, Real::Lower(_)),
+        Ok(ObjectRef {
+            in_upper: !matches!(place.backing, Backing::Lower(_)),
             place,
             fd,
             name,
@@ -156,14 +156,14 @@ impl Overlay {
                 return Ok(Descent { fd, node, below });
             }
             let place = node.place.read();
-            let (real, parent) = (place.real.clone(), place.parent.clone());
+            let (backing, parent) = (place.backing.clone(), place.parent.clone());
             drop(place);
-            match (real, parent) {
-                (Real::Orphan(kept), _) => {
+            match (backing, parent) {
+                (Backing::Orphan(kept), _) => {
                     let fd = kept.fd.clone();
                     return Ok(Descent { fd, node, below });
                 }
-                (Real::Upper, Some(parent)) => below.push(std::mem::replace(&mut node, parent)),
+                (Backing::Upper, Some(parent)) => below.push(std::mem::replace(&mut node, parent)),
                 _ => return Err(decided(Errno::STALE)),
             }
         }
@@ -175,7 +175,7 @@ impl Overlay {
         let (mut fd, mut above) = (way.fd.clone(), &way.node);
         for node in way.below.iter().rev() {
             let place = node.place.read();
-            if !place.is_in(above) || !matches!(place.real, Real::Upper) {
+            if !place.is_in(above) || !matches!(place.backing, Backing::Upper) {
                 return Err(decided(Errno::STALE));
             }
             fd = Arc::new(self.fds.open(|| open_dir(fd.as_fd(), &place.name))?);
@@ -195,7 +195,7 @@ impl Overlay {
     }
 
     /// How the attributes of an object are named.
-    pub(crate) fn naming(&self, object: &Located<'_>) -> Naming {
+    pub(crate) fn naming(&self, object: &ObjectRef<'_>) -> Naming {
         Naming {
             records: object.records,
             marks: object.marks,

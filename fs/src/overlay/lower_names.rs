@@ -8,11 +8,11 @@ use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::Marks;
+use crate::config::XattrTrust;
 use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::error::Result;
 use crate::inode::dir::Names;
-use crate::inode::listing::Source;
+use crate::inode::listing::FirstLayer;
 use crate::layer::lower_dir::LowerDir;
 use crate::layer::whiteout::{is_attribute_whiteout, is_whiteout};
 
@@ -24,9 +24,9 @@ impl Overlay {
     /// Those of statx(2).
     pub(crate) fn lower_positive(&self, names: &Names, name: &OsStr) -> Result<bool> {
         match self.listing_of(names).map(|listing| listing.source(name)) {
-            Some(Source::Upper) => return Ok(false),
-            Some(Source::Lower(_)) => return Ok(true),
-            Some(Source::Unknown) | None => {}
+            Some(FirstLayer::Upper) => return Ok(false),
+            Some(FirstLayer::Lower(_)) => return Ok(true),
+            Some(FirstLayer::Unknown) | None => {}
         }
         for lower in &names.lowers {
             let dir = lower.open(&self.lowers, &self.fds)?;
@@ -57,8 +57,8 @@ impl Overlay {
 
     /// Whether the records of an overlay are looked for in a layer. Those in the lowest would say
     /// nothing: there is nothing below to hide or to lead to.
-    pub(crate) fn reads_marks(&self, layer: u16) -> bool {
+    pub(crate) fn reads_overlay_xattrs(&self, layer: u16) -> bool {
         let is_lowest = usize::from(layer) + 1 == self.roots.len() && self.data_roots.is_empty();
-        !is_lowest && self.lowers[usize::from(layer)].marks != Marks::None
+        !is_lowest && self.lowers[usize::from(layer)].marks != XattrTrust::None
     }
 }

@@ -15,13 +15,13 @@ use plyfs_sys::xattr::At;
 use rustix::fs::FileType;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::override_stat_mode::OverrideStatMode;
 use crate::disk::calls;
 use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result, decided};
-use crate::inode::backing::Real;
+use crate::inode::backing::Backing;
 use crate::inode::dir::Names;
-use crate::inode::listing::{Known, Listing, Source};
+use crate::inode::listing::{EntryInfo, FirstLayer, Listing};
 use crate::inode::node::Node;
 use crate::layer::whiteout::is_attribute_whiteout;
 use crate::types::{FileKind, Name};
@@ -37,7 +37,7 @@ struct Merge<'o> {
 impl Merge<'_> {
     /// Adds the names of a directory below those already read.
     fn add(&mut self, dir: BorrowedFd<'_>, from: From) -> Result<()> {
-        let in_upper = from.source == Source::Upper;
+        let in_upper = from.source == FirstLayer::Upper;
         let dir = self.overlay.open_reading(At::Name(dir, b"."), in_upper)?;
         let stat = calls::stat_fd(dir.as_fd())?;
         let device = calls::device_of(&stat);
@@ -63,10 +63,10 @@ impl Merge<'_> {
                     return Ok(());
                 }
                 // A record may say that a regular file is something else.
-                Some(FileKind::Regular) if from.records.are_believed() => Known::Unresolved,
+                Some(FileKind::Regular) if from.records.are_believed() => EntryInfo::Unresolved,
                 // It may have an origin, or show a directory that is under another name below.
-                Some(_) if from.impure => Known::Unresolved,
-                Some(kind) => Known::Object(self.overlay.numbering.object(device, ino), kind),
+                Some(_) if from.impure => EntryInfo::Unresolved,
+                Some(kind) => EntryInfo::Object(self.overlay.ino_mapper.object(device, ino), kind),
             };
             if self.listing.add_from(&shared, known, from.source).is_err() {
                 // Only a directory that changes meanwhile lists a name twice.
@@ -87,7 +87,7 @@ impl Merge<'_> {
             return false;
         };
         // A directory over another is merged with it, perhaps.
-        if matches!(above, Known::Object(_, FileKind::Directory)) {
+        if matches!(above, EntryInfo::Object(_, FileKind::Directory)) {
             self.listing.unresolve(name);
         }
         self.listing.cover(name);
@@ -97,8 +97,8 @@ impl Merge<'_> {
 
 /// What is known of a directory that is added to a listing.
 pub(crate) struct From {
-    records: Records,
-    source: Source,
+    records: OverrideStatMode,
+    source: FirstLayer,
     /// What is in it may have an origin or a redirect.
     impure: bool,
     /// Whiteouts may be files.
@@ -176,7 +176,7 @@ impl Overlay {
     /// The sizes of a directory in all its layers, in bytes: a measure of how much there is to read.
     fn size_in_layers(&self, node: &Arc<Node>) -> Result<u64> {
         let mut dirs = Vec::new();
-        if matches!(node.place.read().real, Real::Upper) {
+        if matches!(node.place.read().backing, Backing::Upper) {
             dirs.push(self.upper_dir(node)?);
         }
         for lower in &node.dir()?.names.read().lowers {
@@ -232,12 +232,12 @@ impl Overlay {
             return Ok(merge.listing);
         }
         // Read before opening, which takes the same lock.
-        let in_upper = matches!(node.place.read().real, Real::Upper);
+        let in_upper = matches!(node.place.read().backing, Backing::Upper);
         if in_upper && let Some(upper) = &self.upper {
             let dir = self.upper_dir(node)?;
             let from = From {
                 records: upper.layer.records,
-                source: Source::Upper,
+                source: FirstLayer::Upper,
                 impure: self.is_impure(node, dir.as_fd()),
                 archive_names: upper.layer.archive_names,
                 whiteouts: None,
@@ -249,7 +249,7 @@ impl Overlay {
             let layer = &self.lowers[usize::from(lower.layer)];
             let from = From {
                 records: layer.records,
-                source: Source::Lower(lower.layer),
+                source: FirstLayer::Lower(lower.layer),
                 impure: false,
                 archive_names: layer.archive_names,
                 whiteouts: lower.whiteouts.then_some(self.namespace),

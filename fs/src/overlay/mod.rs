@@ -17,11 +17,11 @@ use crate::disk::fd_cache::{FdCache, Key};
 use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::inode::table::NodeTable;
-use crate::inode::unlinked::Removed;
+use crate::inode::unlinked::UnlinkedFiles;
 use crate::layer::index::Index;
 use crate::layer::lower::Layer;
 use crate::layer::lower_dir::LowerDir;
-use crate::layer::object_id::{Numbering, ObjectId};
+use crate::layer::object_id::{InoMapper, ObjectId};
 use crate::layer::origin::Origins;
 use crate::layer::trap::Traps;
 use crate::layer::upper::Upper;
@@ -61,11 +61,11 @@ pub struct Overlay {
     pub(crate) gathers: bool,
     pub(crate) lowers_change: bool,
     pub(crate) origins: Origins,
-    pub(crate) numbering: Numbering,
+    pub(crate) ino_mapper: InoMapper,
     pub(crate) traps: Traps,
     pub(crate) nodes: NodeTable,
     pub(crate) fds: FdCache,
-    pub(crate) removed: Arc<Removed>,
+    pub(crate) unlinked: Arc<UnlinkedFiles>,
     pub(crate) shown_ids: ShownIds,
     pub(crate) owners: Owners,
     /// Held while something is moved from one directory to another.
@@ -121,11 +121,6 @@ impl Overlay {
         self.index().is_some()
     }
 
-    /// Whether nothing can be changed.
-    pub fn is_read_only(&self) -> bool {
-        self.upper.is_none()
-    }
-
     /// The node with this id.
     ///
     /// # Errors
@@ -151,7 +146,7 @@ impl Overlay {
         }
     }
 
-    /// How many nodes are known.
+    /// How many nodes are known. Tests ask, to see that what was looked up is forgotten.
     pub fn known_nodes(&self) -> usize {
         self.nodes.len()
     }
@@ -196,7 +191,7 @@ impl Overlay {
 
     /// The identity of an object.
     pub(crate) fn object_of(&self, stat: &Statx) -> ObjectId {
-        self.numbering.object(device_of(stat), stat.stx_ino)
+        self.ino_mapper.object(device_of(stat), stat.stx_ino)
     }
 
     /// Whether a directory found in a layer is the root of a layer.

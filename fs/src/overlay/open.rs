@@ -10,15 +10,15 @@ use plyfs_sys::xattr::At;
 use crate::config::{Config, MAX_LOWER, Volatile};
 use crate::disk::calls::{device_of, stat_fd};
 use crate::disk::fd_cache::{self, FdCache};
-use crate::inode::backing::{Below, Real};
+use crate::inode::backing::{Backing, LowerLink};
 use crate::inode::node::{Node, Place};
 use crate::inode::table::NodeTable;
 use crate::layer::lower::Layer;
 use crate::layer::lower_dir::LowerDir;
-use crate::layer::object_id::Numbering;
+use crate::layer::object_id::InoMapper;
 use crate::layer::origin::Origins;
-use crate::layer::overlap;
-use crate::layer::overlay_xattrs::DirMarks;
+use crate::layer::overlap::{self, LayerPath};
+use crate::layer::overlay_xattrs::DirXattrs;
 use crate::layer::trap::Traps;
 use crate::layer::upper::Upper;
 use crate::open_error::MountError;
@@ -33,22 +33,12 @@ impl Overlay {
     /// # Errors
     /// What keeps these directories from being an overlay.
     pub fn open(config: &Config) -> std::result::Result<Self, MountError> {
-        match config.lowers.len() + config.data.len() {
-            _ if config.lowers.is_empty() => return Err(MountError::NoLower),
-            count if count > MAX_LOWER => return Err(MountError::TooManyLowers(count)),
-            _ => {}
-        }
-        let all = config.lowers.iter().chain(&config.data);
-        let opened = all.map(Layer::open_lower);
-        let (lowers, spots): (Vec<_>, Vec<_>) = opened
-            .collect::<std::result::Result<Vec<_>, _>>()?
-            .into_iter()
-            .unzip();
-        let lowers: Box<[Layer]> = lowers.into();
+        let (lowers, paths) = open_lowers(config)?;
         let origins = Origins::probe(&lowers);
+        // Where the directories lie is checked before the work directory is emptied.
         let mut upper = match &config.upper {
-            None => overlap::check(&spots).map(|()| None)?,
-            Some(upper) => Some(Upper::open(upper, spots, config)?),
+            None => overlap::check(&paths).map(|()| None)?,
+            Some(upper) => Some(Upper::open(upper, paths, config)?),
         };
         if let Some(upper) = &mut upper {
             upper.open_index(config.index, &lowers, &origins)?;
@@ -77,11 +67,11 @@ impl Overlay {
             origins,
             lowers,
             upper,
-            numbering: Numbering::default(),
+            ino_mapper: InoMapper::default(),
             traps: Traps::default(),
             nodes: NodeTable::default(),
             fds,
-            removed: Arc::default(),
+            unlinked: Arc::default(),
             shown_ids: config.shown_ids.clone(),
             owners: config.owners.clone(),
             rename: Mutex::new(()),
@@ -103,7 +93,7 @@ impl Overlay {
         let upper = self.upper.as_ref().map(|upper| &upper.layer);
         for layer in upper.into_iter().chain(&self.lowers) {
             if let Some(device) = layer.device {
-                self.numbering.index(device);
+                self.ino_mapper.index(device);
             }
         }
     }
@@ -117,15 +107,15 @@ impl Overlay {
                 .into_iter()
                 .chain(index)
         });
-        Traps::new(lowers.chain(upper), &self.numbering)
+        Traps::new(lowers.chain(upper), &self.ino_mapper)
     }
 
     /// Puts the root into the table of nodes.
     fn make_root(&self) -> std::result::Result<(), MountError> {
         let roots = self.roots.to_vec();
-        let (layer, real) = match (&self.upper, roots.first()) {
-            (Some(upper), _) => (&upper.layer, Real::Upper),
-            (None, Some(root)) => (&self.lowers[0], Real::Lower(root.clone())),
+        let (layer, backing) = match (&self.upper, roots.first()) {
+            (Some(upper), _) => (&upper.layer, Backing::Upper),
+            (None, Some(root)) => (&self.lowers[0], Backing::Lower(root.clone())),
             (None, None) => return Err(MountError::NoLower),
         };
         let stat = stat_fd(layer.root.as_fd()).map_err(|errno| MountError::Open {
@@ -133,12 +123,12 @@ impl Overlay {
             path: layer.path.clone(),
             errno,
         })?;
-        let object = self.numbering.object(device_of(&stat), stat.stx_ino);
+        let object = self.ino_mapper.object(device_of(&stat), stat.stx_ino);
         let place = Place {
             parent: None,
             name: Name::from(std::ffi::OsStr::new("")),
-            real,
-            below: Below::default(),
+            backing,
+            lower_link: LowerLink::default(),
         };
         let ino = object.derived().unwrap_or(ROOT_ID);
         let kind = crate::types::FileKind::Directory;
@@ -146,6 +136,19 @@ impl Overlay {
         self.nodes.insert_root(node, object);
         Ok(())
     }
+}
+
+/// Opens the lower layers, then those with data only, and says where they are.
+fn open_lowers(config: &Config) -> std::result::Result<(Box<[Layer]>, Vec<LayerPath>), MountError> {
+    match config.lowers.len() + config.data.len() {
+        _ if config.lowers.is_empty() => return Err(MountError::NoLower),
+        count if count > MAX_LOWER => return Err(MountError::TooManyLowers(count)),
+        _ => {}
+    }
+    let all = config.lowers.iter().chain(&config.data);
+    let opened: std::result::Result<Vec<_>, _> = all.map(Layer::open_lower).collect();
+    let (lowers, paths): (Vec<_>, Vec<_>) = opened?.into_iter().unzip();
+    Ok((lowers.into(), paths))
 }
 
 /// The roots of the lower layers, of which the first `count` show names and the others hold data.
@@ -158,14 +161,14 @@ fn open_roots(
     let root = |(index, layer): (usize, &Layer)| {
         // By a name, which takes a system call less where the kernel can (getxattrat(2)).
         let at = At::Name(layer.root.as_fd(), b".");
-        let marks = DirMarks::read(at, namespace, layer.marks);
-        let marks = marks.map_err(|errno| MountError::Open {
+        let xattrs = DirXattrs::read(at, namespace, layer.marks);
+        let xattrs = xattrs.map_err(|errno| MountError::Open {
             role: "lower",
             path: layer.path.clone(),
             errno,
         })?;
         let index = u16::try_from(index).map_err(|_| MountError::TooManyLowers(lowers.len()))?;
-        Ok(LowerDir::root(index, &marks))
+        Ok(LowerDir::root(index, &xattrs))
     };
     let all = lowers.iter().enumerate().map(root);
     let mut roots = all.collect::<std::result::Result<Vec<_>, MountError>>()?;

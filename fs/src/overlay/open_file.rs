@@ -17,7 +17,7 @@ use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
 use crate::layer::lower_dir::LowerFile;
-use crate::overlay::locate::Located;
+use crate::overlay::locate::ObjectRef;
 use crate::types::FileKind;
 
 impl Overlay {
@@ -67,7 +67,7 @@ impl Overlay {
     }
 
     /// Opens a regular file of a lower layer where it lies.
-    fn open_lower(&self, node: &Node, object: &Located<'_>) -> Result<OwnedFd> {
+    fn open_lower(&self, node: &Node, object: &ObjectRef<'_>) -> Result<OwnedFd> {
         let opened = self.open_reading(object.at(), false);
         if self.lowers_change {
             let fd = opened.as_ref().map_err(|errno| *errno);
@@ -85,7 +85,7 @@ impl Overlay {
     /// Opens a file of the upper layer, which the caller knows to be append-only or not.
     pub(crate) fn open_upper_file(
         &self,
-        object: &Located<'_>,
+        object: &ObjectRef<'_>,
         write: bool,
         append_only: bool,
     ) -> Result<Handle> {

@@ -21,7 +21,7 @@ use crate::disk::calls;
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
 use crate::inode::node::Node;
-use crate::overlay::locate::Located;
+use crate::overlay::locate::ObjectRef;
 use crate::types::{FileKind, SetAttr, SetTime, WriteMode};
 
 impl Overlay {
@@ -56,7 +56,7 @@ impl Overlay {
         Ok(protection)
     }
 
-    fn recorded_protection(&self, object: &Located<'_>) -> Result<Protection> {
+    fn recorded_protection(&self, object: &ObjectRef<'_>) -> Result<Protection> {
         let (at, name) = (object.at(), self.namespace.name(Record::Protattr));
         let value = match xattr::get_all(at, name) {
             // The owner may not read the file; the names of its attributes are for everybody.

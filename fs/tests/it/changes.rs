@@ -8,8 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::support::*;
-use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr, SetTime, Timestamp};
-use plyfs_fs::file::WriteMode;
+use plyfs_fs::types::{Caller, Device, FileKind, SetAttr, SetTime, Timestamp, WriteMode};
 use plyfs_fs::{Change, Errno, IndexUse};
 use rustix::fs::{IFlags, RenameFlags, XattrFlags};
 

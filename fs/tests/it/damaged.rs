@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::support::*;
-use plyfs_fs::{Errno, RedirectDir, Room, Wants};
+use plyfs_fs::{Errno, Fill, RedirectDir, Wants};
 
 /// A directory and a file of two layers. The file above is as large as the one below, and empty.
 fn layers() -> Stack {
@@ -88,7 +88,7 @@ fn a_damaged_file_does_not_hide_those_beside_it() {
             let name = entry.name.to_string_lossy().into_owned();
             listed.push((name, entry_found.is_some()));
             found.extend(entry_found.map(|entry| entry.id));
-            Room::Taken
+            Fill::More
         });
     plus.unwrap();
     listed.retain(|(name, _)| !name.starts_with('.'));

@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::support::*;
-use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
+use plyfs_fs::types::{Caller, Device, FileKind, SetAttr};
 use plyfs_fs::{
-    Config, Errno, IdRange, Ids, IndexUse, LowerLayer, Marks, MountError, Overlay, Owners, Records,
-    Room, UpperLayer, Wants,
+    Config, Errno, Fill, IdRange, Ids, IndexUse, LowerLayer, MountError, Overlay, OverrideStatMode,
+    Owners, UpperLayer, Wants, XattrTrust,
 };
 
 #[test]
@@ -117,7 +117,7 @@ fn an_opaque_directory_ends_the_merge() {
 fn opaque_markers_of_every_mounter_are_read_where_they_count() {
     for name in ["user.overlay.opaque", "user.fuseoverlayfs.opaque"] {
         let mut stack = Stack::new(2);
-        stack.lower_marks = Marks::Any;
+        stack.lower_marks = XattrTrust::Any;
         put(&stack.lower(1, "d/below"), "bottom");
         put(&stack.lower(0, "d/in"), "it");
         set_xattr(&stack.lower(0, "d"), name, "y");
@@ -190,7 +190,7 @@ fn listings_agree_with_stat() {
         let mut entries = Vec::new();
         fs.readdir(dir, 0, |entry| {
             entries.push(entry.clone());
-            Room::Taken
+            Fill::More
         })
         .unwrap();
         assert_eq!(entries.len(), 6, "round {round}");
@@ -220,7 +220,7 @@ fn a_listing_continues_where_a_full_buffer_ended() {
         let before = seen.len();
         fs.readdir_plus(fs.root(), cookie, Wants::All, |entry, found| {
             if room == 0 {
-                return Room::Full;
+                return Fill::Full;
             }
             room -= 1;
             cookie = entry.cookie;
@@ -228,7 +228,7 @@ fn a_listing_continues_where_a_full_buffer_ended() {
             if name != "." && name != ".." {
                 seen.push((name, found.unwrap().id));
             }
-            Room::Taken
+            Fill::More
         })
         .unwrap();
         if room == 7 {
@@ -261,7 +261,7 @@ fn who_wants_directories_alone_gets_them_first_and_the_files_after() {
     fs.readdir_plus(fs.root(), 0, Wants::Directories, |entry, found| {
         cookie = entry.cookie;
         first.push((entry.name.to_str().unwrap().to_owned(), found.unwrap().attr));
-        Room::Taken
+        Fill::More
     })
     .unwrap();
     first.drain(..2);
@@ -277,7 +277,7 @@ fn who_wants_directories_alone_gets_them_first_and_the_files_after() {
         let attr = found.unwrap().attr;
         assert_eq!((entry.ino, entry.kind), (attr.ino, FileKind::Regular));
         rest.push(entry.name.to_str().unwrap().to_owned());
-        Room::Taken
+        Fill::More
     })
     .unwrap();
     rest.sort();
@@ -343,8 +343,8 @@ fn what_is_no_overlay_is_refused() {
             upper: Some(UpperLayer {
                 path: upper.to_owned(),
                 work: work.to_owned(),
-                records: Records::None,
-                marks: Marks::Own,
+                records: OverrideStatMode::None,
+                marks: XattrTrust::Own,
                 archive_names: false,
             }),
             ..Config::default()

@@ -6,8 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
-use plyfs_fs::attr::{SetAttr, SetTime, Timestamp};
-use plyfs_fs::file::WriteMode;
+use plyfs_fs::types::{SetAttr, SetTime, Timestamp, WriteMode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How long one of them may make no step.
@@ -59,8 +58,7 @@ fn run_all_at_once() {
         };
         let (from, to) = ((root, from.as_ref()), (root, to.as_ref()));
         let flags = rustix::fs::RenameFlags::empty();
-        fs.rename(from, to, flags, plyfs_fs::Patience::Much)
-            .unwrap();
+        fs.rename(from, to, flags, plyfs_fs::MayBlock::Yes).unwrap();
     };
     let jobs: [&(dyn Fn(u64) + Sync); 4] = [
         &|i| assert!(fs.setattr(&me(), id, &times(i)).is_ok()),

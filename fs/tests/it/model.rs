@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::support::*;
 use fastrand::Rng;
-use plyfs_fs::attr::{FileKind, SetAttr};
+use plyfs_fs::types::{FileKind, SetAttr};
 use plyfs_fs::{Errno, IndexUse, RedirectDir};
 use rustix::fs::RenameFlags;
 

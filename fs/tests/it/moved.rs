@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::support::*;
-use plyfs_fs::attr::SetAttr;
+use plyfs_fs::types::SetAttr;
 use plyfs_fs::{Errno, RedirectDir};
 use rustix::fs::RenameFlags;
 

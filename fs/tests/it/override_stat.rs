@@ -4,16 +4,16 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::support::*;
-use plyfs_fs::attr::{Caller, Device, FileKind, SetAttr};
-use plyfs_fs::{Errno, Records};
+use plyfs_fs::types::{Caller, Device, FileKind, SetAttr};
+use plyfs_fs::{Errno, OverrideStatMode};
 use rustix::fs::XattrFlags;
 
 const RECORD: &str = "user.containers.override_stat";
 
 fn stack() -> Stack {
     let mut stack = Stack::new(1);
-    stack.records = Records::All;
-    stack.lower_records = Records::All;
+    stack.records = OverrideStatMode::All;
+    stack.lower_records = OverrideStatMode::All;
     stack
 }
 
@@ -51,7 +51,7 @@ fn records_of_a_lower_layer_are_shown() {
         .fs()
         .readdir(dir, 2, |entry| {
             kinds.push((entry.name.to_string_lossy().into_owned(), entry.kind));
-            plyfs_fs::Room::Taken
+            plyfs_fs::Fill::More
         })
         .unwrap();
     kinds.sort_by(|a, b| a.0.cmp(&b.0));
@@ -233,15 +233,15 @@ fn a_layer_without_records_shows_itself() {
     assert_eq!(value, Err(Errno::NODATA));
 }
 
-const EVERY_MODE: [Records; 5] = [
-    Records::None,
-    Records::Devices,
-    Records::All,
-    Records::Older,
-    Records::Privileged,
+const EVERY_MODE: [OverrideStatMode; 5] = [
+    OverrideStatMode::None,
+    OverrideStatMode::Devices,
+    OverrideStatMode::All,
+    OverrideStatMode::Older,
+    OverrideStatMode::Privileged,
 ];
 
-/// Under `Records::None`, `Older` and `Privileged` users wrote those of the other modes, and the next
+/// Under `OverrideStatMode::None`, `Older` and `Privileged` users wrote those of the other modes, and the next
 /// mount believed them.
 #[test]
 fn records_are_refused_to_users_in_every_mode() {
@@ -300,12 +300,15 @@ fn copy_up_makes_no_record_of_an_attribute() {
             for name in ["f", "null"] {
                 let before = stack.attr(name).unwrap();
                 if let Err(error) = stack.rename(name, &format!("{name}2")) {
-                    assert!(records == Records::Privileged && !is_root(), "{error}");
+                    assert!(
+                        records == OverrideStatMode::Privileged && !is_root(),
+                        "{error}"
+                    );
                     continue;
                 }
                 stack.remount();
                 let after = stack.attr(&format!("{name}2")).unwrap();
-                let facts = |attr: plyfs_fs::attr::Attr| {
+                let facts = |attr: plyfs_fs::types::Attr| {
                     (attr.kind, attr.mode, attr.uid, attr.gid, attr.rdev)
                 };
                 assert_eq!(facts(before), facts(after), "{records:?} {attribute}");
@@ -318,8 +321,8 @@ fn copy_up_makes_no_record_of_an_attribute() {
 #[test]
 fn only_devices_are_believed_where_only_devices_are_records() {
     let mut stack = Stack::new(1);
-    stack.records = Records::Devices;
-    stack.lower_records = Records::Devices;
+    stack.records = OverrideStatMode::Devices;
+    stack.lower_records = OverrideStatMode::Devices;
     for (name, record) in [
         ("a", "33:34:4755"),
         ("b", "33:34:4755:file"),
@@ -372,12 +375,12 @@ fn served_by_kernel() -> Stack {
 #[test]
 fn what_users_of_the_kernels_overlay_wrote_is_removed_before_records_are_believed() {
     let mut stack = served_by_kernel();
-    stack.records = Records::Devices;
+    stack.records = OverrideStatMode::Devices;
     let mut config = stack.config();
     config.marked_upper = plyfs_fs::MarkedUpper::Clean;
     // Nothing is believed, so nothing has to be removed.
     let mut unbelieving = config.clone();
-    unbelieving.upper.as_mut().unwrap().records = Records::Untrusted;
+    unbelieving.upper.as_mut().unwrap().records = OverrideStatMode::Untrusted;
     drop(plyfs_fs::Overlay::open(&unbelieving).unwrap());
     assert!(record_of(&stack.upper("d/e/null")).is_some());
     drop(plyfs_fs::Overlay::open(&config).unwrap());
@@ -410,7 +413,7 @@ fn what_users_of_the_kernels_overlay_wrote_is_removed_before_records_are_believe
 #[test]
 fn an_upper_directory_that_a_user_named_is_refused_with_what_the_kernels_users_wrote() {
     let mut stack = served_by_kernel();
-    stack.records = Records::All;
+    stack.records = OverrideStatMode::All;
     let error = plyfs_fs::Overlay::open(&stack.config()).unwrap_err();
     assert_eq!(error.errno(), Errno::PERM);
     let said = error.to_string();
@@ -435,7 +438,7 @@ fn an_upper_directory_that_a_user_named_is_refused_with_what_the_kernels_users_w
 #[test]
 fn untrusted_records_are_not_believed() {
     let mut stack = Stack::new(1);
-    stack.lower_records = Records::Untrusted;
+    stack.lower_records = OverrideStatMode::Untrusted;
     put(&stack.lower(0, "null"), "");
     set_xattr(&stack.lower(0, "null"), RECORD, "0:0:666:char-1-3");
     stack.open();
@@ -446,8 +449,8 @@ fn untrusted_records_are_not_believed() {
 #[test]
 fn devices_alone_can_be_records() {
     let mut stack = Stack::new(1);
-    stack.records = Records::Devices;
-    stack.lower_records = Records::Devices;
+    stack.records = OverrideStatMode::Devices;
+    stack.lower_records = OverrideStatMode::Devices;
     put(&stack.lower(0, "null"), "");
     set_xattr(&stack.lower(0, "null"), RECORD, "0:0:666:char-1-3");
     put(&stack.lower(0, "f"), "text");

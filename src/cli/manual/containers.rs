@@ -220,7 +220,14 @@ pub(super) const PAGES: [Page; 11] = [
                 "Containers, mounts, and the processes that serve them",
                 "plyfs ps",
             ),
-            ("The names alone, for rm and stop", "plyfs ps -q"),
+            (
+                "The names of the containers in use, for stop",
+                "plyfs ps -q",
+            ),
+            (
+                "The names of all containers, also those not in use",
+                "plyfs ps -aq",
+            ),
             (
                 "The names of what runs, for a script",
                 "plyfs ps --json | jq -r '.[] | select(.status == \"running\") | .name'",
@@ -331,7 +338,7 @@ pub(super) const PAGES: [Page; 11] = [
             (
                 "1",
                 "At least one is in use, does not exist, or could not be removed. The others are removed. With --force \
-                 one that does not exist is no failure.",
+                 a container or a store that does not exist is no failure.",
             ),
             USAGE,
         ],
@@ -353,7 +360,7 @@ pub(super) const PAGES: [Page; 11] = [
             (
                 "1",
                 "At least one is in use, does not exist, or could not be removed. The others are removed. With --force \
-                 one that does not exist is no failure.",
+                 an image or a store that does not exist is no failure.",
             ),
             USAGE,
         ],

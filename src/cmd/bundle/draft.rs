@@ -90,8 +90,14 @@ impl<'s> Draft<'s> {
         umount.arg("umount").arg(&root).stdout(Stdio::null());
         match umount.status() {
             Ok(status) if status.success() => {}
-            Ok(_) => log::warn!("{} stays mounted", root.display()),
-            Err(error) => log::warn!("{} stays mounted: {error}", root.display()),
+            Ok(_) => log::warn!(
+                "cannot unmount {}; run \"plyfs umount\" on it",
+                root.display()
+            ),
+            Err(error) => log::warn!(
+                "cannot unmount {}: {error}; run \"plyfs umount\" on it",
+                root.display()
+            ),
         }
     }
 }

@@ -12,12 +12,12 @@ use plyfs_sys::process::without_blocked_signals;
 
 use crate::error::{CliError, Context, Result};
 use crate::guest::{files, host};
-use crate::mount::wish::Wish;
+use crate::mount::backend_choice::BackendChoice;
 use crate::oci::options::ContainerOptions;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;
 use crate::runtime::{accounts, adapt};
-use crate::{namespace, output, stack, storage};
+use crate::{image_mount, namespace, output, storage};
 use draft::{CONFIG, Draft, ROOTFS, this_program};
 
 /// Make a bundle for an OCI runtime: a directory with config.json, and the image mounted at rootfs
@@ -43,7 +43,7 @@ pub(crate) struct BundleArgs {
     /// What serves the container's files: the kernel's overlay, FUSE, or what can give all that is
     /// asked for [default: $PLYFS_BACKEND, else auto]
     #[arg(long, value_enum)]
-    backend: Option<Wish>,
+    backend: Option<BackendChoice>,
     /// The image, or a container that exists
     #[arg(value_name = "IMAGE|CONTAINER")]
     name: String,
@@ -92,7 +92,7 @@ fn subject(store: &Store, name: &str) -> Result<(Container, Image, bool)> {
         return Ok((container, image, false));
     }
     let image = store.image(name)?;
-    let (container, made) = stack::container(store, None, Some(name))?;
+    let (container, made) = image_mount::container(store, None, Some(name))?;
     Ok((container, image, made))
 }
 

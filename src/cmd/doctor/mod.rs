@@ -11,16 +11,16 @@ mod probe;
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde::Serialize;
 
 use crate::error::{CliError, Result, reason};
 use crate::mount::fuse_mount;
 use crate::{namespace, output, storage};
-use clap::Args;
 use inside::{Trial, Where};
 use probe::Probe;
 
-/// Say what this machine lets plyfs do, found out by trying, and how to get the rest
+/// Try what plyfs can do on this machine, and show how to enable the rest
 ///
 /// The exit status is 0, and 1 if nothing can be mounted at all.
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ struct Report<'a> {
     probes: &'a [Probe],
 }
 
-/// Tries everything and says what became of it.
+/// Tries everything and prints the results.
 pub(crate) fn doctor(args: &DoctorArgs, store: Option<&Path>) -> Result {
     let place = place(store);
     // They work while this process goes on.

@@ -9,14 +9,14 @@ use crate::error::reason;
 /// One thing that was tried.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Probe {
-    /// What programs call it.
+    /// The name for programs.
     pub(super) key: String,
-    /// What people call it.
+    /// The name for people.
     pub(super) name: String,
     pub(super) ok: bool,
-    /// What it is good for, or why it is not there.
+    /// What it is good for, or why it is missing.
     pub(super) detail: String,
-    /// How to get it, if it is not there.
+    /// How to get it, if it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) remedy: Option<String>,
 }

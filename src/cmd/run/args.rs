@@ -5,15 +5,14 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use crate::mount::wish::Wish;
+use crate::mount::backend_choice::BackendChoice;
 use crate::oci::options::ContainerOptions;
 
 /// Run a command in a container: in namespaces of its own, root inside
 ///
-/// The command is the image's own unless one is given. The container is gone afterwards, unless --keep or
-/// --container is given. Exit statuses are those of the command; 125 if the container could not be
-/// started, 126 if the command cannot be run, 127 if it is not there, and 128 and the number of a signal
-/// that ended it.
+/// Without COMMAND, the image's own command runs. The container is removed afterwards unless --keep or
+/// --container is given. The exit status is that of the command; 125 if the container could not be
+/// started, 126 if the command cannot be executed, 127 if it does not exist, and 128+N if signal N ended it.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "plyfs run [OPTIONS] IMAGE [COMMAND [ARGUMENTS...]]\n       \
@@ -27,13 +26,13 @@ pub(crate) struct RunArgs {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
-    /// Give standard input to the command, which is so in any case
+    /// Pass standard input to the command; always on
     #[arg(short, long)]
     pub(crate) interactive: bool,
-    /// Give the command a terminal of its own [default: if standard input and output are terminals]
+    /// Allocate a terminal for the command [default: if standard input and output are terminals]
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) tty: Option<bool>,
-    /// Remove the container when the command has ended, which is so unless it is kept
+    /// Remove the container when the command has ended; the default without --keep and --container
     #[arg(long, conflicts_with_all = ["keep", "container"])]
     pub(crate) rm: bool,
     /// Keep the container and print its name when the command has ended
@@ -48,16 +47,16 @@ pub(crate) struct RunArgs {
     /// Mount the image itself, read-only, without a container
     #[arg(long, conflicts_with_all = ["keep", "container"])]
     pub(crate) ro: bool,
-    /// Have a first process that passes signals on and reaps what the command leaves behind
+    /// Run an init process that forwards signals and reaps processes
     #[arg(long, action = ArgAction::SetTrue, conflicts_with = "runtime")]
     pub(crate) init: bool,
     /// keep-id: the caller has the same user id in the container. host: the caller is root in it
     #[arg(long, value_name = "MODE", value_enum, default_value = "host")]
     pub(crate) userns: Userns,
-    /// What serves the container's files: the kernel's overlay, FUSE, or what can give all that is
-    /// asked for [default: $PLYFS_BACKEND, else auto]
+    /// What serves the container's files: the kernel's overlay, FUSE, or the first of them that supports all
+    /// options [default: $PLYFS_BACKEND, else auto]
     #[arg(long, value_enum)]
-    pub(crate) backend: Option<Wish>,
+    pub(crate) backend: Option<BackendChoice>,
     /// Another OCI runtime to start the container with: crun, runc, youki, runsc, or a path
     /// [default: the one inside plyfs]
     #[arg(long, value_name = "PROGRAM")]

@@ -21,14 +21,14 @@ use args::Userns;
 use crate::containers::{live, places};
 use crate::error::{CliError, Context, Result};
 use crate::guest::{attend, files, host};
+use crate::mount::backend_choice::BackendChoice;
 use crate::mount::options::Options;
-use crate::mount::wish::Wish;
 use crate::mount::{fuse_mount, server};
 use crate::oci::user::Identity;
 use crate::oci::{self, Command};
 use crate::runtime::root::Root;
 use crate::runtime::{accounts, external, launch, namespaces};
-use crate::{namespace, output, stack, storage};
+use crate::{image_mount, namespace, output, storage};
 use subject::Chosen;
 
 /// Runs a command in a container.
@@ -41,7 +41,7 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Result<u8> {
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
     let caller = Caller {
-        backend: Wish::or_environment(args.backend)?,
+        backend: BackendChoice::or_environment(args.backend)?,
         environment: host::environment(
             &args.container_options.env_file,
             &args.container_options.env,
@@ -92,7 +92,7 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Result<u8> {
 
 /// What this process knows of its caller from before it entered a namespace.
 struct Caller {
-    backend: Option<Wish>,
+    backend: Option<BackendChoice>,
     environment: Vec<String>,
     directory: PathBuf,
     /// Another runtime.
@@ -122,7 +122,7 @@ impl Run<'_> {
             options.owners = namespace::owners_keeping_id(self.caller.uid, self.caller.gid);
         }
         let subject = &self.chosen.subject;
-        let plan = stack::plan(self.store, subject, &options, root.clone(), self.args.ro)?;
+        let plan = image_mount::plan(self.store, subject, &options, root.clone(), self.args.ro)?;
         let daemon = server::spawn(plan)?;
         let live = live::register(self.store, self.chosen.live(&self.command));
         let status = self.in_root(&root, live);
@@ -132,7 +132,7 @@ impl Run<'_> {
         let served = waitpid(Some(daemon.pid), WaitOptions::empty()).context("wait for the daemon");
         unmounted?;
         if let Some(container) = self.chosen.kept()
-            && let Err(failure) = stack::remove_places(self.store, container)
+            && let Err(failure) = image_mount::remove_places(self.store, container)
         {
             log::warn!("{failure}");
         }

@@ -9,9 +9,9 @@ use plyfs_store::{
 
 use super::args::RunArgs;
 use crate::error::{CliError, NOT_FOUND, Result};
+use crate::image_mount::{self, Subject};
 use crate::oci::Command;
 use crate::oci::options::ContainerOptions;
-use crate::stack::{self, Subject};
 use crate::storage;
 
 /// What was chosen.
@@ -32,14 +32,14 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Result<Chosen> {
     let options = &args.container_options;
     if let Some(name) = &args.container
         && let Some(container) =
-            stack::find_container(store, &name.parse().map_err(CliError::new)?)?
+            image_mount::find_container(store, &name.parse().map_err(CliError::new)?)?
     {
         return with_existing(store, args, container);
     }
     let name = args.image.as_ref().map(|name| name.to_string_lossy());
     let Some(name) = name else {
         // Says which containers there are.
-        stack::container(store, args.container.as_deref(), None)?;
+        image_mount::container(store, args.container.as_deref(), None)?;
         return Err(CliError::new("an image is needed"));
     };
     let image = store.image(&name).map_err(|error| match &args.container {
@@ -62,7 +62,7 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Result<Chosen> {
     }
     let wanted = args.container.as_deref().or(args.name.as_deref());
     if args.keep || args.container.is_some() {
-        let (container, made) = stack::container(store, wanted, Some(&name))?;
+        let (container, made) = image_mount::container(store, wanted, Some(&name))?;
         if !made && args.name.is_some() {
             return Err(CliError::new(ContainerError::Exists(container.record.name)));
         }
@@ -98,10 +98,10 @@ fn with_existing(store: &Store, args: &RunArgs, container: Container) -> Result<
         let name = first.to_string_lossy();
         match store.image(&name) {
             Ok(named) if named.manifest_digest == image.manifest_digest => {}
-            Ok(_) => return Err(stack::another_image(&container, "run")),
+            Ok(_) => return Err(image_mount::another_image(&container, "run")),
             Err(error) if has_lost(&container, &name, &error) => {}
             Err(error) => {
-                let is_like = stack::is_unknown_image(&error)
+                let is_like = image_mount::is_unknown_image(&error)
                     && looks_like(&name, container.record.image.as_str());
                 like_image = is_like.then(|| first.clone());
                 words.insert(0, first.clone());
@@ -120,10 +120,10 @@ fn with_existing(store: &Store, args: &RunArgs, container: Container) -> Result<
 /// Whether a name was that of a container's image, which has lost it. `error` is why no image has the name.
 fn has_lost(container: &Container, name: &str, error: &plyfs_store::Error) -> bool {
     let record = &container.record;
-    let has_lost = stack::is_unknown_image(error) && record.image.is_meant_by(name);
+    let has_lost = image_mount::is_unknown_image(error) && record.image.is_meant_by(name);
     if has_lost {
         log::info!(
-            "the container {} goes on without the image {name}, which has lost that name",
+            "the container {} continues, though its image has lost the name {name}",
             record.name
         );
     }

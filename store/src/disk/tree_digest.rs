@@ -30,7 +30,7 @@ impl std::fmt::Display for Difference {
 /// The digest of the tree of a layer. Of the record, ownership and namespace of attributes count.
 ///
 /// # Errors
-/// Those of reading the tree; [`Error::Interrupted`] if `watch` says so.
+/// Those of reading the tree; [`Error::Interrupted`](crate::Error::Interrupted) if `watch` says so.
 pub(crate) fn tree_digest(root: &Path, record: &LayerRecord, watch: &Watch<'_>) -> Result<Digest> {
     let mut hasher = Hasher::new();
     walk(root, record, watch, &mut |path, facts| {

@@ -21,6 +21,9 @@ const IMAGE_NAME_BYTES: usize = 512;
 /// The longest name of a container, in bytes.
 const CONTAINER_NAME_BYTES: usize = 64;
 
+/// The digest algorithm of the store. `sha256:HEX` is a digest, so no repository may have this name.
+const DIGEST_ALGORITHM: &str = "sha256";
+
 /// What other tools put in front of a short name.
 const LOCALHOST: &str = "localhost/";
 
@@ -37,6 +40,12 @@ pub enum NameError {
         escaped(.0)
     )]
     Digest(String),
+    /// The name of a digest algorithm as a repository.
+    #[error(
+        "\"{}\" cannot be the name of an image: it looks like a digest; choose another repository than sha256",
+        escaped(.0)
+    )]
+    DigestAlgorithm(String),
     /// The image of that name is another than the digest says.
     #[error("the image \"{}\" is {found}, not {wanted}", escaped(name))]
     OtherDigest {
@@ -190,6 +199,9 @@ impl FromStr for ImageName {
     fn from_str(text: &str) -> Result<Self, NameError> {
         match Reference::parse(text) {
             Ok(reference) if reference.digest.is_some() => Err(NameError::Digest(text.to_owned())),
+            Ok(reference) if reference.repository == DIGEST_ALGORITHM => {
+                Err(NameError::DigestAlgorithm(text.to_owned()))
+            }
             Ok(reference) => Ok(Self::of(&reference)),
             Err(_) => Err(NameError::Image(text.to_owned())),
         }

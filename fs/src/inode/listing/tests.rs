@@ -1,14 +1,14 @@
 use super::*;
-use crate::layer::object_id::Numbering;
+use crate::layer::object_id::InoMapper;
 use crate::types::Device;
 
 fn name(text: &str) -> Name {
     Name::from(OsStr::new(text))
 }
 
-fn known(ino: u64) -> Known {
-    let object = Numbering::default().object(Device::default(), ino);
-    Known::Object(object, FileKind::Regular)
+fn known(ino: u64) -> EntryInfo {
+    let object = InoMapper::default().object(Device::default(), ino);
+    EntryInfo::Object(object, FileKind::Regular)
 }
 
 fn names(items: &[Listed]) -> Vec<String> {
@@ -44,23 +44,23 @@ fn a_reader_misses_nothing_while_names_come_and_go() {
 fn directories_come_first_and_every_name_is_found() {
     let mut listing = Listing::new();
     let dir = |ino| match known(ino) {
-        Known::Object(object, _) => Known::Object(object, FileKind::Directory),
+        EntryInfo::Object(object, _) => EntryInfo::Object(object, FileKind::Directory),
         unresolved => unresolved,
     };
     for i in 0..100 {
         let known = match i % 3 {
             0 => known(i),
             1 => dir(i),
-            _ => Known::Unresolved,
+            _ => EntryInfo::Unresolved,
         };
         assert!(
             listing
-                .add_from(&name(&format!("n{i}")), known, Source::Upper)
+                .add_from(&name(&format!("n{i}")), known, FirstLayer::Upper)
                 .is_ok()
         );
     }
     assert_eq!(
-        listing.add_from(&name("n7"), known(1), Source::Upper),
+        listing.add_from(&name("n7"), known(1), FirstLayer::Upper),
         Err(7)
     );
     listing.complete();
@@ -68,13 +68,13 @@ fn directories_come_first_and_every_name_is_found() {
     all.extend(listing.after(all[all.len() - 1].cookie));
     assert_eq!(all.len(), 100);
     assert!(all.is_sorted_by_key(|item| item.cookie));
-    let is_file = |item: &Listed| matches!(item.known, Known::Object(_, FileKind::Regular));
+    let is_file = |item: &Listed| matches!(item.known, EntryInfo::Object(_, FileKind::Regular));
     assert!(all.is_sorted_by_key(is_file));
     for i in 0..100 {
         let name = name(&format!("n{i}"));
         let item = all.iter().find(|item| item.name == name).unwrap();
         assert_eq!(listing.known(&name), Some(item.known));
-        assert_eq!(listing.get(&name), Some((name.clone(), Source::Upper)));
+        assert_eq!(listing.get(&name), Some((name.clone(), FirstLayer::Upper)));
         listing.remove(&name);
         assert!(!listing.contains(&name));
     }

@@ -1,13 +1,13 @@
 use std::ffi::OsStr;
 
 use super::*;
-use crate::inode::backing::{Below, Real};
+use crate::inode::backing::{Backing, LowerLink};
 use crate::inode::node::Place;
-use crate::layer::object_id::Numbering;
+use crate::layer::object_id::InoMapper;
 use crate::types::{Device, FileKind, Name};
 
 pub(crate) fn object(ino: u64) -> ObjectId {
-    Numbering::default().object(Device::default(), ino)
+    InoMapper::default().object(Device::default(), ino)
 }
 
 fn one(ino: u64) -> Identity {
@@ -26,8 +26,8 @@ fn node(id: u64, parent: Option<Arc<Node>>) -> Arc<Node> {
     let place = Place {
         parent,
         name: Name::from(OsStr::new("n")),
-        real: Real::Upper,
-        below: Below::default(),
+        backing: Backing::Upper,
+        lower_link: LowerLink::default(),
     };
     Node::new(id, id, FileKind::Directory, place, Vec::new())
 }

@@ -14,11 +14,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use plyfs_fs::attr::{Attr, Caller, Device, SetAttr};
-use plyfs_fs::file::WriteMode;
+use plyfs_fs::types::{Attr, Caller, Device, SetAttr, WriteMode};
 use plyfs_fs::{
-    Config, Entry, Errno, IndexUse, LowerLayer, Marks, MountError, Overlay, Owners, Patience,
-    Records, RedirectDir, Result, Room, UpperLayer, Volatile,
+    Config, Entry, Errno, Fill, IndexUse, LowerLayer, MayBlock, MountError, Overlay,
+    OverrideStatMode, Owners, RedirectDir, Result, UpperLayer, Volatile, XattrTrust,
 };
 
 pub use own_test::{run_again, skip};
@@ -67,9 +66,9 @@ pub struct Stack {
     /// Whether the kernel would gather writes.
     pub gathers: bool,
     pub volatile: bool,
-    pub records: Records,
-    pub lower_records: Records,
-    pub lower_marks: Marks,
+    pub records: OverrideStatMode,
+    pub lower_records: OverrideStatMode,
+    pub lower_marks: XattrTrust,
     pub read_only: bool,
     pub redirect_dir: RedirectDir,
     pub metacopy: bool,
@@ -97,9 +96,9 @@ impl Stack {
             overlay: None,
             volatile: false,
             gathers: false,
-            records: Records::None,
-            lower_records: Records::None,
-            lower_marks: Marks::Own,
+            records: OverrideStatMode::None,
+            lower_records: OverrideStatMode::None,
+            lower_marks: XattrTrust::Own,
             read_only: false,
             redirect_dir: RedirectDir::default(),
             metacopy: false,
@@ -142,7 +141,7 @@ impl Stack {
                 path: self.upper(""),
                 work: self.tmp.path().join("work"),
                 records: self.records,
-                marks: Marks::Own,
+                marks: XattrTrust::Own,
                 archive_names: self.archive_names,
             }),
             volatile: match self.volatile {
@@ -295,7 +294,7 @@ impl Stack {
         self.in_parent(from, |_, parent, name| {
             self.in_parent(to, |fs, new_parent, new_name| {
                 let (from, to) = ((parent, name), (new_parent, new_name));
-                fs.rename(from, to, flags, Patience::Much)
+                fs.rename(from, to, flags, MayBlock::Yes)
             })
         })
     }
@@ -344,7 +343,7 @@ impl Stack {
                 if *listed.name == *OsStr::new(name) {
                     ino = Some(listed.ino);
                 }
-                Room::Taken
+                Fill::More
             })
         };
         self.at(path, find).unwrap().unwrap();
@@ -383,7 +382,7 @@ pub fn list_node(fs: &Overlay, id: u64) -> Vec<String> {
     let mut names = Vec::new();
     fs.readdir(id, 0, |entry| {
         names.push(entry.name.to_string_lossy().into_owned());
-        Room::Taken
+        Fill::More
     })
     .unwrap();
     names.retain(|name| name != "." && name != "..");

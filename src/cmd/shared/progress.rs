@@ -1,4 +1,4 @@
-//! How far a long command is, for a terminal.
+//! Progress of a long command, on a terminal.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) fn target() -> ProgressDrawTarget {
     }
 }
 
-/// A line on standard error that is gone at the end. Where that is no terminal there is none.
+/// A line of progress on standard error, removed at the end. It is not shown if standard error is no terminal.
 #[derive(Debug)]
 pub(crate) struct Line(ProgressBar);
 
@@ -32,7 +32,7 @@ impl Line {
         Self(bar)
     }
 
-    /// So many bytes more are done.
+    /// Counts more bytes.
     pub(crate) fn add(&self, bytes: u64) {
         self.0.inc(bytes);
     }

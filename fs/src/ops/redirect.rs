@@ -21,7 +21,7 @@ fn path_below(node: &Arc<Node>) -> Arc<[Name]> {
         if place.parent.is_none() {
             break;
         }
-        match place.below.redirect() {
+        match place.lower_link.redirect() {
             Some(Redirect::Path(path)) => {
                 reversed.extend(path.iter().rev().cloned());
                 break;
@@ -42,7 +42,7 @@ impl Overlay {
     fn redirect_for(&self, node: &Arc<Node>, absolute: bool) -> Option<Redirect> {
         let (name, present) = {
             let place = node.place.read();
-            (place.name.clone(), place.below.redirect().cloned())
+            (place.name.clone(), place.lower_link.redirect().cloned())
         };
         match present {
             Some(redirect) if !absolute || redirect.is_path() => None,
@@ -53,7 +53,7 @@ impl Overlay {
 
     /// Makes what a node is tied to below be found from another name, by a redirect. `false` if that
     /// cannot be.
-    pub(super) fn tie(
+    pub(super) fn write_redirect(
         &self,
         upper: &Upper,
         at: At<'_>,
@@ -71,7 +71,7 @@ impl Overlay {
         };
         match redirect.write(at, upper.namespace) {
             Ok(()) => {
-                node.place.write().below.set_redirect(Some(redirect));
+                node.place.write().lower_link.set_redirect(Some(redirect));
                 Ok(true)
             }
             Err(Errno::NAMETOOLONG | Errno::OPNOTSUPP | Errno::PERM) => Ok(false),

@@ -1,4 +1,4 @@
-//! Long work that a signal ends: asked once it comes to an end by itself, asked twice the process ends at once.
+//! Signals that end long work: the first asks it to stop, the second ends the process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::error::{Context, Result};
 
-/// Whether the user has asked for the end.
+/// Whether a signal has asked for the end.
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {

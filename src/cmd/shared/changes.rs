@@ -20,14 +20,14 @@ use std::path::PathBuf;
 
 use plyfs_format::names::{Namespace, Record};
 use plyfs_format::whiteout;
-use plyfs_fs::{Entry, Errno, Overlay, Room};
+use plyfs_fs::{Entry, Errno, Fill, Overlay};
 use plyfs_store::{Container, escaped};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
 
 use crate::containers::places;
 use crate::error::{CliError, Result};
-use crate::stack::{self, Subject};
+use crate::image_mount::{self, Subject};
 
 /// The names that lead to a file from the root. In the order of these, a directory comes before
 /// what is in it.
@@ -78,7 +78,7 @@ impl Comparison {
     /// only then its index, by which hard links of the image stay one file, is read.
     pub(crate) fn open(container: &Container, locked: bool) -> Result<Self> {
         let subject = Subject::Container(Box::new(container.clone()));
-        let mut config = stack::overlay(&subject, !locked);
+        let mut config = image_mount::overlay(&subject, !locked);
         let merged = Overlay::open(&config)?;
         if !locked {
             config.lowers.remove(0);
@@ -328,7 +328,7 @@ fn list(overlay: &Overlay, dir: u64) -> Result<Vec<OsString>, Errno> {
         if &*entry.name != "." && &*entry.name != ".." {
             names.push(entry.name.to_os_string());
         }
-        Room::Taken
+        Fill::More
     })?;
     Ok(names)
 }

@@ -5,23 +5,23 @@ use std::path::Path;
 use plyfs_store::{ContainerName, Store};
 
 use crate::error::{CliError, NOT_STARTED, Result};
-use crate::{output, stack, storage};
+use crate::{image_mount, output, storage};
 
 /// Makes sure that there is a container, and that nothing uses it.
-pub(super) fn is_idle(store: &Store, name: &str) -> Result {
+pub(crate) fn is_idle(store: &Store, name: &str) -> Result {
     let name: ContainerName = name.parse().map_err(CliError::new)?;
     match store.is_in_use(&name) {
         Ok(false) => Ok(()),
         Ok(true) => Err(CliError::new(format_args!(
             "the container \"{name}\" is in use, and no record says by which process"
         ))),
-        Err(error) => Err(stack::container_failure(store, error)),
+        Err(error) => Err(image_mount::container_failure(store, error)),
     }
 }
 
 /// Does something to one after another, whatever becomes of the others, and prints the names of those for
 /// which it was done.
-pub(super) fn each(
+pub(crate) fn each(
     names: &[String],
     store: Option<&Path>,
     mut act: impl FnMut(&Store, &str) -> Result,

@@ -5,22 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plyfs_fs::{
-    Config, IndexUse, LowerLayer, MarkedUpper, Marks, Records, RedirectDir, ShownIds, UpperLayer,
-    Volatile, was_served_by_kernel,
+    Config, IndexUse, LowerLayer, MarkedUpper, OverrideStatMode, RedirectDir, ShownIds, UpperLayer,
+    Volatile, XattrTrust, was_served_by_kernel,
 };
 use plyfs_store::{
     Container, ContainerError, ContainerLock, ContainerName, Image, ImageHold, LayerPath,
     NameError, Ownership, Store,
 };
-use rustix::mount::MountFlags;
 
 use crate::containers::{live, places};
 use crate::error::{CliError, Result};
-use crate::mount::choose::Wanted;
-use crate::mount::fuse_mount::Request;
 use crate::mount::mountinfo;
 use crate::mount::options::Options;
-use crate::mount::server::{self, Place, Plan};
+use crate::mount::plan::Plan;
+use crate::mount::server;
 use crate::{namespace, storage};
 
 /// An image or container of the store to mount.
@@ -86,10 +84,18 @@ pub(crate) fn container(
 }
 
 /// The container of a name, if there is one.
+///
+/// # Errors
+/// If a temporary container has the name: no other process can use it, and a second one of that name cannot be made.
 pub(crate) fn find_container(store: &Store, name: &ContainerName) -> Result<Option<Container>> {
     match store.container(name) {
         Ok(container) => Ok(Some(container)),
-        Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => Ok(None),
+        Err(plyfs_store::Error::Container(ContainerError::Unknown(_))) => {
+            match store.live_of(name.as_str())? {
+                Some(record) if record.what.temporary => Err(live::not_kept(&record)),
+                _ => Ok(None),
+            }
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -238,12 +244,12 @@ pub(crate) fn plan(
         index: options.index.unwrap_or(default.index),
         ..default
     };
-    let mut plan = with_transport(options, target, overlay, &subject.name());
+    let mut plan = Plan::new(options, target, overlay, &subject.name());
     plan.hold = Some(hold);
-    plan.backend.empty = Some(store.mount_point());
+    plan.requirements.empty = Some(store.mount_point());
     let marked = subject.layers().iter().map(|layer| &layer.record);
     let marked = marked.filter(|record| record.facts.opaque > 0);
-    plan.backend.marks = marked.map(|record| record.trusted).collect();
+    plan.requirements.marks = marked.map(|record| record.trusted).collect();
     Ok(plan)
 }
 
@@ -262,7 +268,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
             let changes = LowerLayer {
                 path: container.upper.clone(),
                 records,
-                marks: Marks::Own,
+                marks: XattrTrust::Own,
                 archive_names: false,
             };
             lowers.insert(0, changes);
@@ -271,7 +277,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
                 path: container.upper.clone(),
                 work: container.work.clone(),
                 records,
-                marks: Marks::Own,
+                marks: XattrTrust::Own,
                 archive_names: false,
             });
         }
@@ -283,7 +289,7 @@ pub(crate) fn overlay(subject: &Subject, read_only: bool) -> Config {
         if container.work.join("index").exists());
     let marked_upper = match &upper {
         // The kernel's overlay serves such a container only if it has no records, so all are its users'.
-        Some(upper) if upper.records == Records::Devices => MarkedUpper::Clean,
+        Some(upper) if upper.records == OverrideStatMode::Devices => MarkedUpper::Clean,
         _ => MarkedUpper::Refuse,
     };
     Config {
@@ -316,14 +322,14 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
         lowers.push(LowerLayer {
             path: layer.path.clone(),
             records: match record.ownership {
-                Ownership::Override => Records::All,
-                Ownership::Real if record.facts.overrides > 0 => Records::Devices,
-                Ownership::Real => Records::None,
+                Ownership::Override => OverrideStatMode::All,
+                Ownership::Real if record.facts.overrides > 0 => OverrideStatMode::Devices,
+                Ownership::Real => OverrideStatMode::None,
             },
             // What images bring under these names is dropped when they are unpacked.
             marks: match record.facts.opaque {
-                0 => Marks::None,
-                _ => Marks::Any,
+                0 => XattrTrust::None,
+                _ => XattrTrust::Any,
             },
             archive_names: false,
         });
@@ -336,12 +342,12 @@ fn lowers(layers: &[LayerPath]) -> Vec<LowerLayer> {
 }
 
 /// Which `override_stat` records the upper directory of a container uses.
-fn records_of_upper(ownership: Ownership) -> Records {
+fn records_of_upper(ownership: Ownership) -> OverrideStatMode {
     match ownership {
-        Ownership::Override => Records::All,
+        Ownership::Override => OverrideStatMode::All,
         // The kernel makes no devices in a user namespace, so records stand for them.
-        Ownership::Real if !namespace::is_initial() => Records::Devices,
-        Ownership::Real => Records::None,
+        Ownership::Real if !namespace::is_initial() => OverrideStatMode::Devices,
+        Ownership::Real => OverrideStatMode::None,
     }
 }
 
@@ -349,84 +355,5 @@ pub(crate) fn shown_ids() -> ShownIds {
     ShownIds {
         uids: namespace::mapped_ids("/proc/self/uid_map"),
         gids: namespace::mapped_ids("/proc/self/gid_map"),
-    }
-}
-
-/// What a mount needs besides its layers.
-pub(crate) fn with_transport(
-    options: &Options,
-    target: PathBuf,
-    overlay: Config,
-    source: &str,
-) -> Plan {
-    let default = plyfs_fuse::Options::default();
-    let upper = overlay.upper.as_ref().map(|upper| upper.records);
-    let mut all = overlay
-        .lowers
-        .iter()
-        .map(|lower| lower.records)
-        .chain(upper);
-    let records = all.any(Records::keep_owners);
-    let trusted = namespace::can_mount();
-    let mut flags = options.mount_flags(MountFlags::NOATIME);
-    flags.set(
-        MountFlags::RDONLY,
-        options.read_only || overlay.upper.is_none(),
-    );
-    let connection = Request {
-        target,
-        device: None,
-        source: options.source.clone().unwrap_or_else(|| source.to_owned()),
-        subtype: options
-            .subtype
-            .clone()
-            .unwrap_or_else(|| "plyfs".to_owned()),
-        flags,
-        flag_words: options.flag_words(),
-        // A process that may mount is root of a machine or of a namespace, and other users there use the mount, too.
-        allow_other: options.allow_other || trusted,
-        // An ordinary user sees the owners that records name, but all files are the user's own. So the kernel
-        // need not check permissions: no other user can reach the mount, and the daemon has no more rights
-        // than the user.
-        default_permissions: trusted || !records || options.default_permissions,
-    };
-    let transport = plyfs_fuse::Options {
-        timeout: options.timeout.unwrap_or(default.timeout),
-        writeback: options.writeback.unwrap_or(default.writeback),
-        // No ACLs with records: ACLs name ids as the file system has them, while records hold the ids that the
-        // mount shows; and with ACLs the kernel would check permissions.
-        acl: options.acl.unwrap_or(default.acl) && !records,
-        passthrough: options.passthrough,
-        copy_up_at_open: options.copy_up_at_open,
-        xattrs: !options.no_xattrs,
-        threads: options.threads.unwrap_or(default.threads),
-        polling: options.polling.unwrap_or(default.polling),
-        enabled: options.sent,
-    };
-    let lowers_change = transport.allow_for_changes();
-    if transport.writeback && lowers_change {
-        log::warn!(
-            "writeback=1 has no effect with timeout=: the kernel would keep sizes of files that change"
-        );
-    }
-    let transport = plyfs_fuse::Options {
-        writeback: transport.writeback && !lowers_change,
-        ..transport
-    };
-    let overlay = Config {
-        gathers: transport.writeback,
-        lowers_change,
-        ..overlay
-    };
-    Plan {
-        overlay,
-        transport,
-        connection,
-        backend: Wanted::of(options),
-        place: Place::Any,
-        patience: Duration::ZERO,
-        hold: None,
-        after: None,
-        register: None,
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{CliError, Result};
 
 /// The backend that the user wants for a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub(crate) enum Wish {
+pub(crate) enum BackendChoice {
     /// The kernel's overlay where it can give all that is asked for, else FUSE
     #[default]
     Auto,
@@ -17,7 +17,7 @@ pub(crate) enum Wish {
     Fuse,
 }
 
-impl Wish {
+impl BackendChoice {
     /// The values, for a message.
     pub(crate) const NAMES: &str = "auto, kernel or fuse";
     /// The environment variable that gives the backend where neither an option nor an argument does.
@@ -31,8 +31,8 @@ impl Wish {
         // An empty variable counts as unset.
         let value = std::env::var_os(Self::VARIABLE).filter(|value| !value.is_empty());
         let Some(value) = value else { return Ok(None) };
-        let wish = value.to_str().and_then(|value| value.parse().ok());
-        wish.map(Some).ok_or_else(|| {
+        let choice = value.to_str().and_then(|value| value.parse().ok());
+        choice.map(Some).ok_or_else(|| {
             CliError::new(format_args!(
                 "{} takes {}, not {value:?}",
                 Self::VARIABLE,
@@ -42,7 +42,7 @@ impl Wish {
     }
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for BackendChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Auto => "auto",
@@ -52,7 +52,7 @@ impl fmt::Display for Wish {
     }
 }
 
-impl FromStr for Wish {
+impl FromStr for BackendChoice {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {

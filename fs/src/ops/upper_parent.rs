@@ -13,7 +13,7 @@ use crate::layer::whiteout::is_whiteout;
 
 /// What is under a name in the merged directory, as far as making something there is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ground {
+pub(super) enum NameState {
     /// Nothing, in no layer.
     Bare,
     /// Nothing, because of a whiteout in the upper directory.
@@ -25,7 +25,7 @@ pub(super) enum Ground {
 }
 
 /// A directory in which something is being made.
-pub(super) struct Site<'s> {
+pub(super) struct UpperParent<'s> {
     pub(super) upper: &'s Upper,
     pub(super) parent: &'s Arc<Node>,
     /// The upper directory of `parent`.
@@ -34,42 +34,55 @@ pub(super) struct Site<'s> {
 
 impl Overlay {
     /// The upper directory of a node whose namespace lock the caller holds.
-    pub(super) fn site<'s>(
+    pub(super) fn upper_parent<'s>(
         &self,
         upper: &'s Upper,
         parent: &'s Arc<Node>,
         names: &Names,
-    ) -> Result<Site<'s>> {
+    ) -> Result<UpperParent<'s>> {
         if names.removed {
             return Err(Errno::NOENT);
         }
         let dir = self.upper_dir(parent)?;
-        Ok(Site { upper, parent, dir })
+        Ok(UpperParent { upper, parent, dir })
     }
 
     /// What is under a name. The caller holds the namespace lock.
-    pub(super) fn ground(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<Ground> {
-        let above = self.ground_above(site, name)?;
-        if above != Ground::Bare {
+    pub(super) fn name_state(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        names: &Names,
+        name: &OsStr,
+    ) -> Result<NameState> {
+        let above = self.upper_name_state(upper_parent, name)?;
+        if above != NameState::Bare {
             return Ok(above);
         }
         let taken = self.shows(names, name)?;
-        Ok(if taken { Ground::Taken } else { Ground::Bare })
+        Ok(if taken {
+            NameState::Taken
+        } else {
+            NameState::Bare
+        })
     }
 
     /// What the upper directory has under a name.
-    pub(super) fn ground_above(&self, site: &Site<'_>, name: &OsStr) -> Result<Ground> {
-        Ok(match self.upper_stat(site.dir.as_fd(), name)? {
-            Some(stat) if is_whiteout(&stat) => Ground::Whiteout,
-            Some(_) => Ground::Taken,
-            None if site
+    pub(super) fn upper_name_state(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        name: &OsStr,
+    ) -> Result<NameState> {
+        Ok(match self.upper_stat(upper_parent.dir.as_fd(), name)? {
+            Some(stat) if is_whiteout(&stat) => NameState::Whiteout,
+            Some(_) => NameState::Taken,
+            None if upper_parent
                 .upper
                 .layer
-                .has_archive_whiteout(site.dir.as_fd(), name)? =>
+                .has_archive_whiteout(upper_parent.dir.as_fd(), name)? =>
             {
-                Ground::ArchiveWhiteout
+                NameState::ArchiveWhiteout
             }
-            None => Ground::Bare,
+            None => NameState::Bare,
         })
     }
 
