@@ -1,4 +1,4 @@
-//! plyfs-fuse: a thin adapter between the protocol and the [`Overlay`].
+//! plyfs-fuse: a thin adapter between the protocol and the [`Overlay`](plyfs_fs::Overlay).
 //!
 //! It opens no device and mounts nothing: it is given the descriptor of a FUSE connection and serves
 //! it until it is unmounted. Three ideas make it fast, all of them requests that are never sent

@@ -24,9 +24,8 @@ const PAUSES: u32 = 64;
 const TAKEN: u64 = 500_000;
 const RELY: Duration = Duration::from_millis(2);
 
-/// Makes this thread one that keeps no other from running, and that still gets the little time it is owed soon:
-/// with turns of the usual length, a busy machine can leave it without for half a minute, and a daemon that ends
-/// waits for all of its threads.
+/// Makes this thread one that keeps no other from running. It takes short turns: the scheduler lets a thread of the
+/// lowest priority wait in proportion to the length of its turn, and a daemon that ends waits for all of its threads.
 pub(super) fn give_way() -> plyfs_sys::Result<()> {
     plyfs_sys::thread::give_way()?;
     plyfs_sys::thread::take_short_turns()
