@@ -41,7 +41,8 @@ mod schedule;
 mod session;
 mod suppressed;
 
-pub use latency::burst::{Observer, Work};
+pub use latency::burst::Work;
+pub use latency::observer::Observer;
 pub use options::Options;
 pub use session::Session;
 pub use suppressed::{EnabledRequests, SuppressedRequest};

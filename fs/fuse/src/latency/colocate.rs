@@ -6,12 +6,13 @@
 use std::io::Write;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, getpid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 
-use super::burst::{Burst, nanoseconds};
+use super::binding::note;
+use super::burst::Burst;
+use super::clock::nanoseconds;
 
 /// How often the watcher looks where the client runs, in nanoseconds.
 const LOOK: u64 = 1_000_000;
@@ -49,29 +50,6 @@ pub(super) fn until_silence(burst: &Burst, reader: Pid) -> bool {
     burst.binding.undo(reader);
     note(sched_setaffinity(None, &free));
     helped
-}
-
-/// What the reader may use when it is no longer bound. `None` while it is not.
-#[derive(Debug, Default)]
-pub(super) struct Binding(Mutex<Option<CpuSet>>);
-
-impl Binding {
-    /// Lets the reader go where it could go before. Does not wait for a watcher that is about to bind it: the
-    /// next request that comes after a pause tries again.
-    pub(super) fn undo(&self, reader: Pid) {
-        if let Some(mut bound) = self.0.try_lock()
-            && let Some(free) = *bound
-            && note(sched_setaffinity(Some(reader), &free))
-        {
-            *bound = None;
-        }
-    }
-
-    /// As a watcher does that is about to bind the reader.
-    #[cfg(test)]
-    pub(super) fn hold(&self) -> parking_lot::MutexGuard<'_, Option<CpuSet>> {
-        self.0.lock()
-    }
 }
 
 /// The reader, and the two processors that it may use.
@@ -151,14 +129,6 @@ fn all_unless_chosen(thread: Pid, these: CpuSet) -> Option<CpuSet> {
 /// Frees a thread that the reader has started, which is bound as the reader was.
 pub(crate) fn leave_reader() {
     note(sched_getaffinity(Some(getpid())).and_then(|free| sched_setaffinity(None, &free)));
-}
-
-/// Returns whether a thread was freed.
-fn note(freed: rustix::io::Result<()>) -> bool {
-    if let Err(errno) = freed {
-        log::debug!("a thread stays bound to a processor: sched_setaffinity(2): {errno}");
-    }
-    freed.is_ok()
 }
 
 /// The processor that a thread runs on, or last ran on (`processor` in proc_pid_stat(5)).

@@ -1,11 +1,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use super::*;
+use crate::latency::burst::{FEW, LONG, MANY, WORTH};
+use crate::latency::clock::SILENCE;
 
 /// An observer of a connection that spins, and a second descriptor of that.
 fn spinning() -> (Observer, OwnedFd) {
