@@ -581,7 +581,7 @@ fn what_was_written_before_a_file_is_protected_is_kept() {
 
 #[test]
 fn a_record_that_cannot_be_parsed_goes_with_the_next_change() {
-    let name = "a_record_that_cannot_be_parsed_goes_with_the_next_change";
+    let name = this_test!();
     inside(name, || {
         let Some(mut stack) = protected(name) else {
             return;
@@ -616,7 +616,7 @@ fn fill_attributes(path: &Path) -> bool {
 
 #[test]
 fn a_file_whose_record_cannot_be_written_keeps_its_own_flags() {
-    let name = "a_file_whose_record_cannot_be_written_keeps_its_own_flags";
+    let name = this_test!();
     inside(name, || {
         let Some(mut stack) = protected(name) else {
             return;
