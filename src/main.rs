@@ -13,7 +13,6 @@ mod guest;
 mod image_mount;
 mod logger;
 mod mount;
-mod mounting;
 mod namespace;
 mod oci;
 mod other_tools;
