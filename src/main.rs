@@ -15,7 +15,6 @@ mod logger;
 mod mount;
 mod namespace;
 mod oci;
-mod other_tools;
 mod output;
 mod pidfd;
 mod runtime;

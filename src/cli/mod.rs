@@ -5,6 +5,7 @@
 mod completions;
 pub(crate) mod generate;
 pub(crate) mod manual;
+mod other_tools;
 mod parse;
 
 use std::path::PathBuf;
