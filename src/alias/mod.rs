@@ -11,11 +11,12 @@ use std::path::Path;
 use plyfs_fs::Volatile;
 
 use crate::cmd::mount::MountArgs;
+use crate::cmd::shared::directories::mount_directories;
 use crate::error::{CliError, Result};
 use crate::mount::backend_choice::BackendChoice;
 use crate::mount::options::Options;
 use crate::runtime::child;
-use crate::{logger, mounting, output};
+use crate::{cmd, logger, output};
 
 /// A name that the command may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +195,7 @@ fn fuse_overlayfs(arguments: &Arguments) -> Result {
             _ => output::complain(&format_args!("unknown argument ignored: {option}")),
         }
     }
-    mounting::mount_directories(&options, arguments.mountpoint()?, arguments.foreground)
+    mount_directories(&options, arguments.mountpoint()?, arguments.foreground)
 }
 
 /// Options of /etc/fstab that are for who reads it.
@@ -246,7 +247,7 @@ fn mount_helper(arguments: &Arguments) -> Result {
         quiet: true,
         what_and_where,
     };
-    mounting::mount(&arguments, store)
+    cmd::mount::mount(&arguments, store)
 }
 
 #[cfg(test)]

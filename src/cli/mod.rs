@@ -5,6 +5,7 @@
 mod completions;
 pub(crate) mod generate;
 pub(crate) mod manual;
+mod other_tools;
 mod parse;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::Result;
-use crate::{cmd, logger, mounting, output};
+use crate::{cmd, logger, output};
 
 /// Container image stacks, mounted by anyone, without root
 #[derive(Debug, Parser)]
@@ -94,7 +95,7 @@ impl Cli {
             Command::Commit(args) => cmd::commit::commit(args, store),
             Command::Doctor(args) => cmd::doctor::doctor(args, store),
             Command::Diff(args) => cmd::diff::diff(args, store),
-            Command::Mount(args) => mounting::mount(args, store),
+            Command::Mount(args) => cmd::mount::mount(args, store),
             Command::Run(args) => cmd::run::run(args, store),
             Command::Bundle(args) => cmd::bundle::bundle(args, store),
             Command::Exec(args) => cmd::exec::exec(args, store),
@@ -110,7 +111,7 @@ impl Cli {
             Command::Fsck(args) => cmd::fsck::fsck(args, store),
             Command::Prune(args) => cmd::prune::prune(args, store),
             Command::Save(args) => cmd::save::save(args, store),
-            Command::Umount(args) => mounting::umount(args, store),
+            Command::Umount(args) => cmd::umount::umount(args, store),
             Command::Stop(args) => cmd::stop::stop(args, store),
             Command::Kill(args) => cmd::kill::kill(args, store),
             Command::Unshare(args) => cmd::unshare::unshare(args),

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
+use super::other_tools;
 use super::{Cli, Command, Global};
+use crate::cmd;
 use crate::error::{CliError, NOT_STARTED, Result, USAGE};
-use crate::{cmd, other_tools};
 
 impl Cli {
     /// Reads the arguments of this process. What asks for help is answered here.

@@ -20,7 +20,7 @@ pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
-mod shared;
+pub(crate) mod shared;
 pub(crate) mod stop;
 pub(crate) mod tag;
 pub(crate) mod umount;

@@ -9,9 +9,9 @@ use clap::Args;
 use plyfs_store::LiveKind;
 
 use super::shared::one_by_one::{each, is_idle};
+use super::shared::unmounting::unmount_live;
 use crate::containers::{live, signal};
 use crate::error::Result;
-use crate::mounting;
 
 /// Stop containers: ask their programs to end, and kill those that do not
 ///
@@ -40,7 +40,7 @@ pub(crate) fn stop(args: &StopArgs, store: Option<&Path>) -> Result {
             return is_idle(store, name);
         };
         match record.what.kind {
-            LiveKind::Mount => mounting::unmount_live(&record, false),
+            LiveKind::Mount => unmount_live(&record, false),
             LiveKind::Run => live::end(&record, signal::stop_signal(&record), patience),
         }
     })

@@ -30,6 +30,7 @@ mod file_flags;
 mod file_systems;
 mod fsck;
 mod full_disk;
+mod house;
 mod identity;
 mod images;
 mod inherited;

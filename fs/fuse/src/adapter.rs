@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fuser::{FopenFlags, INodeNo, ReplyEntry, Request, Version};
 use plyfs_fs::{Change, Entry, Overlay, Result};
 
-use super::latency::burst::Observer;
+use super::latency::observer::Observer;
 use super::listers::Listers;
 use super::notify::SharedNotifier;
 use super::options::Options;

@@ -1,4 +1,4 @@
-//! plyfs-fuse: a thin adapter between the protocol and the [`Overlay`].
+//! plyfs-fuse: a thin adapter between the protocol and the [`Overlay`](plyfs_fs::Overlay).
 //!
 //! It opens no device and mounts nothing: it is given the descriptor of a FUSE connection and serves
 //! it until it is unmounted. Three ideas make it fast, all of them requests that are never sent
@@ -41,7 +41,8 @@ mod schedule;
 mod session;
 mod suppressed;
 
-pub use latency::burst::{Observer, Work};
+pub use latency::burst::Work;
+pub use latency::observer::Observer;
 pub use options::Options;
 pub use session::Session;
 pub use suppressed::{EnabledRequests, SuppressedRequest};

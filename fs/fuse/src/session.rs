@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plyfs_fs::Overlay;
 
 use super::adapter::Adapter;
-use super::latency::burst::Observer;
+use super::latency::observer::Observer;
 use super::options::Options;
 use super::schedule::Pools;
 

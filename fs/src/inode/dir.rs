@@ -85,7 +85,7 @@ impl Dir {
         self.lower_count.load(Ordering::Relaxed) > 0
     }
 
-    /// Says that the directory shows its upper directory alone from now on. `names` are its own.
+    /// Makes the directory show its upper directory alone from now on. `names` are its own.
     pub(crate) fn detach_from_lower(&self, names: &mut Names) {
         names.lowers = Box::default();
         self.lower_count.store(0, Ordering::Relaxed);

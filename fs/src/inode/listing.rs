@@ -52,7 +52,7 @@ struct Item {
     cookie: u64,
     /// `None` if it was removed.
     name: Option<Name>,
-    /// Says something together with `kind` only.
+    /// Has a meaning together with `kind` only.
     object: ObjectId,
     /// `None` if only a lookup tells.
     kind: Option<FileKind>,
@@ -204,14 +204,14 @@ impl Listing {
         Ok(())
     }
 
-    /// Says that something of a name is in the upper layer now.
+    /// Records that the upper layer now has something of a name.
     pub(crate) fn raise(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name) {
             self.items[at].source = FirstLayer::Unknown;
         }
     }
 
-    /// Says that a lower layer has the name of something in the upper one, too.
+    /// Records that a lower layer has the name of something in the upper one, too.
     pub(crate) fn cover(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name)
             && self.items[at].source == FirstLayer::Upper
@@ -220,7 +220,7 @@ impl Listing {
         }
     }
 
-    /// Says that only a lookup tells what is behind a name.
+    /// Forgets what is behind a name: only a lookup tells.
     pub(crate) fn unresolve(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name) {
             self.items[at].kind = None;

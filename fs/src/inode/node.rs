@@ -14,7 +14,7 @@
 //! 1. `Node::copy_up`, one node at a time and a child before its parent;
 //! 2. the overlay's rename lock, for a rename from one directory to another;
 //! 3. namespace locks, several only through [`lock_names`](super::locks::lock_names), which sorts them by node id;
-//! 4. `Node::place`, a child before its ancestors. Who holds one for writing asks for no other,
+//! 4. `Node::place`, a child before its ancestors. A thread that holds one for writing takes no other,
 //!    but for rename, which takes those of the two files it moves in the order of their ids
 //!    ([`lock_places`](super::locks::lock_places)).
 //!

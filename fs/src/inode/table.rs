@@ -247,7 +247,7 @@ impl NodeTable {
         self.shard(ROOT_ID).lock().insert(slot);
     }
 
-    /// Says that a node shows another object from now on: it was copied up. `has_origin` says that the
+    /// Records that a node shows another object from now on: it was copied up. `has_origin` says that the
     /// copy will be found to have the number that the node has.
     ///
     /// The caller excludes lookups of the name under which it does.
@@ -284,7 +284,7 @@ impl NodeTable {
         self.alias_count.store(aliases.len(), Ordering::Release);
     }
 
-    /// Says that a node has another name now.
+    /// Gives a node another name.
     ///
     /// The caller excludes lookups of both names.
     pub(crate) fn moved(&self, id: u64, to: NameIn) {

@@ -145,7 +145,7 @@ impl Index {
         Ok(u32::try_from(links.max(0)).unwrap_or(u32::MAX))
     }
 
-    /// Says how many names a file shows, as a difference to what it has on disk.
+    /// Writes how many names a file shows, as a difference to what it has on disk.
     fn set_links(&self, at: At<'_>, disk: u32, links: u32) -> Result<()> {
         let record = format!("U{:+}", i64::from(links) - i64::from(disk));
         let name = self.namespace.name(Record::Nlink);

@@ -166,7 +166,9 @@ pub(crate) fn write(namespace: Namespace, copy: At<'_>, record: &[u8]) -> bool {
     let name = namespace.name(Record::Origin);
     let written = xattr::set(copy, name, record, XattrFlags::empty());
     if let Err(errno) = written {
-        log::debug!("a copy keeps no origin: {errno}");
+        log::debug!(
+            "cannot write the origin of a copy; its inode number changes with the next mount: {errno}"
+        );
     }
     written.is_ok()
 }

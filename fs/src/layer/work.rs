@@ -224,7 +224,7 @@ impl Work {
         Ok(())
     }
 
-    /// Says what may go wrong where not all is done in one step, as the kernel's overlay does.
+    /// Warns where some changes take several steps, as the kernel's overlay does.
     fn warn_of_missing_moves(&self) {
         let missing = self.moves.missing(!self.files);
         if !missing.is_empty() {

@@ -40,13 +40,15 @@ impl PendingUnlink<'_> {
         self.in_upper
     }
 
-    /// Says that the name is gone.
+    /// Makes the node lose the name, which is gone from the directory.
     pub(super) fn leave(mut self) {
         let is_last = match &self.indexed {
             None => self.is_known_here,
             Some((entry, links)) => {
                 if let Err(errno) = self.uncount(entry, *links) {
-                    log::warn!("a file counts a name too many: {errno}");
+                    log::warn!(
+                        "cannot update overlay.nlink; st_nlink will be one too high: {errno}"
+                    );
                 }
                 self.is_last(*links)
             }

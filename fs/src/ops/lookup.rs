@@ -225,7 +225,7 @@ impl Overlay {
 /// of several names of a file. File systems that put several others together may show one number twice (bindfs,
 /// virtiofs), and a mount inside a lower layer may show one object twice.
 ///
-/// The caller holds the namespace lock of `parent`. Who takes a name from a file holds its place until the node
+/// The caller holds the namespace lock of `parent`. A thread that takes a name from a file holds its place until the node
 /// has lost it, too, so that a count of one link is not read together with a name that is gone.
 fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &LayerEntry) -> bool {
     let place = node.place.read();

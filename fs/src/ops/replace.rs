@@ -102,7 +102,7 @@ impl Overlay {
             }
             _ => None,
         };
-        // After that, since who has the directory open is to keep it, and not what takes its place.
+        // After that, since a caller that has the directory open keeps it, and not what takes its place.
         let mut aside = None;
         if let Some(target) = target.filter(|target| target.kind.is_dir())
             && name_state == NameState::Taken

@@ -32,7 +32,7 @@ impl Overlay {
         impure
     }
 
-    /// Says that what is in an upper directory may have records of its own from now on.
+    /// Marks an upper directory impure: what is in it may have xattrs of the overlay from now on.
     pub(crate) fn mark_impure(&self, upper: &Upper, node: &Node, dir: BorrowedFd<'_>) {
         if self.is_impure(node, dir) {
             return;

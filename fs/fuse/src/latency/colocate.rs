@@ -6,12 +6,13 @@
 use std::io::Write;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, getpid};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 
-use super::burst::{Burst, nanoseconds};
+use super::binding::note;
+use super::burst::Burst;
+use super::clock::nanoseconds;
 
 /// How often the watcher looks where the client runs, in nanoseconds.
 const LOOK: u64 = 1_000_000;
@@ -24,9 +25,8 @@ const PAUSES: u32 = 64;
 const TAKEN: u64 = 500_000;
 const RELY: Duration = Duration::from_millis(2);
 
-/// Makes this thread one that keeps no other from running, and that still gets the little time it is owed soon:
-/// with turns of the usual length, a busy machine can leave it without for half a minute, and a daemon that ends
-/// waits for all of its threads.
+/// Makes this thread one that keeps no other from running. It takes short turns: the scheduler lets a thread of the
+/// lowest priority wait in proportion to the length of its turn, and a daemon that ends waits for all of its threads.
 pub(super) fn give_way() -> plyfs_sys::Result<()> {
     plyfs_sys::thread::give_way()?;
     plyfs_sys::thread::take_short_turns()
@@ -50,29 +50,6 @@ pub(super) fn until_silence(burst: &Burst, reader: Pid) -> bool {
     burst.binding.undo(reader);
     note(sched_setaffinity(None, &free));
     helped
-}
-
-/// What the reader may use when it is no longer bound. `None` while it is not.
-#[derive(Debug, Default)]
-pub(super) struct Binding(Mutex<Option<CpuSet>>);
-
-impl Binding {
-    /// Lets the reader go where it could go before. Does not wait for a watcher that is about to bind it: the
-    /// next request that comes after a pause tries again.
-    pub(super) fn undo(&self, reader: Pid) {
-        if let Some(mut bound) = self.0.try_lock()
-            && let Some(free) = *bound
-            && note(sched_setaffinity(Some(reader), &free))
-        {
-            *bound = None;
-        }
-    }
-
-    /// As a watcher does that is about to bind the reader.
-    #[cfg(test)]
-    pub(super) fn hold(&self) -> parking_lot::MutexGuard<'_, Option<CpuSet>> {
-        self.0.lock()
-    }
 }
 
 /// The reader, and the two processors that it may use.
@@ -152,14 +129,6 @@ fn all_unless_chosen(thread: Pid, these: CpuSet) -> Option<CpuSet> {
 /// Frees a thread that the reader has started, which is bound as the reader was.
 pub(crate) fn leave_reader() {
     note(sched_getaffinity(Some(getpid())).and_then(|free| sched_setaffinity(None, &free)));
-}
-
-/// Returns whether a thread was freed.
-fn note(freed: rustix::io::Result<()>) -> bool {
-    if let Err(errno) = freed {
-        log::debug!("a thread stays bound to a processor: sched_setaffinity(2): {errno}");
-    }
-    freed.is_ok()
 }
 
 /// The processor that a thread runs on, or last ran on (`processor` in proc_pid_stat(5)).

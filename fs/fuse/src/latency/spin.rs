@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::burst::{Burst, SILENCE, nanoseconds};
+use super::burst::Burst;
+use super::clock::{SILENCE, nanoseconds};
 
 /// A thread that had to wait this long for a processor was kept from it by other programs: a halted processor is
 /// awake sooner.
