@@ -194,10 +194,10 @@ impl Download {
 
 impl Stream {
     /// Reads to the end of an answer, so that its connection can be used again. Without a length the end may be far.
-    fn finish(mut self) {
+    fn finish(self) {
         if self.has_length {
             // What fails here is only the reuse.
-            self.body.read(&mut [0]).ok();
+            io::copy(&mut self.body.take(1), &mut io::sink()).ok();
         }
     }
 }
