@@ -163,3 +163,45 @@ fn no_authorization_follows_a_redirect_to_another_host() {
     assert!(here.lock().unwrap()[1].contains("authorization: basic"));
     assert!(!there.lock().unwrap()[0].contains("authorization"));
 }
+
+#[test]
+fn an_expired_token_is_renewed_in_the_middle_of_a_blob() {
+    let port_of_realm = Arc::new(Mutex::new(0));
+    let realm = port_of_realm.clone();
+    let (port, heads) = serve(move |number, head| {
+        let challenge = format!(
+            "Content-Length: 0\r\nWWW-Authenticate: Bearer realm=\"http://127.0.0.1:{}/token\",service=\"s\"\r\n",
+            realm.lock().unwrap()
+        );
+        if head.starts_with("GET /token?") {
+            let token = format!(r#"{{"token":"t{number}","expires_in":300}}"#);
+            let length = format!("Content-Length: {}\r\n", token.len());
+            return answer("200 OK", &length, token.as_bytes());
+        }
+        match number {
+            // The first request has no token, and the fourth one that has expired.
+            0 | 3 => answer("401 No", &challenge, b""),
+            2 => answer("200 OK", "Content-Length: 20\r\n", &CONTENT[..6]),
+            _ => answer(
+                "206 Part",
+                "Content-Length: 14\r\nContent-Range: bytes 6-19/20\r\n",
+                &CONTENT[6..],
+            ),
+        }
+    });
+    *port_of_realm.lock().unwrap() = port;
+    assert_eq!(fetch(port, 20).unwrap(), CONTENT);
+    let heads = heads.lock().unwrap();
+    assert!(
+        heads[1].contains("scope=repository%3aa%3apull")
+            && heads[1].contains("authorization: basic"),
+        "{heads:?}"
+    );
+    for (request, token) in [(2, "t1"), (3, "t1"), (5, "t4")] {
+        assert!(
+            heads[request].contains(&format!("authorization: bearer {token}\r\n")),
+            "{heads:?}"
+        );
+    }
+    assert_eq!(heads.len(), 6);
+}
