@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use plyfs_registry::{
     BlobUpload, Cause, Client, Credentials, Digest, MANIFEST_TYPES, Mount, Name, Options, Places,
-    Retry,
+    Retry, Roots,
 };
 
 struct Server {
@@ -41,7 +41,7 @@ fn start(auth: impl Fn(&Path) -> String) -> Option<Server> {
         .unwrap()
         .port();
     let config = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{}",
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{}",
         dir.path().join("data").display(),
         auth(dir.path())
     );
@@ -217,4 +217,41 @@ fn a_registry_with_passwords_takes_the_right_one_only() {
     );
     options.credentials = Some(Credentials::password("ann", "right"));
     round_trip(&server, &Client::new(options).unwrap());
+}
+
+#[test]
+fn tls_needs_the_certificate_in_certs_d_or_the_roots() {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = |dir: &Path| {
+        std::fs::write(dir.join("cert.pem"), &cert).unwrap();
+        std::fs::write(dir.join("key.pem"), &key).unwrap();
+        let dir = dir.display();
+        format!("  tls:\n    certificate: {dir}/cert.pem\n    key: {dir}/key.pem\n")
+    };
+    let Some(server) = start(tls) else { return };
+    let digest = Digest::sha256(b"");
+    let ask = |options: Options| {
+        let client = Client::new(options).unwrap();
+        client.push(&server.name("a")).unwrap().has_blob(&digest)
+    };
+    // Plain HTTP does not take the place of a certificate that is not accepted.
+    let error = ask(server.options()).unwrap_err();
+    assert!(
+        matches!(error.cause(), Some(Cause::Certificate(_))),
+        "{error}"
+    );
+    let mut unverified = server.options();
+    unverified.tls_verify = Some(false);
+    assert!(!ask(unverified).unwrap());
+    let mut roots = server.options();
+    roots.places.roots = Roots::File(server.dir.path().join("cert.pem"));
+    assert!(!ask(roots).unwrap());
+    let certs = server
+        .dir
+        .path()
+        .join(format!("user/etc/docker/certs.d/127.0.0.1:{}", server.port));
+    std::fs::create_dir_all(&certs).unwrap();
+    std::fs::write(certs.join("ca.crt"), &cert).unwrap();
+    round_trip(&server, &Client::new(server.options()).unwrap());
 }
