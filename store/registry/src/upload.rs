@@ -225,9 +225,8 @@ impl Upload<'_, '_> {
                 self.has(has.unwrap_or(end), end)?;
                 self.repository.location(&response).map(Stage::Chunk)
             }
-            416 => Ok(Stage::Ask(url.clone())),
             400 | 405 | 411 | 413 | 415 | 501 => self.without_chunks(response),
-            404 => self.restart(response),
+            404 | 416 => self.restart(response),
             _ => Err(response.into_failure()),
         }
     }
@@ -274,12 +273,13 @@ impl Upload<'_, '_> {
         let response = self.send(request)?;
         match response.status {
             200 | 202 | 204 => {}
-            400 | 404 | 405 | 410 | 501 => return self.restart(response),
+            // docker-registry 2.8 forgets an upload whose chunk broke off. The failure before counts as a try.
+            400 | 404 | 405 | 410 | 501 => return Ok(Stage::Begin),
             _ => return Err(response.into_failure()),
         }
         let has = response.header("range").and_then(uploaded).unwrap_or(0);
         if has == 0 || has > self.blob.size {
-            return self.restart(response);
+            return Ok(Stage::Begin);
         }
         let next = match response.header("location") {
             Some(_) => self.repository.location(&response)?,

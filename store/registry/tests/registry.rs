@@ -8,10 +8,12 @@
 )]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
-use std::io::Cursor;
-use std::net::{TcpListener, TcpStream};
+use std::io::{Cursor, Read};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use plyfs_registry::{
@@ -254,4 +256,48 @@ fn tls_needs_the_certificate_in_certs_d_or_the_roots() {
     std::fs::create_dir_all(&certs).unwrap();
     std::fs::write(certs.join("ca.crt"), &cert).unwrap();
     round_trip(&server, &Client::new(server.options()).unwrap());
+}
+
+/// A proxy that cuts its first connections after so many bytes to the server. Returns its port and how many came.
+fn cutter(to: u16, cuts: usize, after: usize) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let cut = Arc::new(AtomicUsize::new(0));
+    let done = cut.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, done) = (client.unwrap(), done.clone());
+            let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let (mut from, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut back).ok());
+            std::thread::spawn(move || {
+                let is_cut = done.load(Ordering::SeqCst) < cuts;
+                let limit = if is_cut { after as u64 } else { u64::MAX };
+                let copied = std::io::copy(&mut (&client).take(limit), &mut &server).unwrap_or(0);
+                if copied == limit {
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+                server.shutdown(Shutdown::Both).ok();
+                client.shutdown(Shutdown::Both).ok();
+            });
+        }
+    });
+    (port, cut)
+}
+
+#[test]
+fn an_upload_that_breaks_ends_right() {
+    let Some(server) = start(|_| String::new()) else {
+        return;
+    };
+    let (port, cut) = cutter(server.port, 3, 100_000);
+    let client = Client::new(server.options()).unwrap();
+    let name = Name::new(&format!("127.0.0.1:{port}"), "a").unwrap();
+    let content = bytes(1_000_000);
+    let digest = upload(&client, &name, &content, 65_536);
+    assert_eq!(cut.load(Ordering::SeqCst), 3);
+    let mut read = Vec::new();
+    let mut blob = client.pull(&name, "x").unwrap()[0].blob(&digest, 1_000_000, 0);
+    Read::read_to_end(&mut blob, &mut read).unwrap();
+    assert!(read == content);
 }
