@@ -16,8 +16,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use plyfs_fs::attr::{Caller, Device, SetAttr, SetTime};
-use plyfs_fs::{Config, LowerLayer, Marks, Overlay, Patience, Records, Room, UpperLayer};
+use plyfs_fs::types::{Caller, Device, SetAttr, SetTime};
+use plyfs_fs::{
+    Config, Fill, LowerLayer, MayBlock, Overlay, OverrideStatMode, UpperLayer, XattrTrust,
+};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
 
 const LAYERS: usize = 4;
@@ -57,8 +59,8 @@ fn stack(dir: &Path) -> Overlay {
         upper: Some(UpperLayer {
             path: dir.join("upper"),
             work: dir.join("work"),
-            records: Records::None,
-            marks: Marks::Own,
+            records: OverrideStatMode::None,
+            marks: XattrTrust::Own,
             archive_names: false,
         }),
         ..Config::default()
@@ -88,7 +90,7 @@ fn overlay(criterion: &mut Criterion) {
     group.bench_function("lookup, bottom layer", |b| b.iter(|| lookup("l0f1")));
     group.bench_function("lookup, missing", |b| b.iter(|| lookup("none")));
     group.bench_function("readdir of 100, again", |b| {
-        b.iter(|| overlay.readdir(shared, 0, |_| Room::Taken).unwrap());
+        b.iter(|| overlay.readdir(shared, 0, |_| Fill::More).unwrap());
     });
 
     let room = overlay.mkdir(&CALLER, root, OsStr::new("room"), 0o755);
@@ -144,7 +146,7 @@ fn overlay(criterion: &mut Criterion) {
             let (old, new) = ((room, OsStr::new(from)), (room, OsStr::new(to)));
             let flags = RenameFlags::empty();
             assert!(overlay.lookup(room, new.1).is_err());
-            overlay.rename(old, new, flags, Patience::Much).unwrap();
+            overlay.rename(old, new, flags, MayBlock::Yes).unwrap();
             overlay.setattr(&CALLER, id(), &time).unwrap();
             overlay.getattr(room).unwrap();
             std::mem::swap(&mut from, &mut to);
@@ -221,7 +223,7 @@ fn upper(criterion: &mut Criterion) {
 
 /// An image of one layer, imported whole: the archive is read, verified and written out.
 fn import(criterion: &mut Criterion) {
-    use plyfs_store::build::{Entry, ImageBuilder, Layer};
+    use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
     use plyfs_store::{Compression, ImportRequest, Ownership, Silent, Source, Store};
 
     const SIZE: usize = 16 << 10;

@@ -24,7 +24,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use plyfs_store::Compression;
-use plyfs_store::build::{Config, Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Config, Entry, ImageBuilder, Layer};
 
 const RUNS: usize = 20;
 

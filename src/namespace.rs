@@ -18,7 +18,7 @@ use rustix::mount::MountPropagationFlags;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{CliError, Context, Result, reason};
 
 /// `CGROUP2_SUPER_MAGIC` (statfs(2)).
 const CGROUP2: u64 = 0x6367_7270;
@@ -90,13 +90,13 @@ pub(crate) fn mounts_of_caller() -> Option<u64> {
 /// Makes this process root of a new user namespace, with a mount namespace of its own.
 ///
 /// It must have one thread. Mounts made outside from now on are still seen inside.
-pub(crate) fn enter() -> Outcome {
+pub(crate) fn enter() -> Result {
     enter_as(0, 0)
 }
 
 /// As [`enter`], but with the caller's own ids in the namespace instead of root's. This process has all
 /// capabilities there nevertheless.
-pub(crate) fn enter_keeping_id() -> Outcome {
+pub(crate) fn enter_keeping_id() -> Result {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     enter_as(uid.as_raw(), gid.as_raw())
 }
@@ -128,7 +128,7 @@ pub(crate) fn owners_keeping_id(uid: u32, gid: u32) -> Owners {
 }
 
 /// Makes a user namespace in which the caller has these ids.
-fn enter_as(inside_uid: u32, inside_gid: u32) -> Outcome {
+fn enter_as(inside_uid: u32, inside_gid: u32) -> Result {
     mounts_of_caller();
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let mapper = match subordinate_ids() {
@@ -140,7 +140,7 @@ fn enter_as(inside_uid: u32, inside_gid: u32) -> Outcome {
     };
     let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
     plyfs_sys::process::unshare(flags).map_err(|error| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "cannot make a user namespace: {}; {}",
             reason(&error),
             remedy_for_refusal()
@@ -155,7 +155,7 @@ fn enter_as(inside_uid: u32, inside_gid: u32) -> Outcome {
         None => map_single((inside_uid, uid.as_raw()), (inside_gid, gid.as_raw()))?,
     }
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", slave).doing("make mounts private")
+    rustix::mount::mount_change("/", slave).context("make mounts private")
 }
 
 /// Whether the system has set aside subordinate ids for this user.
@@ -252,13 +252,13 @@ fn segments(inside: u32, own: u32, ranges: &[Range<u32>]) -> Segments {
 type Segments = Vec<(u32, u32, u32)>;
 
 /// Maps the one id that an ordinary user may map: inside and outside of the namespace.
-fn map_single(uid: (u32, u32), gid: (u32, u32)) -> Outcome {
+fn map_single(uid: (u32, u32), gid: (u32, u32)) -> Result {
     // Before gid_map, which is refused otherwise (user_namespaces(7)).
-    fs::write("/proc/self/setgroups", "deny").doing("write /proc/self/setgroups")?;
+    fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
     fs::write("/proc/self/uid_map", format!("{} {} 1", uid.0, uid.1))
-        .doing("write /proc/self/uid_map")?;
+        .context("write /proc/self/uid_map")?;
     fs::write("/proc/self/gid_map", format!("{} {} 1", gid.0, gid.1))
-        .doing("write /proc/self/gid_map")
+        .context("write /proc/self/gid_map")
 }
 
 /// A process outside the new namespace that writes its id maps, since a process inside may not.
@@ -269,12 +269,12 @@ struct Mapper {
 }
 
 impl Mapper {
-    fn start(uids: Segments, gids: Segments) -> Outcome<Self> {
+    fn start(uids: Segments, gids: Segments) -> Result<Self> {
         let target = rustix::process::getpid();
         let commands = [("newuidmap", uids), ("newgidmap", gids)];
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
-        let (wait, start) = rustix::pipe::pipe_with(flags).doing("make a pipe")?;
-        match fork().doing("start a process")? {
+        let (wait, start) = rustix::pipe::pipe_with(flags).context("make a pipe")?;
+        match fork().context("start a process")? {
             Fork::Parent(pid) => Ok(Self {
                 pid,
                 start: start.into(),
@@ -297,15 +297,15 @@ impl Mapper {
         }
     }
 
-    fn finish(mut self) -> Outcome {
-        self.start.write_all(b"x").doing("start newuidmap")?;
-        let status = waitpid(Some(self.pid), WaitOptions::empty()).doing("wait for newuidmap")?;
+    fn finish(mut self) -> Result {
+        self.start.write_all(b"x").context("start newuidmap")?;
+        let status = waitpid(Some(self.pid), WaitOptions::empty()).context("wait for newuidmap")?;
         match status.and_then(|(_, status)| status.exit_status()) {
             Some(0) => Ok(()),
-            Some(MAPPER_MISSING) => Err(Failure::new(
+            Some(MAPPER_MISSING) => Err(CliError::new(
                 "newuidmap and newgidmap, which map subordinate ids, are missing (package uidmap)",
             )),
-            _ => Err(Failure::new(
+            _ => Err(CliError::new(
                 "newuidmap or newgidmap did not map subordinate ids",
             )),
         }
@@ -353,11 +353,11 @@ fn parse_ranges(content: &str, user: Option<&str>, uid: u32) -> Ranges {
 }
 
 /// Gives this process a mount namespace of its own, without a user namespace.
-pub(crate) fn enter_mounts_only() -> Outcome {
+pub(crate) fn enter_mounts_only() -> Result {
     mounts_of_caller();
-    plyfs_sys::process::unshare(UnshareFlags::NEWNS).doing("make a mount namespace")?;
+    plyfs_sys::process::unshare(UnshareFlags::NEWNS).context("make a mount namespace")?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", slave).doing("make mounts private")
+    rustix::mount::mount_change("/", slave).context("make mounts private")
 }
 
 #[cfg(test)]

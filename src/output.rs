@@ -6,10 +6,10 @@ use std::io::Write;
 use plyfs_store::Timestamp;
 use serde::Serialize;
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
-/// Prints rows under a header, in columns as wide as what is in them. Control characters are escaped.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Outcome {
+/// Prints rows under a header, in columns as wide as their widest cell. Control characters are escaped.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Result {
     let cells = |row: &[String; N]| row.each_ref().map(|cell| plain(cell));
     let rows: Vec<[String; N]> = rows.iter().map(cells).collect();
     let mut widths = header.map(str::len);
@@ -32,8 +32,8 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
 }
 
 /// Prints a value as JSON.
-pub(crate) fn json(value: &impl Serialize) -> Outcome {
-    let text = serde_json::to_string_pretty(value).doing("write JSON")?;
+pub(crate) fn json(value: &impl Serialize) -> Result {
+    let text = serde_json::to_string_pretty(value).context("write JSON")?;
     write(&(escape_json(&text) + "\n"))
 }
 
@@ -51,14 +51,14 @@ fn escape_json(text: &str) -> String {
 }
 
 /// Prints text. A reader that has gone away is no failure.
-pub(crate) fn write(text: &str) -> Outcome {
+pub(crate) fn write(text: &str) -> Result {
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.doing("write to standard output"),
+        other => other.context("write to standard output"),
     }
 }
 

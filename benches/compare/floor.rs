@@ -20,7 +20,7 @@ use fuser::{
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
-use plyfs_fs::fuse::Bursts;
+use plyfs_fuse::{Observer, Work};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
@@ -64,7 +64,7 @@ pub fn serve() -> io::Result<()> {
     let device = io::stdin().as_fd().try_clone_to_owned()?;
     let tree = Floor {
         tree: Mutex::new(Tree::new()),
-        bursts: Bursts::of_sole_reader(device.try_clone()?),
+        observer: Observer::of_sole_reader(device.try_clone()?),
     };
     let acl = fuser::SessionACL::All;
     fuser::Session::from_fd(tree, device, acl, fuser::Config::default())?.run()
@@ -161,13 +161,13 @@ impl Tree {
 struct Floor {
     tree: Mutex<Tree>,
     /// What waking processors costs is saved as plyfs saves it: it is no part of the floor.
-    bursts: Bursts,
+    observer: Observer,
 }
 
 impl Floor {
     /// The tree, for a request that a client waits for.
     fn tree(&self, request: &Request) -> MutexGuard<'_, Tree> {
-        self.bursts.request(request.pid(), 0);
+        self.observer.arrived(request.pid(), Work::Little);
         self.lock()
     }
 

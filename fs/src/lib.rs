@@ -2,9 +2,8 @@
 //!
 //! An [`Overlay`] shows a stack of directories as one, the way the kernel's overlayfs does
 //! (`Documentation/filesystems/overlayfs.rst`): names are looked up from the top, directories of the
-//! same name are merged, and every change goes to the upper directory. What it is not: it knows no
-//! FUSE types and needs no mount. The [`fuse`] module is a thin adapter that speaks the protocol;
-//! another transport could stand beside it.
+//! same name are merged, and every change goes to the upper directory. It knows no FUSE types and needs
+//! no mount. The crate `plyfs-fuse` serves it to the kernel; another transport could stand beside it.
 //!
 //! # Concepts
 //!
@@ -20,7 +19,19 @@
 //! - A change is made in the work directory, complete, and published by one rename or link.
 //! - No operation panics; what fails returns the error number a system call would.
 //!
-//! The locks and their order are described in `inode`.
+//! # Floors
+//!
+//! The modules are floors: each uses those below it and none above. No files import each other in a circle.
+//!
+//! | floor | what it knows |
+//! |---|---|
+//! | `ops` | one file an operation: what a system call does |
+//! | `overlay` | the [`Overlay`], and what every operation needs: where an object is, what it shows, what a directory lists |
+//! | `inode` | the nodes in memory, and their locks, whose order `inode::node` describes |
+//! | `layer` | what is on disk and what it means: whiteouts, xattrs of overlays, the index, the work directory |
+//! | `disk` | system calls on objects, however they are reached |
+//! | `config` | what an overlay is made of: [`Config`] |
+//! | [`types`] | what operations take and return; with `error`, what they fail with |
 //!
 //! # Example
 //!
@@ -29,8 +40,8 @@
 //! ```
 //! use std::fs;
 //!
-//! use plyfs_fs::file::WriteMode;
-//! use plyfs_fs::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
+//! use plyfs_fs::types::WriteMode;
+//! use plyfs_fs::{Config, LowerLayer, Overlay, OverrideStatMode, UpperLayer, XattrTrust};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let path = |name: &str| dir.path().join(name);
@@ -44,8 +55,8 @@
 //!     upper: Some(UpperLayer {
 //!         path: path("upper"),
 //!         work: path("work"),
-//!         records: Records::None,
-//!         marks: Marks::Own,
+//!         records: OverrideStatMode::None,
+//!         marks: XattrTrust::Own,
 //!         archive_names: false,
 //!     }),
 //!     ..Config::default()
@@ -61,31 +72,24 @@
 mod config;
 mod disk;
 mod error;
-pub mod fuse;
 mod inode;
 mod layer;
+mod open_error;
 mod ops;
 mod overlay;
 pub mod types;
 
-// The names of before, until their users follow.
-pub(crate) use disk::hash;
 pub use disk::interrupt;
-pub(crate) use layer::object_id as number;
-pub use ops::data as file;
-pub(crate) use ops::rename;
-pub use types as attr;
 
 pub use config::ids::{IdRange, Ids, Owners, ShownIds};
-pub use config::override_stat_mode::Records;
+pub use config::override_stat_mode::OverrideStatMode;
+pub use config::{
+    Config, IndexUse, LowerLayer, MAX_LOWER, MarkedUpper, RedirectDir, UpperLayer, Volatile,
+    XattrTrust,
+};
 pub use disk::fd_cache::reserve as reserve_descriptors;
-pub use error::{Errno, MountError, Result};
-pub use layer::index::IndexUse;
-pub use layer::kernel_mark::{MarkedUpper, mark_served_by_kernel, was_served_by_kernel};
-pub use layer::lower::{LowerLayer, MAX_LOWER, Marks};
-pub use layer::redirect::RedirectDir;
-pub use ops::copy_up::Change;
-pub use ops::lookup::Entry;
-pub use ops::readdir::{DirEntry, Room, Wants};
-pub use ops::rename::Patience;
-pub use overlay::open::{Config, Overlay, UpperLayer, Volatile};
+pub use error::{Errno, Result, take_site};
+pub use layer::kernel_mark::{mark_served_by_kernel, was_served_by_kernel};
+pub use open_error::MountError;
+pub use overlay::Overlay;
+pub use types::{Change, DirEntry, Entry, Fill, MayBlock, ROOT_ID, Wants};

@@ -1,7 +1,21 @@
-//! Attributes of a file, as statx(2) gives them and as an `override_stat` record changes them.
+//! The plain data that operations take and return: attributes, callers, entries.
+//!
+//! Everything above may use these types; they know nothing of layers, nodes or the overlay.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
 
 use plyfs_format::override_stat::{Kind as RecordKind, OverrideStat};
 use rustix::fs::{Statx, StatxTimestamp};
+
+/// Set-user-id (inode(7)).
+pub(crate) const S_ISUID: u32 = 0o4000;
+/// Set-group-id; new files of a directory that has it get its group.
+pub(crate) const S_ISGID: u32 = 0o2000;
+/// The group may execute the file.
+pub(crate) const S_IXGRP: u32 = 0o010;
+/// All bits of a mode but those of the type.
+pub(crate) const PERMISSIONS: u32 = 0o7777;
 
 /// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,7 +124,7 @@ impl Attr {
         Some(Self {
             ino: stat.stx_ino,
             kind: FileKind::from_mode(mode)?,
-            mode: mode & 0o7777,
+            mode: mode & PERMISSIONS,
             nlink: stat.stx_nlink,
             uid: stat.stx_uid,
             gid: stat.stx_gid,
@@ -212,6 +226,108 @@ impl Caller {
         (self.uid != 0).then_some(self)
     }
 }
+
+/// How much of a file's data a copy-up is to bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// None, if the overlay leaves data below; else all.
+    None,
+    /// All of it.
+    Whole,
+    /// What lies before this offset, because the file is about to be truncated there.
+    Before(u64),
+}
+
+/// What is to be changed of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Anything but its data.
+    Attributes,
+    /// Its data.
+    Data,
+    /// Its size, to so many bytes.
+    Size(u64),
+}
+
+/// A name in a directory. Shared, since a listing and a node hold the same one.
+pub(crate) type Name = Arc<OsStr>;
+
+/// What a lookup found. It counts as one lookup of the node, to be taken back with
+/// [`Overlay::forget`](crate::Overlay::forget).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The node.
+    pub id: u64,
+    /// Its attributes.
+    pub attr: Attr,
+}
+
+/// One entry as a reader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The number stat(2) shows for it.
+    pub ino: u64,
+    /// Where to continue after it.
+    pub cookie: u64,
+    /// Its type.
+    pub kind: FileKind,
+    /// Its name.
+    pub name: Arc<OsStr>,
+}
+
+/// What a reader says to an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// It took the entry and has space for more.
+    More,
+    /// It had no space for the entry.
+    Full,
+}
+
+/// Of which entries a reader wants more than what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Of all.
+    All,
+    /// Of directories. The entries end before the first that is none.
+    Directories,
+}
+
+/// What an lseek(2) that a file system must answer looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// The next data at or after the offset (`SEEK_DATA`).
+    Data,
+    /// The next hole at or after the offset (`SEEK_HOLE`).
+    Hole,
+}
+
+/// What comes with a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriteMode {
+    /// The writer, if without privileges: set-uid and set-gid go.
+    pub unprivileged: Option<Caller>,
+    /// The program that wrote has gone on already: the kernel has gathered the data and sends it
+    /// now. What is not written whole is lost, so that it must be an error.
+    pub gathered: bool,
+    /// The descriptor appends (`O_APPEND`).
+    pub appends: bool,
+}
+
+/// How much data is moved in no more time than another thread needs to be woken, in bytes.
+pub const LITTLE: usize = 32 << 10;
+
+/// How long a rename may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayBlock {
+    /// A few system calls. If data has to be copied up first, nothing is done.
+    No,
+    /// As long as copying the file takes.
+    Yes,
+}
+
+/// Node id of the root, which the FUSE protocol fixes.
+pub const ROOT_ID: u64 = 1;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use plyfs_store::build::{EncodedLayer, ImageBuilder};
+use plyfs_store::fixture::{EncodedLayer, ImageBuilder};
 use plyfs_store::{
     Compression, Digest, Error, ImportRequest, LayerFault, Limits, Ownership, Silent, Source, Store,
 };

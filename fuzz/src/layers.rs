@@ -11,11 +11,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use plyfs_format::names::Namespace;
-use plyfs_fs::attr::{Attr, Caller, Device, FileKind, SetAttr};
-use plyfs_fs::file::WriteMode;
+use plyfs_fs::types::{Attr, Caller, Device, FileKind, SetAttr, WriteMode};
 use plyfs_fs::{
-    Config, LowerLayer, Marks, Overlay, Patience, Records, RedirectDir, Room, UpperLayer, Volatile,
-    Wants,
+    Config, Fill, LowerLayer, MayBlock, Overlay, OverrideStatMode, RedirectDir, UpperLayer,
+    Volatile, Wants, XattrTrust,
 };
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, XattrFlags};
 
@@ -130,12 +129,16 @@ pub(crate) fn run(data: &[u8]) {
 
 fn config(world: &World, lowers: &[PathBuf], has: &dyn Fn(&str) -> bool) -> Config {
     let records = match () {
-        () if has("records") => Records::All,
-        () if has("devices") => Records::Devices,
-        () if has("privileged") => Records::Privileged,
-        () => Records::None,
+        () if has("records") => OverrideStatMode::All,
+        () if has("devices") => OverrideStatMode::Devices,
+        () if has("privileged") => OverrideStatMode::Privileged,
+        () => OverrideStatMode::None,
     };
-    let marks = if has("any") { Marks::Any } else { Marks::Own };
+    let marks = if has("any") {
+        XattrTrust::Any
+    } else {
+        XattrTrust::Own
+    };
     let lower = |path: &PathBuf| LowerLayer {
         records,
         marks,
@@ -155,9 +158,9 @@ fn config(world: &World, lowers: &[PathBuf], has: &dyn Fn(&str) -> bool) -> Conf
             path: world.path("upper"),
             work: world.path("work"),
             records: if has("records") {
-                Records::All
+                OverrideStatMode::All
             } else {
-                Records::None
+                OverrideStatMode::None
             },
             marks,
             archive_names: has("archive"),
@@ -262,7 +265,7 @@ fn visit(overlay: &Overlay) -> Vec<Seen> {
         let mut names = Vec::new();
         let listed = overlay.readdir(dir, 0, |entry| {
             names.push(entry.name.as_bytes().to_vec());
-            Room::Taken
+            Fill::More
         });
         if listed.is_err() {
             continue;
@@ -270,7 +273,7 @@ fn visit(overlay: &Overlay) -> Vec<Seen> {
         let mut looked_up = Vec::new();
         let plus = overlay.readdir_plus(dir, 0, Wants::All, |_, entry| {
             looked_up.extend(entry.map(|entry| entry.id));
-            Room::Taken
+            Fill::More
         });
         for id in looked_up {
             overlay.forget(id, 1);
@@ -350,7 +353,7 @@ fn change(overlay: &Overlay, seen: &[Seen]) {
                 (node.parent, name),
                 (to, new),
                 RenameFlags::empty(),
-                Patience::Much,
+                MayBlock::Yes,
             )),
             1 if node.attr.kind.is_dir() => drop(overlay.rmdir(node.parent, name)),
             1 => drop(overlay.unlink(node.parent, name)),
@@ -367,7 +370,7 @@ fn change(overlay: &Overlay, seen: &[Seen]) {
                 (node.parent, name),
                 (node.parent, new),
                 RenameFlags::NOREPLACE,
-                Patience::Much,
+                MayBlock::Yes,
             )),
         }
     }

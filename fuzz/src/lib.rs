@@ -23,18 +23,9 @@ mod unpack;
 mod world;
 
 // Parsers that no public item of their crate reaches alone, included as they are.
-#[path = "../../store/src/errno.rs"]
-#[allow(dead_code, reason = "one function of it is used")]
-mod errno;
-#[path = "../../store/src/escape.rs"]
-#[allow(dead_code, unreachable_pub, reason = "part of it is used")]
-mod escape;
-#[path = "../../src/failure.rs"]
+#[path = "../../src/error.rs"]
 #[allow(dead_code, reason = "part of it is used")]
-mod failure;
-#[path = "../../store/src/limits.rs"]
-#[allow(dead_code, unreachable_pub, reason = "part of it is used")]
-mod limits;
+mod error;
 #[path = "../../store/src/tar/mod.rs"]
 #[allow(
     dead_code,
@@ -43,9 +34,19 @@ mod limits;
     reason = "the reader is used, the writer is not"
 )]
 mod tar;
-#[path = "../../store/src/time.rs"]
-#[allow(dead_code, unreachable_pub, reason = "part of it is used")]
-mod time;
+/// What the reader of archives needs of the store's plain values.
+#[path = "../../store/src/values"]
+#[allow(dead_code, unreachable_pub, reason = "part of them is used")]
+mod values {
+    mod errno;
+    mod escape;
+    pub(crate) mod limits;
+    mod time;
+
+    pub(crate) use errno::reason;
+    pub(crate) use escape::escaped;
+    pub(crate) use time::Timestamp;
+}
 
 pub use mutate::Mutator;
 
@@ -104,7 +105,7 @@ pub const TARGETS: [Target; 7] = [
     Target {
         name: "mount_options",
         run: mount::run,
-        words: &[&mount::options::NAMES, mount::WORDS],
+        words: &[&mount::option_table::NAMES, mount::WORDS],
     },
     Target {
         name: "layers",

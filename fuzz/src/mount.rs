@@ -9,13 +9,20 @@ use rustix::mount::MountFlags;
 
 use crate::check_message;
 
+#[path = "../../src/mount/option_table.rs"]
+#[allow(dead_code, reason = "the parser is used, the mounter is not")]
+pub(crate) mod option_table;
+
+#[path = "../../src/mount/option_values.rs"]
+pub(crate) mod option_values;
+
 #[path = "../../src/mount/options.rs"]
 #[allow(dead_code, reason = "the parser is used, the mounter is not")]
 pub(crate) mod options;
 
-#[path = "../../src/mount/wish.rs"]
+#[path = "../../src/mount/backend_choice.rs"]
 #[allow(dead_code, reason = "the parser needs a part of it")]
-pub(crate) mod wish;
+pub(crate) mod backend_choice;
 
 use options::Options;
 

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 
-use plyfs_store::build::{Entry, ImageBuilder, Layer};
+use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{
     CheckRequest, Compression, ContainerName, Digest, ImportRequest, Ownership, Silent, Source,
     Store,

@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use plyfs_store::build::{EncodedLayer, ImageBuilder};
+use plyfs_store::fixture::{EncodedLayer, ImageBuilder};
 use plyfs_store::{
     CheckRequest, Compression, ImportRequest, Limits, Ownership, Silent, Source, Store,
 };

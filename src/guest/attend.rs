@@ -4,12 +4,12 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use plyfs_sys::process::SignalQueue;
 
-use crate::failure::{Doing, Failure, Outcome};
-use crate::live::PASSED_ON;
+use crate::containers::live::PASSED_ON;
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 use crate::runtime::launch::Started;
 use crate::runtime::streams::{self, Input};
 use crate::runtime::terminal::Relay;
-use crate::runtime::{KILLED, NOT_STARTED, exit_status};
+use crate::runtime::{KILLED, exit_status};
 
 /// Whether this process has a terminal to work at, and is not in the background there (tcgetpgrp(3)).
 pub(crate) fn has_terminal() -> bool {
@@ -24,8 +24,8 @@ fn is_foreground() -> bool {
 /// Keeps what the caller has open from a container: descriptors, directories, and a terminal that is not for
 /// this process. `tty` is whether a terminal was asked for. What is returned is to be kept until the container
 /// has ended.
-pub(crate) fn shut_off_caller(tty: Option<bool>) -> Outcome<Option<Input>> {
-    plyfs_sys::process::close_inherited(None).doing("close descriptors")?;
+pub(crate) fn shut_off_caller(tty: Option<bool>) -> Result<Option<Input>> {
+    plyfs_sys::process::close_inherited(None).context("close descriptors")?;
     leave_terminal_of_others(tty)?;
     streams::protect()
 }
@@ -33,19 +33,19 @@ pub(crate) fn shut_off_caller(tty: Option<bool>) -> Outcome<Option<Input>> {
 /// Takes a terminal that is another job's from standard input: in a session of its own, a container would
 /// not be stopped when it reads there, and would take what is typed for that job. With a terminal asked for
 /// (`tty`), this process is stopped instead until it is in the foreground (SIGTTOU), as any program is.
-fn leave_terminal_of_others(tty: Option<bool>) -> Outcome {
+fn leave_terminal_of_others(tty: Option<bool>) -> Result {
     if tty == Some(true) || !rustix::termios::isatty(std::io::stdin()) || is_foreground() {
         return Ok(());
     }
-    let null = std::fs::File::open("/dev/null").doing("open /dev/null")?;
-    rustix::stdio::dup2_stdin(null).doing("close standard input")
+    let null = std::fs::File::open("/dev/null").context("open /dev/null")?;
+    rustix::stdio::dup2_stdin(null).context("close standard input")
 }
 
 /// How a command ends that ran a program: as the program did, or with the status for one that was not started.
-pub(crate) fn end_as(program: Outcome<u8>) -> Outcome {
+pub(crate) fn end_as(program: Result<u8>) -> Result {
     match program {
         Ok(0) => Ok(()),
-        Ok(status) => Err(Failure::silent(status)),
+        Ok(status) => Err(CliError::silent(status)),
         Err(failure) if failure.status() == 1 => Err(failure.with_status(NOT_STARTED)),
         Err(failure) => Err(failure),
     }
@@ -54,7 +54,7 @@ pub(crate) fn end_as(program: Outcome<u8>) -> Outcome {
 /// What is waited for.
 trait Attended {
     /// Its exit status, if it has ended.
-    fn ended(&mut self) -> Outcome<Option<u8>>;
+    fn ended(&mut self) -> Result<Option<u8>>;
     /// Passes a signal on.
     fn signal(&self, signal: Signal) -> rustix::io::Result<()>;
     /// The process of the container that the signals are for in the end, if it is known.
@@ -64,7 +64,7 @@ trait Attended {
 }
 
 impl Attended for Started {
-    fn ended(&mut self) -> Outcome<Option<u8>> {
+    fn ended(&mut self) -> Result<Option<u8>> {
         Started::ended(self)
     }
 
@@ -90,8 +90,9 @@ struct External {
 }
 
 impl Attended for External {
-    fn ended(&mut self) -> Outcome<Option<u8>> {
-        let ended = waitpid(Some(self.child), WaitOptions::NOHANG).doing("wait for the runtime")?;
+    fn ended(&mut self) -> Result<Option<u8>> {
+        let ended =
+            waitpid(Some(self.child), WaitOptions::NOHANG).context("wait for the runtime")?;
         Ok(ended.map(|(_, status)| exit_status(status)))
     }
 
@@ -110,7 +111,7 @@ impl Attended for External {
 }
 
 /// Waits for a container, with its terminal connected to the caller's, if it has one.
-pub(crate) fn with_terminal(mut started: Started, signals: &SignalQueue) -> Outcome<u8> {
+pub(crate) fn with_terminal(mut started: Started, signals: &SignalQueue) -> Result<u8> {
     let first = started.pid;
     // The kernel does not end the first process of a container by a key, as it does others.
     let on_key = move |group: Pid, signal: Signal| {
@@ -118,7 +119,7 @@ pub(crate) fn with_terminal(mut started: Started, signals: &SignalQueue) -> Outc
             && does_nothing_about(first, signal)
             && let Err(error) = kill_process(rustix::process::getpid(), signal)
         {
-            log::debug!("cannot pass a key on: {error}");
+            log::debug!("cannot forward a key to the container: {error}");
         }
     };
     let relay = started.console.take();
@@ -139,7 +140,7 @@ pub(crate) fn attend(
     runtime: Pid,
     first: Option<Pid>,
     signals: &SignalQueue,
-) -> Outcome<u8> {
+) -> Result<u8> {
     let mut external = External {
         child,
         runtime,
@@ -150,16 +151,16 @@ pub(crate) fn attend(
 
 /// Holds signals back until this process waits for the container, since one may come as soon as its program
 /// runs. It must have no other threads yet, which would get them.
-pub(crate) fn hold_signals() -> Outcome<SignalQueue> {
+pub(crate) fn hold_signals() -> Result<SignalQueue> {
     let mut signals = PASSED_ON.to_vec();
     signals.push(Signal::CHILD);
-    SignalQueue::block(&signals).doing("wait for signals")
+    SignalQueue::block(&signals).context("wait for signals")
 }
 
 /// Waits for the end, and passes signals on. One that would end a process, and for which the first process of
 /// the container has no handler, is not delivered there by the kernel (pid_namespaces(7)): that process is
 /// killed, and the exit status is that of the signal.
-fn wait(attended: &mut impl Attended, signals: &SignalQueue, relay: Option<&Relay>) -> Outcome<u8> {
+fn wait(attended: &mut impl Attended, signals: &SignalQueue, relay: Option<&Relay>) -> Result<u8> {
     let mut ended_by = None;
     loop {
         // Before waiting: it may have ended before its signal was blocked.
@@ -169,7 +170,7 @@ fn wait(attended: &mut impl Attended, signals: &SignalQueue, relay: Option<&Rela
                 (status, _) => status,
             });
         }
-        let received = signals.wait().doing("wait for signals")?.signal;
+        let received = signals.wait().context("wait for signals")?.signal;
         match (received, relay) {
             (Signal::CHILD, _) => continue,
             (Signal::WINCH, Some(relay)) => {
@@ -189,7 +190,7 @@ fn wait(attended: &mut impl Attended, signals: &SignalQueue, relay: Option<&Rela
         };
         match sent {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => log::warn!("cannot pass a signal on: {error}"),
+            Err(error) => log::warn!("cannot forward a signal to the container: {error}"),
         }
     }
 }

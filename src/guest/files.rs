@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 use crate::oci::options::{ContainerOptions, Network};
 use crate::oci::words::{AddedHost, Dns};
 use crate::runtime::root::Root;
@@ -16,7 +16,7 @@ pub(crate) fn write(
     root: &Root,
     options: &ContainerOptions,
     hostname: &str,
-) -> Outcome<Vec<(PathBuf, &'static str)>> {
+) -> Result<Vec<(PathBuf, &'static str)>> {
     // Those of the machine are about a network that the container does not have.
     let has_network = options.network == Network::Host;
     let machine = |path: &str| {
@@ -41,10 +41,10 @@ pub(crate) fn write(
             continue;
         }
         let path = dir.join(name);
-        let doing = format!("write {}", path.display());
-        std::fs::write(&path, text).doing(&doing)?;
+        let action = format!("write {}", path.display());
+        std::fs::write(&path, text).context(&action)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        std::fs::set_permissions(&path, mode).doing(doing)?;
+        std::fs::set_permissions(&path, mode).context(action)?;
         written.push((path, place));
     }
     Ok(written)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::namespace;
 use crate::oci::Host;
 use crate::oci::words::env_file;
@@ -11,13 +11,13 @@ use crate::oci::words::env_file;
 const TTY: u32 = 5;
 
 /// The variables of `--env-file` and `--env`, with the values that the caller has for those without one.
-pub(crate) fn environment(files: &[PathBuf], given: &[String]) -> Outcome<Vec<String>> {
+pub(crate) fn environment(files: &[PathBuf], given: &[String]) -> Result<Vec<String>> {
     let mut pairs = Vec::new();
     for path in files {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).doing(format_args!("read {shown}"))?;
+        let text = std::fs::read_to_string(path).context(format_args!("read {shown}"))?;
         let read = env_file(&text);
-        pairs.extend(read.map_err(|why| Failure::new(format_args!("{shown}: {why}")))?);
+        pairs.extend(read.map_err(|why| CliError::new(format_args!("{shown}: {why}")))?);
     }
     pairs.extend(given.iter().cloned());
     let mut all = Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn environment(files: &[PathBuf], given: &[String]) -> Outcome<Vec<St
             all.push(pair);
         } else if let Some(value) = std::env::var_os(&pair) {
             let value = value.into_string().map_err(|_| {
-                Failure::new(format_args!(
+                CliError::new(format_args!(
                     "the variable {pair} is not UTF-8; set it with -e"
                 ))
             })?;

@@ -5,78 +5,40 @@
 //! comes in with the [`Request`]. The result serves the runtime inside this program, any other runtime
 //! (`--runtime`), and `plyfs bundle` alike.
 
+mod command;
 pub(crate) mod defaults;
 mod mounts;
 pub(crate) mod options;
 mod process;
+mod request;
 pub(crate) mod seccomp;
 pub(crate) mod user;
 mod volume;
 pub(crate) mod words;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Linux, LinuxBuilder, LinuxIdMapping, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    RootBuilder, Spec, SpecBuilder,
+    Linux, LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, RootBuilder,
+    Spec, SpecBuilder,
 };
-use plyfs_store::ImageConfiguration;
 
-use crate::failure::{Doing, Outcome};
-use options::{ContainerOptions, Network};
-pub(crate) use process::Command;
-use user::Identity;
+use crate::error::{Context, Result};
+pub(crate) use command::Command;
+use options::Network;
+pub(crate) use request::{Host, Request};
 use words::SecurityOption;
-
-/// Everything that a configuration is made of.
-pub(crate) struct Request<'a> {
-    pub(crate) image: &'a ImageConfiguration,
-    pub(crate) options: &'a ContainerOptions,
-    pub(crate) command: &'a Command,
-    pub(crate) identity: &'a Identity,
-    pub(crate) hostname: &'a str,
-    /// Where the image is mounted.
-    pub(crate) root: &'a Path,
-    pub(crate) read_only: bool,
-    pub(crate) terminal: bool,
-    /// Variables besides those of the image, `NAME=VALUE`; later ones hold.
-    pub(crate) environment: &'a [String],
-    /// What relative sources of mounts are relative to.
-    pub(crate) directory: &'a Path,
-    /// Files of this machine to show in the container: a file, and its place.
-    pub(crate) files: &'a [(PathBuf, &'static str)],
-    pub(crate) host: &'a Host,
-}
-
-/// What a configuration needs to know of where the container will run.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Host {
-    /// Whether the caller is in a user namespace: it may not mount sysfs of the machine's network then.
-    pub(crate) in_user_namespace: bool,
-    /// Whether /sys/fs/cgroup is of version 2.
-    pub(crate) unified_cgroups: bool,
-    /// Whether the group 5 (tty), to which terminals belong, has an id.
-    pub(crate) has_tty_group: bool,
-    /// Whether a process may have no supplementary groups: setgroups(2) is denied in a user namespace with a
-    /// single id (user_namespaces(7)).
-    pub(crate) denies_groups: bool,
-    /// Paths of this machine to cover besides the usual ones.
-    pub(crate) masked: Vec<String>,
-    /// Maps for a user namespace that the runtime is to make: users and groups.
-    pub(crate) mappings: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
-}
 
 /// Makes the configuration.
 ///
 /// # Errors
 /// For what cannot be written in it: words that are no text, capabilities that do not exist.
-pub(crate) fn configuration(request: &Request<'_>) -> Outcome<Spec> {
+pub(crate) fn configuration(request: &Request<'_>) -> Result<Spec> {
     let root = RootBuilder::default()
         .path(request.root)
         .readonly(request.read_only)
         .build()
-        .doing("describe the root")?;
+        .context("describe the root")?;
     SpecBuilder::default()
         .version("1.0.2")
         .root(root)
@@ -85,10 +47,10 @@ pub(crate) fn configuration(request: &Request<'_>) -> Outcome<Spec> {
         .mounts(mounts::mounts(request)?)
         .linux(linux(request)?)
         .build()
-        .doing("describe the container")
+        .context("describe the container")
 }
 
-fn linux(request: &Request<'_>) -> Outcome<Linux> {
+fn linux(request: &Request<'_>) -> Result<Linux> {
     let capabilities = process::granted(request)?;
     let more = request.host.masked.iter().map(String::as_str);
     let masked: Vec<&str> = defaults::MASKED.into_iter().chain(more).collect();
@@ -109,10 +71,10 @@ fn linux(request: &Request<'_>) -> Outcome<Linux> {
     {
         builder = builder.seccomp(seccomp::default_profile(&capabilities)?);
     }
-    builder.build().doing("describe the container")
+    builder.build().context("describe the container")
 }
 
-fn namespaces(request: &Request<'_>) -> Outcome<Vec<LinuxNamespace>> {
+fn namespaces(request: &Request<'_>) -> Result<Vec<LinuxNamespace>> {
     let mut kinds = vec![
         LinuxNamespaceType::Pid,
         LinuxNamespaceType::Ipc,
@@ -130,7 +92,7 @@ fn namespaces(request: &Request<'_>) -> Outcome<Vec<LinuxNamespace>> {
     let namespaces = kinds.into_iter().map(namespace);
     namespaces
         .collect::<Result<_, _>>()
-        .doing("describe namespaces")
+        .context("describe namespaces")
 }
 
 /// Paths to cover or to make read-only, with what the user adds and takes away.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use super::Request;
 use super::options::Network;
-use crate::failure::{Doing, Outcome};
+use super::request::Request;
+use crate::error::{Context, Result};
 
 /// All mounts of a container, in the order in which they are made.
-pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
+pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>> {
     let terminals = if request.host.has_tty_group {
         "newinstance,ptmxmode=0666,mode=0620,gid=5"
     } else {
@@ -62,7 +62,7 @@ pub(super) fn mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
 
 /// sysfs shows the network of the namespace it is mounted in, and only the owner of that may mount it: a
 /// container with the machine's network in a user namespace sees the machine's, read-only.
-fn sys(request: &Request<'_>) -> Outcome<Mount> {
+fn sys(request: &Request<'_>) -> Result<Mount> {
     let own_network = request.options.network == Network::None;
     if request.host.in_user_namespace && !own_network {
         mount(
@@ -78,7 +78,7 @@ fn sys(request: &Request<'_>) -> Outcome<Mount> {
 
 /// Control groups, from the container's own on; nothing where they are not of version 2, which plyfs does
 /// not separate.
-fn cgroups(request: &Request<'_>) -> Outcome<Mount> {
+fn cgroups(request: &Request<'_>) -> Result<Mount> {
     if request.host.unified_cgroups {
         mount(
             "/sys/fs/cgroup",
@@ -97,7 +97,7 @@ fn cgroups(request: &Request<'_>) -> Outcome<Mount> {
 }
 
 /// The user's, those of outer directories first, since a mount hides what is mounted below it before.
-fn user_mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
+fn user_mounts(request: &Request<'_>) -> Result<Vec<Mount>> {
     let mut wanted: Vec<_> = request.options.user_mounts().collect();
     wanted.sort_by_key(|mount| mount.target().components().count());
     let mounts = wanted
@@ -107,7 +107,7 @@ fn user_mounts(request: &Request<'_>) -> Outcome<Vec<Mount>> {
 }
 
 /// A file of plyfs's own for the container, which is as writable as its root.
-fn of_file(file: &Path, place: &str, read_only: bool) -> Outcome<Mount> {
+fn of_file(file: &Path, place: &str, read_only: bool) -> Result<Mount> {
     let source = file.to_string_lossy();
     let options = if read_only {
         "bind,rprivate,nosuid,noexec,nodev,ro"
@@ -117,7 +117,7 @@ fn of_file(file: &Path, place: &str, read_only: bool) -> Outcome<Mount> {
     mount(place, "bind", &source, options)
 }
 
-fn mount(target: &str, kind: &str, source: &str, options: &str) -> Outcome<Mount> {
+fn mount(target: &str, kind: &str, source: &str, options: &str) -> Result<Mount> {
     let options: Vec<String> = options.split(',').map(str::to_owned).collect();
     MountBuilder::default()
         .destination(target)
@@ -125,5 +125,5 @@ fn mount(target: &str, kind: &str, source: &str, options: &str) -> Outcome<Mount
         .source(PathBuf::from(source))
         .options(options)
         .build()
-        .doing("describe a mount")
+        .context("describe a mount")
 }

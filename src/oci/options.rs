@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 
 use super::volume::UserMount;
 use super::words::{AddedHost, CapabilityWord, Dns, SecurityOption, Ulimit};
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 
 /// What a user says of a container.
 #[derive(Debug, Clone, Default, Args)]
@@ -102,12 +102,12 @@ impl ContainerOptions {
     ///
     /// # Errors
     /// If two mounts that differ have one place, as in Podman.
-    pub(crate) fn check(&self) -> Outcome {
+    pub(crate) fn check(&self) -> Result {
         let mut places = HashMap::new();
         for mount in self.user_mounts() {
             match places.insert(mount.target(), mount) {
                 Some(other) if other != mount => {
-                    return Err(Failure::new(format_args!(
+                    return Err(CliError::new(format_args!(
                         "two mounts have the place {} in the container (-v, --mount, --tmpfs); give each its own",
                         mount.target().display()
                     )));

@@ -1,101 +1,19 @@
 //! The process of a container: what is run, as whom, with which environment, powers and limits.
 
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use oci_spec::runtime::{
     Capabilities, Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, Process, ProcessBuilder,
     User, UserBuilder,
 };
-use plyfs_store::ImageConfiguration;
 
-use super::options::ContainerOptions;
+use super::defaults;
+use super::request::Request;
 use super::words::{CapabilityWord, SecurityOption};
-use super::{Request, defaults};
-use crate::failure::{Doing, Failure, Outcome};
-
-/// What is to be run: what the image says, with what the user puts in its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Command {
-    /// The program and its arguments; never empty.
-    pub(crate) arguments: Vec<String>,
-    /// An absolute path in the container.
-    pub(crate) directory: PathBuf,
-    /// `User` of the image's configuration, or what replaces it.
-    pub(crate) user: String,
-}
-
-impl Command {
-    /// Puts together what `words` (the arguments of the command line), the options and the image say.
-    ///
-    /// # Errors
-    /// If nothing of them names a program, or a word is not UTF-8.
-    pub(crate) fn new(
-        words: &[OsString],
-        options: &ContainerOptions,
-        image: &ImageConfiguration,
-        name: &str,
-    ) -> Outcome<Self> {
-        let config = image.config().as_ref();
-        let list =
-            |field: Option<&Option<Vec<String>>>| field.cloned().flatten().unwrap_or_default();
-        let text = |field: Option<&Option<String>>| field.cloned().flatten().unwrap_or_default();
-        // With an entrypoint of the user's the image's arguments mean nothing.
-        let (mut arguments, own_command) = match &options.entrypoint {
-            Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
-            Some(program) => (entrypoint(&utf8(program)?)?, Vec::new()),
-            None => (
-                list(config.map(|config| config.entrypoint())),
-                list(config.map(|config| config.cmd())),
-            ),
-        };
-        if words.is_empty() {
-            arguments.extend(own_command);
-        } else {
-            for word in words {
-                arguments.push(utf8(word)?);
-            }
-        }
-        if arguments.is_empty() {
-            return Err(Failure::new(format_args!(
-                "the image {name} names no command; give one"
-            )));
-        }
-        let directory = match &options.workdir {
-            Some(directory) => directory.clone(),
-            None => text(config.map(|config| config.working_dir())).into(),
-        };
-        Ok(Self {
-            arguments,
-            directory: Path::new("/").join(directory),
-            user: match &options.user {
-                Some(user) => user.clone(),
-                None => text(config.map(|config| config.user())),
-            },
-        })
-    }
-}
-
-/// One program, or a list in JSON.
-fn entrypoint(text: &str) -> Outcome<Vec<String>> {
-    if text.starts_with('[') {
-        return serde_json::from_str(text).doing("understand the list of --entrypoint");
-    }
-    Ok(vec![text.to_owned()])
-}
-
-fn utf8(word: &OsStr) -> Outcome<String> {
-    word.to_str().map(str::to_owned).ok_or_else(|| {
-        Failure::new(format_args!(
-            "the word {} of the command is not UTF-8, as the OCI runtime specification wants it",
-            word.display()
-        ))
-    })
-}
+use crate::error::{Context, Result};
 
 /// The entry of the configuration.
-pub(super) fn process(request: &Request<'_>) -> Outcome<Process> {
+pub(super) fn process(request: &Request<'_>) -> Result<Process> {
     let options = request.options;
     let limits = options.ulimit.iter().map(|limit| limit.to_rlimit());
     let no_new_privileges = options
@@ -113,13 +31,13 @@ pub(super) fn process(request: &Request<'_>) -> Outcome<Process> {
         .env(environment(request))
         .cwd(&request.command.directory)
         .capabilities(capabilities(request)?)
-        .rlimits(limits.collect::<Outcome<Vec<_>>>()?)
+        .rlimits(limits.collect::<Result<Vec<_>>>()?)
         .no_new_privileges(no_new_privileges.unwrap_or(false))
         .build()
-        .doing("describe the process")
+        .context("describe the process")
 }
 
-fn user(request: &Request<'_>) -> Outcome<User> {
+fn user(request: &Request<'_>) -> Result<User> {
     let identity = request.identity;
     let builder = UserBuilder::default()
         .uid(identity.uid)
@@ -130,7 +48,7 @@ fn user(request: &Request<'_>) -> Outcome<User> {
     } else {
         builder.additional_gids(identity.groups.clone())
     };
-    builder.build().doing("describe the user")
+    builder.build().context("describe the user")
 }
 
 /// Variables that every container has, then those of the image, then the user's; a later one of a name
@@ -171,7 +89,7 @@ fn environment(request: &Request<'_>) -> Vec<String> {
 }
 
 /// The capabilities that a set-uid program or root in the container can have.
-pub(super) fn granted(request: &Request<'_>) -> Outcome<Capabilities> {
+pub(super) fn granted(request: &Request<'_>) -> Result<Capabilities> {
     let mut granted = all_of(&defaults::CAPABILITIES)?;
     let options = request.options;
     // As in Podman: ALL first, then the others, and what is dropped by name stays dropped.
@@ -199,15 +117,15 @@ fn added(request: &Request<'_>) -> impl Iterator<Item = Capability> {
     })
 }
 
-fn all_of(names: &[&str]) -> Outcome<Capabilities> {
+fn all_of(names: &[&str]) -> Result<Capabilities> {
     let capability = |name: &&str| Capability::from_str(name);
     let all = names.iter().map(capability).collect::<Result<_, _>>();
-    all.doing("name a capability")
+    all.context("name a capability")
 }
 
 /// Root has what is granted. Others get it by executing a set-uid program, and have from the beginning what
 /// the user added by name. Nothing is inheritable but that (CVE-2022-24769).
-fn capabilities(request: &Request<'_>) -> Outcome<LinuxCapabilities> {
+fn capabilities(request: &Request<'_>) -> Result<LinuxCapabilities> {
     let granted = granted(request)?;
     let kept: Capabilities = added(request).filter(|one| granted.contains(one)).collect();
     let is_root = request.identity.uid == 0;
@@ -224,5 +142,5 @@ fn capabilities(request: &Request<'_>) -> Outcome<LinuxCapabilities> {
         .inheritable(passed_on.clone())
         .ambient(passed_on)
         .build()
-        .doing("describe capabilities")
+        .context("describe capabilities")
 }

@@ -14,7 +14,7 @@ use oci_spec::runtime::{
     LinuxSyscallBuilder,
 };
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// Calls that every container may make.
 const ALLOWED: &str = "\
@@ -118,7 +118,7 @@ const EINVAL: u32 = 22;
 const ENOSYS: u32 = 38;
 
 /// The default profile for a process with these capabilities.
-pub(crate) fn default_profile(capabilities: &Capabilities) -> Outcome<LinuxSeccomp> {
+pub(crate) fn default_profile(capabilities: &Capabilities) -> Result<LinuxSeccomp> {
     let (mut allowed, mut refused) = (words(ALLOWED), words(REFUSED));
     for (needed, names) in WITH_CAPABILITY {
         if needed.iter().any(|one| capabilities.contains(one)) {
@@ -154,13 +154,13 @@ pub(crate) fn default_profile(capabilities: &Capabilities) -> Outcome<LinuxSecco
         .architectures(architectures())
         .syscalls(rules)
         .build()
-        .doing("describe the filter of system calls")
+        .context("describe the filter of system calls")
 }
 
 /// socket(2): not to the hypervisor (AF_VSOCK), nor to the cryptography of the kernel (AF_ALG), which reads
 /// and writes pages of files that containers share (CVE-2026-31431); and to the audit subsystem only with
 /// its capability. A family that is not named here is refused by default.
-fn sockets(capabilities: &Capabilities) -> Outcome<Vec<LinuxSyscall>> {
+fn sockets(capabilities: &Capabilities) -> Result<Vec<LinuxSyscall>> {
     let may_audit = capabilities.contains(&Capability::AuditWrite);
     let mut rules = Vec::new();
     for family in FAMILIES {
@@ -178,7 +178,7 @@ fn sockets(capabilities: &Capabilities) -> Outcome<Vec<LinuxSyscall>> {
 
 /// Every protocol of AF_NETLINK but that of the audit subsystem. A rule cannot say that a part of an argument
 /// differs, so there is one for each bit in which another protocol may differ.
-fn netlink_without_audit() -> Outcome<Vec<LinuxSyscall>> {
+fn netlink_without_audit() -> Result<Vec<LinuxSyscall>> {
     let mut rules = Vec::new();
     for bit in (0..NETLINK_BITS).map(|at| 1 << at) {
         let other = !NETLINK_AUDIT & bit;
@@ -190,12 +190,12 @@ fn netlink_without_audit() -> Outcome<Vec<LinuxSyscall>> {
     Ok(rules)
 }
 
-fn allow_socket(arguments: Vec<LinuxSeccompArg>) -> Outcome<LinuxSyscall> {
+fn allow_socket(arguments: Vec<LinuxSeccompArg>) -> Result<LinuxSyscall> {
     let action = LinuxSeccompAction::ScmpActAllow;
     rule(words("socket"), action, None, arguments)
 }
 
-fn refuse_socket(errno: u32, arguments: Vec<LinuxSeccompArg>) -> Outcome<LinuxSyscall> {
+fn refuse_socket(errno: u32, arguments: Vec<LinuxSeccompArg>) -> Result<LinuxSyscall> {
     let action = LinuxSeccompAction::ScmpActErrno;
     rule(words("socket"), action, Some(errno), arguments)
 }
@@ -219,7 +219,7 @@ fn rule(
     action: LinuxSeccompAction,
     errno: Option<u32>,
     arguments: Vec<LinuxSeccompArg>,
-) -> Outcome<LinuxSyscall> {
+) -> Result<LinuxSyscall> {
     let mut builder = LinuxSyscallBuilder::default().names(names).action(action);
     if let Some(errno) = errno {
         builder = builder.errno_ret(errno);
@@ -227,24 +227,26 @@ fn rule(
     if !arguments.is_empty() {
         builder = builder.args(arguments);
     }
-    builder.build().doing("describe the filter of system calls")
+    builder
+        .build()
+        .context("describe the filter of system calls")
 }
 
 /// That an argument of type `int` has a value. The kernel takes 32 bits of it, so the others, which a program
 /// can set as it likes, are not compared.
-fn equals(index: usize, value: u32) -> Outcome<LinuxSeccompArg> {
+fn equals(index: usize, value: u32) -> Result<LinuxSeccompArg> {
     masked(index, u32::MAX, value)
 }
 
 /// That the bits of `mask` in an argument are those of `value`.
-fn masked(index: usize, mask: u32, value: u32) -> Outcome<LinuxSeccompArg> {
+fn masked(index: usize, mask: u32, value: u32) -> Result<LinuxSeccompArg> {
     LinuxSeccompArgBuilder::default()
         .index(index)
         .value(mask)
         .value_two(value)
         .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
         .build()
-        .doing("describe the filter of system calls")
+        .context("describe the filter of system calls")
 }
 
 #[cfg(test)]

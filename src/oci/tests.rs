@@ -1,6 +1,12 @@
 use std::collections::BTreeSet;
 
+use std::path::{Path, PathBuf};
+
+use plyfs_store::ImageConfiguration;
+
 use super::*;
+use crate::oci::options::ContainerOptions;
+use crate::oci::user::Identity;
 use crate::oci::volume::UserMount;
 use crate::oci::words::{CapabilityWord, Ulimit};
 

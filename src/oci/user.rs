@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CliError, Result};
 
 /// The largest id that a container may ask for, as in Podman and containerd. Above it `(uid_t) -1` means
 /// "leave it as it is" to setresuid(2), and programs that take ids for signed numbers misread the rest.
@@ -31,7 +31,7 @@ pub(crate) struct Identity {
 ///
 /// # Errors
 /// For a name that the texts do not have, for an id above 2^31-1, and for more groups than the kernel takes.
-pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identity> {
+pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Result<Identity> {
     let (user, group_name) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (user, None),
@@ -46,7 +46,7 @@ pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identit
         (Some(account), _) => (account.uid, account.gid, account.home, account.name),
         (None, Some(uid)) => (uid, 0, "/", ""),
         (None, None) => {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "the image has no user {user:?} in its /etc/passwd"
             )));
         }
@@ -64,7 +64,7 @@ pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identit
         groups.insert(0, gid);
     }
     if groups.len() > MAX_GROUPS {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "the user {user:?} is in {} groups of the image's /etc/group, and the kernel takes {MAX_GROUPS}; \
              choose one with --user {user}:GROUP",
             groups.len()
@@ -84,7 +84,7 @@ pub(crate) fn identify(user: &str, passwd: &str, group: &str) -> Outcome<Identit
 }
 
 /// An id that is written as a number; `None` if the text is a name.
-fn number(text: &str) -> Option<Outcome<u32>> {
+fn number(text: &str) -> Option<Result<u32>> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -93,15 +93,15 @@ fn number(text: &str) -> Option<Outcome<u32>> {
 }
 
 /// An id that does not mean "leave it as it is" to setresuid(2) (CVE-2024-40635).
-pub(crate) fn require_small(id: u32) -> Outcome<u32> {
+pub(crate) fn require_small(id: u32) -> Result<u32> {
     if id > MAX_ID {
         return Err(too_large(id));
     }
     Ok(id)
 }
 
-fn too_large(id: impl std::fmt::Display) -> Failure {
-    Failure::new(format_args!(
+fn too_large(id: impl std::fmt::Display) -> CliError {
+    CliError::new(format_args!(
         "the user or group id {id} is larger than {MAX_ID}; choose another with --user"
     ))
 }
@@ -136,7 +136,7 @@ impl<'l> Account<'l> {
     }
 }
 
-fn find_group(group: &str, wanted: &str) -> Outcome<u32> {
+fn find_group(group: &str, wanted: &str) -> Result<u32> {
     if let Some(gid) = number(wanted) {
         return gid;
     }
@@ -146,7 +146,7 @@ fn find_group(group: &str, wanted: &str) -> Outcome<u32> {
         (name == wanted).then(|| gid.parse().ok())?
     });
     named.ok_or_else(|| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "the image has no group {wanted:?} in its /etc/group"
         ))
     })

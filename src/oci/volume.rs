@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// One mount that a user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +168,7 @@ impl UserMount {
     }
 
     /// The entry of the configuration. Relative sources are below `directory`.
-    pub(super) fn to_mount(&self, directory: &Path) -> Outcome<Mount> {
+    pub(super) fn to_mount(&self, directory: &Path) -> Result<Mount> {
         let builder = MountBuilder::default()
             .destination(&self.target)
             .options(self.options.clone());
@@ -176,7 +176,7 @@ impl UserMount {
             Kind::Bind(source) => builder.typ("bind").source(absolute(directory, source)),
             Kind::Tmpfs => builder.typ("tmpfs").source("tmpfs"),
         };
-        builder.build().doing("describe a mount")
+        builder.build().context("describe a mount")
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{Capability, PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// A limit of resources: `NAME=SOFT[:HARD]`, as in getrlimit(2) without `RLIMIT_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,13 @@ impl FromStr for Ulimit {
 }
 
 impl Ulimit {
-    pub(super) fn to_rlimit(self) -> Outcome<PosixRlimit> {
+    pub(super) fn to_rlimit(self) -> Result<PosixRlimit> {
         PosixRlimitBuilder::default()
             .typ(self.kind)
             .soft(self.soft)
             .hard(self.hard)
             .build()
-            .doing("describe a limit")
+            .context("describe a limit")
     }
 }
 

@@ -11,11 +11,11 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 
 use super::root::{Links, NoPlace, Root, is_in_system};
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// Changes a configuration for another runtime. A root that is to be read-only is so as long as the result
 /// is kept.
-pub(super) fn adapt(spec: &mut Spec, is_crun: bool) -> Outcome<Option<ReadOnly>> {
+pub(super) fn adapt(spec: &mut Spec, is_crun: bool) -> Result<Option<ReadOnly>> {
     for_libseccomp(spec);
     if let Some(root) = spec.root() {
         require_places(&Root::open(root.path())?, spec)?;
@@ -28,7 +28,7 @@ pub(super) fn adapt(spec: &mut Spec, is_crun: bool) -> Outcome<Option<ReadOnly>>
 }
 
 /// Refuses mounts on links of the image that other runtimes follow to the root or to system directories.
-pub(crate) fn require_places(root: &Root, spec: &Spec) -> Outcome {
+pub(crate) fn require_places(root: &Root, spec: &Spec) -> Result {
     for mount in spec.mounts().iter().flatten() {
         let target = mount.destination();
         root.check_place(target)
@@ -73,7 +73,7 @@ fn set_read_only(root: &Root, read_only: bool) -> plyfs_sys::Result<()> {
 /// crun and runc make a root read-only by a remount that takes its other attributes away (nodev, so that
 /// devices of an image do not open). So it is read-only before they get it, with all places to mount on; what
 /// has no place is left out, as by the runtime inside.
-fn read_only(spec: &mut Spec) -> Outcome<Option<ReadOnly>> {
+fn read_only(spec: &mut Spec) -> Result<Option<ReadOnly>> {
     const DOING: &str = "make the root read-only";
     let Some(configured) = spec.root_mut() else {
         return Ok(None);
@@ -112,7 +112,7 @@ fn read_only(spec: &mut Spec) -> Outcome<Option<ReadOnly>> {
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     mounts.retain(|mount| !absent.contains(mount.destination()));
     spec.set_mounts(Some(mounts));
-    set_read_only(&root, true).doing(DOING)?;
+    set_read_only(&root, true).context(DOING)?;
     Ok(Some(ReadOnly(root)))
 }
 
@@ -126,12 +126,12 @@ fn is_dir(mount: &Mount) -> bool {
 
 /// crun takes the attributes of the mount of the root away by a remount, so they are set once more with its
 /// own mounts.
-fn keep_restrictions(spec: &mut Spec) -> Outcome {
+fn keep_restrictions(spec: &mut Spec) -> Result {
     const DOING: &str = "restrict the root";
     let Some(root) = spec.root().as_ref() else {
         return Ok(());
     };
-    let flags = rustix::fs::statvfs(root.path()).doing(DOING)?.f_flag;
+    let flags = rustix::fs::statvfs(root.path()).context(DOING)?.f_flag;
     let mut options = vec!["remount".to_owned(), "bind".to_owned()];
     for (flag, word) in [
         (StatVfsMountFlags::NODEV, "nodev"),
@@ -151,7 +151,7 @@ fn keep_restrictions(spec: &mut Spec) -> Outcome {
         .source(root.path().clone())
         .options(options)
         .build()
-        .doing(DOING)?;
+        .context(DOING)?;
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     mounts.insert(0, remount);
     spec.set_mounts(Some(mounts));

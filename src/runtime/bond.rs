@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 
 /// The end of a bond for what is on its way into a container.
 pub(super) struct Bond {
@@ -29,14 +29,14 @@ impl Bond {
     ///
     /// # Errors
     /// If the attending process is gone already.
-    pub(super) fn tie(&self) -> Outcome {
+    pub(super) fn tie(&self) -> Result {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .doing("bind the container to its parent")?;
+            .context("bind the container to its parent")?;
         // It may have ended before, and the pid of a parent in another pid namespace is always 0.
         let mut fds = [PollFd::new(&self.caller, PollFlags::empty())];
-        match poll(&mut fds, Some(&Timespec::default())).doing("look for the caller")? {
+        match poll(&mut fds, Some(&Timespec::default())).context("look for the caller")? {
             0 => Ok(()),
-            _ => Err(Failure::new(
+            _ => Err(CliError::new(
                 "the process that started the container is gone",
             )),
         }
@@ -44,12 +44,12 @@ impl Bond {
 
     /// Waits until a process has ended (pidfd_open(2)) or the attending process is gone; whether the
     /// process has ended.
-    pub(super) fn outlast(&self, process: &OwnedFd) -> Outcome<bool> {
+    pub(super) fn outlast(&self, process: &OwnedFd) -> Result<bool> {
         let mut either = [
             PollFd::new(process, PollFlags::IN),
             PollFd::new(&self.caller, PollFlags::empty()),
         ];
-        rustix::io::retry_on_intr(|| poll(&mut either, None)).doing("wait for the container")?;
+        rustix::io::retry_on_intr(|| poll(&mut either, None)).context("wait for the container")?;
         Ok(!either[0].revents().is_empty())
     }
 }

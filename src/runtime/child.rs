@@ -21,21 +21,21 @@ use super::program::Program;
 use super::report::Report;
 use super::root::{Links, Root};
 use super::{devices, hide, join, mounts, namespaces, parent};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 
 /// The name by which the copy is called, so that it knows what it is.
 pub(crate) const NAME: &str = "plyfs-container";
 
 /// Does what an order says. The number of its descriptor is the only argument.
-pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
+pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Result {
     let number = arguments.next();
     let number = number.and_then(|number| number.to_str()?.parse().ok());
     let order = number.and_then(|number| take_inherited(number).ok());
     let order = order.ok_or_else(|| {
-        Failure::new("this name is for plyfs itself, when it starts a container; call it plyfs")
+        CliError::new("this name is for plyfs itself, when it starts a container; call it plyfs")
     })?;
     let order = Order::read(order)?;
-    let take = |number| take_inherited(number).doing("take over a descriptor");
+    let take = |number| take_inherited(number).context("take over a descriptor");
     let bond = Bond::new(take(order.bond)?);
     let report = Report::new(take(order.report)?);
     let on_the_way = Way {
@@ -46,7 +46,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
     match on_the_way.split() {
         Ok((Fork::Parent(child), null)) => parent::keep(child, &null, &bond, report),
         Ok((Fork::Child, _)) => {}
-        Err(failure) => end(&report, &failure),
+        Err(failure) => report.end(&failure),
     }
     let failure = match on_the_way.prepare() {
         Ok((process, console)) => {
@@ -62,13 +62,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> Outcome {
         }
         Err(failure) => failure,
     };
-    end(&report, &failure)
-}
-
-/// Ends because of a failure.
-pub(super) fn end(report: &Report, failure: &Failure) -> ! {
-    report.failure(failure);
-    std::process::exit(failure.status().into())
+    report.end(&failure)
 }
 
 /// The way into a container.
@@ -81,14 +75,14 @@ struct Way<'a> {
 impl Way<'_> {
     /// Cuts what ties this process to the caller, and starts the child that goes on into the container. The
     /// parent stays outside. Also returns /dev/null of the machine.
-    fn split(&self) -> Outcome<(Fork, OwnedFd)> {
+    fn split(&self) -> Result<(Fork, OwnedFd)> {
         const DOING: &str = "start a process in the container";
         let entered = match &self.order.task {
             Task::Join { namespaces, .. } => Some(join::take(namespaces)?),
             Task::Start { .. } => None,
         };
         let null = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let null = rustix::fs::open("/dev/null", null, Mode::empty()).doing("open /dev/null")?;
+        let null = rustix::fs::open("/dev/null", null, Mode::empty()).context("open /dev/null")?;
         shut_off()?;
         let made = if let Some(entered) = entered {
             join::enter(entered)?;
@@ -96,15 +90,15 @@ impl Way<'_> {
         } else {
             UnshareFlags::NEWPID
         };
-        Ok((fork_into(made).doing(DOING)?, null))
+        Ok((fork_into(made).context(DOING)?, null))
     }
 
     /// In the child: makes or enters the container; what is to run in it.
-    fn prepare(&self) -> Outcome<(Process, Option<Console>)> {
+    fn prepare(&self) -> Result<(Process, Option<Console>)> {
         // What ties a process to its parent is not its child's (prctl(2)).
         self.bond.tie()?;
         name_process(c"plyfs-init")?;
-        rustix::process::setsid().doing("start a session")?;
+        rustix::process::setsid().context("start a session")?;
         let terminal = self.order.terminal.then_some(self.report);
         match &self.order.task {
             Task::Start { spec, .. } => start(spec, self.report, terminal),
@@ -115,24 +109,26 @@ impl Way<'_> {
 
 /// Cuts what ties this process to the caller: its descriptors, its keys, its session; and lets no process of
 /// a container look into this one (CVE-2016-9962).
-fn shut_off() -> Outcome {
-    close_inherited(None).doing("close descriptors")?;
+fn shut_off() -> Result {
+    close_inherited(None).context("close descriptors")?;
     name_process(c"plyfs-parent")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .doing("hide from other processes")?;
+        .context("hide from other processes")?;
     match plyfs_sys::keyring::join_new_session() {
         // A kernel without keys has none to give away.
         Ok(()) | Err(Errno::NOSYS) => {}
         // A filter of a container that plyfs runs in. Its keys are not the machine's.
         Err(Errno::PERM) => log::debug!("cannot leave the session keyring"),
-        Err(errno) => return Err(errno).doing("leave the session keyring"),
+        Err(errno) => return Err(errno).context("leave the session keyring"),
     }
-    rustix::process::setsid().map(drop).doing("start a session")
+    rustix::process::setsid()
+        .map(drop)
+        .context("start a session")
 }
 
 /// The kernel calls what is executed by a descriptor by its number.
-fn name_process(name: &CStr) -> Outcome {
-    rustix::thread::set_name(name).doing("name the process")
+fn name_process(name: &CStr) -> Result {
+    rustix::thread::set_name(name).context("name the process")
 }
 
 /// Makes the container around this process, and its root the root of this process; what is to run in it.
@@ -141,22 +137,22 @@ fn start(
     spec: &Spec,
     report: &Report,
     terminal: Option<&Report>,
-) -> Outcome<(Process, Option<Console>)> {
-    let lacking = |what: &str| Failure::new(format_args!("the configuration has no {what}"));
+) -> Result<(Process, Option<Console>)> {
+    let lacking = |what: &str| CliError::new(format_args!("the configuration has no {what}"));
     let linux = spec.linux().as_ref().ok_or_else(|| lacking("linux"))?;
     let root = spec.root().as_ref().ok_or_else(|| lacking("root"))?;
     let process = spec.process().as_ref().ok_or_else(|| lacking("process"))?;
     enter_namespaces(linux)?;
-    report.namespaces(namespaces::of("self").doing("look at namespaces")?)?;
+    report.namespaces(namespaces::of("self").context("look at namespaces")?)?;
     if let Some(name) = spec.hostname() {
-        rustix::system::sethostname(name.as_bytes()).doing("set the host name")?;
+        rustix::system::sethostname(name.as_bytes()).context("set the host name")?;
     }
     let rootfs = Root::open(root.path())?;
     let nodev = Change {
         nodev: Some(true),
         ..Change::default()
     };
-    change(rootfs.dir(), nodev, false).doing("take devices from the image")?;
+    change(rootfs.dir(), nodev, false).context("take devices from the image")?;
     mounts::make(&rootfs, spec.mounts().as_deref().unwrap_or_default())?;
     if has_own_dev(spec) {
         devices::make(&rootfs)?;
@@ -164,7 +160,7 @@ fn start(
     let console = match terminal {
         Some(report) => {
             let dev = rootfs.find(Path::new("/dev"), Links::Refuse);
-            let dev = dev.doing("open /dev in the container")?;
+            let dev = dev.context("open /dev in the container")?;
             let console = Console::open(dev, report, process.user().uid())?;
             console.show(&rootfs)?;
             Some(console)
@@ -181,7 +177,7 @@ fn start(
             read_only: Some(true),
             ..Change::default()
         };
-        change(rootfs.dir(), read_only, false).doing("make the root read-only")?;
+        change(rootfs.dir(), read_only, false).context("make the root read-only")?;
     }
     become_root(&rootfs)?;
     Ok((process.clone(), console))
@@ -197,7 +193,7 @@ fn has_own_dev(spec: &Spec) -> bool {
 
 /// Enters the namespaces of a configuration, but for that of pids, in which this process is from the
 /// beginning. What is mounted on the machine later is still seen, and nothing mounted here is seen there.
-fn enter_namespaces(linux: &Linux) -> Outcome {
+fn enter_namespaces(linux: &Linux) -> Result {
     let has = |kind| {
         let mut all = linux.namespaces().iter().flatten();
         all.any(|namespace| namespace.typ() == kind)
@@ -211,21 +207,21 @@ fn enter_namespaces(linux: &Linux) -> Outcome {
         (LinuxNamespaceType::Network, UnshareFlags::NEWNET),
     ] {
         if has(kind) {
-            unshare(flag).doing(format_args!("make a {kind} namespace"))?;
+            unshare(flag).context(format_args!("make a {kind} namespace"))?;
         }
     }
     if has(LinuxNamespaceType::Network) {
-        plyfs_sys::network::raise_loopback().doing("switch the loopback device on")?;
+        plyfs_sys::network::raise_loopback().context("switch the loopback device on")?;
     }
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", slave).doing("make mounts private")
+    rustix::mount::mount_change("/", slave).context("make mounts private")
 }
 
 /// Makes it the root of this process, and the former root unreachable (pivot_root(2)).
-fn become_root(rootfs: &Root) -> Outcome {
-    rustix::process::fchdir(rootfs.dir()).doing("change to the container's root")?;
-    rustix::process::pivot_root(".", ".").doing("change the root")?;
+fn become_root(rootfs: &Root) -> Result {
+    rustix::process::fchdir(rootfs.dir()).context("change to the container's root")?;
+    rustix::process::pivot_root(".", ".").context("change the root")?;
     // Now the former root is stacked on the new one.
-    rustix::mount::unmount(".", UnmountFlags::DETACH).doing("leave the former root")?;
-    rustix::process::chdir("/").doing("change to /")
+    rustix::mount::unmount(".", UnmountFlags::DETACH).context("leave the former root")?;
+    rustix::process::chdir("/").context("change to /")
 }

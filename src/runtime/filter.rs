@@ -16,13 +16,13 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 
 /// Rules of a program: for each number of a system call the alternatives that match.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Filters the system calls of this process from now on.
-pub(super) fn install(filter: &LinuxSeccomp) -> Outcome {
+pub(super) fn install(filter: &LinuxSeccomp) -> Result {
     for program in programs(filter)? {
         let instructions: Vec<Instruction> = program
             .iter()
@@ -33,13 +33,13 @@ pub(super) fn install(filter: &LinuxSeccomp) -> Outcome {
                 operand: one.k,
             })
             .collect();
-        seccomp::install(&instructions).doing("filter system calls")?;
+        seccomp::install(&instructions).context("filter system calls")?;
     }
     Ok(())
 }
 
 /// The programs, in the order in which they are installed.
-fn programs(filter: &LinuxSeccomp) -> Outcome<Vec<BpfProgram>> {
+fn programs(filter: &LinuxSeccomp) -> Result<Vec<BpfProgram>> {
     let default = action(filter.default_action(), filter.default_errno_ret())?;
     let mut by_action: Vec<(SeccompAction, Vec<&LinuxSyscall>)> = Vec::new();
     for rule in filter.syscalls().iter().flatten() {
@@ -92,11 +92,11 @@ fn for_all_architectures(
     rules: &[&LinuxSyscall],
     action: &SeccompAction,
     otherwise: &SeccompAction,
-) -> Outcome<BpfProgram> {
-    let compile = |rules: Rules| -> Outcome<BpfProgram> {
+) -> Result<BpfProgram> {
+    let compile = |rules: Rules| -> Result<BpfProgram> {
         let filter = SeccompFilter::new(rules, otherwise.clone(), action.clone(), architecture()?);
         let program = filter.and_then(BpfProgram::try_from);
-        program.doing("make a filter of system calls")
+        program.context("make a filter of system calls")
     };
     let native = compile(numbered(rules, native_number)?)?;
     let has_32_bits = filter
@@ -113,20 +113,20 @@ fn for_all_architectures(
 /// A program for x86-64 that goes on with another one for calls with 32 bits. Both begin with a look at the
 /// architecture: load it, compare it, end the process where it is another one. The last of these becomes
 /// the other program.
-fn with_32_bits(native: BpfProgram, mut other: BpfProgram) -> Outcome<BpfProgram> {
+fn with_32_bits(native: BpfProgram, mut other: BpfProgram) -> Result<BpfProgram> {
     /// `AUDIT_ARCH_I386` (linux/audit.h).
     const I386: u32 = 0x4000_0003;
     /// `BPF_JMP | BPF_JA` (linux/bpf_common.h).
     const JUMP: u16 = 0x05;
     let begin_alike = native.get(..3).is_some_and(|head| other.starts_with(head));
     let (Some(compare), true) = (other.get_mut(1), begin_alike) else {
-        return Err(Failure::new(
+        return Err(CliError::new(
             "cannot make a filter of system calls for 32 bits",
         ));
     };
     compare.k = I386;
     let mut program = native;
-    let behind = u32::try_from(program.len() - 3).doing("make a filter of system calls")?;
+    let behind = u32::try_from(program.len() - 3).context("make a filter of system calls")?;
     // Counted from the instruction after this one.
     if let Some(end) = program.get_mut(2) {
         (end.code, end.k) = (JUMP, behind);
@@ -135,10 +135,10 @@ fn with_32_bits(native: BpfProgram, mut other: BpfProgram) -> Outcome<BpfProgram
     Ok(program)
 }
 
-fn architecture() -> Outcome<TargetArch> {
+fn architecture() -> Result<TargetArch> {
     let architecture = std::env::consts::ARCH;
     TargetArch::try_from(architecture).map_err(|_| {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "plyfs has no filter of system calls for {architecture}; give another runtime (--runtime), or go \
              without (--security-opt seccomp=unconfined)"
         ))
@@ -156,13 +156,13 @@ fn number_with_32_bits(name: &str) -> Option<i64> {
 }
 
 /// Rules by the numbers of their calls; names that the architecture does not have are left out.
-fn numbered(rules: &[&LinuxSyscall], number: fn(&str) -> Option<i64>) -> Outcome<Rules> {
+fn numbered(rules: &[&LinuxSyscall], number: fn(&str) -> Option<i64>) -> Result<Rules> {
     let mut numbered = Rules::new();
     // To the library a call without alternatives matches always.
     let mut always = HashSet::new();
     for rule in rules {
         let conditions = rule.args().iter().flatten().map(condition);
-        let conditions = conditions.collect::<Outcome<Vec<_>>>()?;
+        let conditions = conditions.collect::<Result<Vec<_>>>()?;
         for number in rule.names().iter().filter_map(|name| number(name)) {
             let alternatives = numbered.entry(number).or_default();
             if conditions.is_empty() {
@@ -170,14 +170,14 @@ fn numbered(rules: &[&LinuxSyscall], number: fn(&str) -> Option<i64>) -> Outcome
                 alternatives.clear();
             } else if !always.contains(&number) {
                 let rule = SeccompRule::new(conditions.clone());
-                alternatives.push(rule.doing("make a filter of system calls")?);
+                alternatives.push(rule.context("make a filter of system calls")?);
             }
         }
     }
     Ok(numbered)
 }
 
-fn condition(argument: &LinuxSeccompArg) -> Outcome<SeccompCondition> {
+fn condition(argument: &LinuxSeccompArg) -> Result<SeccompCondition> {
     let (operator, value) = match argument.op() {
         LinuxSeccompOperator::ScmpCmpNe => (SeccompCmpOp::Ne, argument.value()),
         LinuxSeccompOperator::ScmpCmpLt => (SeccompCmpOp::Lt, argument.value()),
@@ -190,7 +190,7 @@ fn condition(argument: &LinuxSeccompArg) -> Outcome<SeccompCondition> {
             argument.value_two().unwrap_or(0),
         ),
     };
-    let index = u8::try_from(argument.index()).doing("make a filter of system calls")?;
+    let index = u8::try_from(argument.index()).context("make a filter of system calls")?;
     let length = match operator {
         // Half as long, and the same: the upper half is masked out.
         SeccompCmpOp::MaskedEq(mask) if mask <= u32::MAX.into() => SeccompCmpArgLen::Dword,
@@ -198,10 +198,10 @@ fn condition(argument: &LinuxSeccompArg) -> Outcome<SeccompCondition> {
         _ => SeccompCmpArgLen::Qword,
     };
     let condition = SeccompCondition::new(index, length, operator, value);
-    condition.doing("make a filter of system calls")
+    condition.context("make a filter of system calls")
 }
 
-fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Outcome<SeccompAction> {
+fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<SeccompAction> {
     const EPERM: u32 = 1;
     Ok(match action {
         LinuxSeccompAction::ScmpActAllow => SeccompAction::Allow,
@@ -213,7 +213,7 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Outcome<SeccompActi
         LinuxSeccompAction::ScmpActTrap => SeccompAction::Trap,
         LinuxSeccompAction::ScmpActLog => SeccompAction::Log,
         LinuxSeccompAction::ScmpActTrace | LinuxSeccompAction::ScmpActNotify => {
-            return Err(Failure::new(
+            return Err(CliError::new(
                 "the filter of system calls asks another process, which only other runtimes do (--runtime)",
             ));
         }

@@ -9,33 +9,33 @@ use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::bond::Bond;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 use crate::oci::user::require_small;
 
 /// Takes the ids and capabilities of a process of a configuration. What remains is what it says, whatever
 /// this process had before.
-pub(super) fn take(process: &Process, bond: &Bond) -> Outcome {
+pub(super) fn take(process: &Process, bond: &Bond) -> Result {
     let wanted = process.capabilities().as_ref();
     let sets = Sets::read(wanted)?;
     drop_bounding_set(sets.bounding)?;
     // Otherwise another user id takes all of them away.
-    rustix::thread::set_keep_capabilities(true).doing("keep capabilities")?;
+    rustix::thread::set_keep_capabilities(true).context("keep capabilities")?;
     take_ids(process.user())?;
-    rustix::thread::set_keep_capabilities(false).doing("keep capabilities")?;
+    rustix::thread::set_keep_capabilities(false).context("keep capabilities")?;
     bond.tie()?;
     // With fs.suid_dumpable=1 another id lets others look into this process again (proc(5)).
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .doing("hide from other processes")?;
+        .context("hide from other processes")?;
     let capabilities = CapabilitySets {
         effective: sets.effective,
         permitted: sets.permitted,
         inheritable: sets.inheritable,
     };
-    rustix::thread::set_capabilities(None, capabilities).doing("set capabilities")?;
-    rustix::thread::clear_ambient_capability_set().doing("set ambient capabilities")?;
+    rustix::thread::set_capabilities(None, capabilities).context("set capabilities")?;
+    rustix::thread::clear_ambient_capability_set().context("set ambient capabilities")?;
     for capability in sets.ambient.iter() {
         rustix::thread::configure_capability_in_ambient_set(capability, true)
-            .doing("set ambient capabilities")?;
+            .context("set ambient capabilities")?;
     }
     Ok(())
 }
@@ -51,8 +51,8 @@ struct Sets {
 impl Sets {
     /// What a configuration says; nothing where it says nothing. What this process does not have it cannot
     /// give.
-    fn read(wanted: Option<&LinuxCapabilities>) -> Outcome<Self> {
-        let own = rustix::thread::capabilities(None).doing("read capabilities")?;
+    fn read(wanted: Option<&LinuxCapabilities>) -> Result<Self> {
+        let own = rustix::thread::capabilities(None).context("read capabilities")?;
         let set = |of: fn(&LinuxCapabilities) -> &Option<Capabilities>| {
             let set = wanted.and_then(|wanted| of(wanted).as_ref());
             kernel_set(set.into_iter().flatten()) & own.permitted
@@ -74,12 +74,12 @@ fn kernel_set<'c>(
     named.collect()
 }
 
-fn drop_bounding_set(kept: CapabilitySet) -> Outcome {
+fn drop_bounding_set(kept: CapabilitySet) -> Result {
     for capability in CapabilitySet::all().difference(kept).iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // A capability this kernel does not have.
             Ok(()) | Err(Errno::INVAL) => {}
-            Err(error) => return Err(error).doing("drop capabilities"),
+            Err(error) => return Err(error).context("drop capabilities"),
         }
     }
     Ok(())
@@ -99,7 +99,7 @@ fn give_pipes(user: Uid) {
     }
 }
 
-fn take_ids(user: &User) -> Outcome {
+fn take_ids(user: &User) -> Result {
     let (uid, gid) = (require_small(user.uid())?, require_small(user.gid())?);
     if uid != 0 {
         give_pipes(Uid::from_raw(uid));
@@ -108,29 +108,29 @@ fn take_ids(user: &User) -> Outcome {
     let groups: Vec<Gid> = groups
         .iter()
         .map(|gid| Ok(Gid::from_raw(require_small(*gid)?)))
-        .collect::<Outcome<_>>()?;
+        .collect::<Result<_>>()?;
     match rustix::thread::set_thread_groups(&groups) {
         // A namespace with a single id has no other groups to take, nor to leave.
         Err(Errno::PERM) if may_set_groups()? => {}
         Err(Errno::INVAL) => return Err(no_group(&groups)),
-        other => other.doing("set supplementary groups")?,
+        other => other.context("set supplementary groups")?,
     }
     let group = Gid::from_raw(gid);
     match rustix::thread::set_thread_res_gid(group, group, group) {
         Err(Errno::INVAL) => return Err(no_id("group", gid)),
-        other => other.doing("set the group")?,
+        other => other.context("set the group")?,
     }
     let user = Uid::from_raw(uid);
     match rustix::thread::set_thread_res_uid(user, user, user) {
         Err(Errno::INVAL) => Err(no_id("user", uid)),
-        other => other.doing("set the user"),
+        other => other.context("set the user"),
     }
 }
 
 /// Whether this process has the power over groups, which a user namespace can deny even so (user_namespaces(7),
 /// "The /proc/pid/setgroups file").
-fn may_set_groups() -> Outcome<bool> {
-    let sets = rustix::thread::capabilities(None).doing("read capabilities")?;
+fn may_set_groups() -> Result<bool> {
+    let sets = rustix::thread::capabilities(None).context("read capabilities")?;
     Ok(sets.effective.contains(CapabilitySet::SETGID))
 }
 
@@ -138,14 +138,14 @@ fn may_set_groups() -> Outcome<bool> {
 /// their number.
 ///
 /// [`identify`]: crate::oci::user::identify
-fn no_group(groups: &[Gid]) -> Failure {
+fn no_group(groups: &[Gid]) -> CliError {
     let is_refused = |group: &&Gid| rustix::thread::set_thread_groups(&[**group]).is_err();
     let refused = groups.iter().find(is_refused);
     no_id("group", refused.map_or(0, |group| group.as_raw()))
 }
 
-fn no_id(kind: &str, id: u32) -> Failure {
-    Failure::new(format_args!(
+fn no_id(kind: &str, id: u32) -> CliError {
+    CliError::new(format_args!(
         "the container is to run with {kind} id {id}, which has no place in this user namespace; \
          have subordinate ids set up (subuid(5), subgid(5), package uidmap), or give --user 0"
     ))

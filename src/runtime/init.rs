@@ -5,8 +5,8 @@ use plyfs_sys::process::{Fork, SignalQueue, fork_into};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::thread::UnshareFlags;
 
-use super::{NOT_STARTED, exit_status};
-use crate::failure::{Doing, Outcome};
+use super::exit_status;
+use crate::error::{Context, NOT_STARTED, Result};
 
 /// Which of two processes this is.
 pub(super) enum Role {
@@ -23,15 +23,15 @@ pub(super) struct First {
 }
 
 /// Starts a child for the program.
-pub(super) fn split() -> Outcome<Role> {
+pub(super) fn split() -> Result<Role> {
     let passed_on: Vec<Signal> = all_signals().collect();
     // Before there is a child, whose end sends a signal.
-    let queue = SignalQueue::block(&passed_on).doing("wait for signals")?;
-    let started = fork_into(UnshareFlags::empty()).doing("start the program")?;
+    let queue = SignalQueue::block(&passed_on).context("wait for signals")?;
+    let started = fork_into(UnshareFlags::empty()).context("start the program")?;
     match started {
         Fork::Parent(program) => Ok(Role::First(First { queue, program })),
         Fork::Child => {
-            queue.unblock().doing("let signals through")?;
+            queue.unblock().context("let signals through")?;
             Ok(Role::Program)
         }
     }

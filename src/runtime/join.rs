@@ -18,13 +18,13 @@ use super::console::Console;
 use super::namespaces::Namespace;
 use super::report::Report;
 use super::root::{Root, openat2};
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 use crate::oci::user::Identity;
 
 /// Takes over the descriptors of namespaces that an order names.
-pub(super) fn take(namespaces: &[(RawFd, u32)]) -> Outcome<Vec<Namespace>> {
+pub(super) fn take(namespaces: &[(RawFd, u32)]) -> Result<Vec<Namespace>> {
     let take = |(number, kind): &(RawFd, u32)| {
-        let fd = take_inherited(*number).doing("take over a descriptor")?;
+        let fd = take_inherited(*number).context("take over a descriptor")?;
         let kind = UnshareFlags::from_bits_retain(*kind);
         Ok(Namespace { kind, fd })
     };
@@ -33,16 +33,16 @@ pub(super) fn take(namespaces: &[(RawFd, u32)]) -> Outcome<Vec<Namespace>> {
 
 /// Enters namespaces, in the order of [`KINDS`](super::namespaces::KINDS): power over the others comes with that of users.
 /// Only children of this process are in that of pids.
-pub(super) fn enter(namespaces: Vec<Namespace>) -> Outcome {
+pub(super) fn enter(namespaces: Vec<Namespace>) -> Result {
     // The caller's groups are none of the container's. Without power over groups here they can be left only
     // inside, if at all.
     match rustix::thread::set_thread_groups(&[]) {
         Ok(()) | Err(Errno::PERM) => {}
-        Err(errno) => return Err(errno).doing("leave supplementary groups"),
+        Err(errno) => return Err(errno).context("leave supplementary groups"),
     }
     for Namespace { kind, fd } in namespaces {
         let kind = ThreadNameSpaceType::from_bits_retain(kind.bits());
-        move_into_thread_name_spaces(fd.as_fd(), kind).doing("enter the container")?;
+        move_into_thread_name_spaces(fd.as_fd(), kind).context("enter the container")?;
     }
     Ok(())
 }
@@ -53,7 +53,7 @@ pub(super) fn prepare(
     process: &Process,
     user: Option<&str>,
     terminal: Option<&Report>,
-) -> Outcome<(Process, Option<Console>)> {
+) -> Result<(Process, Option<Console>)> {
     let mut process = process.clone();
     if let Some(user) = user {
         let identity = accounts::identity(&Root::open(Path::new("/"))?, user)?;
@@ -71,13 +71,13 @@ pub(super) fn prepare(
         Mode::empty(),
         resolve,
     );
-    let dev = dev.doing("open /dev in the container")?;
+    let dev = dev.context("open /dev in the container")?;
     let console = Console::open(dev, report, process.user().uid())?;
     Ok((process, Some(console)))
 }
 
 /// Root has what the container grants; another user than the container's own has nothing.
-fn become_user(process: &mut Process, identity: Identity) -> Outcome {
+fn become_user(process: &mut Process, identity: Identity) -> Result {
     let is_same = process.user().uid() == identity.uid;
     if !is_same {
         if let Some(mut all) = process.capabilities().clone() {
@@ -100,7 +100,7 @@ fn become_user(process: &mut Process, identity: Identity) -> Outcome {
         .additional_gids(identity.groups)
         .umask(process.user().umask().unwrap_or(0o022))
         .build()
-        .doing("describe the user")?;
+        .context("describe the user")?;
     process.set_user(user);
     Ok(())
 }

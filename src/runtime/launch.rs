@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
 use super::namespaces::Namespace;
 use super::order::{Order, Task, inherit};
 use super::root::proc_path;
-use super::{NOT_STARTED, child, exit_status, report, sealed};
-use crate::failure::{Doing, Failure, Outcome};
+use super::{child, exit_status, report, sealed};
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 
 /// A process in a container that the caller waits for. It is killed when this is dropped before it ended, or
 /// when the caller ends.
@@ -42,7 +42,7 @@ struct Parent {
 ///
 /// # Errors
 /// Why the program does not run, with the exit status 125, 126 or 127 that Podman has for it.
-pub(crate) fn start(spec: Spec, init: bool) -> Outcome<Started> {
+pub(crate) fn start(spec: Spec, init: bool) -> Result<Started> {
     let terminal = spec.process().as_ref().and_then(Process::terminal) == Some(true);
     let spec = Box::new(spec);
     launch(Task::Start { spec, init }, terminal, Vec::new())
@@ -58,7 +58,7 @@ pub(crate) fn join(
     process: Process,
     user: Option<String>,
     namespaces: Vec<Namespace>,
-) -> Outcome<Started> {
+) -> Result<Started> {
     let terminal = process.terminal() == Some(true);
     let numbers = namespaces
         .iter()
@@ -72,10 +72,10 @@ pub(crate) fn join(
     launch(task, terminal, namespaces)
 }
 
-fn launch(task: Task, terminal: bool, namespaces: Vec<Namespace>) -> Outcome<Started> {
+fn launch(task: Task, terminal: bool, namespaces: Vec<Namespace>) -> Result<Started> {
     let program = sealed::this_program()?;
     let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-    let (bond, end_of_bond) = pipe.doing("make a pipe")?;
+    let (bond, end_of_bond) = pipe.context("make a pipe")?;
     let (listener, report) = report::pair()?;
     let order = Order {
         task,
@@ -84,7 +84,7 @@ fn launch(task: Task, terminal: bool, namespaces: Vec<Namespace>) -> Outcome<Sta
         terminal,
     };
     let order = order.write()?;
-    let pid = match fork().doing("start the container")? {
+    let pid = match fork().context("start the container")? {
         Fork::Parent(pid) => pid,
         Fork::Child => {
             let passed_on = [&bond, &report].into_iter();
@@ -104,7 +104,7 @@ fn launch(task: Task, terminal: bool, namespaces: Vec<Namespace>) -> Outcome<Sta
     let heard = listener.listen()?;
     let (pid, pidfd) = heard
         .process
-        .ok_or_else(|| Failure::new("the container ended before it was started"))?;
+        .ok_or_else(|| CliError::new("the container ended before it was started"))?;
     Ok(Started {
         pid,
         namespaces: heard.namespaces,
@@ -116,15 +116,15 @@ fn launch(task: Task, terminal: bool, namespaces: Vec<Namespace>) -> Outcome<Sta
 
 impl Started {
     /// Its exit status, if it has ended.
-    pub(crate) fn ended(&mut self) -> Outcome<Option<u8>> {
+    pub(crate) fn ended(&mut self) -> Result<Option<u8>> {
         let ended = waitpid(Some(self.parent.pid), WaitOptions::NOHANG);
-        let Some((_, status)) = ended.doing("wait for the container")? else {
+        let Some((_, status)) = ended.context("wait for the container")? else {
             return Ok(None);
         };
         self.parent.ended = true;
         if status.terminating_signal().is_some() {
             // The parent was killed, and cannot kill the process any more.
-            self.signal(Signal::KILL).doing("end the container")?;
+            self.signal(Signal::KILL).context("end the container")?;
         }
         Ok(Some(exit_status(status)))
     }
@@ -156,8 +156,8 @@ fn execute<'f>(
     program: &OwnedFd,
     order: &OwnedFd,
     passed_on: impl Iterator<Item = &'f OwnedFd>,
-) -> Failure {
-    let inherited = || -> Outcome<RawFd> {
+) -> CliError {
+    let inherited = || -> Result<RawFd> {
         keep_capabilities()?;
         for fd in passed_on {
             inherit(fd)?;
@@ -173,24 +173,24 @@ fn execute<'f>(
         .arg(number.to_string())
         .env_clear()
         .exec();
-    let failed: Outcome = Err(error).doing("execute the copy of this program");
+    let failed: Result = Err(error).context("execute the copy of this program");
     failed
         .err()
-        .unwrap_or_else(|| Failure::new("cannot execute the copy of this program"))
+        .unwrap_or_else(|| CliError::new("cannot execute the copy of this program"))
 }
 
 /// Lets capabilities go along to what is executed, which the kernel does for root alone. Those that the
 /// container is to have are set in the end, whatever the copy has.
-fn keep_capabilities() -> Outcome {
+fn keep_capabilities() -> Result {
     const DOING: &str = "keep capabilities";
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let mut sets = rustix::thread::capabilities(None).doing(DOING)?;
+    let mut sets = rustix::thread::capabilities(None).context(DOING)?;
     sets.inheritable = sets.permitted;
-    rustix::thread::set_capabilities(None, sets).doing(DOING)?;
+    rustix::thread::set_capabilities(None, sets).context(DOING)?;
     for capability in sets.permitted.iter() {
-        rustix::thread::configure_capability_in_ambient_set(capability, true).doing(DOING)?;
+        rustix::thread::configure_capability_in_ambient_set(capability, true).context(DOING)?;
     }
     Ok(())
 }

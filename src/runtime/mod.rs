@@ -42,12 +42,8 @@ mod waiting;
 
 use rustix::process::WaitStatus;
 
-/// Exit status when a container could not be started, as Podman has it.
-pub(crate) const NOT_STARTED: u8 = 125;
-/// Exit status of a program that is there but cannot be run.
-pub(crate) const CANNOT_RUN: u8 = 126;
-/// Exit status of a program that is not there.
-pub(crate) const NOT_FOUND: u8 = 127;
+use crate::error::NOT_STARTED;
+
 /// Exit status of what SIGKILL ended, as shells have it.
 pub(crate) const KILLED: u8 = 128 + 9;
 

@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 
 use super::root::{Links, NoPlace, Root, is_in_system, proc_path};
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{CliError, Context, Result, reason};
 
 /// `PROC_SUPER_MAGIC` (statfs(2)).
 const PROC: u64 = 0x9fa0;
@@ -85,11 +85,11 @@ impl Words {
 }
 
 /// Makes all mounts.
-pub(super) fn make(root: &Root, mounts: &[Mount]) -> Outcome {
+pub(super) fn make(root: &Root, mounts: &[Mount]) -> Result {
     mounts.iter().try_for_each(|mount| make_one(root, mount))
 }
 
-fn make_one(root: &Root, mount: &Mount) -> Outcome {
+fn make_one(root: &Root, mount: &Mount) -> Result {
     let target = mount.destination();
     let shown = target.display();
     let words = Words::read(mount.options().as_deref().unwrap_or_default());
@@ -100,12 +100,12 @@ fn make_one(root: &Root, mount: &Mount) -> Outcome {
         match new(kind, mount, &words) {
             // A kernel without message queues is no reason to fail.
             Err(Errno::NODEV) if kind == "mqueue" => {
-                log::debug!("this kernel has no {kind}");
+                log::debug!("the kernel does not support {kind}; skipping the mount");
                 return Ok(());
             }
             Err(Errno::PERM) if kind == "proc" => return Err(no_proc()),
             made => (
-                made.doing(format_args!("mount {shown} in the container"))?,
+                made.context(format_args!("mount {shown} in the container"))?,
                 true,
             ),
         }
@@ -116,14 +116,14 @@ fn make_one(root: &Root, mount: &Mount) -> Outcome {
     // A bind mount over a file of /proc would hide what the runtime or the container relies on there, and
     // needs no name (CVE-2019-16884, CVE-2025-52881).
     if kind != "proc" && file_system(&place)? == PROC {
-        return Err(Failure::new(format_args!(
+        return Err(CliError::new(format_args!(
             "cannot mount {shown} in the container: nothing can be mounted inside /proc"
         )));
     }
-    attach(&made, &place).doing(format_args!("mount {shown} in the container"))?;
+    attach(&made, &place).context(format_args!("mount {shown} in the container"))?;
     if let Some(propagation) = words.propagation {
         rustix::mount::mount_change(proc_path(&made), propagation)
-            .doing(format_args!("set the propagation of {shown}"))?;
+            .context(format_args!("set the propagation of {shown}"))?;
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ fn make_one(root: &Root, mount: &Mount) -> Outcome {
 ///
 /// In a system directory it is what its name says: a link of the image must not lead elsewhere
 /// (CVE-2019-19921, CVE-2023-27561).
-fn place(root: &Root, target: &Path, is_dir: bool) -> Outcome<Option<OwnedFd>> {
+fn place(root: &Root, target: &Path, is_dir: bool) -> Result<Option<OwnedFd>> {
     let shown = target.display();
     let links = if is_in_system(target) {
         Links::Refuse
@@ -146,19 +146,19 @@ fn place(root: &Root, target: &Path, is_dir: bool) -> Outcome<Option<OwnedFd>> {
             return Ok(None);
         }
         Err(NoPlace::Errno(Errno::LOOP | Errno::NOTDIR)) => {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "{shown} is no directory in this image"
             )));
         }
         Err(error) => return Err(error.failure(target)),
     };
-    let stat = rustix::fs::fstat(&place).doing(format_args!("examine {shown}"))?;
+    let stat = rustix::fs::fstat(&place).context(format_args!("examine {shown}"))?;
     let found_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
     match (is_dir, found_dir) {
-        (true, false) => Err(Failure::new(format_args!(
+        (true, false) => Err(CliError::new(format_args!(
             "{shown} is no directory in this image"
         ))),
-        (false, true) => Err(Failure::new(format_args!(
+        (false, true) => Err(CliError::new(format_args!(
             "{shown} is a directory in this image, and a file cannot be mounted there"
         ))),
         _ => Ok(Some(place)),
@@ -166,22 +166,22 @@ fn place(root: &Root, target: &Path, is_dir: bool) -> Outcome<Option<OwnedFd>> {
 }
 
 /// A copy of a mount of the caller that is nowhere yet; whether it is a directory.
-fn clone(mount: &Mount, words: &Words) -> Outcome<(OwnedFd, bool)> {
+fn clone(mount: &Mount, words: &Words) -> Result<(OwnedFd, bool)> {
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     let shown = source.display();
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let recursively = words.bind == Some(Bind::Recursively);
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursively);
     let made = match open_tree(CWD, source, flags) {
-        Err(Errno::NOENT) => Err(Failure::new(format_args!(
+        Err(Errno::NOENT) => Err(CliError::new(format_args!(
             "cannot mount {shown} in the container: it is not there on this machine; make it first"
         ))),
-        made => made.doing(format_args!("mount {shown} in the container")),
+        made => made.context(format_args!("mount {shown} in the container")),
     }?;
-    let stat = rustix::fs::fstat(&made).doing(format_args!("examine {shown}"))?;
+    let stat = rustix::fs::fstat(&made).context(format_args!("examine {shown}"))?;
     if words.change != Change::default() {
         change(made.as_fd(), words.change, recursively)
-            .doing(format_args!("restrict the mount of {shown}"))?;
+            .context(format_args!("restrict the mount of {shown}"))?;
     }
     let is_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
     Ok((made, is_dir))
@@ -252,15 +252,15 @@ pub(super) fn empty_directory() -> rustix::io::Result<OwnedFd> {
 }
 
 /// The magic number of the file system that something is on (statfs(2)).
-pub(super) fn file_system(fd: &OwnedFd) -> Outcome<u64> {
-    let stat = rustix::fs::fstatfs(fd).doing("examine a place to mount on")?;
+pub(super) fn file_system(fd: &OwnedFd) -> Result<u64> {
+    let stat = rustix::fs::fstatfs(fd).context("examine a place to mount on")?;
     Ok(stat.f_type as u64)
 }
 
 /// A machine that hides parts of its own /proc refuses to mount another. The one outside cannot take its
 /// place: it has the processes of all others.
-fn no_proc() -> Failure {
-    Failure::new(format_args!(
+fn no_proc() -> CliError {
+    CliError::new(format_args!(
         "cannot mount /proc in the container: {}; this machine, or the container that plyfs runs in, hides \
          parts of its own /proc; start that container with --security-opt unmask=ALL (Podman) or \
          --security-opt systempaths=unconfined (Docker)",

@@ -9,7 +9,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// An order. Descriptors are numbers that it inherits.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,28 +54,29 @@ impl Task {
 
 impl Order {
     /// Writes the order to memory; the descriptor to pass on.
-    pub(super) fn write(&self) -> Outcome<OwnedFd> {
-        let doing = "pass the configuration on";
-        let memory = rustix::fs::memfd_create("plyfs-order", MemfdFlags::CLOEXEC).doing(doing)?;
+    pub(super) fn write(&self) -> Result<OwnedFd> {
+        let action = "pass the configuration on";
+        let memory =
+            rustix::fs::memfd_create("plyfs-order", MemfdFlags::CLOEXEC).context(action)?;
         let mut file = File::from(memory);
-        let text = serde_json::to_vec(self).doing(doing)?;
-        file.write_all(&text).doing(doing)?;
-        file.rewind().doing(doing)?;
+        let text = serde_json::to_vec(self).context(action)?;
+        file.write_all(&text).context(action)?;
+        file.rewind().context(action)?;
         Ok(file.into())
     }
 
     /// Reads the order that the caller has written.
-    pub(super) fn read(memory: OwnedFd) -> Outcome<Self> {
+    pub(super) fn read(memory: OwnedFd) -> Result<Self> {
         let mut text = Vec::new();
         let mut file = File::from(memory);
         file.read_to_end(&mut text)
-            .doing("read the configuration")?;
-        serde_json::from_slice(&text).doing("read the configuration")
+            .context("read the configuration")?;
+        serde_json::from_slice(&text).context("read the configuration")
     }
 }
 
 /// Lets a descriptor go along to the program that this process executes next; its number.
-pub(super) fn inherit(fd: &OwnedFd) -> Outcome<RawFd> {
-    rustix::io::fcntl_setfd(fd, FdFlags::empty()).doing("pass a descriptor on")?;
+pub(super) fn inherit(fd: &OwnedFd) -> Result<RawFd> {
+    rustix::io::fcntl_setfd(fd, FdFlags::empty()).context("pass a descriptor on")?;
     Ok(fd.as_raw_fd())
 }

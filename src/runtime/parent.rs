@@ -13,8 +13,8 @@ use rustix::process::{
 
 use super::bond::Bond;
 use super::report::Report;
-use super::{KILLED, NOT_STARTED, exit_status, streams};
-use crate::failure::{Doing, Outcome};
+use super::{KILLED, exit_status, streams};
+use crate::error::{Context, NOT_STARTED, Result};
 use crate::pidfd;
 
 /// How often the exit status of a process that has ended is asked for, and the pause between: another process
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// this process.
 pub(super) fn keep(child: Pid, null: &OwnedFd, bond: &Bond, report: Report) -> ! {
     let status = streams::replace_all(null)
-        .doing("leave standard input and output")
+        .context("leave standard input and output")
         .and_then(|()| introduce(child, report))
         .and_then(|process| wait(child, &process, bond))
         .unwrap_or_else(|failure| {
@@ -44,26 +44,28 @@ pub(super) fn keep(child: Pid, null: &OwnedFd, bond: &Bond, report: Report) -> !
 
 /// Reports the child to the caller. Only the child has the report then, and closes it when it becomes the
 /// program.
-fn introduce(child: Pid, report: Report) -> Outcome<OwnedFd> {
+fn introduce(child: Pid, report: Report) -> Result<OwnedFd> {
     // Before anything waits for it: the number is the child's until then.
-    let process = pidfd_open(child, PidfdFlags::empty()).doing("open the process")?;
+    let process = pidfd_open(child, PidfdFlags::empty()).context("open the process")?;
     report.process(child, &process)?;
     Ok(process)
 }
 
-fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
+fn wait(child: Pid, process: &OwnedFd, bond: &Bond) -> Result<u8> {
     if !bond.outlast(process)? {
-        pidfd_send_signal(process, Signal::KILL).doing("end the container")?;
-        pidfd::wait_for_end(process).doing("wait for the container")?;
+        pidfd_send_signal(process, Signal::KILL).context("end the container")?;
+        pidfd::wait_for_end(process).context("wait for the container")?;
     }
     for _ in 0..TRIES {
-        let ended = waitpid(Some(child), WaitOptions::NOHANG).doing("wait for the container")?;
+        let ended = waitpid(Some(child), WaitOptions::NOHANG).context("wait for the container")?;
         if let Some((_, status)) = ended {
             return Ok(exit_status(status));
         }
         std::thread::sleep(PAUSE);
     }
     // As if it was killed.
-    log::debug!("a debugger in the container withholds the exit status of process {child}");
+    log::debug!(
+        "a debugger in the container traces process {child}, so its exit status is not available yet"
+    );
     Ok(KILLED)
 }

@@ -20,8 +20,8 @@ use super::console::Console;
 use super::init::{self, Role};
 use super::report::Report;
 use super::root::open_here;
-use super::{CANNOT_RUN, NOT_FOUND, child, filter, identity};
-use crate::failure::{Doing, Failure, Outcome, reason};
+use super::{filter, identity};
+use crate::error::{CANNOT_RUN, CliError, Context, NOT_FOUND, Result, reason};
 
 /// What a process becomes.
 pub(super) struct Program<'a> {
@@ -52,11 +52,11 @@ impl Program<'_> {
             Ok(Role::Program) => self.become_program(),
             Err(failure) => failure,
         };
-        child::end(&report, &failure)
+        report.end(&failure)
     }
 
     /// Everything that init shares with the program.
-    fn prepare(&self) -> Outcome {
+    fn prepare(&self) -> Result {
         let process = self.process;
         let umask = process.user().umask().unwrap_or(0o022);
         enter(process.cwd())?;
@@ -65,7 +65,7 @@ impl Program<'_> {
             set_limit(limit)?;
         }
         if process.no_new_privileges() == Some(true) {
-            rustix::thread::set_no_new_privs(true).doing("give up new privileges")?;
+            rustix::thread::set_no_new_privs(true).context("give up new privileges")?;
         }
         // Without no_new_privs a filter needs capabilities. The filter lets what follows pass.
         if let Some(seccomp) = self.seccomp {
@@ -75,7 +75,7 @@ impl Program<'_> {
     }
 
     /// Returns only why it could not.
-    fn become_program(&mut self) -> Failure {
+    fn become_program(&mut self) -> CliError {
         let ready = session(self.console.take()).and_then(|()| find(self.process));
         match ready {
             Ok(program) => {
@@ -92,11 +92,11 @@ impl Program<'_> {
 
 /// A session of its own, so that a signal to a process group stays in the container, and no terminal of the
 /// caller is its terminal.
-fn session(console: Option<Console>) -> Outcome {
+fn session(console: Option<Console>) -> Result {
     match rustix::process::setsid() {
         // This process leads one already.
         Ok(_) | Err(Errno::PERM) => {}
-        Err(errno) => return Err(errno).doing("start a session"),
+        Err(errno) => return Err(errno).context("start a session"),
     }
     match console {
         Some(console) => console.take(),
@@ -108,32 +108,32 @@ fn session(console: Option<Console>) -> Outcome {
 ///
 /// Links of /proc that lead to files rather than to names are not followed, and what was come to must have a
 /// path in the container: the working directory stays when the root changes (CVE-2024-21626).
-fn enter(directory: &Path) -> Outcome {
+fn enter(directory: &Path) -> Result {
     let shown = directory.display();
-    let doing = format!("change to {shown} in the container");
+    let action = format!("change to {shown} in the container");
     let found = match open_here(directory, OFlags::PATH | OFlags::DIRECTORY) {
         Err(Errno::NOENT) => make(directory)?,
         Err(Errno::LOOP) => {
-            return Err(Failure::new(format_args!(
-                "cannot {doing}: links of /proc to open files are not followed"
+            return Err(CliError::new(format_args!(
+                "cannot {action}: links of /proc to open files are not followed"
             )));
         }
-        found => found.doing(&doing)?,
+        found => found.context(&action)?,
     };
-    rustix::process::fchdir(&found).doing(&doing)?;
-    let path = rustix::process::getcwd(Vec::new()).doing(&doing)?;
+    rustix::process::fchdir(&found).context(&action)?;
+    let path = rustix::process::getcwd(Vec::new()).context(&action)?;
     match path.to_bytes().first() {
         Some(b'/') => Ok(()),
-        _ => Err(Failure::new(format_args!(
-            "cannot {doing}: it is outside of the container"
+        _ => Err(CliError::new(format_args!(
+            "cannot {action}: it is outside of the container"
         ))),
     }
 }
 
 /// Makes a directory with those above it.
-fn make(directory: &Path) -> Outcome<OwnedFd> {
-    let doing = format!("make {} in the container", directory.display());
-    let mut dir = open_here(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY).doing(&doing)?;
+fn make(directory: &Path) -> Result<OwnedFd> {
+    let action = format!("make {} in the container", directory.display());
+    let mut dir = open_here(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY).context(&action)?;
     let mut walked = PathBuf::from("/");
     for part in directory.components() {
         if part == Component::RootDir {
@@ -143,16 +143,16 @@ fn make(directory: &Path) -> Outcome<OwnedFd> {
         dir = match open_here(&walked, OFlags::PATH | OFlags::DIRECTORY) {
             Err(Errno::NOENT) => {
                 let mode = Mode::from_raw_mode(0o755);
-                rustix::fs::mkdirat(&dir, part.as_os_str(), mode).doing(&doing)?;
-                open_here(&walked, OFlags::PATH | OFlags::DIRECTORY).doing(&doing)?
+                rustix::fs::mkdirat(&dir, part.as_os_str(), mode).context(&action)?;
+                open_here(&walked, OFlags::PATH | OFlags::DIRECTORY).context(&action)?
             }
-            found => found.doing(&doing)?,
+            found => found.context(&action)?,
         };
     }
     Ok(dir)
 }
 
-fn set_limit(limit: &PosixRlimit) -> Outcome {
+fn set_limit(limit: &PosixRlimit) -> Result {
     let (name, resource) = match limit.typ() {
         PosixRlimitType::RlimitCpu => ("cpu", Resource::Cpu),
         PosixRlimitType::RlimitFsize => ("fsize", Resource::Fsize),
@@ -177,15 +177,15 @@ fn set_limit(limit: &PosixRlimit) -> Outcome {
         maximum: value(limit.hard()),
     };
     match rustix::process::setrlimit(resource, wanted) {
-        Err(Errno::PERM) => Err(Failure::new(format_args!(
+        Err(Errno::PERM) => Err(CliError::new(format_args!(
             "cannot set the limit {name}: it is above the hard limit that this process has (ulimit -H)"
         ))),
-        set => set.doing(format_args!("set the limit {name}")),
+        set => set.context(format_args!("set the limit {name}")),
     }
 }
 
 /// The path of the program, when ids and root are those it will have.
-fn find(process: &Process) -> Outcome<PathBuf> {
+fn find(process: &Process) -> Result<PathBuf> {
     let environment = process.env().as_deref().unwrap_or_default();
     let path = environment
         .iter()
@@ -201,20 +201,20 @@ fn name_of(process: &Process) -> &str {
 }
 
 /// Why a program that is there could not be executed.
-fn not_executed(process: &Process, errno: Errno) -> Failure {
+fn not_executed(process: &Process, errno: Errno) -> CliError {
     let name = name_of(process);
     match errno {
-        Errno::NOENT => Failure::new(format_args!(
+        Errno::NOENT => CliError::new(format_args!(
             "cannot run {name} in the container: what it needs to be started (the interpreter of a \
              script, the loader of a program) is not in the image"
         ))
         .with_status(NOT_FOUND),
-        Errno::NOEXEC => Failure::new(format_args!(
+        Errno::NOEXEC => CliError::new(format_args!(
             "cannot run {name} in the container: it is neither a program for this machine nor a script that \
              begins with #!"
         ))
         .with_status(CANNOT_RUN),
-        _ => Failure::new(format_args!(
+        _ => CliError::new(format_args!(
             "cannot run {name} in the container: {}",
             reason(&errno)
         ))
@@ -223,10 +223,10 @@ fn not_executed(process: &Process, errno: Errno) -> Failure {
 }
 
 /// The path of a program, as a shell finds it.
-fn search(program: &OsStr, path: &OsStr) -> Outcome<PathBuf> {
+fn search(program: &OsStr, path: &OsStr) -> Result<PathBuf> {
     let missing = || {
         let message = format!("the container has no program {}", program.display());
-        Failure::new(message).with_status(NOT_FOUND)
+        CliError::new(message).with_status(NOT_FOUND)
     };
     if program.is_empty() {
         return Err(missing());
@@ -291,12 +291,12 @@ fn check(path: &Path) -> Result<Found, Errno> {
     })
 }
 
-fn cannot_look(program: &OsStr, errno: Errno) -> Failure {
+fn cannot_look(program: &OsStr, errno: Errno) -> CliError {
     let remedy = match errno {
         Errno::MFILE => "; raise the limit (--ulimit nofile)",
         _ => "",
     };
-    Failure::new(format_args!(
+    CliError::new(format_args!(
         "cannot look for {} in the container: {}{remedy}",
         program.display(),
         reason(&errno)
@@ -304,9 +304,9 @@ fn cannot_look(program: &OsStr, errno: Errno) -> Failure {
     .with_status(CANNOT_RUN)
 }
 
-fn cannot_run(program: &OsStr) -> Failure {
+fn cannot_run(program: &OsStr) -> CliError {
     let message = format!("{} is no program that can be run", program.display());
-    Failure::new(message).with_status(CANNOT_RUN)
+    CliError::new(message).with_status(CANNOT_RUN)
 }
 
 #[cfg(test)]

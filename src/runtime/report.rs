@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{self, Received};
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 
 /// The signals that end a start which is not complete. Others wait until the program runs.
 const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
@@ -43,8 +43,8 @@ pub(super) struct Report(OwnedFd);
 pub(super) struct Listener(OwnedFd);
 
 /// A socket, whose other end is to be passed on to a child.
-pub(super) fn pair() -> Outcome<(Listener, OwnedFd)> {
-    let (ours, theirs) = descriptor::pair().doing("make a socket")?;
+pub(super) fn pair() -> Result<(Listener, OwnedFd)> {
+    let (ours, theirs) = descriptor::pair().context("make a socket")?;
     Ok((Listener(ours), theirs))
 }
 
@@ -53,21 +53,27 @@ impl Report {
         Self(socket)
     }
 
-    pub(super) fn process(&self, pid: Pid, pidfd: &OwnedFd) -> Outcome {
+    pub(super) fn process(&self, pid: Pid, pidfd: &OwnedFd) -> Result {
         let message = Message::Process(pid.as_raw_nonzero().get());
         self.send(&message, Some(pidfd.as_fd()))
     }
 
-    pub(super) fn namespaces(&self, links: Vec<String>) -> Outcome {
+    pub(super) fn namespaces(&self, links: Vec<String>) -> Result {
         self.send(&Message::Namespaces(links), None)
     }
 
-    pub(super) fn console(&self, master: &OwnedFd) -> Outcome {
+    pub(super) fn console(&self, master: &OwnedFd) -> Result {
         self.send(&Message::Console, Some(master.as_fd()))
     }
 
+    /// Reports an error, and ends this process with its exit status.
+    pub(super) fn end(&self, failure: &CliError) -> ! {
+        self.failure(failure);
+        std::process::exit(failure.status().into())
+    }
+
     /// Reports a failure. If the caller is gone, nothing can be done about that.
-    pub(super) fn failure(&self, failure: &Failure) {
+    pub(super) fn failure(&self, failure: &CliError) {
         let message = Message::Failure {
             message: failure
                 .to_string()
@@ -79,10 +85,10 @@ impl Report {
         drop(self.send(&message, None));
     }
 
-    fn send(&self, message: &Message, fd: Option<BorrowedFd<'_>>) -> Outcome {
+    fn send(&self, message: &Message, fd: Option<BorrowedFd<'_>>) -> Result {
         const DOING: &str = "report to the caller";
-        let text = serde_json::to_vec(message).doing(DOING)?;
-        descriptor::send(&self.0, &text, fd).doing(DOING)
+        let text = serde_json::to_vec(message).context(DOING)?;
+        descriptor::send(&self.0, &text, fd).context(DOING)
     }
 }
 
@@ -92,43 +98,44 @@ impl Listener {
     ///
     /// # Errors
     /// Why the program does not run; after a signal a silent failure with its exit status.
-    pub(super) fn listen(self) -> Outcome<Heard> {
+    pub(super) fn listen(self) -> Result<Heard> {
         const DOING: &str = "wait for signals";
-        let ending = SignalQueue::block(&ENDING).doing(DOING)?;
-        let signals = ending.descriptor().doing(DOING)?;
+        let ending = SignalQueue::block(&ENDING).context(DOING)?;
+        let signals = ending.descriptor().context(DOING)?;
         let mut heard = Heard::default();
         loop {
             let mut both = [
                 PollFd::new(&self.0, PollFlags::IN),
                 PollFd::new(&signals, PollFlags::IN),
             ];
-            rustix::io::retry_on_intr(|| poll(&mut both, None)).doing("hear from the container")?;
+            rustix::io::retry_on_intr(|| poll(&mut both, None))
+                .context("hear from the container")?;
             // First what was reported: the signal is for the program once that runs.
             if !both[0].revents().is_empty() {
                 match self.receive()? {
                     Some((message, fd)) => heard.add(message, fd)?,
                     None => return Ok(heard),
                 }
-            } else if let Some(signal) = ending.pending().doing(DOING)? {
+            } else if let Some(signal) = ending.pending().context(DOING)? {
                 let number = u8::try_from(signal.as_raw()).unwrap_or_default();
-                return Err(Failure::silent(128 + number));
+                return Err(CliError::silent(128 + number));
             }
         }
     }
 
     /// The next message and its descriptor; `None` after the last one.
-    fn receive(&self) -> Outcome<Option<(Message, Option<OwnedFd>)>> {
+    fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         const DOING: &str = "hear from the container";
-        let Some(Received { text, fd }) = descriptor::receive(&self.0).doing(DOING)? else {
+        let Some(Received { text, fd }) = descriptor::receive(&self.0).context(DOING)? else {
             return Ok(None);
         };
-        let message = serde_json::from_slice(&text).doing("understand the container")?;
+        let message = serde_json::from_slice(&text).context("understand the container")?;
         Ok(Some((message, fd)))
     }
 }
 
 impl Heard {
-    fn add(&mut self, message: Message, fd: Option<OwnedFd>) -> Outcome {
+    fn add(&mut self, message: Message, fd: Option<OwnedFd>) -> Result {
         match message {
             Message::Process(pid) => {
                 // The parent sends it first, and once.
@@ -137,7 +144,7 @@ impl Heard {
             Message::Namespaces(links) => self.namespaces = links,
             Message::Console => self.console = fd,
             Message::Failure { message, status } => {
-                return Err(Failure::new(message).with_status(status));
+                return Err(CliError::new(message).with_status(status));
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::failure::{Doing, Failure, Outcome, reason};
+use crate::error::{CliError, Context, Result, reason};
 
 /// How links in a path are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +58,9 @@ impl fmt::Display for NoPlace {
 
 impl NoPlace {
     /// The failure of a mount on `target`.
-    pub(crate) fn failure(&self, target: &Path) -> Failure {
+    pub(crate) fn failure(&self, target: &Path) -> CliError {
         let shown = target.display();
-        Failure::new(match self {
+        CliError::new(match self {
             Self::Errno(_) => format!("cannot open {shown} in the container: {self}"),
             _ => format!("cannot mount on {shown} in the container: {self}; choose another place"),
         })
@@ -80,10 +80,10 @@ pub(crate) struct Root {
 
 impl Root {
     /// Opens the root, where the image is mounted.
-    pub(crate) fn open(path: &Path) -> Outcome<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty());
-        let dir = dir.doing(format_args!("open {}", path.display()))?;
+        let dir = dir.context(format_args!("open {}", path.display()))?;
         Ok(Self { dir })
     }
 
@@ -233,26 +233,26 @@ impl Root {
 
     /// The content of a regular file of the image, up to `limit` bytes; `None` if there is none. Pipes and
     /// devices are not opened, so that reading ends.
-    pub(crate) fn read(&self, path: &Path, limit: u64) -> Outcome<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         let shown = path.display();
-        let doing = format!("read {shown} in the container");
+        let action = format!("read {shown} in the container");
         let found = match self.find(path, Links::Follow) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            found => found.doing(&doing)?,
+            found => found.context(&action)?,
         };
-        let stat = rustix::fs::fstat(&found).doing(&doing)?;
+        let stat = rustix::fs::fstat(&found).context(&action)?;
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "cannot read {shown} in the container: it is no regular file"
             )));
         }
         // Not by its link of /proc, which in a container that was entered is whatever that mounted there,
         // and without waiting, since it may be a pipe by now.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = self.open_at(path, flags, Links::Follow).doing(&doing)?;
-        let opened = rustix::fs::fstat(&file).doing(&doing)?;
+        let file = self.open_at(path, flags, Links::Follow).context(&action)?;
+        let opened = rustix::fs::fstat(&file).context(&action)?;
         if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "cannot read {shown} in the container: it changes"
             )));
         }
@@ -260,9 +260,9 @@ impl Root {
         let mut content = Vec::new();
         file.take(limit + 1)
             .read_to_end(&mut content)
-            .doing(&doing)?;
+            .context(&action)?;
         if content.len() as u64 > limit {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "cannot read {shown} in the container: it is larger than {limit} bytes"
             )));
         }

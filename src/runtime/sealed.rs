@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::detached;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 
 const PROGRAM: &str = "/proc/self/exe";
 
@@ -22,7 +22,7 @@ const PROGRAM: &str = "/proc/self/exe";
 ///
 /// # Errors
 /// If no mount can be made of it, and the kernel refuses to execute from memory (`vm.memfd_noexec=2`).
-pub(super) fn this_program() -> Outcome<OwnedFd> {
+pub(super) fn this_program() -> Result<OwnedFd> {
     match detached::read_only(PROGRAM) {
         Ok(mount) => Ok(mount),
         Err(errno) => {
@@ -33,26 +33,26 @@ pub(super) fn this_program() -> Outcome<OwnedFd> {
 }
 
 /// A sealed copy of this program (memfd_create(2), `F_ADD_SEALS`).
-fn copy() -> Outcome<OwnedFd> {
-    let program = File::open(PROGRAM).doing("open this program")?;
-    let length = program.metadata().doing("examine this program")?.len();
+fn copy() -> Result<OwnedFd> {
+    let program = File::open(PROGRAM).context("open this program")?;
+    let length = program.metadata().context("examine this program")?.len();
     let copy = make()?;
     let mut offset = 0;
     while offset < length {
         let rest = usize::try_from(length - offset).unwrap_or(usize::MAX);
         let copied = rustix::fs::sendfile(&copy, &program, Some(&mut offset), rest);
-        if copied.doing("copy this program")? == 0 {
-            return Err(Failure::new(
+        if copied.context("copy this program")? == 0 {
+            return Err(CliError::new(
                 "cannot copy this program: it became shorter; start plyfs again",
             ));
         }
     }
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals).doing("seal the copy of this program")?;
+    rustix::fs::fcntl_add_seals(&copy, seals).context("seal the copy of this program")?;
     Ok(copy)
 }
 
-fn make() -> Outcome<OwnedFd> {
+fn make() -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let made = match rustix::fs::memfd_create("plyfs", flags | MemfdFlags::EXEC) {
         // Before Linux 6.3 there is no such flag, and everything in memory can be executed.
@@ -60,11 +60,11 @@ fn make() -> Outcome<OwnedFd> {
         made => made,
     };
     match made {
-        Err(Errno::ACCESS) => Err(Failure::new(
+        Err(Errno::ACCESS) => Err(CliError::new(
             "cannot copy this program into memory, since vm.memfd_noexec forbids to execute from there \
              (sysctl(8)); set it to 1 or 0",
         )),
-        other => other.doing("copy this program into memory"),
+        other => other.context("copy this program into memory"),
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::thread::UnshareFlags;
 
 use super::detached;
 use crate::descriptor;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, Result};
 
 const DOING: &str = "make standard input read-only for the container";
 
@@ -35,7 +35,7 @@ pub(crate) struct Input {
 ///
 /// # Errors
 /// If one is nothing that can be passed on.
-pub(crate) fn protect() -> Outcome<Option<Input>> {
+pub(crate) fn protect() -> Result<Option<Input>> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let mut is_to_replace = false;
     for (name, fd) in [
@@ -46,7 +46,7 @@ pub(crate) fn protect() -> Outcome<Option<Input>> {
         let Ok(stat) = rustix::fs::fstat(fd) else {
             continue;
         };
-        let flags = rustix::fs::fcntl_getfl(fd).doing(format_args!("examine standard {name}"))?;
+        let flags = rustix::fs::fcntl_getfl(fd).context(format_args!("examine standard {name}"))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_read_only_file = kind.is_file() && flags & OFlags::RWMODE == OFlags::RDONLY;
         let refused = match kind {
@@ -60,7 +60,7 @@ pub(crate) fn protect() -> Outcome<Option<Input>> {
             _ => None,
         };
         if let Some(what) = refused {
-            return Err(Failure::new(format_args!(
+            return Err(CliError::new(format_args!(
                 "standard {name} is {what}, by which a container could leave; use a pipe instead"
             )));
         }
@@ -88,19 +88,19 @@ fn is_harmless(fd: BorrowedFd<'_>, stat: &Stat) -> bool {
 }
 
 impl Input {
-    fn replace() -> Outcome<Self> {
+    fn replace() -> Result<Self> {
         Self::try_replace().map_err(|failure| {
-            Failure::new(format_args!("{failure}; use a pipe (cat FILE | plyfs ...)"))
+            CliError::new(format_args!("{failure}; use a pipe (cat FILE | plyfs ...)"))
         })
     }
 
-    fn try_replace() -> Outcome<Self> {
+    fn try_replace() -> Result<Self> {
         let stdin = std::io::stdin();
-        let original = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).doing(DOING)?;
+        let original = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).context(DOING)?;
         let file = read_only()?;
-        let position = rustix::fs::tell(&stdin).doing(DOING)?;
-        rustix::fs::seek(&file, SeekFrom::Start(position)).doing(DOING)?;
-        rustix::stdio::dup2_stdin(&file).doing(DOING)?;
+        let position = rustix::fs::tell(&stdin).context(DOING)?;
+        rustix::fs::seek(&file, SeekFrom::Start(position)).context(DOING)?;
+        rustix::stdio::dup2_stdin(&file).context(DOING)?;
         Ok(Self { original, position })
     }
 }
@@ -117,16 +117,16 @@ impl Drop for Input {
             rustix::fs::seek(&self.original, SeekFrom::Current(read)).map(drop)
         });
         if let Err(errno) = moved {
-            log::debug!("cannot say how far standard input was read: {errno}");
+            log::debug!("cannot set the offset of standard input: {errno}");
         }
     }
 }
 
 /// The file at standard input, opened once more on a read-only mount. Such a mount is made in namespaces of a
 /// process of its own, and goes with the last descriptor.
-fn read_only() -> Outcome<OwnedFd> {
-    let (ours, theirs) = descriptor::pair().doing(DOING)?;
-    match fork().doing(DOING)? {
+fn read_only() -> Result<OwnedFd> {
+    let (ours, theirs) = descriptor::pair().context(DOING)?;
+    match fork().context(DOING)? {
         Fork::Child => {
             let sent = open_read_only()
                 .and_then(|file| descriptor::send(&theirs, b"f", Some(file.as_fd())));
@@ -135,9 +135,9 @@ fn read_only() -> Outcome<OwnedFd> {
         }
         Fork::Parent(child) => {
             drop(theirs);
-            let received = descriptor::receive(&ours).doing(DOING)?;
+            let received = descriptor::receive(&ours).context(DOING)?;
             let ended = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
-            let (_, status) = ended.doing(DOING)?.ok_or(Errno::CHILD).doing(DOING)?;
+            let (_, status) = ended.context(DOING)?.ok_or(Errno::CHILD).context(DOING)?;
             if let Some(file) = received.and_then(|received| received.fd) {
                 return Ok(file);
             }
@@ -145,7 +145,7 @@ fn read_only() -> Outcome<OwnedFd> {
                 Some(errno @ 1..) => Errno::from_raw_os_error(errno),
                 _ => Errno::IO,
             };
-            Err(errno).doing(DOING)
+            Err(errno).context(DOING)
         }
     }
 }

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
 use super::waiting;
-use crate::failure::{Doing, Outcome};
+use crate::error::{Context, Result};
 
 /// A container's terminal that is connected to standard input and output, until it is dropped.
 pub(crate) struct Relay {
@@ -35,13 +35,13 @@ impl Relay {
     pub(crate) fn start(
         master: OwnedFd,
         on_key: impl Fn(Pid, Signal) + Send + 'static,
-    ) -> Outcome<Self> {
+    ) -> Result<Self> {
         let settings = rustix::termios::tcgetattr(std::io::stdin()).ok();
         if let Some(settings) = &settings {
             let mut raw = settings.clone();
             raw.make_raw();
             rustix::termios::tcsetattr(std::io::stdin(), OptionalActions::Drain, &raw)
-                .doing("set the terminal")?;
+                .context("set the terminal")?;
         }
         let mut relay = Self {
             master,
@@ -51,15 +51,15 @@ impl Relay {
         relay.resize();
         let (to, from) = (relay.copy()?, relay.copy()?);
         let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-        let (stop, running) = pipe.doing("make a pipe")?;
+        let (stop, running) = pipe.context("make a pipe")?;
         spawn("plyfs-input", move || type_in(&to, on_key))?;
         let thread = spawn("plyfs-output", move || print_out(&from, &stop))?;
         relay.output = Some(Output { thread, running });
         Ok(relay)
     }
 
-    fn copy(&self) -> Outcome<OwnedFd> {
-        self.master.try_clone().doing("copy a descriptor")
+    fn copy(&self) -> Result<OwnedFd> {
+        self.master.try_clone().context("copy a descriptor")
     }
 
     /// Gives the container's terminal the size of the caller's (`TIOCSWINSZ`). The kernel tells the container
@@ -80,7 +80,7 @@ impl Relay {
         if let Some(Output { thread, running }) = self.output.take() {
             drop(running);
             if thread.join().is_err() {
-                log::debug!("the thread that prints has failed");
+                log::debug!("the thread that copies the output of the terminal has panicked");
             }
         }
     }
@@ -91,15 +91,15 @@ impl Drop for Relay {
         if let Some(settings) = &self.settings {
             let now = OptionalActions::Drain;
             if let Err(error) = rustix::termios::tcsetattr(std::io::stdin(), now, settings) {
-                log::debug!("cannot set the terminal back: {error}");
+                log::debug!("cannot restore the settings of the terminal: {error}");
             }
         }
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Outcome<JoinHandle<()>> {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name.to_owned());
-    thread.spawn(work).doing("start a thread")
+    thread.spawn(work).context("start a thread")
 }
 
 /// Until standard input ends; then the container's terminal gets its end-of-file character.
@@ -114,7 +114,7 @@ fn type_in(master: &OwnedFd, on_key: impl Fn(Pid, Signal)) {
                 return waiting::write_all(master, &end_of_file(master, last)).unwrap_or_default();
             }
             Ok(length) => buffer.get(..length).unwrap_or_default(),
-            Err(error) => return log::debug!("cannot read what is typed: {error}"),
+            Err(error) => return log::debug!("cannot read from the terminal: {error}"),
         };
         last = typed.last().copied().unwrap_or(last);
         let signal = signal_of(master, typed);

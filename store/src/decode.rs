@@ -13,8 +13,8 @@ use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
-use crate::limits;
 use crate::oci::{Compression, layer_media_type};
+use crate::values::limits;
 
 /// How many bytes of a blob it takes to tell its format.
 pub(crate) const MAGIC: usize = 10;

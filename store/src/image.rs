@@ -1,21 +1,20 @@
 //! Images in the store.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use oci_spec::image::ImageConfiguration;
 
-use crate::blob::{BlobError, Content, blob_label};
-use crate::digest::chain_ids;
-use crate::layer::LayerRecord;
-use crate::name::{NameError, repositories, similar, spellings};
+use crate::disk::{Content, LayerPath, Store, blob_label};
+use crate::error::{BlobError, Error, Result};
 use crate::oci::{
-    Descriptor, DocumentType, Index, Manifest, REF_NAME, kind_of, manifest_of, parse_config, refuse,
+    Descriptor, DocumentType, Index, Manifest, Platform, REF_NAME, kind_of, manifest_of,
+    parse_config, refuse,
 };
-use crate::reference::Reference;
 use crate::source::{diff_ids, platform_of};
-use crate::store::EMPTY;
-use crate::{ContainerRecord, Digest, Error, ImageName, Platform, Result, Store, limits};
+use crate::values::{
+    ContainerRecord, Digest, ImageName, NameError, Reference, chain_ids, limits, repositories,
+    similar, spellings,
+};
 
 /// What a list of images shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,24 +49,6 @@ pub struct Image {
     pub layers: Vec<LayerPath>,
     /// The ChainIDs of the layers, bottom first.
     pub chain_ids: Vec<Digest>,
-}
-
-/// A layer in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LayerPath {
-    /// SHA-256 of its uncompressed archive.
-    pub diff_id: Digest,
-    /// The unpacked tree, as an absolute path.
-    pub path: PathBuf,
-    /// What is known of it: how owners are kept, and what a mounter need not look for.
-    pub record: LayerRecord,
-}
-
-impl LayerPath {
-    /// Whether this is no layer, but an empty directory that stands for those of an image without.
-    pub fn is_stand_in(&self) -> bool {
-        self.path.ends_with(EMPTY)
-    }
 }
 
 impl Image {
@@ -134,6 +115,9 @@ impl Store {
 
     /// Finds an image. A name without a tag means `:latest`, and the prefixes that other tools put
     /// in front of short names may be left out.
+    ///
+    /// A text may be both a name and the first digits of a digest: an image of that name comes first. With
+    /// `sha256:` in front it is a digest only, since no repository may be called `sha256`.
     ///
     /// # Errors
     /// [`NameError::UnknownImage`] with names like it; [`BlobError::Missing`] if a layer is not

@@ -16,6 +16,28 @@
 //! - A **descriptor** says what a blob is, how long it is, and its digest; a **manifest** holds the
 //!   descriptors of one image, an **index** those of several.
 //!
+//! # Floors
+//!
+//! From the ground up; a floor uses only those that stand above it in this table. The files of a folder use one
+//! another without a circle, too, and its `mod.rs` names what other folders may use.
+//!
+//! | floor | what it knows |
+//! |---|---|
+//! | `values` | digests, names, times, limits, escapes, the records of layers and containers |
+//! | `tar`, `oci`, `decode` | archives, documents and compressions, as bytes |
+//! | `error`, `progress` | what can go wrong, and how far the work is |
+//! | `disk` | the directory of a store: staging, locks, sealed records, index, blobs, layers and their digests |
+//! | `source` | images outside the store |
+//! | `unpack` | an archive becomes a directory |
+//! | `image` | images in the store, their names and layers |
+//! | `import` | an image comes into the store |
+//! | `commit`, `save` | an image is made from changes; an image leaves the store |
+//! | `collect` | what is needed, how much space it takes, and the removal of the rest |
+//! | `container` | an upper directory of its own on an image |
+//! | `live` | what is mounted or runs now |
+//! | `check` | everything in the store is compared with its digests and repaired |
+//! | `fixture` | images for tests and for `plyfs demo` |
+//!
 //! # Invariants
 //!
 //! - Nothing is visible in the store before it is verified, complete and on disk; nothing that is
@@ -30,7 +52,7 @@
 //! An image becomes layer directories, the topmost last:
 //!
 //! ```
-//! use plyfs_store::build::{Entry, ImageBuilder, Layer};
+//! use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 //! use plyfs_store::{Compression, ImportRequest, Ownership, Silent, Source, Store};
 //!
 //! let dir = tempfile::tempdir()?;
@@ -50,69 +72,49 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod blob;
-pub mod build;
 mod check;
 mod collect;
 mod commit;
 mod container;
 mod decode;
-mod digest;
-mod errno;
+mod disk;
 mod error;
-mod escape;
+#[cfg(feature = "fixture")]
+pub mod fixture;
 mod image;
 mod import;
-mod index;
-mod layer;
-mod limits;
 mod live;
-mod name;
 mod oci;
-mod places;
 mod progress;
-mod reach;
-mod reference;
-mod remove;
 mod save;
-mod seal;
-mod share;
 mod source;
-mod staging;
-mod store;
 mod tar;
-mod time;
 mod unpack;
-mod usage;
+mod values;
 
-pub use blob::BlobError;
 pub use check::{
-    CheckFault, CheckReport, CheckRequest, CheckedObject, Difference, Finding, Remedy, RepairedFrom,
+    CheckFault, CheckReport, CheckRequest, CheckedObject, Finding, Remedy, RepairedFrom,
 };
-pub use collect::{Collected, RemoveError, Unneeded};
-pub use commit::{CommitError, CommitRequest, ConfigChange, EntryContent, LayerEntry, LayerWriter};
-pub use container::{
-    Container, ContainerError, ContainerLock, ContainerRecord, TemporaryContainer,
+pub use collect::{Collected, ContainerUsage, ImageUsage, Room, Unneeded, Usage};
+pub use commit::{CommitRequest, ConfigChange, EntryContent, LayerEntry, LayerWriter};
+pub use container::{Container, ContainerLock, TemporaryContainer};
+pub use disk::{Difference, ImageHold, LayerPath, Scratch, Store};
+pub use error::{
+    BlobError, CommitError, ContainerError, EntryFault, Error, LayerError, LayerFault, RemoveError,
+    Result, SaveError, SourceError,
 };
-pub use digest::{Digest, DigestError, chain_ids};
-pub use error::{Error, Result};
-pub use escape::{Escaped, escaped};
-pub use image::{Image, ImageRecord, LayerPath};
+pub use image::{Image, ImageRecord};
 pub use import::{ImportRequest, Imported};
-pub use layer::{EntryFault, LayerError, LayerFacts, LayerFault, LayerRecord, Ownership};
-pub use limits::Limits;
 pub use live::{LiveEntry, LiveKind, LiveRecord, LiveRequest, Namespaces, ProcessId};
-pub use name::{ContainerName, ImageName, NameError};
 pub use oci::{Compression, DocumentError, Platform, PlatformError};
 pub use progress::{Event, PlannedLayer, Progress, Silent};
-pub use save::{SaveError, Saved};
-pub use share::ImageHold;
-pub use source::{Form, Source, SourceError};
-pub use staging::Scratch;
-pub use store::Store;
+pub use save::Saved;
+pub use source::{Form, Source};
 pub use tar::{Fault, InputError, TarError};
-pub use time::Timestamp;
-pub use usage::{ContainerUsage, ImageUsage, Room, Usage};
+pub use values::{
+    ContainerName, ContainerRecord, Digest, DigestError, Escaped, ImageName, LayerFacts,
+    LayerRecord, Limits, NameError, Ownership, Timestamp, chain_ids, escaped,
+};
 
 /// The configuration of an image, as [`Image::config`] has it.
 pub use oci_spec::image::ImageConfiguration;

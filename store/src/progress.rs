@@ -1,6 +1,6 @@
 //! What an import, or saving an image, tells while it works.
 
-use crate::Digest;
+use crate::values::Digest;
 
 /// Listens to an import. Calls come from several threads, and should return soon: the import waits
 /// for them.

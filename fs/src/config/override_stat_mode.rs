@@ -11,7 +11,7 @@ use crate::types::FileKind;
 ///
 /// Looking for one costs a system call, so a layer says where there may be some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Records {
+pub enum OverrideStatMode {
     /// None. Files are what they are on disk, whatever records they have.
     #[default]
     None,
@@ -30,9 +30,9 @@ pub enum Records {
     Privileged,
 }
 
-impl Records {
+impl OverrideStatMode {
     /// Whether what a record says is believed.
-    pub fn are_believed(self) -> bool {
+    pub(crate) fn are_believed(self) -> bool {
         !matches!(self, Self::None | Self::Untrusted)
     }
 

@@ -15,15 +15,15 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Resource;
 
-use crate::disk::hash::NumberHash;
 use crate::error::{Errno, Result};
 
 const SHARDS: usize = 8;
 
-/// Descriptors that a process has room for after [`reserve`], of which some are for other things.
+/// Descriptors that a process has space for after [`reserve`], of which some are for other things.
 const MOST: u64 = 8192;
 const OTHERS: u64 = 192;
 
@@ -34,12 +34,12 @@ pub(crate) fn capacity() -> usize {
     half.min(MOST - OTHERS) as usize
 }
 
-/// Makes room in the process for as many descriptors as a cache keeps. To be called before there are other
+/// Makes the process ready for as many descriptors as a cache keeps. To be called before there are other
 /// threads: with them, the kernel waits some milliseconds each time that its table doubles, to be sure
 /// that no thread looks at the old one.
 ///
 /// # Errors
-/// `MFILE` and `NOMEM`: then room is made when it is needed.
+/// `MFILE` and `NOMEM`: the table then grows when it is needed.
 pub fn reserve() -> Result<()> {
     let any = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
@@ -48,7 +48,7 @@ pub fn reserve() -> Result<()> {
     rustix::io::fcntl_dupfd_cloexec(&any, last).map(drop)
 }
 
-type Shard = LruCache<Key, Handle, NumberHash>;
+type Shard = LruCache<Key, Handle, FxBuildHasher>;
 
 /// Names one descriptor in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,8 +83,8 @@ impl FdCache {
     pub(crate) fn new(capacity: usize) -> Self {
         let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
         let shard = |_| {
-            // Its table grows with what is in it: a mount is not to wait for room that it may never use.
-            let mut shard = LruCache::unbounded_with_hasher(NumberHash::default());
+            // Its table grows with what is in it: a mount is not to wait for memory that it may never use.
+            let mut shard = LruCache::unbounded_with_hasher(FxBuildHasher);
             shard.resize(each);
             Mutex::new(shard)
         };
@@ -104,7 +104,7 @@ impl FdCache {
     }
 
     fn shard(&self, key: Key) -> &Mutex<Shard> {
-        let hash = NumberHash::default().hash_one(key);
+        let hash = FxBuildHasher.hash_one(key);
         // Other bits than those by which a shard finds it.
         &self.shards[(hash >> 40) as usize % SHARDS]
     }

@@ -41,7 +41,7 @@ pub fn serving<T>(tid: u32, act: impl FnOnce() -> T) -> T {
 }
 
 /// Whether anybody waits who may be killed.
-pub(crate) fn is_served() -> bool {
+pub(super) fn is_served() -> bool {
     CALLER.with_borrow(Option::is_some)
 }
 
@@ -53,9 +53,10 @@ pub(crate) fn check() -> Result<()> {
     CALLER.with_borrow_mut(|caller| match caller {
         Some(caller) if caller.next <= Instant::now() => {
             caller.next = Instant::now() + INTERVAL;
-            match is_being_killed(&caller.status) {
-                true => Err(Errno::INTR),
-                false => Ok(()),
+            if is_being_killed(&caller.status) {
+                Err(Errno::INTR)
+            } else {
+                Ok(())
             }
         }
         _ => Ok(()),
@@ -84,6 +85,10 @@ fn has_pending_kill(status: &str) -> bool {
         mask.is_some_and(|mask| mask & SIGKILL != 0)
     })
 }
+
+/// How much the kernel is to copy or write back at a time, after which is looked whether the caller still waits,
+/// in bytes.
+pub(super) const STEP: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -6,86 +6,21 @@
 //! owner's bits are then added for the length of the call. A crash in between leaves them: the object grants more
 //! to its owner alone, who can grant it anyway.
 //!
-//! Meanwhile no caller changes a mode, nor an access ACL, which is the same ([`hold_modes`]), and none sees the added
-//! bits ([`unlent`]). An object that is not published yet has no other user: its mode is changed without.
-//!
-//! `MODES` is taken last: who holds it, for reading or writing, waits for no other lock, and takes it only once.
+//! [`lent_modes`](super::lent_modes) keeps callers from seeing the added bits, and from changing the mode
+//! meanwhile. An object that is not published yet has no other user: its mode is changed without.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use plyfs_sys::xattr::At;
 use rustix::fs::{AtFlags, OFlags, RenameFlags, Statx, StatxFlags};
 
 use crate::disk::calls;
+use crate::disk::lent_modes::{CHANGES, COUNT, Known, LENT, MODES};
 use crate::error::{Errno, Result};
-use crate::types::FileKind;
-
-/// Held for writing while permissions are lent, and for reading while a caller changes a mode: what is restored
-/// would undo that change, and the change would take back what was lent.
-static MODES: RwLock<()> = RwLock::new(());
-
-/// What is lent now.
-static LENT: Mutex<Vec<Known>> = Mutex::new(Vec::new());
-/// How much that is.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// How often lending began or ended.
-static CHANGES: AtomicU64 = AtomicU64::new(0);
-
-/// `S_ISGID` (inode(7)).
-const SET_GID: u32 = 0o2000;
-
-/// An object and the mode that it has for callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
-    device: (u32, u32),
-    ino: u64,
-    mode: u16,
-}
-
-impl Known {
-    fn of(stat: &Statx) -> Self {
-        Self {
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-            ino: stat.stx_ino,
-            mode: stat.stx_mode,
-        }
-    }
-
-    fn is_of(&self, stat: &Statx) -> bool {
-        (self.device, self.ino) == ((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
-    }
-}
-
-/// Keeps permissions from being lent for as long as this lives. To be held while a mode is changed, from when the
-/// old one is read.
-pub(crate) fn hold_modes() -> RwLockReadGuard<'static, ()> {
-    MODES.read()
-}
-
-/// The attributes of an object as callers may see them: without what is lent.
-///
-/// # Errors
-/// Those of `look`, which makes the call.
-pub(crate) fn unlent(look: impl Fn() -> Result<Statx>) -> Result<Statx> {
-    loop {
-        let before = CHANGES.load(Ordering::SeqCst);
-        let mut stat = look()?;
-        if COUNT.load(Ordering::SeqCst) > 0
-            && let Some(known) = LENT.lock().iter().find(|known| known.is_of(&stat))
-        {
-            stat.stx_mode = known.mode;
-        }
-        // Otherwise it may have been lent when it was looked at, and no longer be known.
-        if CHANGES.load(Ordering::SeqCst) == before {
-            return Ok(stat);
-        }
-    }
-}
+use crate::types::{FileKind, PERMISSIONS, S_ISGID};
 
 /// An object whose owner has all permissions for as long as this lives. [`MODES`] is held for writing.
 struct Lent {
@@ -126,11 +61,11 @@ impl Lent {
     }
 
     fn add(fd: OwnedFd, stat: &Statx, missing: u32) -> Result<Option<Self>> {
-        let mode = u32::from(stat.stx_mode) & 0o7777;
+        let mode = u32::from(stat.stx_mode) & PERMISSIONS;
         if mode & missing == missing {
             return Ok(None);
         }
-        if mode & SET_GID != 0 && !is_in_group(stat.stx_gid) {
+        if mode & S_ISGID != 0 && !is_in_group(stat.stx_gid) {
             // chmod(2) of a process outside of the group takes the bit away for good.
             return Err(Errno::ACCESS);
         }
@@ -150,7 +85,7 @@ impl Lent {
     /// Takes back the permissions that were added, unless another process has changed them meanwhile. Set-id bits
     /// that a write has cleared stay so.
     fn restore(&self) -> Result<()> {
-        let now = u32::from(stat_of(&self.fd)?.stx_mode) & 0o7777;
+        let now = u32::from(stat_of(&self.fd)?.stx_mode) & PERMISSIONS;
         if now & 0o777 == self.mode & 0o777 {
             let added = self.mode & !u32::from(self.known.mode);
             calls::chmod(At::Fd(self.fd.as_fd()), now & !added)?;
@@ -162,7 +97,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Err(errno) = self.restore() {
-            let mode = self.known.mode & 0o7777;
+            let mode = u32::from(self.known.mode) & PERMISSIONS;
             log::warn!("cannot restore the mode {mode:o} of an object of the upper layer: {errno}");
         }
         // First: a reader that no longer finds it must see that something changed.
@@ -233,9 +168,10 @@ mod tests {
     use rustix::fs::XattrFlags;
 
     use super::*;
-    use crate::layer::object_id::ROOT_ID;
+    use crate::disk::lent_modes::hold_modes;
     use crate::types::Caller;
-    use crate::{Config, LowerLayer, Marks, Overlay, Records, UpperLayer};
+    use crate::types::ROOT_ID;
+    use crate::{Config, LowerLayer, Overlay, OverrideStatMode, UpperLayer, XattrTrust};
 
     fn mode_of(path: &Path) -> u32 {
         let dir = rustix::fs::CWD.as_fd();
@@ -327,8 +263,8 @@ mod tests {
             upper: Some(UpperLayer {
                 path: at("upper"),
                 work: at("work"),
-                records: Records::None,
-                marks: Marks::Own,
+                records: OverrideStatMode::None,
+                marks: XattrTrust::Own,
                 archive_names: false,
             }),
             ..Config::default()

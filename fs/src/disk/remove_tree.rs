@@ -1,15 +1,13 @@
 //! Removing a tree that no other process can reach.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
-
-/// How much of a directory is read at once, in bytes: what glibc reads.
-const ROOM: usize = 32 << 10;
 
 /// Removes a name below a directory, with everything in it if it is a directory itself.
 ///
@@ -108,28 +106,6 @@ fn open_to_clear<N: rustix::path::Arg + Copy>(dir: BorrowedFd<'_>, name: N) -> R
         rustix::fs::fchmod(&opened, Mode::RWXU)?;
     }
     Ok(opened)
-}
-
-/// Calls `f` with name, type and inode number of every entry but `.` and `..` of a directory opened
-/// for reading (getdents64(2)).
-///
-/// # Errors
-/// Those of getdents64(2), and what `f` returns, which ends it.
-pub(crate) fn for_each_entry(
-    dir: BorrowedFd<'_>,
-    mut f: impl FnMut(&CStr, FileType, u64) -> Result<()>,
-) -> Result<()> {
-    // Not on the stack, each page of which would be touched, and the most of it is for few directories.
-    let mut buffer = Vec::with_capacity(ROOM);
-    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            f(name, entry.file_type(), entry.ino())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -15,9 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::layer::lower::Name;
 use crate::layer::object_id::ObjectId;
-use crate::types::FileKind;
+use crate::types::{FileKind, Name};
 
 /// Cookie of `.`; that of `..` follows, then those of the entries.
 pub(crate) const DOT: u64 = 1;
@@ -28,7 +27,7 @@ const BATCH: usize = 64;
 
 /// What a listing knows of the object behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum EntryInfo {
     /// Its number follows from this object.
     Object(ObjectId, FileKind),
     /// Only a lookup tells: it may be merged, or not be of the type it is on disk.
@@ -37,7 +36,7 @@ pub(crate) enum Known {
 
 /// Where a name is found first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Source {
+pub(crate) enum FirstLayer {
     /// Perhaps in the upper layer: it is looked for in all of them.
     #[default]
     Unknown,
@@ -53,18 +52,18 @@ struct Item {
     cookie: u64,
     /// `None` if it was removed.
     name: Option<Name>,
-    /// Says something together with `kind` only.
+    /// Has a meaning together with `kind` only.
     object: ObjectId,
     /// `None` if only a lookup tells.
     kind: Option<FileKind>,
-    source: Source,
+    source: FirstLayer,
 }
 
 impl Item {
-    fn set(&mut self, known: Known, source: Source) {
+    fn set(&mut self, known: EntryInfo, source: FirstLayer) {
         match known {
-            Known::Object(object, kind) => (self.object, self.kind) = (object, Some(kind)),
-            Known::Unresolved => self.kind = None,
+            EntryInfo::Object(object, kind) => (self.object, self.kind) = (object, Some(kind)),
+            EntryInfo::Unresolved => self.kind = None,
         }
         self.source = source;
     }
@@ -74,10 +73,10 @@ impl Item {
         self.kind.is_some_and(|kind| kind != FileKind::Directory)
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> EntryInfo {
         match self.kind {
-            Some(kind) => Known::Object(self.object, kind),
-            None => Known::Unresolved,
+            Some(kind) => EntryInfo::Object(self.object, kind),
+            None => EntryInfo::Unresolved,
         }
     }
 }
@@ -101,7 +100,7 @@ impl Position {
 pub(crate) struct Listed {
     pub(crate) cookie: u64,
     pub(crate) name: Name,
-    pub(crate) known: Known,
+    pub(crate) known: EntryInfo,
 }
 
 /// The names of one directory.
@@ -141,29 +140,29 @@ impl Listing {
     }
 
     /// A name as it is kept, and where it is found first; `None` if there is no such name.
-    pub(crate) fn get(&self, name: &OsStr) -> Option<(Name, Source)> {
+    pub(crate) fn get(&self, name: &OsStr) -> Option<(Name, FirstLayer)> {
         let item = self.items.get(self.find(name)?)?;
         Some((item.name.clone()?, item.source))
     }
 
     /// What is known of a name.
-    pub(crate) fn known(&self, name: &OsStr) -> Option<Known> {
+    pub(crate) fn known(&self, name: &OsStr) -> Option<EntryInfo> {
         Some(self.items.get(self.find(name)?)?.known())
     }
 
     /// Where a name is found first; `Unknown` also if there is no such name.
-    pub(crate) fn source(&self, name: &OsStr) -> Source {
+    pub(crate) fn source(&self, name: &OsStr) -> FirstLayer {
         let item = self.find(name).and_then(|at| self.items.get(at));
         item.map(|item| item.source).unwrap_or_default()
     }
 
     /// Adds a name, or updates what is behind it, of which something is in the upper layer.
-    pub(crate) fn insert(&mut self, name: &Name, known: Known) {
-        self.insert_from(name, known, Source::Unknown);
+    pub(crate) fn insert(&mut self, name: &Name, known: EntryInfo) {
+        self.insert_from(name, known, FirstLayer::Unknown);
     }
 
     /// Adds a name, or updates what is behind it and where that is found first.
-    pub(crate) fn insert_from(&mut self, name: &Name, known: Known, source: Source) {
+    pub(crate) fn insert_from(&mut self, name: &Name, known: EntryInfo, source: FirstLayer) {
         if let Err(at) = self.add_from(name, known, source)
             && let Some(item) = self.items.get_mut(at)
         {
@@ -178,8 +177,8 @@ impl Listing {
     pub(crate) fn add_from(
         &mut self,
         name: &Name,
-        known: Known,
-        source: Source,
+        known: EntryInfo,
+        source: FirstLayer,
     ) -> std::result::Result<(), usize> {
         let position = self.position(self.items.len(), name);
         let items = &self.items;
@@ -205,23 +204,23 @@ impl Listing {
         Ok(())
     }
 
-    /// Says that something of a name is in the upper layer now.
+    /// Records that the upper layer now has something of a name.
     pub(crate) fn raise(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name) {
-            self.items[at].source = Source::Unknown;
+            self.items[at].source = FirstLayer::Unknown;
         }
     }
 
-    /// Says that a lower layer has the name of something in the upper one, too.
+    /// Records that a lower layer has the name of something in the upper one, too.
     pub(crate) fn cover(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name)
-            && self.items[at].source == Source::Upper
+            && self.items[at].source == FirstLayer::Upper
         {
-            self.items[at].source = Source::Unknown;
+            self.items[at].source = FirstLayer::Unknown;
         }
     }
 
-    /// Says that only a lookup tells what is behind a name.
+    /// Forgets what is behind a name: only a lookup tells.
     pub(crate) fn unresolve(&mut self, name: &OsStr) {
         if let Some(at) = self.find(name) {
             self.items[at].kind = None;
@@ -261,7 +260,7 @@ impl Listing {
         self.remove(to);
         if let Some(at) = self.leave(from) {
             self.items[at].name = Some(to.clone());
-            self.items[at].source = Source::Unknown;
+            self.items[at].source = FirstLayer::Unknown;
             self.enter(at, to);
         }
     }
@@ -370,144 +369,4 @@ fn is_named(items: &[Item], hash: u32, at: Position, name: &OsStr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layer::object_id::Numbering;
-    use crate::types::Device;
-
-    fn name(text: &str) -> Name {
-        Name::from(OsStr::new(text))
-    }
-
-    fn known(ino: u64) -> Known {
-        let object = Numbering::default().object(Device::default(), ino);
-        Known::Object(object, FileKind::Regular)
-    }
-
-    fn names(items: &[Listed]) -> Vec<String> {
-        let text = |item: &Listed| item.name.to_string_lossy().into_owned();
-        items.iter().map(text).collect()
-    }
-
-    #[test]
-    fn a_reader_misses_nothing_while_names_come_and_go() {
-        let mut listing = Listing::new();
-        for i in 0..1000 {
-            listing.insert(&name(&format!("f{i}")), known(i));
-        }
-        let mut cookie = 0;
-        let mut seen = Vec::new();
-        loop {
-            let batch = listing.after(cookie);
-            let Some(last) = batch.last() else { break };
-            cookie = last.cookie;
-            for item in &batch {
-                listing.remove(&item.name);
-            }
-            seen.extend(names(&batch));
-            if seen.len() < 100 {
-                listing.insert(&name("late"), known(5000));
-            }
-        }
-        assert_eq!(seen.len(), 1001);
-        assert!(listing.is_empty());
-    }
-
-    #[test]
-    fn directories_come_first_and_every_name_is_found() {
-        let mut listing = Listing::new();
-        let dir = |ino| match known(ino) {
-            Known::Object(object, _) => Known::Object(object, FileKind::Directory),
-            unresolved => unresolved,
-        };
-        for i in 0..100 {
-            let known = match i % 3 {
-                0 => known(i),
-                1 => dir(i),
-                _ => Known::Unresolved,
-            };
-            assert!(
-                listing
-                    .add_from(&name(&format!("n{i}")), known, Source::Upper)
-                    .is_ok()
-            );
-        }
-        assert_eq!(
-            listing.add_from(&name("n7"), known(1), Source::Upper),
-            Err(7)
-        );
-        listing.complete();
-        let mut all = listing.after(0);
-        all.extend(listing.after(all[all.len() - 1].cookie));
-        assert_eq!(all.len(), 100);
-        assert!(all.is_sorted_by_key(|item| item.cookie));
-        let is_file = |item: &Listed| matches!(item.known, Known::Object(_, FileKind::Regular));
-        assert!(all.is_sorted_by_key(is_file));
-        for i in 0..100 {
-            let name = name(&format!("n{i}"));
-            let item = all.iter().find(|item| item.name == name).unwrap();
-            assert_eq!(listing.known(&name), Some(item.known));
-            assert_eq!(listing.get(&name), Some((name.clone(), Source::Upper)));
-            listing.remove(&name);
-            assert!(!listing.contains(&name));
-        }
-        assert!(listing.after(0).is_empty());
-    }
-
-    #[test]
-    fn removed_names_do_not_pile_up() {
-        let mut listing = Listing::new();
-        for i in 0..10_000 {
-            let name = name(&format!("f{i}"));
-            listing.insert(&name, known(i));
-            listing.remove(&name);
-        }
-        assert!(listing.items.len() <= BATCH + 1);
-        assert!(listing.after(0).is_empty());
-    }
-
-    #[test]
-    fn a_renamed_entry_keeps_its_place() {
-        let mut listing = Listing::new();
-        for (i, text) in ["a", "b", "c"].iter().enumerate() {
-            listing.insert(&name(text), known(i as u64));
-        }
-        let first = listing.after(0)[0].cookie;
-        listing.rename(OsStr::new("a"), &name("z"));
-        assert_eq!(names(&listing.after(0)), ["z", "b", "c"]);
-        assert_eq!(names(&listing.after(first)), ["b", "c"]);
-        listing.rename(OsStr::new("z"), &name("c"));
-        assert_eq!(names(&listing.after(0)), ["c", "b"]);
-        assert!(!listing.contains(OsStr::new("z")));
-    }
-
-    #[test]
-    fn what_is_renewed_keeps_its_place() {
-        let listing = |texts: &[&str]| {
-            let mut listing = Listing::new();
-            for (i, text) in texts.iter().enumerate() {
-                listing.insert(&name(text), known(i as u64));
-            }
-            listing
-        };
-        let mut kept = listing(&["a", "b", "c"]);
-        let second = kept.after(0)[1].cookie;
-        kept.renew(listing(&["d", "c", "a"]));
-        assert_eq!(names(&kept.after(0)), ["a", "c", "d"]);
-        assert_eq!(names(&kept.after(second)), ["c", "d"]);
-        assert_eq!(kept.known(OsStr::new("c")), Some(known(1)));
-        kept.renew(Listing::new());
-        assert!(kept.is_empty());
-    }
-
-    #[test]
-    fn a_name_that_comes_back_has_a_new_place() {
-        let mut listing = Listing::new();
-        listing.insert(&name("a"), known(1));
-        listing.insert(&name("b"), known(2));
-        listing.remove(OsStr::new("a"));
-        listing.insert(&name("a"), known(3));
-        assert_eq!(names(&listing.after(0)), ["b", "a"]);
-        assert!(listing.contains(OsStr::new("a")));
-    }
-}
+mod tests;

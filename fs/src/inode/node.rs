@@ -7,20 +7,20 @@
 //!
 //! # Locks
 //!
-//! There is no global lock. Every directory has a namespace lock ([`Dir::names`]) and every node a
+//! There is no global lock. Every directory has a namespace lock ([`Dir::names`](super::dir::Dir::names)) and every node a
 //! place lock; they are taken in this order, and released as soon as the names or the place need
 //! not stay as they are:
 //!
 //! 1. `Node::copy_up`, one node at a time and a child before its parent;
 //! 2. the overlay's rename lock, for a rename from one directory to another;
-//! 3. namespace locks, several only through [`lock_names`], which sorts them by node id;
-//! 4. `Node::place`, a child before its ancestors. Who holds one for writing asks for no other,
+//! 3. namespace locks, several only through [`lock_names`](super::locks::lock_names), which sorts them by node id;
+//! 4. `Node::place`, a child before its ancestors. A thread that holds one for writing takes no other,
 //!    but for rename, which takes those of the two files it moves in the order of their ids
-//!    ([`lock_places`]).
+//!    ([`lock_places`](super::locks::lock_places)).
 //!
 //! `Node::times` is taken by itself, with none of these but the place: before it, never by a thread that holds it.
 //!
-//! The lock of what removed files take (`room`) is the last of all; nothing else is held while waiting with it.
+//! The lock of what unlinked files take ([`unlinked`](super::unlinked)) is the last of all; nothing else is held while waiting with it.
 //!
 //! A lookup reads names under the namespace lock of its directory; a change of what a name
 //! stands for (create, unlink, rename, publishing a copy-up) holds it for writing, for the few
@@ -28,20 +28,17 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Errno, Result};
-use crate::inode::listing::Listing;
+use crate::inode::backing::{Backing, LowerLink};
+use crate::inode::dir::{Dir, Maybe};
+use crate::inode::protection::KnownProtection;
 use crate::inode::told_mtime::ToldMtime;
-use crate::inode::unlinked::Kept;
-use crate::layer::lower::{LowerDir, LowerFile, Name};
-use crate::layer::object_id::ROOT_ID;
-use crate::layer::redirect::Redirect;
-use crate::ops::copy_up::Extent;
-use crate::ops::ioctl_flags::KnownProtection;
-use crate::types::FileKind;
+use crate::layer::lower_dir::LowerDir;
+use crate::types::{Extent, FileKind, Name, ROOT_ID};
 
 /// One file of the merged tree.
 #[derive(Debug)]
@@ -52,9 +49,9 @@ pub(crate) struct Node {
     pub(crate) kind: FileKind,
     /// How often it was given out by a lookup and not forgotten since. Changed under the lock of
     /// the node table.
-    pub(crate) lookups: AtomicU64,
+    pub(super) lookups: AtomicU64,
     /// How many nodes have it as the parent of their place. It stays known as long as there are any.
-    pub(crate) children: AtomicU32,
+    pub(super) children: AtomicU32,
     pub(crate) place: RwLock<Place>,
     /// Held while the node is copied up.
     pub(crate) copy_up: Mutex<()>,
@@ -74,147 +71,9 @@ pub(crate) struct Place {
     /// The directory that holds it; `None` for the root, and for what was removed.
     pub(crate) parent: Option<Arc<Node>>,
     pub(crate) name: Name,
-    pub(crate) real: Real,
+    pub(crate) backing: Backing,
     /// What few nodes have.
-    pub(crate) below: Below,
-}
-
-/// What leads from a node of the upper layer to the layers below it, if that is not its name. Few nodes
-/// have any, and nodes are many.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Below(Option<Box<Ways>>);
-
-#[derive(Debug, Clone, Default)]
-struct Ways {
-    redirect: Option<Redirect>,
-    data: Option<LowerFile>,
-}
-
-impl Below {
-    pub(crate) fn new(redirect: Option<Redirect>, data: Option<LowerFile>) -> Self {
-        if redirect.is_none() && data.is_none() {
-            return Self::default();
-        }
-        Self(Some(Box::new(Ways { redirect, data })))
-    }
-
-    /// Where what the upper object shows is in the layers below, if not under its name.
-    pub(crate) fn redirect(&self) -> Option<&Redirect> {
-        self.0.as_ref()?.redirect.as_ref()
-    }
-
-    /// Where the data of a regular file is that was copied up, here or in a lower layer, without it.
-    pub(crate) fn data(&self) -> Option<&LowerFile> {
-        self.0.as_ref()?.data.as_ref()
-    }
-
-    pub(crate) fn set_redirect(&mut self, redirect: Option<Redirect>) {
-        *self = Self::new(redirect, self.data().cloned());
-    }
-
-    /// Takes the redirect away; returns whether there was one.
-    pub(crate) fn drop_redirect(&mut self) -> bool {
-        let had = self.redirect().is_some();
-        self.set_redirect(None);
-        had
-    }
-
-    pub(crate) fn set_data(&mut self, data: Option<LowerFile>) {
-        *self = Self::new(self.redirect().cloned(), data);
-    }
-}
-
-/// In which layer the object of a node is.
-#[derive(Debug, Clone)]
-pub(crate) enum Real {
-    /// In the upper layer, under the node's name in its parent's upper directory.
-    Upper,
-    /// In a lower layer: for a file the directory that holds it there under the node's name, for a
-    /// directory the topmost of its lower directories.
-    Lower(Arc<LowerDir>),
-    /// In the upper layer, under this name in the index: it may have several names in the layers.
-    Index(Arc<Name>),
-    /// In the upper layer without a name we know: removed while in use, kept by a descriptor.
-    Orphan(Arc<Kept>),
-}
-
-/// The part of a node that only a directory has.
-#[derive(Debug)]
-pub(crate) struct Dir {
-    /// The namespace lock, with what it protects.
-    pub(crate) names: RwLock<Names>,
-    /// How many lower directories there are.
-    lower_count: AtomicUsize,
-    /// How many lookups had to search layers, while that is counted.
-    searches: AtomicU8,
-    /// Whether its upper directory is marked impure.
-    pub(crate) impure: Maybe,
-}
-
-/// What is known of the names in a directory.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    /// Its lower directories, topmost first. What an opaque upper directory hides was never listed
-    /// here, and a copied-up directory keeps showing them, until all that they show has been copied
-    /// up too ([`Dir::cut_off`]).
-    pub(crate) lowers: Box<[Arc<LowerDir>]>,
-    /// The merged listing, once it was asked for.
-    pub(crate) listing: Option<Listing>,
-    /// The directory was removed; nothing can be made in it any more.
-    pub(crate) removed: bool,
-}
-
-/// A fact that is learned when it is first asked for.
-#[derive(Debug, Default)]
-pub(crate) struct Maybe(AtomicU8);
-
-impl Maybe {
-    /// What is known.
-    pub(crate) fn get(&self) -> Option<bool> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            known => Some(known == 2),
-        }
-    }
-
-    pub(crate) fn set(&self, is: bool) {
-        self.0.store(1 + u8::from(is), Ordering::Relaxed);
-    }
-}
-
-impl Dir {
-    fn new(lowers: Vec<Arc<LowerDir>>) -> Self {
-        Self {
-            lower_count: AtomicUsize::new(lowers.len()),
-            searches: AtomicU8::new(0),
-            names: RwLock::new(Names {
-                lowers: lowers.into(),
-                ..Names::default()
-            }),
-            impure: Maybe::default(),
-        }
-    }
-
-    /// Counts a lookup that searched the layers. Returns whether there were so many that a listing, which
-    /// says where each name is, would be worth its price; this is so once.
-    pub(crate) fn count_search(&self) -> bool {
-        const MANY: u8 = 8;
-        let searches = self.searches.load(Ordering::Relaxed).saturating_add(1);
-        // Two that count at the same time count as one.
-        self.searches.store(searches, Ordering::Relaxed);
-        searches == MANY
-    }
-
-    /// Whether it shows lower directories.
-    pub(crate) fn shows_lowers(&self) -> bool {
-        self.lower_count.load(Ordering::Relaxed) > 0
-    }
-
-    /// Says that the directory shows its upper directory alone from now on. `names` are its own.
-    pub(crate) fn cut_off(&self, names: &mut Names) {
-        names.lowers = Box::default();
-        self.lower_count.store(0, Ordering::Relaxed);
-    }
+    pub(crate) lower_link: LowerLink,
 }
 
 impl Node {
@@ -265,26 +124,26 @@ impl Node {
 
     /// Whether its object is in the upper layer.
     pub(crate) fn in_upper(&self) -> bool {
-        !matches!(self.place.read().real, Real::Lower(_))
+        !matches!(self.place.read().backing, Backing::Lower(_))
     }
 
     /// Whether as much of it as that is in the upper layer.
     pub(crate) fn is_copied(&self, extent: Extent) -> bool {
         let place = self.place.read();
-        !matches!(place.real, Real::Lower(_))
-            && (extent == Extent::None || place.below.data().is_none())
+        !matches!(place.backing, Backing::Lower(_))
+            && (extent == Extent::None || place.lower_link.data().is_none())
     }
 
     /// Whether it is a regular file whose data is in a layer below.
     pub(crate) fn is_metacopy(&self) -> bool {
-        self.kind == FileKind::Regular && self.place.read().below.data().is_some()
+        self.kind == FileKind::Regular && self.place.read().lower_link.data().is_some()
     }
 
     /// Whether it is a directory made of more than one.
     pub(crate) fn is_merged(&self, in_upper: bool) -> bool {
         self.dir
             .as_ref()
-            .is_some_and(|dir| dir.lower_count.load(Ordering::Relaxed) + usize::from(in_upper) > 1)
+            .is_some_and(|dir| dir.lower_count() + usize::from(in_upper) > 1)
     }
 
     /// Whether it is a directory that shows lower ones.
@@ -332,58 +191,5 @@ impl Drop for Node {
         while let Some(parent) = next {
             next = Arc::into_inner(parent).and_then(|mut node| node.place.get_mut().parent.take());
         }
-    }
-}
-
-/// Takes the places of two nodes for writing, in the order of their ids.
-pub(crate) fn lock_places<'n>(
-    one: &'n Node,
-    other: Option<&'n Node>,
-) -> (
-    RwLockWriteGuard<'n, Place>,
-    Option<RwLockWriteGuard<'n, Place>>,
-) {
-    match other {
-        Some(other) if other.id < one.id => {
-            let second = other.place.write();
-            (one.place.write(), Some(second))
-        }
-        other => {
-            let first = one.place.write();
-            (first, other.map(|other| other.place.write()))
-        }
-    }
-}
-
-/// Takes the namespace locks of several directories for writing, in the order of their ids, each
-/// once.
-///
-/// # Errors
-/// `NOTDIR` if one is no directory.
-pub(crate) fn lock_names<'n>(dirs: &[&'n Arc<Node>]) -> Result<NameLocks<'n>> {
-    let mut sorted: Vec<&'n Arc<Node>> = dirs.to_vec();
-    sorted.sort_by_key(|node| node.id);
-    sorted.dedup_by_key(|node| node.id);
-    let locks = sorted
-        .into_iter()
-        .map(|node| Ok((node.id, node.dir()?.names.write())))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(NameLocks(locks))
-}
-
-/// Namespace locks held for writing.
-pub(crate) struct NameLocks<'n>(Vec<(u64, RwLockWriteGuard<'n, Names>)>);
-
-impl NameLocks<'_> {
-    /// The names of one of the directories that were locked.
-    ///
-    /// # Errors
-    /// `IO` if it is not among them, which would be a fault of the caller.
-    pub(crate) fn of(&mut self, node: &Node) -> Result<&mut Names> {
-        self.0
-            .iter_mut()
-            .find(|(id, _)| *id == node.id)
-            .map(|(_, names)| &mut **names)
-            .ok_or(Errno::IO)
     }
 }

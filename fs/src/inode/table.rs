@@ -11,130 +11,18 @@
 //! only ever found for the object that it shows.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use crate::disk::hash::NumberHash;
+use crate::inode::identity::{Identity, NameIn};
 use crate::inode::node::Node;
-use crate::layer::lower::Name;
-use crate::layer::object_id::{ObjectId, ROOT_ID, dynamic};
+use crate::inode::shard::{Shard, Slot};
+use crate::layer::object_id::{ObjectId, dynamic};
+use crate::types::ROOT_ID;
 
 const SHARDS: usize = 16;
-
-/// A name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct NameIn {
-    /// The node id of the directory.
-    dir: u64,
-    name: Name,
-}
-
-impl NameIn {
-    pub(crate) fn new(dir: &Node, name: &Name) -> Self {
-        Self {
-            dir: dir.id,
-            name: name.clone(),
-        }
-    }
-}
-
-/// What makes a node this one and no other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Identity {
-    /// The object its number comes from: itself, or its origin.
-    Object(ObjectId),
-    /// The object, and one of its names in a directory (by node id). So it is with a file that has
-    /// several names in a lower layer: a copy-up under one of them leaves the others as they are, so
-    /// that each is a file of its own that only looks like one with the others.
-    Link(Box<(ObjectId, NameIn)>),
-    /// The object, and the only path to it. So it is with what has the number of another file at another path,
-    /// of which neither has a second name.
-    Path(Box<(ObjectId, NameIn)>),
-    /// An object whose number is another node's.
-    Own(ObjectId),
-}
-
-impl Identity {
-    fn object(&self) -> ObjectId {
-        match self {
-            Self::Object(object) | Self::Own(object) => *object,
-            Self::Link(known) | Self::Path(known) => known.0,
-        }
-    }
-
-    /// The id that follows from the identity.
-    fn id(&self) -> Option<u64> {
-        match self {
-            Self::Object(object) => object.derived(),
-            Self::Link(_) | Self::Path(_) | Self::Own(_) => None,
-        }
-    }
-
-    /// The id that a node gets if it is free. One of several names of a lower file gets the number of
-    /// the file: a lookup has one number for both, and the kernel asks for nothing more.
-    fn wanted_id(&self) -> Option<u64> {
-        match self {
-            Self::Link(link) => link.0.derived(),
-            _ => self.id(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Slot {
-    node: Arc<Node>,
-    identity: Identity,
-    /// What it shows.
-    object: ObjectId,
-}
-
-impl Slot {
-    fn is(&self, identity: &Identity, object: ObjectId) -> bool {
-        self.identity == *identity && self.object == object
-    }
-}
-
-/// A part of the table: slots by the ids of their nodes.
-#[derive(Debug, Default)]
-struct Shard(HashTable<Slot>);
-
-impl Shard {
-    fn get(&self, id: u64) -> Option<&Slot> {
-        self.0.find(hash(id), |slot| slot.node.id == id)
-    }
-
-    fn get_mut(&mut self, id: u64) -> Option<&mut Slot> {
-        self.0.find_mut(hash(id), |slot| slot.node.id == id)
-    }
-
-    /// Puts in a node that is not there.
-    fn insert(&mut self, slot: Slot) {
-        let rehash = |slot: &Slot| hash(slot.node.id);
-        self.0.insert_unique(hash(slot.node.id), slot, rehash);
-    }
-
-    fn remove(&mut self, id: u64) -> Option<Slot> {
-        let entry = self
-            .0
-            .find_entry(hash(id), |slot| slot.node.id == id)
-            .ok()?;
-        let slot = entry.remove().0;
-        // What many nodes needed is given back when few are left.
-        if self.0.capacity() > 1024 && self.0.len() < self.0.capacity() / 8 {
-            self.0
-                .shrink_to(2 * self.0.len(), |slot| hash(slot.node.id));
-        }
-        Some(slot)
-    }
-}
-
-fn hash(id: u64) -> u64 {
-    NumberHash::default().hash_one(id)
-}
 
 /// The table. All methods may be called by many threads.
 #[derive(Debug, Default)]
@@ -359,7 +247,7 @@ impl NodeTable {
         self.shard(ROOT_ID).lock().insert(slot);
     }
 
-    /// Says that a node shows another object from now on: it was copied up. `has_origin` says that the
+    /// Records that a node shows another object from now on: it was copied up. `has_origin` says that the
     /// copy will be found to have the number that the node has.
     ///
     /// The caller excludes lookups of the name under which it does.
@@ -396,7 +284,7 @@ impl NodeTable {
         self.alias_count.store(aliases.len(), Ordering::Release);
     }
 
-    /// Says that a node has another name now.
+    /// Gives a node another name.
     ///
     /// The caller excludes lookups of both names.
     pub(crate) fn moved(&self, id: u64, to: NameIn) {
@@ -476,7 +364,7 @@ impl NodeTable {
 
     /// How many nodes are known.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().0.len()).sum()
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 }
 
@@ -487,201 +375,4 @@ fn count(node: &Arc<Node>) -> Arc<Node> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-
-    use super::*;
-    use crate::inode::node::{Below, Place, Real};
-    use crate::layer::object_id::Numbering;
-    use crate::types::{Device, FileKind};
-
-    fn object(ino: u64) -> ObjectId {
-        Numbering::default().object(Device::default(), ino)
-    }
-
-    fn one(ino: u64) -> Identity {
-        Identity::Object(object(ino))
-    }
-
-    /// A name in the root.
-    fn at(name: &str) -> NameIn {
-        NameIn {
-            dir: ROOT_ID,
-            name: Name::from(OsStr::new(name)),
-        }
-    }
-
-    fn node(id: u64, parent: Option<Arc<Node>>) -> Arc<Node> {
-        let place = Place {
-            parent,
-            name: Name::from(OsStr::new("n")),
-            real: Real::Upper,
-            below: Below::default(),
-        };
-        Node::new(id, id, FileKind::Directory, place, Vec::new())
-    }
-
-    #[test]
-    fn one_object_has_one_node_until_it_is_forgotten() {
-        let table = NodeTable::default();
-        let first = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        let second = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!(first.id, 10);
-        assert!(table.forget(10, 1).is_empty());
-        assert!(table.get(10).is_some());
-        assert_eq!(table.forget(10, 1).len(), 1);
-        assert!(table.get(10).is_none());
-    }
-
-    #[test]
-    fn a_copied_up_node_keeps_its_id_and_is_found_by_its_new_object() {
-        let table = NodeTable::default();
-        let lower = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        table.rebind(&lower, object(20), false);
-        let upper = table.obtain(one(20), &at("n"), object(20), |id| node(id, None));
-        assert!(Arc::ptr_eq(&lower, &upper));
-        assert!(table.find(object(10)).is_none());
-
-        // Another name of the lower file is another file now, and needs another number.
-        let other = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        assert_ne!(other.id, 10);
-        let again = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        assert!(Arc::ptr_eq(&other, &again));
-
-        table.forget(other.id, 2);
-        table.forget(10, 2);
-        assert_eq!(table.len(), 0);
-        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
-        assert_eq!(
-            table
-                .obtain(one(20), &at("n"), object(20), |id| node(id, None))
-                .id,
-            20
-        );
-    }
-
-    #[test]
-    fn a_copy_with_an_origin_keeps_its_identity() {
-        let table = NodeTable::default();
-        let lower = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        table.rebind(&lower, object(20), true);
-        let upper = table.obtain(one(10), &at("n"), object(20), |id| node(id, None));
-        assert!(Arc::ptr_eq(&lower, &upper));
-        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_false_origin_confuses_no_files() {
-        let table = NodeTable::default();
-        let first = table.obtain(one(10), &at("n"), object(20), |id| node(id, None));
-        let other = table.obtain(one(10), &at("n"), object(21), |id| node(id, None));
-        assert_ne!(first.id, other.id);
-        let again = table.obtain(one(10), &at("n"), object(21), |id| node(id, None));
-        assert!(Arc::ptr_eq(&other, &again));
-        let lower = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        assert!(lower.id != first.id && lower.id != other.id);
-        let first_again = table.obtain(one(10), &at("n"), object(20), |id| node(id, None));
-        assert!(Arc::ptr_eq(&first, &first_again));
-    }
-
-    #[test]
-    fn a_directory_is_known_as_long_as_something_below_it_is() {
-        let table = NodeTable::default();
-        let top = table.obtain(one(10), &at("n"), object(10), |id| node(id, None));
-        let middle = table.obtain(one(11), &at("n"), object(11), |id| {
-            node(id, Some(top.clone()))
-        });
-        table.obtain(one(12), &at("n"), object(12), |id| {
-            node(id, Some(middle.clone()))
-        });
-        assert!(table.forget(10, 1).is_empty());
-        assert!(table.forget(11, 1).is_empty());
-        assert_eq!(table.forget(12, 1).len(), 3);
-        assert_eq!(table.len(), 0);
-    }
-
-    #[test]
-    fn names_of_a_lower_hard_link_are_nodes_of_their_own() {
-        let table = NodeTable::default();
-        let link = |name: &str| Identity::Link(Box::new((object(10), at(name))));
-        let a = table.obtain(link("a"), &at("a"), object(10), |id| node(id, None));
-        let b = table.obtain(link("b"), &at("b"), object(10), |id| node(id, None));
-        let a_again = table.obtain(link("a"), &at("a"), object(10), |id| node(id, None));
-        assert!(Arc::ptr_eq(&a, &a_again));
-        assert_ne!(a.id, b.id);
-        assert_eq!(a.id, 10, "a lookup of the first name says all of it");
-        let b_again = table.obtain(link("b"), &at("b"), object(10), |id| node(id, None));
-        assert!(Arc::ptr_eq(&b, &b_again));
-        table.rebind(&a, object(20), true);
-        assert_eq!(a.ino.load(Ordering::Relaxed), 20);
-        assert!(Arc::ptr_eq(&a, &table.find(object(20)).unwrap()));
-        assert!(table.find(object(10)).is_none());
-        // The number is free for others when the node is forgotten.
-        table.forget(a.id, 2);
-        table.forget(b.id, 2);
-        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
-        let other = table.obtain(link("c"), &at("c"), object(10), |id| node(id, None));
-        assert_eq!(other.id, 10);
-    }
-
-    #[test]
-    fn a_node_that_was_parted_with_is_found_by_its_id_alone() {
-        let table = NodeTable::default();
-        let former = table.obtain(one(10), &at("a"), object(10), |id| node(id, None));
-        table.part_with(former.id);
-        let now = table.obtain(one(10), &at("a"), object(10), |id| node(id, None));
-        assert_ne!(former.id, now.id);
-        let again = table.obtain(one(10), &at("a"), object(10), |id| node(id, None));
-        assert!(Arc::ptr_eq(&now, &again));
-        assert!(Arc::ptr_eq(&former, &table.get(10).unwrap()));
-        table.forget(10, 1);
-        table.forget(now.id, 2);
-        assert_eq!(table.len(), 0);
-        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn objects_without_a_number_of_their_own_get_one() {
-        let table = NodeTable::default();
-        let first = table.obtain(one(1), &at("n"), object(1), |id| node(id, None));
-        let same = table.obtain(one(1), &at("n"), object(1), |id| node(id, None));
-        let large = table.obtain(one(u64::MAX), &at("n"), object(u64::MAX), |id| {
-            node(id, None)
-        });
-        assert!(Arc::ptr_eq(&first, &same));
-        assert_ne!(first.id, ROOT_ID);
-        assert_ne!(first.id, large.id);
-    }
-
-    #[test]
-    fn two_paths_with_one_number_are_two_nodes() {
-        let table = NodeTable::default();
-        let make = |id| node(id, None);
-        let a = table.obtain(one(10), &at("a"), object(10), make);
-        let b = table.obtain_at_path(object(10), at("b"), object(10), make);
-        assert_ne!(a.id, b.id);
-        let link = Identity::Link(Box::new((object(10), at("l"))));
-        let linked = table.obtain(link, &at("l"), object(10), make);
-        assert!(linked.id != a.id && linked.id != b.id);
-        table.forget(linked.id, 1);
-        let again = table.obtain(one(10), &at("b"), object(10), make);
-        assert!(Arc::ptr_eq(&b, &again));
-        let again = table.obtain(one(10), &at("a"), object(10), make);
-        assert!(Arc::ptr_eq(&a, &again));
-
-        // Whatever becomes of the other, and of its own name.
-        table.forget(a.id, 2);
-        table.moved(b.id, at("c"));
-        table.rebind(&b, object(20), true);
-        let again = table.obtain(one(10), &at("c"), object(20), make);
-        assert!(Arc::ptr_eq(&b, &again));
-        let other = table.obtain(one(10), &at("b"), object(10), make);
-        assert_eq!(other.id, 10);
-
-        table.forget(other.id, 1);
-        table.forget(b.id, 3);
-        assert_eq!(table.len(), 0);
-        assert_eq!(table.alias_count.load(Ordering::Relaxed), 0);
-    }
-}
+mod tests;

@@ -2,22 +2,22 @@
 
 use std::path::Path;
 
-use crate::error::MountError;
-use crate::layer::overlap::Spot;
+use crate::layer::overlap::LayerPath;
+use crate::open_error::MountError;
 
 /// Refuses directories that lie in the upper or work directory of another mount of plyfs, which holds a lock on
 /// those (flock(2)). The kernel's overlay does so where it keeps an index (`EBUSY`): entries of files that change
 /// underneath would lead astray.
-pub(crate) fn refuse(spots: &[Spot]) -> Result<(), MountError> {
+pub(super) fn refuse(paths: &[LayerPath]) -> Result<(), MountError> {
     let locks = Lock::all();
-    for spot in spots {
+    for layer_path in paths {
         // The locks of the upper and work directory themselves are taken when they are opened.
-        let skipped = usize::from(spot.role != "lower");
-        for dir in same_file_system(&spot.real).skip(skipped) {
+        let skipped = usize::from(layer_path.role != "lower");
+        for dir in same_file_system(&layer_path.real).skip(skipped) {
             if is_locked(dir, &locks) {
                 return Err(MountError::InUseAbove {
-                    role: spot.role,
-                    path: spot.real.clone(),
+                    role: layer_path.role,
+                    path: layer_path.real.clone(),
                     used: dir.to_owned(),
                 });
             }
@@ -96,7 +96,7 @@ impl Lock {
     }
 
     /// Those of one process, from /proc/PID/fdinfo (proc_pid_fdinfo(5)).
-    fn of(pid: u32) -> Vec<Self> {
+    pub(crate) fn of(pid: u32) -> Vec<Self> {
         let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
         let files = files.into_iter().flatten().flatten();
         let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());

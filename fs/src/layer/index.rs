@@ -22,30 +22,12 @@ use plyfs_sys::handle;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{AtFlags, Statx, XattrFlags};
 
-use crate::Overlay;
-use crate::disk::calls::{stat_fd, stat_name, stat_of_absent};
+use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::disk::owner_mode::with_permission;
 use crate::error::{Errno, Result};
-use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::Name;
-use crate::layer::new_object;
-use crate::layer::origin;
 use crate::layer::whiteout::is_whiteout;
-use crate::layer::work;
-use crate::ops::create::Site;
-use crate::overlay::open::Upper;
-
-/// Whether an overlay keeps an index (`index=` of the kernel's overlay).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum IndexUse {
-    /// If the file systems have what it takes, and it fits the layers.
-    #[default]
-    Auto,
-    /// The same, with a warning if not; and an upper layer that was made on others is not mounted.
-    On,
-    /// None. Hard links of a lower file break at copy-up.
-    Off,
-}
+use crate::layer::{origin, work};
+use crate::types::Name;
 
 /// Why there is no index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +54,17 @@ pub(crate) struct Indexed {
 impl Index {
     /// Makes and opens the index, and makes sure that it belongs to these layers.
     ///
-    /// `lower` is the record of the root of the topmost lower layer.
+    /// `root` is the root of the upper layer, `workdir` the directory that holds the index, and `lower` the
+    /// handle of the root of the topmost lower layer.
     pub(crate) fn open(
-        upper: &Upper,
+        root: BorrowedFd<'_>,
+        workdir: BorrowedFd<'_>,
+        namespace: Namespace,
         lower: Option<Vec<u8>>,
     ) -> std::result::Result<Self, NoIndex> {
         let lacks = |what| move |errno| NoIndex::Lacks(what, errno);
         let lower = lower.ok_or(NoIndex::Lacks("file handles", Errno::OPNOTSUPP))?;
-        let root = upper.layer.root.as_fd();
-        let dir = work::make_dir(upper.work.outer(), "index").map_err(lacks("a directory"))?;
+        let dir = work::make_dir(workdir, "index").map_err(lacks("a directory"))?;
         let handle = handle::of(At::Fd(root)).map_err(lacks("file handles"))?;
         let itself = FileHandle {
             upper: true,
@@ -90,7 +74,6 @@ impl Index {
         };
         let itself = itself.encode();
         let itself = itself.ok_or(NoIndex::Lacks("short file handles", Errno::OVERFLOW))?;
-        let namespace = upper.namespace;
         for (fd, record, value) in [
             (root, Record::Origin, &lower),
             (dir.as_fd(), Record::Upper, &itself),
@@ -118,7 +101,7 @@ impl Index {
     /// Removes files that have no other name left: their last one went, and then the machine.
     fn sweep(&self) -> Result<()> {
         let mut gone = Vec::new();
-        crate::disk::remove_tree::for_each_entry(self.dir.as_fd(), |name, _, _| {
+        crate::disk::dirents::for_each_entry(self.dir.as_fd(), |name, _, _| {
             let stat = stat_name(self.dir.as_fd(), name.to_bytes())?;
             let name = Name::from(OsStr::from_bytes(name.to_bytes()));
             // The kernel's overlay may work in here.
@@ -162,7 +145,7 @@ impl Index {
         Ok(u32::try_from(links.max(0)).unwrap_or(u32::MAX))
     }
 
-    /// Says how many names a file shows, as a difference to what it has on disk.
+    /// Writes how many names a file shows, as a difference to what it has on disk.
     fn set_links(&self, at: At<'_>, disk: u32, links: u32) -> Result<()> {
         let record = format!("U{:+}", i64::from(links) - i64::from(disk));
         let name = self.namespace.name(Record::Nlink);
@@ -215,52 +198,6 @@ fn parse(record: &[u8]) -> Option<(Base, i64)> {
     };
     let number: i32 = str::from_utf8(number).ok()?.parse().ok()?;
     Some((base, number.into()))
-}
-
-impl Overlay {
-    /// The index, if there is one.
-    pub(crate) fn index(&self) -> Option<&Index> {
-        self.upper.as_ref()?.index.as_ref()
-    }
-
-    /// Gives a file in the index, of which this is a lower name, the name in the upper layer.
-    ///
-    /// `names` are those of the directory, locked.
-    pub(crate) fn link_up(
-        &self,
-        site: &Site<'_>,
-        names: &mut Names,
-        name: &OsStr,
-        node: &Node,
-    ) -> Result<()> {
-        let (Some(index), Real::Index(entry)) = (self.index(), node.place.read().real.clone())
-        else {
-            return Ok(());
-        };
-        if self.upper_stat(site.dir.as_fd(), name)?.is_some() {
-            return Ok(());
-        }
-        let before = stat_name(index.dir.as_fd(), entry.as_bytes())?;
-        let links = index.links(&entry, &before, None)?;
-        self.make_impure(site.upper, site.parent, site.dir.as_fd());
-        let times = stat_fd(site.dir.as_fd())?;
-        rustix::fs::linkat(&index.dir, &**entry, &site.dir, name, AtFlags::empty())?;
-        // The directory does not change by showing the same file from another layer.
-        crate::ops::copy_up::restore_times(site.dir.as_fd(), &times);
-        let counted = index.count_down(&entry, links);
-        match counted {
-            Ok(()) => {
-                if let Some(listing) = &mut names.listing {
-                    listing.raise(name);
-                }
-            }
-            Err(_) => new_object::undo(site.dir.as_fd(), name, node.kind),
-        }
-        // A move that was asked for elsewhere may bring the name here, and both get another ctime.
-        self.changed_unasked(site.parent.id);
-        self.changed_unasked(node.id);
-        counted
-    }
 }
 
 #[cfg(test)]

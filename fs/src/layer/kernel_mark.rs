@@ -27,18 +27,10 @@ use plyfs_format::names::{self, Namespace};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{FileType, Mode, OFlags, XattrFlags};
 
-use crate::disk::remove_tree::for_each_entry;
-use crate::error::{Errno, MountError, Result};
-
-/// What opening does with an upper layer that has the mark, where records are to be believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MarkedUpper {
-    /// Refuses it if it has records: plyfs may have written some before.
-    #[default]
-    Refuse,
-    /// Removes its records. For an upper layer that the kernel's overlay serves only if it has none.
-    Clean,
-}
+use crate::config::MarkedUpper;
+use crate::disk::dirents::for_each_entry;
+use crate::error::{Errno, Result, decided};
+use crate::open_error::MountError;
 
 /// Marks an upper layer that the kernel's overlay is about to serve, and makes the mark durable.
 /// `namespace` is where that overlay keeps its own records.
@@ -222,12 +214,12 @@ impl Walk {
     }
 
     /// Looks at one object. Returns its first record if it is not to be removed.
-    fn object(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<CString>> {
+    pub(crate) fn object(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<CString>> {
         let at = At::Name(dir, name.to_bytes());
         let listed = xattr::list(at)?;
         let mut names = listed.split(|byte| *byte == 0);
         while let Some(record) = names.find(|name| names::is_override_record(name)) {
-            let record = CString::new(record).map_err(|_| Errno::INVAL)?;
+            let record = CString::new(record).map_err(|_| decided(Errno::INVAL))?;
             if self.how == MarkedUpper::Refuse {
                 return Ok(Some(record));
             }

@@ -10,17 +10,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use plyfs_format::override_stat::{Kind as RecordKind, OverrideStat};
-use plyfs_sys::xattr::{self, At};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, XattrFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, makedev};
 
-use crate::config::override_stat_mode::Records;
-use crate::disk::calls;
-use crate::error::{Errno, Result};
-use crate::types::{Device, FileKind};
+use crate::config::override_stat_mode::OverrideStatMode;
+use crate::error::{Errno, Result, decided};
+use crate::types::{Device, FileKind, PERMISSIONS, S_ISGID, S_ISUID};
 
 /// What an object is to be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'t> {
+pub(crate) struct NewObject<'t> {
     pub(crate) kind: FileKind,
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -30,17 +28,13 @@ pub(crate) struct Wanted<'t> {
     pub(crate) target: Option<&'t OsStr>,
 }
 
-/// Bits that a process without privileges does not keep on its own files: they would let others
-/// act as the process's user.
-const SET_ID: u32 = 0o6000;
-
-impl Wanted<'_> {
+impl NewObject<'_> {
     /// The mode on disk, `mode` being what the object shows.
-    pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: Records) -> u32 {
+    pub(crate) fn disk_mode(kind: FileKind, mode: u32, records: OverrideStatMode) -> u32 {
         match kind {
             _ if !records.rule(kind) => mode,
-            FileKind::Directory => (mode & !SET_ID) | 0o700,
-            _ => (mode & !SET_ID) | 0o600,
+            FileKind::Directory => (mode & !(S_ISUID | S_ISGID)) | 0o700,
+            _ => (mode & !(S_ISUID | S_ISGID)) | 0o600,
         }
     }
 
@@ -55,7 +49,7 @@ impl Wanted<'_> {
         &self,
         dir: BorrowedFd<'_>,
         name: &OsStr,
-        records: Records,
+        records: OverrideStatMode,
     ) -> Result<Option<OwnedFd>> {
         let mode = Mode::from_raw_mode(Self::disk_mode(self.kind, self.mode, records));
         let node = |kind, device: Device| {
@@ -75,7 +69,11 @@ impl Wanted<'_> {
             FileKind::Regular => return create(dir, name, mode).map(Some),
             FileKind::Directory => rustix::fs::mkdirat(dir, name, mode)?,
             FileKind::Symlink => {
-                rustix::fs::symlinkat(self.target.ok_or(Errno::INVAL)?, dir, name)?;
+                rustix::fs::symlinkat(
+                    self.target.ok_or_else(|| decided(Errno::INVAL))?,
+                    dir,
+                    name,
+                )?;
             }
             FileKind::Fifo => node(FileType::Fifo, Device::default())?,
             FileKind::Socket => node(FileType::Socket, Device::default())?,
@@ -86,7 +84,7 @@ impl Wanted<'_> {
     }
 
     /// The record that says what the object on disk does not, or `None` if that says it all.
-    pub(crate) fn record(&self, disk: &Statx, records: Records) -> Option<OverrideStat> {
+    pub(crate) fn record(&self, disk: &Statx, records: OverrideStatMode) -> Option<OverrideStat> {
         if !records.rule(self.kind) {
             return None;
         }
@@ -95,7 +93,7 @@ impl Wanted<'_> {
         let kind = (disk_kind != Some(self.kind)).then(|| self.record_kind());
         let shows_itself = kind.is_none()
             && records.owner_on_disk(disk) == (self.uid, self.gid)
-            && disk_mode & 0o7777 == self.mode;
+            && disk_mode & PERMISSIONS == self.mode;
         (!shows_itself).then_some(OverrideStat {
             uid: self.uid,
             gid: self.gid,
@@ -118,38 +116,6 @@ impl Wanted<'_> {
     }
 }
 
-/// Writes the record of an object, or removes one that says nothing the object does not.
-///
-/// # Errors
-/// Those of setxattr(2). `OPNOTSUPP` is success where there is nothing to say.
-pub(crate) fn write_record(
-    at: At<'_>,
-    record: Option<OverrideStat>,
-    records: Records,
-) -> Result<()> {
-    let name = records.attribute();
-    match record {
-        Some(record) => xattr::set(at, name, record.format().as_bytes(), XattrFlags::empty()),
-        None => match xattr::remove(at, name) {
-            // A symbolic link or a fifo has no user.* attributes (xattr(7)).
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
-            other => other,
-        },
-    }
-}
-
-/// As [`write_record`], for an object that cannot have a record yet.
-pub(crate) fn write_record_of_new(
-    at: At<'_>,
-    record: Option<OverrideStat>,
-    records: Records,
-) -> Result<()> {
-    match record {
-        Some(_) => write_record(at, record, records),
-        None => Ok(()),
-    }
-}
-
 fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, mode)
@@ -163,37 +129,6 @@ fn write_all(file: BorrowedFd<'_>, mut data: &[u8]) -> Result<()> {
         data = data.get(written..).unwrap_or_default();
     }
     Ok(())
-}
-
-/// The target of a symbolic link, be it one on disk or a regular file that stands for one.
-///
-/// # Errors
-/// `INVAL` if the target is longer than any can be, and those of readlinkat(2).
-pub(crate) fn read_link(at: At<'_>) -> Result<Vec<u8>> {
-    let read = match at {
-        At::Fd(fd) => rustix::fs::readlinkat(fd, c"", Vec::new()),
-        At::Name(dir, name) => rustix::fs::readlinkat(dir, name, Vec::new()),
-    };
-    match read {
-        Ok(target) => Ok(target.into_bytes()),
-        Err(Errno::INVAL) => read_stand_in(at),
-        // What readlinkat(2) says of a descriptor that is of no symbolic link.
-        Err(Errno::NOENT) if matches!(at, At::Fd(_)) => read_stand_in(at),
-        Err(error) => Err(error),
-    }
-}
-
-fn read_stand_in(at: At<'_>) -> Result<Vec<u8>> {
-    /// `PATH_MAX` without its NUL.
-    const LONGEST: usize = 4095;
-    let file = calls::open(at, OFlags::RDONLY)?;
-    let mut target = vec![0; LONGEST + 1];
-    let len = rustix::io::pread(&file, &mut target, 0)?;
-    if len > LONGEST {
-        return Err(Errno::INVAL);
-    }
-    target.truncate(len);
-    Ok(target)
 }
 
 /// Removes what was made, after a later step failed. What cannot be removed stays for the next mount

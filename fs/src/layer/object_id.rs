@@ -11,15 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::types::Device;
+use crate::types::{Device, ROOT_ID};
 
-/// An object below the mount: a file system, by its index in the [`Numbering`], and an inode number, in
-/// one number where they fit. Others have a number that the [`Numbering`] keeps for them.
+/// An object below the mount: a file system, by its index in the [`InoMapper`], and an inode number, in
+/// one number where they fit. Others have a number that the [`InoMapper`] keeps for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct ObjectId(u64);
-
-/// Node id of the root, which the FUSE protocol fixes.
-pub(crate) const ROOT_ID: u64 = 1;
 
 /// Bits of a number that are the object's own inode number.
 const INO_BITS: u32 = 56;
@@ -28,7 +25,7 @@ const DYNAMIC_FS: u64 = 0xff;
 
 /// The file systems the layers lie on, in the order they were first seen.
 #[derive(Debug, Default)]
-pub(crate) struct Numbering {
+pub(crate) struct InoMapper {
     devices: RwLock<Vec<Device>>,
     /// Objects whose numbers do not fit.
     large: Mutex<HashMap<(u16, u64), u64>>,
@@ -36,7 +33,7 @@ pub(crate) struct Numbering {
     nameless: AtomicU64,
 }
 
-impl Numbering {
+impl InoMapper {
     /// The identity of an object from the device and inode number of its stat.
     pub(crate) fn object(&self, device: Device, ino: u64) -> ObjectId {
         let fs = self.index(device);
@@ -100,29 +97,29 @@ mod tests {
 
     #[test]
     fn objects_of_the_first_file_system_keep_their_numbers() {
-        let numbering = Numbering::default();
-        assert_eq!(numbering.object(ONE, 1234).derived(), Some(1234));
+        let ino_mapper = InoMapper::default();
+        assert_eq!(ino_mapper.object(ONE, 1234).derived(), Some(1234));
     }
 
     #[test]
     fn objects_of_different_file_systems_have_different_numbers() {
-        let numbering = Numbering::default();
-        let one = numbering.object(ONE, 1234);
-        let other = numbering.object(OTHER, 1234);
+        let ino_mapper = InoMapper::default();
+        let one = ino_mapper.object(ONE, 1234);
+        let other = ino_mapper.object(OTHER, 1234);
         assert_ne!(one.derived(), other.derived());
-        assert_eq!(numbering.object(OTHER, 1234), other);
+        assert_eq!(ino_mapper.object(OTHER, 1234), other);
     }
 
     #[test]
     fn reserved_and_large_numbers_are_not_derived() {
-        let numbering = Numbering::default();
-        assert_eq!(numbering.object(ONE, 0).derived(), None);
-        assert_eq!(numbering.object(ONE, ROOT_ID).derived(), None);
-        let large = numbering.object(ONE, 1 << 60);
+        let ino_mapper = InoMapper::default();
+        assert_eq!(ino_mapper.object(ONE, 0).derived(), None);
+        assert_eq!(ino_mapper.object(ONE, ROOT_ID).derived(), None);
+        let large = ino_mapper.object(ONE, 1 << 60);
         assert_eq!(large.derived(), None);
-        assert_eq!(large, numbering.object(ONE, 1 << 60));
-        assert_ne!(large, numbering.object(ONE, 1 << 61));
-        assert_ne!(large, numbering.object(OTHER, 1 << 60));
+        assert_eq!(large, ino_mapper.object(ONE, 1 << 60));
+        assert_ne!(large, ino_mapper.object(ONE, 1 << 61));
+        assert_ne!(large, ino_mapper.object(OTHER, 1 << 60));
         assert_ne!(dynamic(0), dynamic(1));
     }
 }

@@ -7,23 +7,16 @@
 //! this file system does.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 
 use plyfs_format::handle::FileHandle;
-use plyfs_format::names::Record;
+use plyfs_format::names::{Namespace, Record};
 use plyfs_sys::handle::{self, Handle};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Mode, OFlags, Statx, XattrFlags};
 
-use crate::Overlay;
 use crate::disk::calls::{device_of, stat_fd};
-use crate::disk::owner_mode::with_permission;
-use crate::error::{Errno, Result};
-use crate::inode::listing::Listing;
-use crate::inode::node::{Node, Real};
 use crate::layer::lower::Layer;
-use crate::layer::object_id::{Numbering, ObjectId};
-use crate::overlay::open::Upper;
+use crate::layer::object_id::{InoMapper, ObjectId};
 use crate::types::Device;
 
 /// What is known of the file systems of the lower layers.
@@ -125,9 +118,9 @@ impl Origins {
     }
 
     /// The object a record names; `None` if it is of no file system here, or of several.
-    pub(crate) fn object(&self, record: &[u8], numbering: &Numbering) -> Option<ObjectId> {
+    pub(crate) fn object(&self, record: &[u8], ino_mapper: &InoMapper) -> Option<ObjectId> {
         let (device, ino) = self.read(&FileHandle::parse(record)?)?;
-        Some(numbering.object(device, ino))
+        Some(ino_mapper.object(device, ino))
     }
 
     /// The file system and inode number in a handle; `None` if it is of no file system here, or of several.
@@ -159,7 +152,7 @@ impl System {
 }
 
 /// The UUID of a directory's file system, as far as it can be learned.
-pub(crate) fn uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
+pub(super) fn uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(dir, c".", flags, Mode::empty());
     opened
@@ -169,80 +162,15 @@ pub(crate) fn uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
 
 /// Writes the origin of a copy. Without it, which a symbolic link cannot have in the `user.*`
 /// namespace, its number changes with the next mount, and nothing else.
-pub(crate) fn write(upper: &Upper, copy: At<'_>, record: &[u8]) -> bool {
-    let name = upper.namespace.name(Record::Origin);
+pub(crate) fn write(namespace: Namespace, copy: At<'_>, record: &[u8]) -> bool {
+    let name = namespace.name(Record::Origin);
     let written = xattr::set(copy, name, record, XattrFlags::empty());
     if let Err(errno) = written {
-        log::debug!("a copy keeps no origin: {errno}");
+        log::debug!(
+            "cannot write the origin of a copy; its inode number changes with the next mount: {errno}"
+        );
     }
     written.is_ok()
-}
-
-impl Overlay {
-    /// Whether what is in the upper directory of a node may have records of its own.
-    pub(crate) fn is_impure(&self, node: &Node, dir: BorrowedFd<'_>) -> bool {
-        let Some(known) = node.dir.as_ref().map(|dir| &dir.impure) else {
-            return false;
-        };
-        if let Some(impure) = known.get() {
-            return impure;
-        }
-        let name = self.namespace.name(Record::Impure);
-        let mut value = [0; 2];
-        let read = xattr::get(At::Name(dir, b"."), name, &mut value);
-        let impure = matches!(read, Ok(1) if value[0] == b'y');
-        known.set(impure);
-        impure
-    }
-
-    /// Takes the mark from a directory that shows nothing any more, as the kernel's overlay does when it is
-    /// listed.
-    pub(crate) fn purify_if_empty(&self, node: &Arc<Node>) -> Result<()> {
-        let dir = node.dir()?;
-        if dir.impure.get() != Some(true) || dir.shows_lowers() {
-            return Ok(());
-        }
-        // Nothing is made or moved in meanwhile.
-        let names = dir.names.write();
-        let is_empty = names.listing.as_ref().is_some_and(Listing::is_empty);
-        if !is_empty || names.removed || !matches!(node.place.read().real, Real::Upper) {
-            return Ok(());
-        }
-        let upper = self.upper_dir(node)?;
-        match xattr::remove(At::Fd(upper.as_fd()), self.namespace.name(Record::Impure)) {
-            Ok(()) | Err(Errno::NODATA) => dir.impure.set(false),
-            Err(errno) => log::debug!("an empty directory stays marked impure: {errno}"),
-        }
-        Ok(())
-    }
-
-    /// Says that what is in an upper directory may have records of its own from now on.
-    pub(crate) fn make_impure(&self, upper: &Upper, node: &Node, dir: BorrowedFd<'_>) {
-        if self.is_impure(node, dir) {
-            return;
-        }
-        let name = upper.namespace.name(Record::Impure);
-        let at = At::Fd(dir);
-        let mark = || xattr::set(at, name, b"y", XattrFlags::empty());
-        let marked = match mark() {
-            Err(Errno::ACCESS) => {
-                let marked = with_permission(at, mark);
-                // A caller may have seen the mode that it had meanwhile.
-                self.changed_unasked(node.id);
-                marked
-            }
-            other => other,
-        };
-        match marked {
-            Ok(()) => {}
-            Err(Errno::NOSPC | Errno::OPNOTSUPP | Errno::PERM) => {}
-            Err(errno) => log::warn!("a directory is not marked impure: {errno}"),
-        }
-        if let Some(dir) = &node.dir {
-            // Even if it could not be written: as long as this mount lasts it is known.
-            dir.impure.set(true);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -285,9 +213,9 @@ mod tests {
             layout: system.layout,
         };
         let record = origins(vec![again()]).record(at, &stat).unwrap();
-        let object = Numbering::default().object(system.device, stat.stx_ino);
-        let numbering = Numbering::default();
-        let found = origins(vec![again()]).object(&record, &numbering);
+        let object = InoMapper::default().object(system.device, stat.stx_ino);
+        let ino_mapper = InoMapper::default();
+        let found = origins(vec![again()]).object(&record, &ino_mapper);
         assert_eq!(found, Some(object));
         // As where only the root's handle looked as if it had the number in it.
         let mut elsewhere = again();

@@ -8,10 +8,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use crate::disk::calls::proc_path;
-use crate::error::MountError;
+use crate::open_error::MountError;
 
 /// A directory that was given.
-pub(crate) struct Spot {
+pub(crate) struct LayerPath {
     /// What it is to be: `lower`, `upper` or `work`.
     pub(crate) role: &'static str,
     given: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct Spot {
     pub(crate) real: PathBuf,
 }
 
-impl Spot {
+impl LayerPath {
     /// Opens a directory that was given as a layer or for work; `role` is for the message.
     pub(crate) fn open(role: &'static str, given: &Path) -> Result<(OwnedFd, Self), MountError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -60,22 +60,25 @@ impl Spot {
 }
 
 /// Refuses directories of which one lies in another, or that are the same.
-pub(crate) fn check(spots: &[Spot]) -> Result<(), MountError> {
-    let mut spots: Vec<&Spot> = spots.iter().collect();
+pub(crate) fn check(paths: &[LayerPath]) -> Result<(), MountError> {
+    let mut paths: Vec<&LayerPath> = paths.iter().collect();
     // What lies in a directory comes right after it: a slash is before all else.
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    spots.sort_unstable_by(|one, other| {
+    paths.sort_unstable_by(|one, other| {
         let (one, other) = (one.bytes().iter(), other.bytes().iter());
         one.map(key).cmp(other.map(key))
     });
-    let holds = |pair: &&[&Spot]| matches!(pair, [one, other] if one.holds(other));
-    let Some(&[one, other]) = spots.windows(2).find(holds) else {
+    let holds = |pair: &&[&LayerPath]| matches!(pair, [one, other] if one.holds(other));
+    let Some(&[one, other]) = paths.windows(2).find(holds) else {
         return Ok(());
     };
     // As they were given, unless only where they are shows that they are the same.
-    let shown = |spot: &Spot| match one.real == other.real {
-        true => spot.real.clone(),
-        false => spot.given.clone(),
+    let shown = |layer_path: &LayerPath| {
+        if one.real == other.real {
+            layer_path.real.clone()
+        } else {
+            layer_path.given.clone()
+        }
     };
     Err(MountError::Overlap {
         one: shown(one),

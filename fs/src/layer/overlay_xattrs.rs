@@ -1,4 +1,4 @@
-//! Marks: what the records of an overlay say of an object in a layer.
+//! The xattrs of an overlay on an object in a layer.
 //!
 //! Nearly every object has no attributes at all, so that one listxattr(2) usually says it all. A
 //! record counts in the namespace of the mount. Only `opaque` is taken from any writer, where a
@@ -10,8 +10,8 @@ use plyfs_format::names::{Namespace, OPAQUE_NAMES, Record};
 use plyfs_format::whiteout;
 use plyfs_sys::xattr::{self, At};
 
-use crate::error::{Errno, Result};
-use crate::layer::lower::Marks;
+use crate::config::XattrTrust;
+use crate::error::{Errno, Result, decided};
 use crate::layer::redirect::Redirect;
 
 /// The shortest record of a metacopy that says something of its data, in bytes
@@ -20,7 +20,7 @@ const SHORTEST_DIGEST: usize = 4;
 
 /// The marks of a directory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct DirMarks {
+pub(crate) struct DirXattrs {
     /// It hides those of its name below.
     pub(crate) opaque: bool,
     /// Empty regular files in it may be whiteouts by attribute.
@@ -33,7 +33,7 @@ pub(crate) struct DirMarks {
 
 /// The marks of a file that is no directory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FileMarks {
+pub(crate) struct FileXattrs {
     /// Its data is in a layer below.
     pub(crate) metacopy: bool,
     /// Where its data is, if not under its name; an error if that cannot be told.
@@ -42,39 +42,39 @@ pub(crate) struct FileMarks {
     pub(crate) origin: Option<Vec<u8>>,
 }
 
-impl DirMarks {
+impl DirXattrs {
     /// Reads the marks of a directory.
     ///
     /// # Errors
     /// Those of listxattr(2) and getxattr(2).
-    pub(crate) fn read(at: At<'_>, namespace: Namespace, which: Marks) -> Result<Self> {
-        let mut marks = Self::default();
-        if which == Marks::None {
-            return Ok(marks);
+    pub(crate) fn read(at: At<'_>, namespace: Namespace, which: XattrTrust) -> Result<Self> {
+        let mut xattrs = Self::default();
+        if which == XattrTrust::None {
+            return Ok(xattrs);
         }
         let names = xattr::list(at)?;
         if names.is_empty() {
-            return Ok(marks);
+            return Ok(xattrs);
         }
         for name in OPAQUE_NAMES {
-            let counts = which == Marks::Any || name == namespace.opaque();
+            let counts = which == XattrTrust::Any || name == namespace.opaque();
             if !counts || !has(&names, name.as_bytes()) {
                 continue;
             }
-            let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+            let name = CString::new(name).map_err(|_| decided(Errno::INVAL))?;
             let value = xattr::get_all(at, &name)?.unwrap_or_default();
-            marks.opaque |= whiteout::is_opaque_value(&value);
-            marks.whiteouts |= whiteout::may_hold_attribute_whiteouts(&value);
+            xattrs.opaque |= whiteout::is_opaque_value(&value);
+            xattrs.whiteouts |= whiteout::may_hold_attribute_whiteouts(&value);
         }
         let record = |record| value(at, &names, namespace, record);
-        marks.impure = record(Record::Impure)?.is_some_and(|value| value == b"y");
+        xattrs.impure = record(Record::Impure)?.is_some_and(|value| value == b"y");
         let redirect = record(Record::Redirect)?;
-        marks.redirect = redirect.map(|record| Redirect::parse(&record));
-        Ok(marks)
+        xattrs.redirect = redirect.map(|record| Redirect::parse(&record));
+        Ok(xattrs)
     }
 }
 
-impl FileMarks {
+impl FileXattrs {
     /// Reads the marks of a file that is no directory.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl FileMarks {
             metacopy: match record(Record::Metacopy)? {
                 // Neither empty nor with a digest.
                 Some(value) if (1..SHORTEST_DIGEST).contains(&value.len()) => {
-                    return Err(Errno::IO);
+                    return Err(decided(Errno::IO));
                 }
                 metacopy => metacopy.is_some(),
             },
@@ -98,14 +98,6 @@ impl FileMarks {
             origin: record(Record::Origin)?,
         })
     }
-}
-
-/// Whether an empty regular file is a whiteout by attribute.
-///
-/// # Errors
-/// Those of getxattr(2).
-pub(crate) fn is_attribute_whiteout(at: At<'_>, namespace: Namespace) -> Result<bool> {
-    Ok(xattr::get_all(at, namespace.name(Record::Whiteout))?.is_some())
 }
 
 fn has(names: &[u8], wanted: &[u8]) -> bool {
@@ -119,8 +111,9 @@ fn value(
     record: Record,
 ) -> Result<Option<Vec<u8>>> {
     let name = namespace.name(record);
-    match has(names, name.to_bytes()) {
-        true => xattr::get_all(at, name),
-        false => Ok(None),
+    if has(names, name.to_bytes()) {
+        xattr::get_all(at, name)
+    } else {
+        Ok(None)
     }
 }

@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use plyfs_format::whiteout;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags};
 
 use crate::disk::calls::{stat_name, stat_of_absent};
 use crate::disk::owner_mode;
@@ -23,93 +23,6 @@ use crate::layer::work::Work;
 
 /// A name in a directory of the upper layer.
 pub(crate) type NameIn<'n> = (BorrowedFd<'n>, &'n OsStr);
-
-/// Which flags of renameat2(2) a file system knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Moves {
-    /// `RENAME_NOREPLACE`.
-    pub(crate) noreplace: bool,
-    /// `RENAME_EXCHANGE`.
-    pub(crate) exchange: bool,
-    /// `RENAME_WHITEOUT`.
-    pub(crate) whiteout: bool,
-}
-
-impl Moves {
-    /// All of them.
-    const ALL: Self = Self {
-        noreplace: true,
-        exchange: true,
-        whiteout: true,
-    };
-
-    /// The flags that are missing, for a message.
-    pub(crate) fn missing(self) -> Vec<&'static str> {
-        let all = [
-            (self.whiteout, "RENAME_WHITEOUT"),
-            (self.exchange, "RENAME_EXCHANGE"),
-            (self.noreplace, "RENAME_NOREPLACE"),
-        ];
-        let missing = all.iter().filter(|(known, _)| !known);
-        missing.map(|(_, name)| *name).collect()
-    }
-}
-
-/// Whether an error says that a file system does not know a flag of renameat2(2), or, for whiteouts, that it makes
-/// no devices.
-fn is_unknown(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM
-    )
-}
-
-/// Turns an unknown flag into `false`.
-fn is_known(renamed: Result<()>) -> Result<bool> {
-    match renamed {
-        Ok(()) => Ok(true),
-        Err(errno) if is_unknown(errno) => Ok(false),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Tries the flags in a directory that holds nothing of these two names. `devices` says that whiteouts are devices.
-///
-/// # Errors
-/// What making and moving files fails with for other reasons.
-pub(crate) fn probe(
-    dir: BorrowedFd<'_>,
-    (one, other): (&OsStr, &OsStr),
-    devices: bool,
-) -> Result<Moves> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    let make = |name| rustix::fs::openat(dir, name, flags, Mode::RUSR).map(drop);
-    let rename = |from, to, flags| is_known(rustix::fs::renameat_with(dir, from, dir, to, flags));
-    make(one)?;
-    // Most know all of them: two system calls tell.
-    if devices
-        && rename(one, other, RenameFlags::WHITEOUT | RenameFlags::NOREPLACE)?
-        && rename(one, other, RenameFlags::EXCHANGE)?
-    {
-        return Ok(Moves::ALL);
-    }
-    crate::disk::remove_tree::remove(dir, one)?;
-    crate::disk::remove_tree::remove(dir, other)?;
-    make(one)?;
-    let noreplace = rename(one, other, RenameFlags::NOREPLACE)?;
-    if noreplace {
-        make(one)?;
-    } else {
-        make(other)?;
-    }
-    let exchange = rename(one, other, RenameFlags::EXCHANGE)?;
-    let whiteout = devices && rename(one, other, RenameFlags::WHITEOUT)?;
-    Ok(Moves {
-        noreplace,
-        exchange,
-        whiteout,
-    })
-}
 
 /// A whiteout in the form of a file that hides a name while it is not there.
 struct Guard<'g> {
@@ -125,8 +38,12 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// A directory of the upper layer that was moved to the work directory to make room for another. Where whiteouts may
+/// A directory of the upper layer that was moved to the work directory to make way for another. Where whiteouts may
 /// be files, one hides what is below its name meanwhile.
+///
+/// After a crash meanwhile the other still has its former name, and the next mount removes this one with all that is
+/// left in the work directory. It held nothing but whiteouts. Without a whiteout in the form of a file, its name then
+/// shows what the layers below have.
 pub(crate) struct Aside<'a> {
     work: &'a Work,
     name: OsString,
@@ -137,9 +54,10 @@ pub(crate) struct Aside<'a> {
 impl Aside<'_> {
     /// Removes the directory if there is another in its place, and else puts it back.
     pub(crate) fn end(self, is_replaced: bool) {
-        match is_replaced {
-            true => self.work.discard(&self.name),
-            false => self.work.put_back(&self.name, self.at),
+        if is_replaced {
+            self.work.discard(&self.name)
+        } else {
+            self.work.put_back(&self.name, self.at)
         }
     }
 }
@@ -342,9 +260,10 @@ impl Work {
         let _guard = self.guard(to)?;
         let aside = self.temp_name();
         owner_mode::rename(to, (self.dir(), &aside), RenameFlags::empty())?;
-        let moved = match leaves_whiteout {
-            true => self.leave_whiteout(from, to, false),
-            false => owner_mode::rename(from, to, RenameFlags::empty()),
+        let moved = if leaves_whiteout {
+            self.leave_whiteout(from, to, false)
+        } else {
+            owner_mode::rename(from, to, RenameFlags::empty())
         };
         match moved {
             Ok(()) => self.discard(&aside),
@@ -390,8 +309,11 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::fs::FileTypeExt;
 
+    use rustix::fs::Mode;
+
     use super::*;
-    use crate::overlay::open::Volatile;
+    use crate::config::Volatile;
+    use crate::layer::rename_flags::Moves;
 
     const NONE: Moves = Moves {
         noreplace: false,

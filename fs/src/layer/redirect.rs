@@ -13,26 +13,12 @@ use plyfs_format::names::{Namespace, Record};
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
-use crate::Overlay;
 use crate::disk::owner_mode::with_permission;
-use crate::error::{Errno, Result};
-use crate::inode::node::Node;
-use crate::layer::lower::Name;
+use crate::error::{Errno, Result, decided};
+use crate::types::Name;
 
 /// The longest redirect that is written, in bytes (`redirect_max` of the kernel).
 const LONGEST: usize = 256;
-
-/// What is done with redirects (`redirect_dir=` of the kernel's overlay).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RedirectDir {
-    /// They are followed and made.
-    On,
-    /// They are followed and not made: a directory that shows lower ones is copied to be moved.
-    #[default]
-    Follow,
-    /// They are neither made nor followed: looking up a redirected directory fails with `PERM`.
-    NoFollow,
-}
 
 /// Where a search goes on in the layers below.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,21 +37,21 @@ impl Redirect {
     /// could lead out. What goes on below is then not known, and nothing else may be shown for it.
     pub(crate) fn parse(record: &[u8]) -> Result<Self> {
         let name = |bytes: &[u8]| match bytes {
-            b"" => Err(Errno::INVAL),
+            b"" => Err(decided(Errno::INVAL)),
             b"." | b".." => Err(Errno::ACCESS),
-            _ if bytes.contains(&0) => Err(Errno::INVAL),
+            _ if bytes.contains(&0) => Err(decided(Errno::INVAL)),
             _ => Ok(Name::from(OsStr::from_bytes(bytes))),
         };
         match record.strip_prefix(b"/") {
             Some(path) => {
                 let parts: Vec<_> = path.split(|byte| *byte == b'/').collect();
                 if parts.contains(&&b""[..]) {
-                    return Err(Errno::INVAL);
+                    return Err(decided(Errno::INVAL));
                 }
                 let names = parts.into_iter().map(name);
                 Ok(Self::Path(names.collect::<Result<_>>()?))
             }
-            None if record.contains(&b'/') => Err(Errno::INVAL),
+            None if record.contains(&b'/') => Err(decided(Errno::INVAL)),
             None => Ok(Self::Name(name(record)?)),
         }
     }
@@ -96,46 +82,6 @@ impl Redirect {
         let name = namespace.name(Record::Redirect);
         with_permission(at, || xattr::set(at, name, &record, XattrFlags::empty()))
     }
-}
-
-impl Overlay {
-    /// The redirect that a node of the upper layer needs to be found below from another name:
-    /// `None` if the one it has serves.
-    ///
-    /// `absolute` says that it must lead there from another directory, too.
-    pub(crate) fn redirect_for(&self, node: &Arc<Node>, absolute: bool) -> Option<Redirect> {
-        let (name, present) = {
-            let place = node.place.read();
-            (place.name.clone(), place.below.redirect().cloned())
-        };
-        match present {
-            Some(redirect) if !absolute || redirect.is_path() => None,
-            _ if !absolute => Some(Redirect::Name(name)),
-            _ => Some(Redirect::Path(path_below(node))),
-        }
-    }
-}
-
-/// The path that leads to what a node shows in the layers below.
-fn path_below(node: &Arc<Node>) -> Arc<[Name]> {
-    let mut reversed: Vec<Name> = Vec::new();
-    let mut next = Some(node.clone());
-    while let Some(node) = next {
-        let place = node.place.read();
-        if place.parent.is_none() {
-            break;
-        }
-        match place.below.redirect() {
-            Some(Redirect::Path(path)) => {
-                reversed.extend(path.iter().rev().cloned());
-                break;
-            }
-            Some(Redirect::Name(name)) => reversed.push(name.clone()),
-            None => reversed.push(place.name.clone()),
-        }
-        next = place.parent.clone();
-    }
-    reversed.into_iter().rev().collect()
 }
 
 #[cfg(test)]

@@ -9,11 +9,9 @@ use std::os::fd::BorrowedFd;
 
 use plyfs_sys::handle::{self, Handle};
 use plyfs_sys::xattr::At;
-use rustix::fs::Statx;
 
-use crate::Overlay;
 use crate::disk::calls::{device_of, stat_fd};
-use crate::layer::object_id::{Numbering, ObjectId};
+use crate::layer::object_id::{InoMapper, ObjectId};
 
 /// The root directories of an overlay's layers, with their handles where the file systems have some.
 #[derive(Debug, Default)]
@@ -22,21 +20,19 @@ pub(crate) struct Traps(HashMap<ObjectId, Option<Handle>>);
 impl Traps {
     pub(crate) fn new<'d>(
         dirs: impl Iterator<Item = BorrowedFd<'d>>,
-        numbering: &Numbering,
+        ino_mapper: &InoMapper,
     ) -> Self {
         let trap = |dir| {
             let stat = stat_fd(dir).ok()?;
-            let object = numbering.object(device_of(&stat), stat.stx_ino);
+            let object = ino_mapper.object(device_of(&stat), stat.stx_ino);
             Some((object, handle::of(At::Fd(dir)).ok()))
         };
         Self(dirs.filter_map(trap).collect())
     }
-}
 
-impl Overlay {
-    /// Whether a directory found in a layer is the root of a layer.
-    pub(crate) fn is_layer(&self, at: At<'_>, stat: &Statx) -> bool {
-        match self.traps.0.get(&self.object_of(stat)) {
+    /// Whether a directory found in a layer, `object` at `at`, is the root of a layer.
+    pub(crate) fn has(&self, object: ObjectId, at: At<'_>) -> bool {
+        match self.0.get(&object) {
             None => false,
             Some(None) => true,
             // A file system may show one number twice.

@@ -19,10 +19,13 @@ use parking_lot::RwLock;
 use plyfs_format::whiteout;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
-use crate::disk::remove_tree::{for_each_entry, remove_below};
-use crate::error::{Errno, MountError, Result};
-use crate::layer::publish::{self, Moves};
-use crate::overlay::open::Volatile;
+use crate::config::Volatile;
+use crate::disk::attribute_names::{ACCESS_ACL, DEFAULT_ACL};
+use crate::disk::dirents::for_each_entry;
+use crate::disk::remove_tree::remove_below;
+use crate::error::{Errno, Result};
+use crate::layer::rename_flags::{self, Moves};
+use crate::open_error::MountError;
 
 /// The directory in the one that is given.
 const NAME: &str = "work";
@@ -64,22 +67,7 @@ impl Work {
                 errno,
             }
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let lock =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| MountError::Open {
-                role: "work",
-                path: path.to_owned(),
-                errno,
-            })?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => {
-                return Err(MountError::InUse {
-                    role: "work",
-                    path: path.to_owned(),
-                });
-            }
-            other => other.map_err(failed("take the lock"))?,
-        }
+        let lock = lock(path)?;
         let dir = make_dir(lock.as_fd(), NAME).map_err(failed("make a directory"))?;
         if volatile != Volatile::Unmarked
             && let Some(feature) = incompatible(dir.as_fd()).map_err(failed("look for marks"))?
@@ -89,6 +77,7 @@ impl Work {
                 path: path.join(NAME),
             });
         }
+        // Only now: what another mount holds, or left a mark beside, is not ours to remove.
         remove_below(dir.as_fd()).map_err(failed("remove leftovers"))?;
         if matches!(volatile, Volatile::Marked | Volatile::MarkedWhileOpen) {
             mark_volatile(dir.as_fd()).map_err(failed("leave the mark of a volatile mount"))?;
@@ -103,19 +92,30 @@ impl Work {
             reads_files: archive_names,
             moves: Moves::default(),
         };
-        if archive_names && let Err(errno) = work.probe_whiteout() {
-            log::info!("whiteouts are files here, since devices are refused: {errno}");
-            work.files = true;
-        }
-        work.probe_moves().map_err(failed("move files"))?;
-        // A rename that leaves a whiteout has made one.
-        if !work.files && !work.moves.whiteout {
-            work.probe_whiteout().map_err(failed(
-                "make whiteouts, which ext4, xfs, btrfs and tmpfs can hold,",
-            ))?;
-        }
-        work.warn_of_missing_moves();
+        work.probe()
+            .map_err(|(action, errno)| failed(action)(errno))?;
         Ok(work)
+    }
+
+    /// Learns what the file system of the upper layer can do.
+    ///
+    /// # Errors
+    /// What it must be able to do, and why it cannot.
+    fn probe(&mut self) -> std::result::Result<(), (&'static str, Errno)> {
+        if self.reads_files
+            && let Err(errno) = self.probe_whiteout()
+        {
+            log::info!("whiteouts are files here, since devices are refused: {errno}");
+            self.files = true;
+        }
+        self.probe_moves().map_err(|errno| ("move files", errno))?;
+        // A rename that leaves a whiteout has made one.
+        if !self.files && !self.moves.whiteout {
+            let action = "make whiteouts, which ext4, xfs, btrfs and tmpfs can hold,";
+            self.probe_whiteout().map_err(|errno| (action, errno))?;
+        }
+        self.warn_of_missing_moves();
+        Ok(())
     }
 
     /// The directory to make things in.
@@ -125,7 +125,7 @@ impl Work {
 
     /// Makes everything in another directory from now on, as the kernel's overlay does in the index.
     /// The next mount that opens it removes what is left there.
-    pub(crate) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
+    pub(super) fn stage_in(&mut self, dir: Arc<OwnedFd>) {
         self.stage = Some(dir);
         *self.whiteout.get_mut() = None;
     }
@@ -154,7 +154,7 @@ impl Work {
     ///
     /// # Errors
     /// Those of openat(2).
-    pub(crate) fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    pub(super) fn make_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         let whiteout = [whiteout::PREFIX, name.as_bytes()].concat();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         match rustix::fs::openat(dir, &*whiteout, flags, Mode::RUSR | Mode::WUSR) {
@@ -217,18 +217,16 @@ impl Work {
     /// Learns in which steps changes are published here.
     fn probe_moves(&mut self) -> Result<()> {
         let (one, other) = (self.temp_name(), self.temp_name());
-        let found = publish::probe(self.dir.as_fd(), (&one, &other), !self.files);
+        let found = rename_flags::probe(self.dir.as_fd(), (&one, &other), !self.files);
         self.discard(&one);
         self.discard(&other);
         self.moves = found?;
         Ok(())
     }
 
-    /// Says what may go wrong where not all is done in one step, as the kernel's overlay does.
+    /// Warns where some changes take several steps, as the kernel's overlay does.
     fn warn_of_missing_moves(&self) {
-        let mut missing = self.moves.missing();
-        // Files beside the name need none.
-        missing.retain(|flag| !(self.files && *flag == "RENAME_WHITEOUT"));
+        let missing = self.moves.missing(!self.files);
         if !missing.is_empty() {
             log::warn!(
                 "the file system of the upper directory has no {}: some changes take several steps, and a crash \
@@ -250,7 +248,7 @@ impl Work {
 
     /// Goes on as on a file system that moves like this.
     #[cfg(test)]
-    pub(crate) fn pretend(&mut self, moves: Moves) {
+    pub(super) fn pretend(&mut self, moves: Moves) {
         self.moves = moves;
     }
 }
@@ -261,7 +259,7 @@ impl Work {
     ///
     /// # Errors
     /// `NoWhiteouts`.
-    pub(crate) fn prove_files(&self, path: &Path) -> std::result::Result<(), MountError> {
+    pub(super) fn prove_files(&self, path: &Path) -> std::result::Result<(), MountError> {
         if !self.files {
             return Ok(());
         }
@@ -275,6 +273,26 @@ impl Work {
             &[whiteout::PREFIX, name.as_bytes()].concat(),
         ));
         Ok(())
+    }
+}
+
+/// Opens the directory that was given and takes it for this mount alone (flock(2)).
+fn lock(path: &Path) -> std::result::Result<OwnedFd, MountError> {
+    let path = || path.to_owned();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let role = "work";
+    let lock = rustix::fs::open(path(), flags, Mode::empty()).map_err(|errno| {
+        let path = path();
+        MountError::Open { role, path, errno }
+    })?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(Errno::WOULDBLOCK) => Err(MountError::InUse { role, path: path() }),
+        Err(errno) => Err(MountError::Work {
+            action: "take the lock",
+            path: path(),
+            errno,
+        }),
     }
 }
 
@@ -311,7 +329,7 @@ fn mark_volatile(work: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Makes and opens a directory in the one that was given.
-pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+pub(super) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     match rustix::fs::mkdirat(workdir, name, Mode::RWXU) {
         Err(Errno::EXIST) => {
             // The kernel makes it with no permissions at all.
@@ -322,7 +340,7 @@ pub(crate) fn make_dir(workdir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(workdir, name, flags, Mode::empty())?;
     // What is made here must not inherit an ACL that the place it will be moved to does not have.
-    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+    for acl in [DEFAULT_ACL, ACCESS_ACL] {
         match rustix::fs::fremovexattr(&dir, acl) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error),

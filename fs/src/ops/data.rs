@@ -1,53 +1,21 @@
-//! The content of files.
-//!
-//! The transport opens nothing: reads and writes name a node, and go to where its data is at that
-//! moment. A descriptor that was opened before a copy-up therefore sees what is written after it.
+//! The content of files: reading, writing, and what else system calls do with it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use plyfs_sys::xattr::At;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use crate::Overlay;
-use crate::disk::calls::{self, Located};
-use crate::disk::fd_cache::{Handle, Key};
-use crate::disk::owner_mode::with_permission;
-use crate::error::{Errno, Result};
+use crate::disk::calls;
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
-use crate::inode::told_mtime::{append_gathered, write_gathered};
-use crate::layer::lower::LowerFile;
-use crate::layer::new_object;
-use crate::ops::copy_up::Extent;
-use crate::types::{Caller, FileKind};
-
-/// What an lseek(2) that a file system must answer looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seek {
-    /// The next data at or after the offset (`SEEK_DATA`).
-    Data,
-    /// The next hole at or after the offset (`SEEK_HOLE`).
-    Hole,
-}
+use crate::layer::stand_in;
+use crate::ops::gathered::{append_gathered, write_at, write_gathered};
+use crate::types::{Caller, Extent, FileKind, LITTLE, Seek, WriteMode};
 
 /// The least a disk reads or fails to read, in bytes.
 const SECTOR: usize = 512;
-
-/// How much data is moved in no more time than another thread needs to be woken, in bytes.
-pub(crate) const LITTLE: usize = 32 << 10;
-
-/// What comes with a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WriteMode {
-    /// The writer, if without privileges: set-uid and set-gid go.
-    pub unprivileged: Option<Caller>,
-    /// The program that wrote has gone on already: the kernel has gathered the data and sends it
-    /// now. What is not written whole is lost, so that it must be an error.
-    pub gathered: bool,
-    /// The descriptor appends (`O_APPEND`).
-    pub appends: bool,
-}
 
 impl Overlay {
     /// Reads from a regular file at an offset in bytes. Less than the buffer is filled only at the
@@ -134,9 +102,10 @@ impl Overlay {
     pub fn prepare_to_read(&self, id: u64) -> Result<()> {
         let node = self.node(id)?;
         let may_be_replaced = self.lowers_change && !node.in_upper();
-        match node.is_metacopy() || may_be_replaced {
-            true => self.open_for_reading(&node).map(drop),
-            false => Ok(()),
+        if node.is_metacopy() || may_be_replaced {
+            self.open_for_reading(&node).map(drop)
+        } else {
+            Ok(())
         }
     }
 
@@ -161,7 +130,7 @@ impl Overlay {
         let file = match node.kind {
             FileKind::Directory => self.open_directory(&node)?,
             FileKind::Regular => self.open_for_reading(&node)?,
-            _ => return Err(Errno::INVAL),
+            _ => return Err(decided(Errno::INVAL)),
         };
         if data_only {
             rustix::fs::fdatasync(&file)
@@ -277,118 +246,9 @@ impl Overlay {
     pub fn readlink(&self, id: u64) -> Result<Vec<u8>> {
         let node = self.node(id)?;
         if node.kind != FileKind::Symlink {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
-        new_object::read_link(self.locate(&node)?.at())
-    }
-
-    pub(crate) fn open_for_reading(&self, node: &Node) -> Result<Arc<OwnedFd>> {
-        self.open_file(node, false)
-    }
-
-    /// The caller has copied the node up.
-    pub(crate) fn open_for_writing(&self, node: &Node) -> Result<Arc<OwnedFd>> {
-        self.open_file(node, true)
-    }
-
-    /// A descriptor of a regular file's data, from the cache or opened.
-    fn open_file(&self, node: &Node, write: bool) -> Result<Arc<OwnedFd>> {
-        match node.kind {
-            FileKind::Regular => {}
-            FileKind::Directory => return Err(Errno::ISDIR),
-            _ => return Err(Errno::INVAL),
-        }
-        let key = Key::File(node.id);
-        if let Some(handle) = self.fds.get(key)
-            && (handle.writable || !write)
-        {
-            return Ok(handle.fd);
-        }
-        let append_only = write && self.protection(node)?.append_only;
-        let object = self.locate(node)?;
-        let data = object.metacopy_data();
-        if write && (!object.in_upper || data.is_some()) {
-            // Never: a lower layer is not to be written to, whatever went wrong before.
-            return Err(Errno::ROFS);
-        }
-        let read_only = |fd| Handle {
-            fd: Arc::new(fd),
-            writable: false,
-        };
-        let handle = match data {
-            Some(data) => read_only(self.open_data(&data)?),
-            None if object.in_upper => self.open_upper_file(&object, write, append_only)?,
-            None => read_only(self.open_lower(node, &object)?),
-        };
-        // Under the place lock still, so that a copy-up that follows finds it there to remove.
-        self.fds.insert(key, handle.clone());
-        drop(object);
-        self.may_have_told_mtime(node, &handle)?;
-        Ok(handle.fd)
-    }
-
-    /// Opens a regular file of a lower layer where it lies.
-    fn open_lower(&self, node: &Node, object: &Located<'_>) -> Result<OwnedFd> {
-        let opened = self.open_reading(object.at(), false);
-        if self.lowers_change {
-            let fd = opened.as_ref().map_err(|errno| *errno);
-            self.check_in_place(node, object, fd.and_then(|fd| calls::stat_fd(fd.as_fd())))?;
-        }
-        opened
-    }
-
-    /// Opens the file that holds the data of a metacopy.
-    pub(crate) fn open_data(&self, data: &LowerFile) -> Result<OwnedFd> {
-        let dir = data.dir.open(&self.lowers, &self.fds)?;
-        self.open_reading(At::Name(dir.as_fd(), data.name.as_bytes()), false)
-    }
-
-    /// Opens a file of the upper layer, which the caller knows to be append-only or not.
-    pub(crate) fn open_upper_file(
-        &self,
-        object: &Located<'_>,
-        write: bool,
-        append_only: bool,
-    ) -> Result<Handle> {
-        let at = object.at();
-        // Not for writing before something is written: a program that is open for writing cannot be
-        // executed, nor one that is executed be opened for writing.
-        if !write {
-            return Ok(Handle {
-                fd: Arc::new(self.open_reading(at, true)?),
-                writable: false,
-            });
-        }
-        let open = || {
-            let open = |flags| self.fds.open(|| calls::open(at, flags));
-            match open(OFlags::RDWR | OFlags::NOATIME) {
-                // Not our own file.
-                Err(Errno::PERM) => {}
-                other => return other,
-            }
-            match open(OFlags::RDWR) {
-                // The flag may be that of the object. All that is written to such a file goes to its end.
-                Err(Errno::PERM) if append_only => open(OFlags::RDWR | OFlags::APPEND),
-                other => other,
-            }
-        };
-        Ok(Handle {
-            fd: Arc::new(with_permission(at, open)?),
-            writable: true,
-        })
-    }
-
-    /// Opens for reading only, and leaves the time of last access alone where that is allowed.
-    pub(crate) fn open_reading(&self, at: At<'_>, in_upper: bool) -> Result<OwnedFd> {
-        let open = |flags| self.fds.open(|| calls::open(at, flags));
-        match open(OFlags::RDONLY | OFlags::NOATIME) {
-            Err(Errno::PERM) => {}
-            Err(Errno::ACCESS) if in_upper => {
-                return with_permission(at, || open(OFlags::RDONLY));
-            }
-            other => return other,
-        }
-        open(OFlags::RDONLY)
+        stand_in::read_link(self.locate(&node)?.at())
     }
 
     /// A descriptor of a node's upper directory that can be synced.
@@ -398,24 +258,4 @@ impl Overlay {
         let path = At::Fd(dir.as_fd());
         self.fds.open(|| calls::open(path, flags)).map(Arc::new)
     }
-}
-
-/// Writes as much as possible. An error counts if nothing was written before, or if it must be
-/// `whole`.
-pub(crate) fn write_at(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    data: &[u8],
-    whole: bool,
-) -> Result<usize> {
-    let mut written = 0;
-    while written < data.len() {
-        match rustix::io::pwrite(file, &data[written..], offset + written as u64) {
-            Ok(length) => written += length,
-            Err(Errno::INTR) => {}
-            Err(error) if whole || written == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(written)
 }

@@ -14,19 +14,21 @@ use rustix::fs::{AtFlags, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
-use crate::inode::listing::Known;
-use crate::inode::node::{Names, Node, Real, lock_names};
-use crate::layer::lower::Name;
+use crate::inode::backing::Backing;
+use crate::inode::dir::Names;
+use crate::inode::listing::EntryInfo;
+use crate::inode::locks::lock_names;
+use crate::inode::node::Node;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::copy_up::Extent;
-use crate::ops::remove::Held;
+use crate::ops::hold::LookupGuard;
+use crate::types::{Extent, Name};
 
 /// A directory on the way down.
 struct Level<'o> {
     /// Keeps the node known until it is done.
-    _held: Option<Held<'o>>,
+    _held: Option<LookupGuard<'o>>,
     node: Arc<Node>,
     /// What was not looked at yet.
     left: Vec<Name>,
@@ -37,7 +39,7 @@ impl Overlay {
     ///
     /// # Errors
     /// Those of copying up. What was done before stays.
-    pub(crate) fn cut_off(&self, node: &Arc<Node>) -> Result<()> {
+    pub(super) fn detach_from_lower(&self, node: &Arc<Node>) -> Result<()> {
         self.copy_up(node, Extent::Whole)?;
         if !node.shows_lowers() {
             return Ok(());
@@ -67,17 +69,18 @@ impl Overlay {
 
     /// Gives a file in the index, of which this is a lower name, the name in the upper layer.
     fn give_name(&self, parent: &Arc<Node>, name: &Name, node: &Arc<Node>) -> Result<()> {
-        if !matches!(node.place.read().real, Real::Index(_)) {
+        if !matches!(node.place.read().backing, Backing::Index(_)) {
             return Ok(());
         }
         let mut names = parent.dir()?.names.write();
-        let site = self.site(self.upper()?, parent, &names)?;
+        let upper_parent = self.upper_parent(self.upper()?, parent, &names)?;
         match self.lookup_locked(parent, &names, name) {
             Ok((found, _)) => {
-                let held = Held::new(self, found);
-                match Arc::ptr_eq(&held.node, node) {
-                    true => self.link_up(&site, &mut names, name, node),
-                    false => Ok(()),
+                let held = LookupGuard::new(self, found);
+                if Arc::ptr_eq(&held.node, node) {
+                    self.link_up(&upper_parent, &mut names, name, node)
+                } else {
+                    Ok(())
                 }
             }
             Err(Errno::NOENT) => Ok(()),
@@ -85,7 +88,7 @@ impl Overlay {
         }
     }
 
-    fn level<'o>(&'o self, held: Option<Held<'o>>, node: Arc<Node>) -> Result<Level<'o>> {
+    fn level<'o>(&'o self, held: Option<LookupGuard<'o>>, node: Arc<Node>) -> Result<Level<'o>> {
         let left = self.names_of(&node)?;
         Ok(Level {
             _held: held,
@@ -128,7 +131,7 @@ impl Overlay {
         if let Err(errno) = remove_whiteouts(at) {
             log::debug!("whiteouts of nothing stay: {errno}");
         }
-        node.dir()?.cut_off(names);
+        node.dir()?.detach_from_lower(names);
         // Its number came from the lower directory, and comes from its own from now on. Who has it open
         // has the same node nevertheless.
         self.nodes.rebind(node, object, false);
@@ -136,9 +139,9 @@ impl Overlay {
             && let Some(listing) = &mut locks.of(parent)?.listing
         {
             let name = node.place.read().name.clone();
-            listing.insert(&name, Known::Object(object, node.kind));
+            listing.insert(&name, EntryInfo::Object(object, node.kind));
         }
-        if node.place.write().below.drop_redirect() {
+        if node.place.write().lower_link.drop_redirect() {
             // An opaque directory's redirect is not followed; another mounter need not know that.
             match xattr::remove(at, upper.namespace.name(Record::Redirect)) {
                 Ok(()) | Err(Errno::NODATA) => {}
@@ -154,7 +157,7 @@ impl Overlay {
     fn is_free(&self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<bool> {
         let node = match self.lookup_locked(parent, names, name) {
             Err(Errno::NOENT) => return Ok(true),
-            other => Held::new(self, other?.0),
+            other => LookupGuard::new(self, other?.0),
         };
         let dir = self.upper_dir(parent)?;
         let at = At::Name(dir.as_fd(), name.as_bytes());
@@ -199,7 +202,7 @@ fn is_in(node: &Node, parent: Option<&Arc<Node>>) -> bool {
 fn is_tied(node: &Node) -> bool {
     let by_name = || {
         let place = node.place.read();
-        let redirect = place.below.redirect();
+        let redirect = place.lower_link.redirect();
         !redirect.is_some_and(crate::layer::redirect::Redirect::is_path)
     };
     !node.in_upper() || ((node.shows_lowers() || node.is_metacopy()) && by_name())

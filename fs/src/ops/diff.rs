@@ -8,10 +8,10 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls::stat_name;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::Result;
-use crate::layer::lower::Name;
 use crate::layer::whiteout::is_whiteout;
+use crate::types::Name;
 
 impl Overlay {
     /// Whether what a node shows is in the upper layer, be it under its own name or in the index.

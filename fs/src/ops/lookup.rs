@@ -7,43 +7,31 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::fs::Statx;
-
 use crate::Overlay;
-use crate::disk::calls::device_of;
-use crate::error::{Errno, Result};
-use crate::inode::listing::Source;
-use crate::inode::node::{Below, Names, Node, Place, Real};
-use crate::inode::table::{Identity, NameIn};
-use crate::layer::lower::Name;
-use crate::layer::object_id::ObjectId;
-use crate::ops::lookup_layers::Found;
-use crate::types::{Attr, FileKind};
+use crate::error::{Errno, Result, decided};
+use crate::inode::backing::{Backing, LowerLink};
+use crate::inode::dir::Names;
+use crate::inode::identity::{Identity, NameIn};
+use crate::inode::listing::FirstLayer;
+use crate::inode::node::{Node, Place};
+use crate::layer::lower_dir::LowerDir;
+use crate::ops::layer_entry::LayerEntry;
+use crate::types::{Attr, Entry, FileKind, Name};
 
 /// The longest name of a file, in bytes (`NAME_MAX`).
-pub(crate) const NAME_MAX: usize = 255;
-
-/// What a lookup found. It counts as one lookup of the node, to be taken back with
-/// [`Overlay::forget`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// The node.
-    pub id: u64,
-    /// Its attributes.
-    pub attr: Attr,
-}
+const NAME_MAX: usize = 255;
 
 /// Checks a name that a caller gave.
 ///
 /// # Errors
 /// `NAMETOOLONG`, and `INVAL` for what can be no name of a file.
-pub(crate) fn check_name(name: &OsStr) -> Result<()> {
+pub(super) fn check_name(name: &OsStr) -> Result<()> {
     let bytes = name.as_bytes();
     if bytes.len() > NAME_MAX {
         return Err(Errno::NAMETOOLONG);
     }
     if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|byte| matches!(byte, 0 | b'/')) {
-        return Err(Errno::INVAL);
+        return Err(decided(Errno::INVAL));
     }
     Ok(())
 }
@@ -61,7 +49,7 @@ impl Overlay {
     }
 
     /// As [`lookup`](Self::lookup), with the node.
-    pub(crate) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
+    pub(super) fn lookup_in(&self, parent: &Arc<Node>, name: &OsStr) -> Result<(Arc<Node>, Entry)> {
         let dir = parent.dir()?;
         let names = dir.names.read();
         let searches = self.listing_of(&names).is_none();
@@ -74,7 +62,7 @@ impl Overlay {
     }
 
     /// As [`lookup_in`](Self::lookup_in), for a caller that holds the namespace lock.
-    pub(crate) fn lookup_locked(
+    pub(super) fn lookup_locked(
         &self,
         parent: &Arc<Node>,
         names: &Names,
@@ -84,38 +72,34 @@ impl Overlay {
             return Err(Errno::NOENT);
         }
         let (name, first) = match self.listing_of(names) {
-            None => (Name::from(name), Source::Unknown),
+            None => (Name::from(name), FirstLayer::Unknown),
             // All names are known, and this may be none of them.
             Some(listing) => listing.get(name).ok_or(Errno::NOENT)?,
         };
-        let found = self.search(parent, names, &name, first)?;
+        let found = self.lookup_layers(parent, names, &name, first)?;
         let found = found.ok_or(Errno::NOENT)?;
         let (node, attr) = self.node_of(parent, name, found)?;
         let entry = Entry { id: node.id, attr };
         Ok((node, entry))
     }
 
-    /// The identity of an object.
-    pub(crate) fn object_of(&self, stat: &Statx) -> ObjectId {
-        self.numbering.object(device_of(stat), stat.stx_ino)
-    }
-
     /// The node for what was found, counted as looked up.
-    pub(crate) fn node_of(
+    pub(super) fn node_of(
         &self,
         parent: &Arc<Node>,
         name: Name,
-        found: Found,
+        found: LayerEntry,
     ) -> Result<(Arc<Node>, Attr)> {
         let (mut attr, number) = (found.attr, found.number);
-        let in_upper = !matches!(found.real, Real::Lower(_));
+        let in_upper = !matches!(found.backing, Backing::Lower(_));
         let has_links = !attr.kind.is_dir() && found.links > 1;
         // Whether a copy-up may part this name from others of the same file.
         let may_part = self.upper.is_some() && self.index().is_none();
         let at = NameIn::new(parent, &name);
-        let identity = match !in_upper && has_links && (may_part || found.is_mounted_inside) {
-            true => Identity::Link(Box::new((number, at.clone()))),
-            false => Identity::Object(number),
+        let identity = if !in_upper && has_links && (may_part || found.is_mounted_inside) {
+            Identity::Link(Box::new((number, at.clone())))
+        } else {
+            Identity::Object(number)
         };
         // A directory is what its number comes from: it has one place.
         let object = match attr.kind {
@@ -125,8 +109,8 @@ impl Overlay {
         let place = || Place {
             parent: Some(parent.clone()),
             name: name.clone(),
-            real: found.real.clone(),
-            below: Below::new(found.redirect.clone(), found.data.clone()),
+            backing: found.backing.clone(),
+            lower_link: LowerLink::new(found.redirect.clone(), found.data.clone()),
         };
         let make = |id| {
             let ino = number.derived().unwrap_or(id);
@@ -167,15 +151,16 @@ impl Overlay {
         node: &Arc<Node>,
         parent: &Arc<Node>,
         name: &Name,
-        found: &Found,
+        found: &LayerEntry,
     ) -> Result<()> {
         let kind = found.attr.kind;
         if node.kind != kind {
-            return Err(Errno::STALE);
+            return Err(decided(Errno::STALE));
         }
         // Where layers change, the name that a lower file was found by last is the one that is there.
         let moves = |place: &Place| {
-            place.parent.is_none() || (self.lowers_change && matches!(place.real, Real::Lower(_)))
+            place.parent.is_none()
+                || (self.lowers_change && matches!(place.backing, Backing::Lower(_)))
         };
         {
             let place = node.place.read();
@@ -183,7 +168,7 @@ impl Overlay {
                 return Ok(());
             }
             if kind.is_dir() {
-                return Err(Errno::STALE);
+                return Err(decided(Errno::STALE));
             }
             if !moves(&place) {
                 return Ok(());
@@ -195,8 +180,8 @@ impl Overlay {
         if moves(&place) {
             former = place.set_parent(Some(parent.clone()));
             place.name = name.clone();
-            place.real = found.real.clone();
-            place.below = Below::new(found.redirect.clone(), found.data.clone());
+            place.backing = found.backing.clone();
+            place.lower_link = LowerLink::new(found.redirect.clone(), found.data.clone());
         }
         drop(place);
         if let Some(former) = former {
@@ -205,15 +190,44 @@ impl Overlay {
         }
         Ok(())
     }
+
+    /// Whether a node that was known before is what the layers have under a name now.
+    fn still_fits(
+        &self,
+        node: &Node,
+        parent: &Arc<Node>,
+        name: &OsStr,
+        found: &LayerEntry,
+    ) -> bool {
+        if node.kind != found.attr.kind {
+            return false;
+        }
+        let place = node.place.read();
+        if place.parent.is_none() {
+            // The name that it was known by was removed; it takes this one.
+            return !node.kind.is_dir();
+        }
+        if !place.is_at(parent, name) {
+            // One of several names of a file, which is one node.
+            return !node.kind.is_dir() && found.links > 1;
+        }
+        let is_same_layer = match (&place.backing, &found.backing) {
+            (Backing::Lower(known), Backing::Lower(now)) => known.is_same(now),
+            (Backing::Lower(_), _) | (_, Backing::Lower(_)) => false,
+            _ => true,
+        };
+        drop(place);
+        is_same_layer && shows(node, &found.lowers)
+    }
 }
 
 /// Whether a known node with the number of what was found is another file: it has another path, and neither is one
 /// of several names of a file. File systems that put several others together may show one number twice (bindfs,
 /// virtiofs), and a mount inside a lower layer may show one object twice.
 ///
-/// The caller holds the namespace lock of `parent`. Who takes a name from a file holds its place until the node
+/// The caller holds the namespace lock of `parent`. A thread that takes a name from a file holds its place until the node
 /// has lost it, too, so that a count of one link is not read together with a name that is gone.
-fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bool {
+fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &LayerEntry) -> bool {
     let place = node.place.read();
     if place.is_at(parent, name) {
         return false;
@@ -221,10 +235,19 @@ fn is_another(node: &Node, parent: &Arc<Node>, name: &Name, found: &Found) -> bo
     if found.attr.kind.is_dir() || node.kind != found.attr.kind {
         return true;
     }
-    if found.links > 1 || matches!(found.real, Real::Index(_)) {
+    if found.links > 1 || matches!(found.backing, Backing::Index(_)) {
         return false;
     }
     // The last name of an upper file whose others were removed leads to the same object; a lower file that was
     // removed had no other.
-    place.parent.is_some() || matches!(place.real, Real::Lower(_))
+    place.parent.is_some() || matches!(place.backing, Backing::Lower(_))
+}
+
+/// Whether a directory shows these lower directories. One that is being changed is looked at the next time.
+pub(super) fn shows(node: &Node, lowers: &[Arc<LowerDir>]) -> bool {
+    let names = node.dir.as_ref().and_then(|dir| dir.names.try_read());
+    names.is_none_or(|names| {
+        let same = |(known, now): (&Arc<LowerDir>, &Arc<LowerDir>)| known.is_same(now);
+        names.lowers.len() == lowers.len() && names.lowers.iter().zip(lowers).all(same)
+    })
 }

@@ -6,62 +6,41 @@
 //! that is looked for in the layers below it; a file whose data was left below (metacopy) is searched
 //! on for that.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use plyfs_format::protattr::Protection;
 use plyfs_sys::xattr::At;
 use rustix::fs::Statx;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
+use crate::config::RedirectDir;
 use crate::disk::calls::{stat_name, stat_of_absent};
-use crate::error::{Errno, Result};
-use crate::inode::listing::Source;
-use crate::inode::node::{Names, Node, Real};
-use crate::layer::lower::{Layer, LowerDir, LowerFile, Marks, Name};
-use crate::layer::object_id::ObjectId;
-use crate::layer::overlay_xattrs::{DirMarks, FileMarks, is_attribute_whiteout};
-use crate::layer::redirect::{Redirect, RedirectDir};
+use crate::error::{Errno, Result, decided};
+use crate::inode::backing::Backing;
+use crate::inode::dir::Names;
+use crate::inode::listing::FirstLayer;
+use crate::inode::node::Node;
+use crate::layer::lower::Layer;
+use crate::layer::lower_dir::{LowerDir, LowerFile};
+use crate::layer::overlay_xattrs::{DirXattrs, FileXattrs};
+use crate::layer::redirect::Redirect;
+use crate::layer::upper::Upper;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::ioctl_flags::protection_in_stat;
-use crate::types::{Attr, FileKind};
-
-/// What the layers hold under a name.
-pub(crate) struct Found {
-    /// Where the topmost object is.
-    pub(crate) real: Real,
-    pub(crate) attr: Attr,
-    /// What the flags of the topmost object forbid.
-    pub(crate) flags: Protection,
-    /// The topmost object.
-    pub(crate) object: ObjectId,
-    /// The object that the node's number comes from: the topmost lower directory of a merged one,
-    /// which stays when it is copied up; the origin of a copy; otherwise the object itself.
-    pub(crate) number: ObjectId,
-    /// How many names the topmost object has on disk.
-    pub(crate) links: u32,
-    /// Whether it lies on a file system that is mounted inside a lower layer.
-    pub(crate) is_mounted_inside: bool,
-    pub(crate) lowers: Vec<Arc<LowerDir>>,
-    /// Where an upper directory or metacopy goes on below, if not under its name.
-    pub(crate) redirect: Option<Redirect>,
-    /// Where the data of a metacopy is.
-    pub(crate) data: Option<LowerFile>,
-}
+use crate::ops::layer_entry::LayerEntry;
+use crate::types::{FileKind, Name};
 
 impl Overlay {
     /// Searches the layers for a name in a directory. `None` if no layer has it, or a whiteout hides
     /// it. `first` says where it is known to be found first.
-    pub(crate) fn search(
+    pub(super) fn lookup_layers(
         &self,
         parent: &Arc<Node>,
         names: &Names,
         name: &Name,
-        first: Source,
-    ) -> Result<Option<Found>> {
-        let mut search = Search {
+        first: FirstLayer,
+    ) -> Result<Option<LayerEntry>> {
+        let mut search = LayerLookup {
             overlay: self,
             way: Redirect::Name(name.clone()),
             redirected: false,
@@ -71,18 +50,18 @@ impl Overlay {
             stop: false,
         };
         let skipped = match first {
-            Source::Unknown => {
+            FirstLayer::Unknown => {
                 search.upper(parent, names, name)?;
                 0
             }
-            Source::Upper => {
+            FirstLayer::Upper => {
                 search.upper(parent, names, name)?;
                 // Only what leads elsewhere, or nowhere, leads on.
                 let leads = search.redirected || search.wants_data || search.lost.is_some();
                 search.stop |= !leads;
                 0
             }
-            Source::Lower(first) => {
+            FirstLayer::Lower(first) => {
                 let is_above = |lower: &Arc<LowerDir>| lower.layer < first;
                 names.lowers.partition_point(is_above)
             }
@@ -93,38 +72,16 @@ impl Overlay {
         if search.wants_data {
             // A file without its data would read as zeros.
             log::error!("the data of {} is in no layer", name.display());
-            return Err(Errno::IO);
+            return Err(decided(Errno::IO));
         }
         Ok(search.found)
-    }
-
-    /// What is under a name just made in the upper directory.
-    pub(crate) fn found_upper(&self, at: At<'_>, stat: &Statx) -> Result<Found> {
-        self.found_alone(Real::Upper, at, stat, self.upper()?.layer.records)
-    }
-
-    /// An object by itself, with nothing below it.
-    fn found_alone(&self, real: Real, at: At<'_>, stat: &Statx, records: Records) -> Result<Found> {
-        let object = self.object_of(stat);
-        Ok(Found {
-            real,
-            attr: self.attr_of(at, stat, records)?,
-            flags: protection_in_stat(stat),
-            object,
-            number: object,
-            links: stat.stx_nlink,
-            is_mounted_inside: false,
-            lowers: Vec::new(),
-            redirect: None,
-            data: None,
-        })
     }
 }
 
 /// Where the search goes on below, if not by the same name; an error if that cannot be told.
 type Turn = Option<Result<Redirect>>;
 
-struct Search<'o> {
+struct LayerLookup<'o> {
     overlay: &'o Overlay,
     /// What is looked for in the next layer.
     way: Redirect,
@@ -132,7 +89,7 @@ struct Search<'o> {
     redirected: bool,
     /// Why it is not known what to look for.
     lost: Option<Errno>,
-    found: Option<Found>,
+    found: Option<LayerEntry>,
     /// What was found is a metacopy, and its data was not found yet.
     wants_data: bool,
     stop: bool,
@@ -146,7 +103,8 @@ fn is_suspect(kind: FileKind, blocks: u64, size: u64) -> bool {
     kind == FileKind::Regular && size > 0 && blocks.saturating_sub(RECORDS) < size.div_ceil(512)
 }
 
-impl Search<'_> {
+impl LayerLookup<'_> {
+    /// Looks at the name in the upper layer.
     fn upper(&mut self, parent: &Arc<Node>, names: &Names, name: &Name) -> Result<()> {
         let overlay = self.overlay;
         let Some(upper) = overlay.upper.as_ref().filter(|_| parent.in_upper()) else {
@@ -171,33 +129,54 @@ impl Search<'_> {
         if is_dir && overlay.is_layer(at, &stat) {
             return Err(Errno::LOOP);
         }
+        // Nearly every object has no xattrs of an overlay, so each system call to read them needs a reason.
         if is_dir && (!names.lowers.is_empty() || overlay.is_impure(parent, dir.as_fd())) {
-            let mut marks = DirMarks::read(at, overlay.namespace, upper.layer.marks)?;
-            marks.opaque |= upper.layer.is_archive_opaque(dir.as_fd(), name)?;
-            self.stop = marks.opaque;
-            if !marks.opaque {
-                self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect.and_then(Result::ok);
-            }
+            self.upper_dir_xattrs(upper, dir.as_fd(), name, &mut found)?;
         } else if !is_dir
             && (overlay.metacopy
                 || is_suspect(found.attr.kind, found.attr.blocks, found.attr.size)
                 || overlay.is_impure(parent, dir.as_fd()))
         {
-            let marks = FileMarks::read(at, overlay.namespace)?;
-            if let Some(origin) = &marks.origin {
-                let number = overlay.origins.object(origin, &overlay.numbering);
-                found.number = number.unwrap_or(found.object);
-                overlay.find_indexed(&mut found, origin)?;
-            }
-            if marks.metacopy && found.attr.kind == FileKind::Regular {
-                self.stop = false;
-                self.wants_data = true;
-                self.turn(marks.redirect.clone());
-                found.redirect = marks.redirect.and_then(Result::ok);
-            }
+            self.upper_file_xattrs(at, &mut found)?;
         }
         self.found = Some(found);
+        Ok(())
+    }
+
+    /// Follows what the xattrs of an upper directory say of those below it.
+    fn upper_dir_xattrs(
+        &mut self,
+        upper: &Upper,
+        dir: BorrowedFd<'_>,
+        name: &Name,
+        found: &mut LayerEntry,
+    ) -> Result<()> {
+        let at = At::Name(dir, name.as_bytes());
+        let mut xattrs = DirXattrs::read(at, self.overlay.namespace, upper.layer.marks)?;
+        xattrs.opaque |= upper.layer.is_archive_opaque(dir, name)?;
+        self.stop = xattrs.opaque;
+        if !xattrs.opaque {
+            self.turn(xattrs.redirect.clone());
+            found.redirect = xattrs.redirect.and_then(Result::ok);
+        }
+        Ok(())
+    }
+
+    /// Follows what the xattrs of an upper file say of the file that it is a copy of.
+    fn upper_file_xattrs(&mut self, at: At<'_>, found: &mut LayerEntry) -> Result<()> {
+        let overlay = self.overlay;
+        let xattrs = FileXattrs::read(at, overlay.namespace)?;
+        if let Some(origin) = &xattrs.origin {
+            let number = overlay.origins.object(origin, &overlay.ino_mapper);
+            found.number = number.unwrap_or(found.object);
+            overlay.find_indexed(found, origin)?;
+        }
+        if xattrs.metacopy && found.attr.kind == FileKind::Regular {
+            self.stop = false;
+            self.wants_data = true;
+            self.turn(xattrs.redirect.clone());
+            found.redirect = xattrs.redirect.and_then(Result::ok);
+        }
         Ok(())
     }
 
@@ -299,20 +278,11 @@ impl Search<'_> {
             return Ok((None, None));
         }
         let at = At::Name(fd.as_fd(), name.as_bytes());
-        let stat = match stat_name(fd.as_fd(), name.as_bytes()) {
-            // A redirect may name what cannot be.
-            Err(Errno::NAMETOOLONG) if self.redirected => None,
-            stat => stat_of_absent(stat)?,
-        };
-        let Some(stat) = stat else {
-            self.stop |= layer.has_archive_whiteout(fd.as_fd(), name)?;
+        let Some(stat) = self.stat_visible(dir, layer, (fd.as_fd(), name))? else {
             return Ok((None, None));
         };
-        if overlay.hides(dir, at, &stat)? {
-            self.stop = true;
-            return Ok((None, None));
-        }
-        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let kind =
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let unfit = is_end && self.wants_data && kind != FileKind::Regular;
         if unfit || (!kind.is_dir() && (!is_end || self.is_dir())) {
             // Below a directory, a file is hidden with everything under it.
@@ -334,18 +304,46 @@ impl Search<'_> {
             );
             return Err(Errno::LOOP);
         }
-        let mut marks = match overlay.reads_marks(dir.layer) {
-            true => DirMarks::read(at, overlay.namespace, layer.marks)?,
-            false => DirMarks::default(),
+        let mut xattrs = if overlay.reads_overlay_xattrs(dir.layer) {
+            DirXattrs::read(at, overlay.namespace, layer.marks)?
+        } else {
+            DirXattrs::default()
         };
-        marks.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
-        let child = LowerDir::child(dir, name, &marks);
+        xattrs.opaque |= layer.is_archive_opaque(fd.as_fd(), name)?;
+        let child = LowerDir::child(dir, name, &xattrs);
         if is_end {
             self.take_dir(&child, at, &stat, layer)?;
         }
-        self.stop |= marks.opaque;
-        let redirect = marks.redirect.filter(|_| !marks.opaque);
+        // Opaque hides what is below, also below a redirect that it has from another time.
+        self.stop |= xattrs.opaque;
+        let redirect = xattrs.redirect.filter(|_| !xattrs.opaque);
         Ok((Some(child), redirect))
+    }
+
+    /// The stat of a name in a lower directory, if it is there and no whiteout. A whiteout ends the lookup.
+    fn stat_visible(
+        &mut self,
+        dir: &Arc<LowerDir>,
+        layer: &Layer,
+        (fd, name): (BorrowedFd<'_>, &Name),
+    ) -> Result<Option<Statx>> {
+        let stat = match stat_name(fd, name.as_bytes()) {
+            // A redirect may name what cannot be.
+            Err(Errno::NAMETOOLONG) if self.redirected => None,
+            stat => stat_of_absent(stat)?,
+        };
+        let Some(stat) = stat else {
+            self.stop |= layer.has_archive_whiteout(fd, name)?;
+            return Ok(None);
+        };
+        if self
+            .overlay
+            .hides(dir, At::Name(fd, name.as_bytes()), &stat)?
+        {
+            self.stop = true;
+            return Ok(None);
+        }
+        Ok(Some(stat))
     }
 
     fn is_dir(&self) -> bool {
@@ -369,10 +367,10 @@ impl Search<'_> {
             found.lowers.push(child.clone());
             return Ok(());
         }
-        let real = Real::Lower(child.clone());
-        self.found = Some(Found {
+        let backing = Backing::Lower(child.clone());
+        self.found = Some(LayerEntry {
             lowers: vec![child.clone()],
-            ..self.overlay.found_alone(real, at, stat, layer.records)?
+            ..self.overlay.found_alone(backing, at, stat, layer.records)?
         });
         Ok(())
     }
@@ -388,8 +386,8 @@ impl Search<'_> {
     ) -> Result<Turn> {
         let overlay = self.overlay;
         if self.found.is_none() {
-            let real = Real::Lower(dir.clone());
-            let mut found = overlay.found_alone(real, at, stat, layer.records)?;
+            let backing = Backing::Lower(dir.clone());
+            let mut found = overlay.found_alone(backing, at, stat, layer.records)?;
             found.is_mounted_inside = layer.is_mounted_inside(stat);
             // The index knows one file for all paths to an inode. The kernel's overlay sees no such path twice.
             if stat.stx_nlink > 1 && !found.is_mounted_inside {
@@ -397,17 +395,19 @@ impl Search<'_> {
             }
             self.found = Some(found);
         }
-        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let kind =
+            FileKind::from_mode(u32::from(stat.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
         let may_be_metacopy = kind == FileKind::Regular
             && (dir.impure || overlay.metacopy || is_suspect(kind, stat.stx_blocks, stat.stx_size))
-            && overlay.reads_marks(dir.layer);
-        let marks = match may_be_metacopy {
-            true => FileMarks::read(at, overlay.namespace)?,
-            false => FileMarks::default(),
+            && overlay.reads_overlay_xattrs(dir.layer);
+        let xattrs = if may_be_metacopy {
+            FileXattrs::read(at, overlay.namespace)?
+        } else {
+            FileXattrs::default()
         };
-        if marks.metacopy {
+        if xattrs.metacopy {
             self.wants_data = true;
-            return Ok(marks.redirect);
+            return Ok(xattrs.redirect);
         }
         if self.wants_data
             && let Some(found) = &mut self.found
@@ -435,7 +435,7 @@ impl Search<'_> {
             return Ok(());
         };
         let file_in = |root: &Arc<LowerDir>| {
-            let none = DirMarks::default();
+            let none = DirXattrs::default();
             let child = |dir: Arc<LowerDir>, name| LowerDir::child(&dir, name, &none);
             LowerFile {
                 dir: above.iter().fold(root.clone(), child),
@@ -463,68 +463,5 @@ impl Search<'_> {
             self.wants_data = false;
         }
         Ok(())
-    }
-}
-
-impl Overlay {
-    /// Makes an upper file with this origin the one in the index, if it is that. If another is, this
-    /// is a file of its own.
-    fn find_indexed(&self, found: &mut Found, origin: &[u8]) -> Result<()> {
-        let Some(index) = self.index() else {
-            return Ok(());
-        };
-        let Some(indexed) = index.find(origin)? else {
-            return Ok(());
-        };
-        if self.object_of(&indexed.stat) == found.object {
-            found.attr.nlink = index.links(&indexed.name, &indexed.stat, None)?;
-            found.real = Real::Index(Arc::new(indexed.name));
-        } else {
-            found.number = found.object;
-        }
-        Ok(())
-    }
-
-    /// Makes a lower file with several names its copy in the index, if there is one. Returns whether
-    /// that is a metacopy.
-    fn replace_by_indexed(&self, found: &mut Found, at: At<'_>, stat: &Statx) -> Result<bool> {
-        let Some(index) = self.index() else {
-            return Ok(false);
-        };
-        let Some(origin) = self.origins.record(at, stat) else {
-            return Ok(false);
-        };
-        let Some(indexed) = index.find(&origin)? else {
-            return Ok(false);
-        };
-        let copy = index.at(&indexed.name);
-        let marks = FileMarks::read(copy, self.namespace)?;
-        let number = found.number;
-        *found = Found {
-            number,
-            ..self.found_upper(copy, &indexed.stat)?
-        };
-        found.attr.nlink = index.links(&indexed.name, &indexed.stat, Some(stat.stx_nlink))?;
-        found.real = Real::Index(Arc::new(indexed.name));
-        Ok(marks.metacopy)
-    }
-
-    /// Whether an object in a lower directory hides what is below it.
-    pub(crate) fn hides(&self, dir: &LowerDir, at: At<'_>, stat: &Statx) -> Result<bool> {
-        const S_IFREG: u32 = 0o100_000;
-        const S_IFMT: u32 = 0o170_000;
-        if is_whiteout(stat) {
-            return Ok(true);
-        }
-        let may =
-            dir.whiteouts && u32::from(stat.stx_mode) & S_IFMT == S_IFREG && stat.stx_size == 0;
-        Ok(may && is_attribute_whiteout(at, self.namespace)?)
-    }
-
-    /// Whether the records of an overlay are looked for in a layer. Those in the lowest would say
-    /// nothing: there is nothing below to hide or to lead to.
-    fn reads_marks(&self, layer: u16) -> bool {
-        let is_lowest = usize::from(layer) + 1 == self.roots.len() && self.data_roots.is_empty();
-        !is_lowest && self.lowers[usize::from(layer)].marks != Marks::None
     }
 }

@@ -1,16 +1,35 @@
-//! The operations: one file a system call.
+//! The operations: one file a system call. These are the public methods of [`Overlay`](crate::Overlay), and the top
+//! floor: nothing in this crate uses it.
 
-pub(crate) mod changing;
-pub(crate) mod copy_up;
-pub(crate) mod create;
-pub mod data;
-pub(crate) mod detach;
-pub(crate) mod diff;
-pub(crate) mod ioctl_flags;
-pub(crate) mod lookup;
-pub(crate) mod lookup_layers;
-pub(crate) mod readdir;
-pub(crate) mod remove;
-pub(crate) mod rename;
-pub(crate) mod setattr;
-pub(crate) mod xattr;
+mod clear_whiteouts;
+mod copy_complete;
+mod copy_source;
+mod copy_stage;
+mod copy_up;
+mod copy_xattrs;
+mod create;
+mod data;
+mod detach;
+mod diff;
+mod gathered;
+mod hide;
+mod hold;
+mod indexed;
+mod ioctl_flags;
+mod layer_entry;
+mod leave;
+mod link;
+mod link_up;
+mod lookup;
+mod lookup_layers;
+mod over_whiteout;
+mod readdir;
+mod redirect;
+mod remove;
+mod rename;
+mod replace;
+mod setattr;
+mod slow;
+mod staging_dir;
+mod upper_parent;
+mod xattr;

@@ -1,14 +1,10 @@
-//! Removing names.
+//! Removing names: unlink(2) and rmdir(2).
 //!
 //! What only the upper layer has is unlinked there. What a lower layer has is hidden by a whiteout,
 //! which takes the place of the upper object, if there is one, in one rename.
-//!
-//! A file that is removed while the kernel knows it stays usable: its node keeps a descriptor of the
-//! object, taken before the name goes. An object in a lower layer needs none, since nothing ever
-//! removes it there.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -18,72 +14,18 @@ use rustix::fs::{AtFlags, FileType, OFlags};
 
 use crate::Overlay;
 use crate::disk::calls;
-use crate::disk::fd_cache::Key;
-use crate::disk::remove_tree::for_each_entry;
+use crate::disk::dirents::for_each_entry;
 use crate::error::{Errno, Result};
-use crate::inode::listing::Known;
-use crate::inode::node::{Names, Node, Place, Real, lock_names};
-use crate::layer::lower::Name;
+use crate::inode::dir::Names;
+use crate::inode::locks::lock_names;
+use crate::inode::node::Node;
 use crate::layer::whiteout::is_whiteout;
-use crate::ops::copy_up::Extent;
-use crate::ops::create::Site;
+use crate::ops::hold::LookupGuard;
 use crate::ops::lookup::check_name;
-use crate::types::FileKind;
-
-/// A looked-up node that is forgotten again at the end of an operation.
-pub(crate) struct Held<'o> {
-    overlay: &'o Overlay,
-    pub(crate) node: Arc<Node>,
-}
-
-impl<'o> Held<'o> {
-    /// Takes over one lookup of a node.
-    pub(crate) fn new(overlay: &'o Overlay, node: Arc<Node>) -> Self {
-        Self { overlay, node }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.overlay.forget(self.node.id, 1);
-    }
-}
+use crate::ops::upper_parent::UpperParent;
+use crate::types::Extent;
 
 impl Overlay {
-    /// The node under a name, for the length of an operation.
-    ///
-    /// # Errors
-    /// As [`lookup`](Self::lookup).
-    pub(crate) fn hold(&self, parent: &Arc<Node>, name: &OsStr) -> Result<Held<'_>> {
-        let names = parent.dir()?.names.read();
-        self.hold_locked(parent, &names, name)
-    }
-
-    /// As [`hold`](Self::hold), for a caller that holds the namespace lock.
-    pub(crate) fn hold_locked(
-        &self,
-        parent: &Arc<Node>,
-        names: &Names,
-        name: &OsStr,
-    ) -> Result<Held<'_>> {
-        if let Some(held) = self.known_here(parent, names, name) {
-            return Ok(held);
-        }
-        let (node, _) = self.lookup_locked(parent, names, name)?;
-        Ok(Held::new(self, node))
-    }
-
-    /// The node under a name, if the listing leads to it. No system call is made: what is known of a name
-    /// under its lock is so.
-    fn known_here(&self, parent: &Arc<Node>, names: &Names, name: &OsStr) -> Option<Held<'_>> {
-        let known = self.listing_of(names)?.known(name)?;
-        let Known::Object(number, _) = known else {
-            return None;
-        };
-        let held = Held::new(self, self.nodes.find_once_more(number)?);
-        held.node.is_at(parent, name).then_some(held)
-    }
-
     /// Removes a name of a file that is no directory (unlink(2)).
     ///
     /// # Errors
@@ -102,10 +44,10 @@ impl Overlay {
         }
         self.copy_up(&parent, Extent::Whole)?;
         let (mut names, held) = self.find_to_unlink(&parent, name)?;
-        let site = self.site(upper, &parent, &names)?;
+        let upper_parent = self.upper_parent(upper, &parent, &names)?;
         let place = held.node.place.write();
-        let leaving = self.prepare_to_leave(&held.node, place, &parent, name, &site)?;
-        self.remove_name(&site, &names, name)?;
+        let leaving = self.prepare_to_leave(&held.node, place, &parent, name, &upper_parent)?;
+        self.remove_name(&upper_parent, &names, name)?;
         leaving.leave();
         if let Some(listing) = &mut names.listing {
             listing.remove(name);
@@ -121,19 +63,20 @@ impl Overlay {
         &'n self,
         parent: &'n Arc<Node>,
         name: &OsStr,
-    ) -> Result<(RwLockWriteGuard<'n, Names>, Held<'n>)> {
+    ) -> Result<(RwLockWriteGuard<'n, Names>, LookupGuard<'n>)> {
         loop {
             let names = parent.dir()?.names.write();
             if self.index().is_none() {
                 let held = self.hold_locked(parent, &names, name)?;
                 self.check_may_leave(parent, &held.node)?;
-                return match held.node.kind.is_dir() {
-                    true => Err(Errno::ISDIR),
-                    false => Ok((names, held)),
+                return if held.node.kind.is_dir() {
+                    Err(Errno::ISDIR)
+                } else {
+                    Ok((names, held))
                 };
             }
             let (node, entry) = self.lookup_locked(parent, &names, name)?;
-            let held = Held::new(self, node);
+            let held = LookupGuard::new(self, node);
             self.check_may_leave(parent, &held.node)?;
             if held.node.kind.is_dir() {
                 return Err(Errno::ISDIR);
@@ -164,7 +107,7 @@ impl Overlay {
         }
         self.copy_up(&parent, Extent::Whole)?;
         let mut locks = lock_names(&[&parent, node])?;
-        let site = self.site(upper, &parent, locks.of(&parent)?)?;
+        let upper_parent = self.upper_parent(upper, &parent, locks.of(&parent)?)?;
         if !node.is_at(&parent, name) {
             return Err(Errno::NOENT);
         }
@@ -174,10 +117,11 @@ impl Overlay {
             return Err(Errno::NOTEMPTY);
         }
         let place = node.place.write();
-        let leaving = self.prepare_to_leave(node, place, &parent, name, &site)?;
-        let removed = match alone {
-            true => rustix::fs::unlinkat(&site.dir, name, AtFlags::REMOVEDIR),
-            false => Err(Errno::NOTEMPTY),
+        let leaving = self.prepare_to_leave(node, place, &parent, name, &upper_parent)?;
+        let removed = if alone {
+            rustix::fs::unlinkat(&upper_parent.dir, name, AtFlags::REMOVEDIR)
+        } else {
+            Err(Errno::NOTEMPTY)
         };
         match removed {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
@@ -185,13 +129,13 @@ impl Overlay {
         }
         if removed.is_err() {
             // There may be whiteouts in it.
-            if alone && !self.is_empty_upper(&site, name)? {
+            if alone && !self.is_empty_upper(&upper_parent, name)? {
                 return Err(Errno::NOTEMPTY);
             }
             if leaving.in_upper() {
-                self.remove_upper_dir(&site, locks.of(&parent)?, name)?;
+                self.remove_upper_dir(&upper_parent, locks.of(&parent)?, name)?;
             } else {
-                upper.work.make_whiteout(site.dir.as_fd(), name)?;
+                upper.work.make_whiteout(upper_parent.dir.as_fd(), name)?;
             }
         }
         leaving.leave();
@@ -204,8 +148,13 @@ impl Overlay {
     }
 
     /// Makes a name show nothing. What is there now is no directory.
-    pub(crate) fn remove_name(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
-        let (dir, work) = (site.dir.as_fd(), &site.upper.work);
+    fn remove_name(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        names: &Names,
+        name: &OsStr,
+    ) -> Result<()> {
+        let (dir, work) = (upper_parent.dir.as_fd(), &upper_parent.upper.work);
         if !self.lower_positive(names, name)? {
             return rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
@@ -231,13 +180,13 @@ impl Overlay {
     }
 
     /// Whether an upper directory that shows no lower ones holds nothing but whiteouts.
-    fn is_empty_upper(&self, site: &Site<'_>, name: &OsStr) -> Result<bool> {
+    fn is_empty_upper(&self, upper_parent: &UpperParent<'_>, name: &OsStr) -> Result<bool> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let at = At::Name(site.dir.as_fd(), name.as_bytes());
+        let at = At::Name(upper_parent.dir.as_fd(), name.as_bytes());
         let dir = self.fds.open(|| calls::open(at, flags))?;
         let mut empty = true;
         for_each_entry(dir.as_fd(), |name, kind, _| {
-            let layer = &site.upper.layer;
+            let layer = &upper_parent.upper.layer;
             if layer.is_archive_name(OsStr::from_bytes(name.to_bytes())) {
                 return Ok(());
             }
@@ -249,8 +198,13 @@ impl Overlay {
     }
 
     /// Removes an upper directory that shows nothing, but may hold whiteouts.
-    fn remove_upper_dir(&self, site: &Site<'_>, names: &Names, name: &OsStr) -> Result<()> {
-        let (dir, work) = (site.dir.as_fd(), &site.upper.work);
+    fn remove_upper_dir(
+        &self,
+        upper_parent: &UpperParent<'_>,
+        names: &Names,
+        name: &OsStr,
+    ) -> Result<()> {
+        let (dir, work) = (upper_parent.dir.as_fd(), &upper_parent.upper.work);
         let hides = self.lower_positive(names, name)?;
         if hides && work.writes_files() {
             work.make_whiteout(dir, name)?;
@@ -263,122 +217,5 @@ impl Overlay {
             return work.take_away((dir, name));
         }
         work.replace_by_whiteout((dir, name))
-    }
-}
-
-/// A node that is about to lose its name, with its place locked.
-pub(crate) struct Leaving<'n> {
-    overlay: &'n Overlay,
-    id: u64,
-    place: RwLockWriteGuard<'n, Place>,
-    /// Whether it is known by that name, and not by another of a hard link.
-    is_known_here: bool,
-    in_upper: bool,
-    keep: Option<Arc<OwnedFd>>,
-    /// Its name in the index, and how many names it shows; and whether the one it loses is lower.
-    indexed: Option<(Name, u32)>,
-    is_lower_name: bool,
-}
-
-impl Overlay {
-    /// Takes a descriptor of a node's object, if it is known by this name or in the index. A hard link
-    /// that is known by another name keeps that. `place` is the node's own.
-    pub(crate) fn prepare_to_leave<'n>(
-        &'n self,
-        node: &'n Node,
-        place: RwLockWriteGuard<'n, Place>,
-        parent: &Arc<Node>,
-        name: &OsStr,
-        site: &Site<'_>,
-    ) -> Result<Leaving<'n>> {
-        let is_known_here = place.is_at(parent, name);
-        let mut leaving = Leaving {
-            overlay: self,
-            id: node.id,
-            is_known_here,
-            in_upper: true,
-            keep: None,
-            indexed: None,
-            is_lower_name: false,
-            place,
-        };
-        match &leaving.place.real {
-            Real::Index(entry) => {
-                let index = self.index().ok_or(Errno::STALE)?;
-                let entry = Name::clone(entry);
-                let fd = self.open_to_keep(index.dir().as_fd(), &entry, node.kind)?;
-                let stat = calls::stat_fd(fd.as_fd())?;
-                leaving.indexed = Some((entry.clone(), index.links(&entry, &stat, None)?));
-                leaving.keep = Some(Arc::new(fd));
-                let above = self.upper_stat(site.dir.as_fd(), name)?;
-                leaving.is_lower_name = above.is_none();
-            }
-            Real::Upper if is_known_here => {
-                leaving.keep = Some(match self.fds.get(Key::File(node.id)) {
-                    Some(handle) if leaving.place.below.data().is_none() => handle.fd,
-                    _ => Arc::new(self.open_to_keep(site.dir.as_fd(), name, node.kind)?),
-                });
-            }
-            Real::Lower(_) if is_known_here => leaving.in_upper = false,
-            _ => {}
-        }
-        Ok(leaving)
-    }
-
-    fn open_to_keep(&self, dir: BorrowedFd<'_>, name: &OsStr, kind: FileKind) -> Result<OwnedFd> {
-        let flags = match kind {
-            FileKind::Directory => OFlags::PATH | OFlags::DIRECTORY,
-            _ => OFlags::PATH,
-        };
-        self.fds
-            .open(|| calls::open(At::Name(dir, name.as_bytes()), flags))
-    }
-}
-
-impl Leaving<'_> {
-    pub(crate) fn in_upper(&self) -> bool {
-        self.in_upper
-    }
-
-    /// Says that the name is gone.
-    pub(crate) fn leave(mut self) {
-        let is_last = match &self.indexed {
-            None => self.is_known_here,
-            Some((entry, links)) => {
-                if let Err(errno) = self.uncount(entry, *links) {
-                    log::warn!("a file counts a name too many: {errno}");
-                }
-                self.is_last(*links)
-            }
-        };
-        if is_last && let Some(fd) = self.keep.take() {
-            self.place.real = Real::Orphan(self.overlay.removed.keep(fd));
-        }
-        if is_last || self.is_known_here {
-            // The parent is known besides: its id was just used.
-            drop(self.place.set_parent(None));
-        }
-    }
-
-    /// Whether an indexed file has no name after this one, of so many.
-    fn is_last(&self, links: u32) -> bool {
-        links <= 1 && (self.is_known_here || self.place.parent.is_none())
-    }
-
-    /// Takes the name from the count of an indexed file, and the file from the index with its last.
-    fn uncount(&self, entry: &Name, links: u32) -> Result<()> {
-        let index = self.overlay.index().ok_or(Errno::STALE)?;
-        match links {
-            // Names were added to the lower file meanwhile: it still has the one we know. The kernel has counted
-            // down by itself, and would not link a file that has no name.
-            0 | 1 if !self.is_last(links) => {
-                self.overlay.changed_unasked(self.id);
-                index.count_down(entry, 1)
-            }
-            0 | 1 => index.remove(entry),
-            _ if self.is_lower_name => index.count_down(entry, links - 1),
-            // The count is relative to what the file has on disk, which is one less now.
-            _ => Ok(()),
-        }
     }
 }

@@ -6,37 +6,20 @@ use plyfs_sys::xattr::{self, At};
 use rustix::fs::{Statx, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
-use crate::disk::calls::{self, Located};
+use crate::config::override_stat_mode::OverrideStatMode;
+use crate::disk::calls;
 use crate::disk::fd_cache::Key;
-use crate::disk::owner_mode::hold_modes;
-use crate::error::{Errno, Result};
+use crate::disk::lent_modes::hold_modes;
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
-use crate::layer::new_object::{self, Wanted};
-use crate::ops::copy_up::Extent;
-use crate::ops::xattr::is_in_group;
-use crate::types::{Attr, Caller, DropSetId, FileKind, SetAttr, SetTime};
-
-const S_ISUID: u32 = 0o4000;
-const S_ISGID: u32 = 0o2000;
-const S_IXGRP: u32 = 0o010;
-
-/// The mode a regular file has after a change by a caller without privileges: no set-uid, and no
-/// set-gid where that lets others act as the group, or if who changes it is not in the group
-/// (`setattr_should_drop_suidgid` of the kernel).
-pub(crate) fn without_set_id(mode: u32, in_group: impl FnOnce() -> bool) -> u32 {
-    let mode = mode & !S_ISUID;
-    if mode & S_ISGID != 0 && (mode & S_IXGRP != 0 || !in_group()) {
-        mode & !S_ISGID
-    } else {
-        mode
-    }
-}
-
-/// Whether a caller may leave the set-gid bit to a file of a group.
-pub(crate) fn may_keep_set_gid(caller: &Caller, gid: u32) -> bool {
-    caller.uid == 0 || is_in_group(caller, gid)
-}
+use crate::layer::new_object::NewObject;
+use crate::layer::override_stat;
+use crate::overlay::locate::ObjectRef;
+use crate::overlay::set_id::{may_keep_set_gid, without_set_id};
+use crate::types::{
+    Attr, Caller, DropSetId, Extent, FileKind, PERMISSIONS, S_ISGID, S_ISUID, S_IXGRP, SetAttr,
+    SetTime,
+};
 
 impl Overlay {
     /// What stat(2) shows for a node.
@@ -116,9 +99,10 @@ impl Overlay {
         }
         let left = without_set_id(attr.mode, || may_keep_set_gid(caller, attr.gid));
         let written = why == DropSetId::Unsaid && is_regular;
-        match left == attr.mode || node.kind.is_dir() || written {
-            true => Ok(false),
-            false => Err(Errno::PERM),
+        if left == attr.mode || node.kind.is_dir() || written {
+            Ok(false)
+        } else {
+            Err(Errno::PERM)
         }
     }
 
@@ -151,14 +135,14 @@ impl Overlay {
         &self,
         caller: &Caller,
         node: &Node,
-        object: &Located<'_>,
+        object: &ObjectRef<'_>,
         set: &SetAttr,
     ) -> Result<Option<u32>> {
         if caller.uid == 0 || node.kind.is_dir() || set.mode.is_some() {
             return Ok(None);
         }
         let disk = calls::stat(object.at())?;
-        let attr = calls::recorded_attr_of(object.at(), &disk, object.records)?;
+        let attr = override_stat::recorded_attr_of(object.at(), &disk, object.records)?;
         if attr.mode & (S_ISGID | S_IXGRP) != S_ISGID {
             return Ok(None);
         }
@@ -171,19 +155,19 @@ impl Overlay {
         &self,
         caller: &Caller,
         node: &Node,
-        object: &Located<'_>,
+        object: &ObjectRef<'_>,
         set: &SetAttr,
     ) -> Result<()> {
         let at = object.at();
         let disk = calls::stat(at)?;
-        let mut shown = calls::recorded_attr_of(at, &disk, object.records)?;
+        let mut shown = override_stat::recorded_attr_of(at, &disk, object.records)?;
         let chown = set.uid.is_some() || set.gid.is_some() || set.drop_set_id.is_some();
         if chown && !node.kind.is_dir() {
             let gid = shown.gid;
             shown.mode = without_set_id(shown.mode, || may_keep_set_gid(caller, gid));
             self.drop_capability(node)?;
         }
-        let wanted = Wanted {
+        let wanted = NewObject {
             kind: shown.kind,
             mode: set.mode.unwrap_or(shown.mode),
             uid: set.uid.unwrap_or(shown.uid),
@@ -197,7 +181,7 @@ impl Overlay {
     /// Sets the size of a regular file.
     fn truncate(&self, caller: &Caller, node: &Arc<Node>, size: u64) -> Result<()> {
         if node.kind != FileKind::Regular {
-            return Err(Errno::INVAL);
+            return Err(decided(Errno::INVAL));
         }
         let file = self.open_for_writing(node)?;
         rustix::fs::ftruncate(&file, size)?;
@@ -210,7 +194,7 @@ impl Overlay {
     /// set-gid if it was a caller without privileges, and capabilities in any case.
     ///
     /// What was written stays written if that fails.
-    pub(crate) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {
+    pub(super) fn after_write(&self, node: &Node, unprivileged: Option<&Caller>) {
         let mut dropped = self.drop_capability(node);
         if let Some(caller) = unprivileged {
             dropped = dropped.and_then(|()| self.drop_set_id(caller, node));
@@ -253,8 +237,14 @@ impl Overlay {
 }
 
 /// Gives an object on disk the permissions it needs there, and a record for the rest.
-fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records) -> Result<()> {
-    let disk_kind = FileKind::from_mode(u32::from(disk.stx_mode)).ok_or(Errno::IO)?;
+fn change_record(
+    at: At<'_>,
+    disk: &Statx,
+    wanted: &NewObject<'_>,
+    records: OverrideStatMode,
+) -> Result<()> {
+    let disk_kind =
+        FileKind::from_mode(u32::from(disk.stx_mode)).ok_or_else(|| decided(Errno::IO))?;
     if !matches!(disk_kind, FileKind::Regular | FileKind::Directory) {
         // A link, fifo or socket on disk carries no record: it has no other owner than its own.
         if records.owner_on_disk(disk) != (wanted.uid, wanted.gid) {
@@ -265,11 +255,11 @@ fn change_record(at: At<'_>, disk: &Statx, wanted: &Wanted<'_>, records: Records
             _ => calls::chmod(at, wanted.mode),
         };
     }
-    let mode = Wanted::disk_mode(disk_kind, wanted.mode, records);
-    if u32::from(disk.stx_mode) & 0o7777 != mode {
+    let mode = NewObject::disk_mode(disk_kind, wanted.mode, records);
+    if u32::from(disk.stx_mode) & PERMISSIONS != mode {
         calls::chmod(at, mode)?;
     }
-    new_object::write_record(at, wanted.record(&calls::stat(at)?, records), records)
+    override_stat::write_record(at, wanted.record(&calls::stat(at)?, records), records)
 }
 
 fn timestamps(set: &SetAttr) -> Timestamps {
@@ -290,19 +280,5 @@ fn timestamps(set: &SetAttr) -> Timestamps {
     Timestamps {
         last_access: timespec(set.atime),
         last_modification: timespec(set.mtime),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn set_gid_without_group_execution_is_kept_by_the_group() {
-        let (inside, outside) = (|| true, || false);
-        assert_eq!(without_set_id(0o6755, inside), 0o755);
-        assert_eq!(without_set_id(0o6745, inside), 0o2745);
-        assert_eq!(without_set_id(0o6745, outside), 0o745);
-        assert_eq!(without_set_id(0o1777, outside), 0o1777);
     }
 }

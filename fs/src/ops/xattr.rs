@@ -11,84 +11,22 @@
 //!   of a layer may be in another one.
 //! - Neither does a copy-up bring such an attribute along from a layer where it means nothing.
 
-use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use plyfs_format::names::{self, Namespace, OPAQUE_NAMES};
-use plyfs_format::override_stat::SECURITY_PREFIX;
 use plyfs_sys::xattr::{self, At};
 use rustix::fs::XattrFlags;
 
 use crate::Overlay;
-use crate::config::override_stat_mode::Records;
-use crate::disk::calls::{self, Located};
-use crate::disk::owner_mode::hold_modes;
-use crate::error::{Errno, Result};
+use crate::disk::attribute_names::{ACCESS_ACL, ACL_PREFIX, CAPABILITY};
+use crate::disk::calls;
+use crate::disk::lent_modes::hold_modes;
+use crate::error::{Errno, Result, decided};
 use crate::inode::node::Node;
-use crate::layer::lower::Marks;
-use crate::ops::copy_up::Extent;
-use crate::ops::setattr::may_keep_set_gid;
-use crate::types::Caller;
-
-const SECURITY: &[u8] = b"security.";
-const CAPABILITY: &str = "security.capability";
-const ACL: &[u8] = b"system.posix_acl_";
-/// The ACL that the mode is a part of.
-const ACCESS_ACL: &str = "system.posix_acl_access";
-
-/// How the attributes of a layer are named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Naming {
-    /// Which of its files carry `override_stat` records.
-    pub(crate) records: Records,
-    /// Which of its records of overlays count.
-    pub(crate) marks: Marks,
-    /// The namespace of the mount.
-    pub(crate) namespace: Namespace,
-}
-
-impl Naming {
-    /// The name users of the mount know a stored attribute by; `None` if it is not for them.
-    pub(crate) fn shown(self, stored: &[u8]) -> Option<Cow<'_, [u8]>> {
-        if self.records.rename_security()
-            && let Some(rest) = stored.strip_prefix(SECURITY_PREFIX.as_bytes())
-        {
-            let shown = [SECURITY, rest].concat();
-            return (!names::is_override_record(&shown)).then_some(Cow::Owned(shown));
-        }
-        if names::is_override_record(stored) || self.is_mark(stored) {
-            return None;
-        }
-        self.namespace.shown(stored)
-    }
-
-    /// Whether a stored attribute is a mark of another namespace that counts nevertheless. Those of the
-    /// mount's own are told by their prefix.
-    fn is_mark(self, stored: &[u8]) -> bool {
-        names::is_served_by_kernel(stored)
-            || self.marks == Marks::Any && OPAQUE_NAMES.iter().any(|name| name.as_bytes() == stored)
-    }
-
-    /// The name an attribute is stored under, the inverse of [`shown`](Self::shown); `None` if users of
-    /// the mount cannot have an attribute of that name.
-    pub(crate) fn stored(self, shown: &[u8]) -> Option<CString> {
-        if names::is_override_record(shown) {
-            return None;
-        }
-        let stored = match shown.strip_prefix(SECURITY) {
-            Some(rest) if self.records.rename_security() => {
-                Cow::Owned([SECURITY_PREFIX.as_bytes(), rest].concat())
-            }
-            _ => self.namespace.stored(shown),
-        };
-        if self.is_mark(&stored) {
-            return None;
-        }
-        CString::new(stored).ok()
-    }
-}
+use crate::layer::xattr_names::Naming;
+use crate::overlay::set_id::may_keep_set_gid;
+use crate::types::{Caller, Extent, PERMISSIONS, S_ISGID};
 
 impl Overlay {
     /// Reads an extended attribute (getxattr(2)).
@@ -100,35 +38,26 @@ impl Overlay {
         match self.getxattr_of(&*self.node(id)?, name) {
             // The kernel reads the ACL to check permissions. An object without one is checked by its mode; any
             // other error is that of the check.
-            Err(Errno::OPNOTSUPP) if name.as_bytes().starts_with(ACL) => Err(Errno::NODATA),
+            Err(Errno::OPNOTSUPP) if name.as_bytes().starts_with(ACL_PREFIX) => Err(Errno::NODATA),
             value => value,
         }
     }
 
     fn getxattr_of(&self, node: &Node, name: &OsStr) -> Result<Vec<u8>> {
         // Asked at the first write to every file.
-        if name == CAPABILITY && node.capability.get() == Some(false) {
+        if name.as_bytes() == CAPABILITY.to_bytes() && node.capability.get() == Some(false) {
             return Err(Errno::NODATA);
         }
         let object = self.locate(node)?;
-        if object.records.keep_owners() && name.as_bytes().starts_with(ACL) {
+        if object.records.keep_owners() && name.as_bytes().starts_with(ACL_PREFIX) {
             return Err(Errno::NODATA);
         }
         let naming = self.naming(&object);
         self.check_name_of_kind(name)?;
         let stored = naming.stored(name.as_bytes()).ok_or(Errno::NODATA)?;
         // The owner's permissions in it are those of the mode, with what is lent.
-        let _modes = (name == ACCESS_ACL).then(hold_modes);
+        let _modes = (name.as_bytes() == ACCESS_ACL.to_bytes()).then(hold_modes);
         xattr::get_long(object.at(), &stored)
-    }
-
-    /// How the attributes of an object are named.
-    pub(crate) fn naming(&self, object: &Located<'_>) -> Naming {
-        Naming {
-            records: object.records,
-            marks: object.marks,
-            namespace: self.namespace,
-        }
     }
 
     /// Lists the names of extended attributes, each ended by a NUL (listxattr(2)).
@@ -176,12 +105,12 @@ impl Overlay {
         self.check_flags(&node, name, flags)?;
         self.copy_up(&node, Extent::None)?;
         // A write that was gathered keeps capabilities over it, and is not to bring back older ones.
-        let _writing = (name == CAPABILITY).then(|| node.times.lock());
+        let _writing = (name.as_bytes() == CAPABILITY.to_bytes()).then(|| node.times.lock());
         let object = self.locate(&node)?;
-        if name == CAPABILITY {
+        if name.as_bytes() == CAPABILITY.to_bytes() {
             node.capability.set(true);
         }
-        if name != ACCESS_ACL {
+        if name.as_bytes() != ACCESS_ACL.to_bytes() {
             return xattr::set(object.at(), &stored, value, flags);
         }
         self.change_acl(caller, id, object.at(), |at| {
@@ -199,9 +128,9 @@ impl Overlay {
         self.check_unprotected(&node)?;
         self.check_flags(&node, name, XattrFlags::REPLACE)?;
         self.copy_up(&node, Extent::None)?;
-        let _writing = (name == CAPABILITY).then(|| node.times.lock());
+        let _writing = (name.as_bytes() == CAPABILITY.to_bytes()).then(|| node.times.lock());
         let object = self.locate(&node)?;
-        if name != ACCESS_ACL {
+        if name.as_bytes() != ACCESS_ACL.to_bytes() {
             return xattr::remove(object.at(), &stored);
         }
         self.change_acl(caller, id, object.at(), |at| xattr::remove(at, &stored))
@@ -226,9 +155,10 @@ impl Overlay {
 
     /// A name that ends where the records of overlays begin is none.
     fn check_name_of_kind(&self, name: &OsStr) -> Result<()> {
-        match name == self.namespace.prefix() {
-            true => Err(Errno::INVAL),
-            false => Ok(()),
+        if name == self.namespace.prefix() {
+            Err(decided(Errno::INVAL))
+        } else {
+            Ok(())
         }
     }
 
@@ -236,7 +166,7 @@ impl Overlay {
     fn writable_name(&self, name: &OsStr) -> Result<CString> {
         self.check_name_of_kind(name)?;
         let layer = &self.upper()?.layer;
-        if layer.records.keep_owners() && name.as_bytes().starts_with(ACL) {
+        if layer.records.keep_owners() && name.as_bytes().starts_with(ACL_PREFIX) {
             // The ids in it would be those of the disk, not those that are shown.
             return Err(Errno::OPNOTSUPP);
         }
@@ -264,131 +194,10 @@ impl Overlay {
 /// Takes the set-gid bit from what had its ACL changed by a caller that is neither in its group
 /// nor privileged, as the kernel does (`posix_acl_update_mode`). The caller holds the modes.
 fn drop_set_gid(caller: &Caller, at: At<'_>) -> Result<()> {
-    const S_ISGID: u32 = 0o2000;
     let stat = calls::stat(at)?;
     let mode = u32::from(stat.stx_mode);
     if mode & S_ISGID != 0 && !may_keep_set_gid(caller, stat.stx_gid) {
-        calls::chmod(at, mode & 0o7777 & !S_ISGID)?;
+        calls::chmod(at, mode & PERMISSIONS & !S_ISGID)?;
     }
     Ok(())
-}
-
-/// Whether the caller is in a group. The protocol tells only its first; the others are read from
-/// `/proc`, and a caller that cannot be seen there is in none.
-pub(crate) fn is_in_group(caller: &Caller, gid: u32) -> bool {
-    if caller.gid == gid {
-        return true;
-    }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", caller.pid));
-    status.is_ok_and(|status| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("Groups:"))
-            .is_some_and(|groups| {
-                groups
-                    .split_whitespace()
-                    .any(|group| group.parse() == Ok(gid))
-            })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn naming(records: Records) -> Naming {
-        Naming {
-            records,
-            marks: Marks::Own,
-            namespace: Namespace::Trusted,
-        }
-    }
-
-    fn shown(name: &str, records: Records) -> Option<String> {
-        let name = naming(records).shown(name.as_bytes())?.into_owned();
-        Some(String::from_utf8(name).unwrap())
-    }
-
-    #[test]
-    fn records_are_not_shown_and_security_is_under_its_own_name() {
-        assert_eq!(shown("user.a", Records::None).unwrap(), "user.a");
-        assert_eq!(shown("trusted.overlay.opaque", Records::None), None);
-        let others = "user.overlay.origin";
-        assert_eq!(shown(others, Records::All).unwrap(), others);
-        let capability = "user.containers.override_security.capability";
-        assert_eq!(
-            shown(capability, Records::All).unwrap(),
-            "security.capability"
-        );
-        assert_eq!(shown(capability, Records::None), None);
-        let any = Naming {
-            marks: Marks::Any,
-            ..naming(Records::None)
-        };
-        assert_eq!(any.shown(b"user.overlay.opaque"), None);
-    }
-
-    #[test]
-    fn what_is_shown_is_stored_where_it_is_found_again() {
-        for records in [Records::None, Records::Devices, Records::All] {
-            for name in [
-                "user.a",
-                "security.capability",
-                "trusted.x",
-                "trusted.overlay.redirect",
-                "user.overlay.redirect",
-                "system.posix_acl_access",
-            ] {
-                let stored = naming(records).stored(name.as_bytes()).unwrap();
-                assert_eq!(shown(stored.to_str().unwrap(), records).unwrap(), name);
-            }
-        }
-    }
-
-    const EVERY: [Records; 6] = [
-        Records::None,
-        Records::Untrusted,
-        Records::Devices,
-        Records::All,
-        Records::Older,
-        Records::Privileged,
-    ];
-
-    #[test]
-    fn records_of_every_mode_are_hidden_and_refused_in_every_mode() {
-        for records in EVERY {
-            for name in [
-                "user.containers.override_stat",
-                "user.containers.override_note",
-                "user.fuseoverlayfs.override_stat",
-                "user.fuseoverlayfs.opaque",
-                "security.fuseoverlayfs.override_stat",
-            ] {
-                assert_eq!(shown(name, records), None, "{records:?} {name}");
-                let stored = naming(records).stored(name.as_bytes());
-                assert_eq!(stored, None, "{records:?} {name}");
-            }
-            // What the superuser's records are called where `security.*` has another name.
-            let renamed = "user.containers.override_security.fuseoverlayfs.override_stat";
-            assert_eq!(shown(renamed, records), None, "{records:?}");
-        }
-    }
-
-    #[test]
-    fn markers_that_count_are_refused() {
-        let other = "user.overlay.opaque";
-        let any = Naming {
-            marks: Marks::Any,
-            ..naming(Records::None)
-        };
-        assert_eq!(any.stored(other.as_bytes()), None);
-        // The mount's own are those of an overlay above, and escaped.
-        assert!(any.stored(b"trusted.overlay.opaque").is_some());
-        assert!(naming(Records::None).stored(other.as_bytes()).is_some());
-        for mark in ["user.overlay.plyfs.kernel", "trusted.overlay.plyfs.kernel"] {
-            assert_eq!(shown(mark, Records::None), None);
-        }
-        let mark = naming(Records::None).stored(b"user.overlay.plyfs.kernel");
-        assert_eq!(mark, None);
-    }
 }

@@ -6,7 +6,6 @@
 //!
 //! - [`attributes`]: what chattr(1) and xfs_io(8) show of a file.
 //! - [`handle`]: file handles, and the UUIDs of file systems.
-//! - [`handover`]: ending a process whose work goes on in another one.
 //! - [`inherited`]: descriptors that this process was started with.
 //! - [`keyring`]: session keyrings.
 //! - [`mapping`]: shared mappings of files.
@@ -38,7 +37,6 @@
 
 pub mod attributes;
 pub mod handle;
-pub mod handover;
 pub mod inherited;
 pub mod keyring;
 pub mod mapping;

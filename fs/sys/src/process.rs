@@ -38,6 +38,23 @@ pub fn fork() -> Result<Fork> {
     }
 }
 
+/// Goes on in a child (fork(2)), and ends the calling process with status 0.
+///
+/// The child has a process group of its own before the caller ends: a signal for the group of a command that
+/// has ended must not reach its daemon. The caller runs no function registered with atexit(3) and flushes nothing.
+///
+/// # Errors
+/// Those of [`fork`]; the calling process then goes on.
+pub fn daemonize() -> Result<()> {
+    if let Fork::Parent(child) = fork()? {
+        // Cannot fail: the child is new and has executed no other program.
+        rustix::process::setpgid(Some(child), None).ok();
+        // SAFETY: ends this process without running code of the C library that the child would run again.
+        unsafe { libc::_exit(0) }
+    }
+    Ok(())
+}
+
 /// Makes a copy of this process in new namespaces (clone3(2) without a stack of its own). Unlike
 /// unshare(2) with a pid namespace, this leaves the caller free to start threads and other children.
 ///

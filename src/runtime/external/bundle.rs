@@ -8,8 +8,8 @@ use oci_spec::runtime::Spec;
 use plyfs_sys::process::without_blocked_signals;
 
 use super::find::Runtime;
-use crate::failure::{Doing, Failure, Outcome, reason};
-use crate::runtime::{CANNOT_RUN, NOT_FOUND, NOT_STARTED, adapt};
+use crate::error::{CANNOT_RUN, CliError, Context, NOT_FOUND, NOT_STARTED, Result, reason};
+use crate::runtime::adapt;
 
 /// A directory with a configuration for another runtime.
 pub(crate) struct Bundle {
@@ -23,14 +23,14 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     /// Writes the configuration into a directory of its own.
-    pub(crate) fn write(dir: &Path, spec: &Spec, runtime: &Runtime) -> Outcome<Self> {
+    pub(crate) fn write(dir: &Path, spec: &Spec, runtime: &Runtime) -> Result<Self> {
         let (dir, state) = (dir.to_owned(), dir.join("state"));
         let path = dir.join("config.json");
         let mut spec = spec.clone();
         let read_only = adapt::adapt(&mut spec, runtime.is_crun)?;
         spec.save(&path)
-            .doing(format_args!("write {}", path.display()))?;
-        std::fs::create_dir(&state).doing(format_args!("make {}", state.display()))?;
+            .context(format_args!("write {}", path.display()))?;
+        std::fs::create_dir(&state).context(format_args!("make {}", state.display()))?;
         Ok(Self {
             dir,
             state,
@@ -63,7 +63,7 @@ impl Bundle {
 
     /// What kept the runtime from starting the program, if its log has an error: the exit status, without a
     /// message, since the runtime wrote that to standard error. Its own exit status may be the program's.
-    pub(super) fn error(&self) -> Option<Failure> {
+    pub(super) fn error(&self) -> Option<CliError> {
         let log = std::fs::read_to_string(self.log()).ok()?;
         let mut messages = log.lines().filter_map(|line| {
             let entry: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -73,7 +73,7 @@ impl Bundle {
         });
         let message = messages.next_back()?;
         log::debug!("{} says: {message}", self.runtime.path.display());
-        Some(Failure::silent(status_of(&message)))
+        Some(CliError::silent(status_of(&message)))
     }
 
     /// Removes what is left of the container.

@@ -6,8 +6,7 @@ use std::process::Command;
 use plyfs_sys::process::without_blocked_signals;
 use rustix::fs::Access;
 
-use crate::failure::{Doing, Failure, Outcome};
-use crate::runtime::NOT_STARTED;
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 
 /// A runtime that was found.
 #[derive(Debug, Clone)]
@@ -20,7 +19,7 @@ pub(crate) struct Runtime {
 ///
 /// # Errors
 /// If there is none, or it cannot be executed.
-pub(crate) fn find(runtime: &Path) -> Outcome<Runtime> {
+pub(crate) fn find(runtime: &Path) -> Result<Runtime> {
     let path = path_of(runtime)?;
     let mut version = Command::new(&path);
     let output = without_blocked_signals(version.arg("--version")).output();
@@ -28,9 +27,9 @@ pub(crate) fn find(runtime: &Path) -> Outcome<Runtime> {
     Ok(Runtime { path, is_crun })
 }
 
-fn path_of(runtime: &Path) -> Outcome<PathBuf> {
+fn path_of(runtime: &Path) -> Result<PathBuf> {
     let missing = || {
-        Failure::new(format_args!(
+        CliError::new(format_args!(
             "there is no runtime {}; install it, or give its path",
             runtime.display()
         ))
@@ -39,7 +38,7 @@ fn path_of(runtime: &Path) -> Outcome<PathBuf> {
     let is_program =
         |path: &Path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
     if runtime.components().count() > 1 || runtime.is_absolute() {
-        let path = std::path::absolute(runtime).doing("resolve the path of the runtime")?;
+        let path = std::path::absolute(runtime).context("resolve the path of the runtime")?;
         return is_program(&path).then_some(path).ok_or_else(missing);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();

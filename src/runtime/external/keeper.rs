@@ -11,10 +11,10 @@ use rustix::process::{
 };
 
 use super::bundle::Bundle;
-use crate::failure::{Doing, Failure, Outcome};
+use crate::error::{CliError, Context, NOT_STARTED, Result};
 use crate::runtime::bond::Bond;
+use crate::runtime::exit_status;
 use crate::runtime::report::{self, Heard, Report};
-use crate::runtime::{NOT_STARTED, exit_status};
 
 /// A process between this one and the runtime, which ends with the runtime's exit status. If this process is
 /// killed it ends the runtime and the container: a runtime that is killed leaves the container behind, and
@@ -29,11 +29,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Starts the keeper, and waits until that has executed the runtime.
-    pub(super) fn start(bundle: &Bundle) -> Outcome<Self> {
+    pub(super) fn start(bundle: &Bundle) -> Result<Self> {
         let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-        let (bond, end_of_bond) = pipe.doing("make a pipe")?;
+        let (bond, end_of_bond) = pipe.context("make a pipe")?;
         let (listener, report) = report::pair()?;
-        match fork().doing("start a process")? {
+        match fork().context("start a process")? {
             Fork::Parent(pid) => {
                 drop((bond, report));
                 let heard = listener.listen();
@@ -50,8 +50,8 @@ impl Keeper {
                 }
                 // It ends, and ends what it has started.
                 drop(end_of_bond);
-                waitpid(Some(pid), WaitOptions::empty()).doing("wait for a process")?;
-                heard.and(Err(Failure::new("cannot start the runtime")))
+                waitpid(Some(pid), WaitOptions::empty()).context("wait for a process")?;
+                heard.and(Err(CliError::new("cannot start the runtime")))
             }
             Fork::Child => {
                 drop((listener, end_of_bond));
@@ -65,7 +65,7 @@ impl Keeper {
 /// Starts the runtime, reports its process, and waits for it; the exit status of the runtime.
 fn keep(bundle: &Bundle, bond: &Bond, report: Report) -> u8 {
     let started = start_runtime(bundle, &report).and_then(|runtime| {
-        let process = pidfd_open(runtime, PidfdFlags::empty()).doing("open the runtime")?;
+        let process = pidfd_open(runtime, PidfdFlags::empty()).context("open the runtime")?;
         report.process(runtime, &process)?;
         Ok((runtime, process))
     });
@@ -84,12 +84,12 @@ fn keep(bundle: &Bundle, bond: &Bond, report: Report) -> u8 {
     })
 }
 
-fn start_runtime(bundle: &Bundle, report: &Report) -> Outcome<Pid> {
+fn start_runtime(bundle: &Bundle, report: &Report) -> Result<Pid> {
     const DOING: &str = "start the runtime";
     // A process between here and the container that loses its parent becomes a child of this process.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing(DOING)?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context(DOING)?;
     let parent = rustix::process::getpid();
-    match fork().doing(DOING)? {
+    match fork().context(DOING)? {
         Fork::Parent(pid) => Ok(pid),
         Fork::Child => {
             if let Err(failure) = execute(bundle, parent) {
@@ -101,26 +101,26 @@ fn start_runtime(bundle: &Bundle, report: &Report) -> Outcome<Pid> {
 }
 
 /// Waits for the runtime, or ends it and the container when the bond ends.
-fn wait(bundle: &Bundle, runtime: Pid, process: &OwnedFd, bond: &Bond) -> Outcome<u8> {
+fn wait(bundle: &Bundle, runtime: Pid, process: &OwnedFd, bond: &Bond) -> Result<u8> {
     const DOING: &str = "wait for the runtime";
     // What a terminal sends to the caller's process group is not for this process.
-    rustix::process::setsid().doing(DOING)?;
+    rustix::process::setsid().context(DOING)?;
     if !bond.outlast(process)? {
-        pidfd_send_signal(process, Signal::KILL).doing("end the runtime")?;
+        pidfd_send_signal(process, Signal::KILL).context("end the runtime")?;
         end_children(DOING)?;
         bundle.delete();
         return Ok(NOT_STARTED);
     }
-    let status = waitpid(Some(runtime), WaitOptions::empty()).doing(DOING)?;
+    let status = waitpid(Some(runtime), WaitOptions::empty()).context(DOING)?;
     Ok(status.map_or(NOT_STARTED, |(_, status)| exit_status(status)))
 }
 
 /// Kills all children, with those that become children by that.
-fn end_children(doing: &str) -> Outcome {
+fn end_children(action: &str) -> Result {
     loop {
         let pid = rustix::process::getpid().as_raw_nonzero();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        for child in children.doing(doing)?.split_whitespace() {
+        for child in children.context(action)?.split_whitespace() {
             if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
                 // One that has ended is still to be waited for.
                 if let Err(errno) = rustix::process::kill_process(child, Signal::KILL) {
@@ -131,26 +131,28 @@ fn end_children(doing: &str) -> Outcome {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::CHILD) => return Ok(()),
-            Err(errno) => return Err(errno).doing(doing),
+            Err(errno) => return Err(errno).context(action),
         }
     }
 }
 
 /// Becomes the runtime, which ends with the process that attends to it.
-fn execute(bundle: &Bundle, parent: Pid) -> Outcome {
+fn execute(bundle: &Bundle, parent: Pid) -> Result {
     if !rustix::process::geteuid().is_root() {
         const DOING: &str = "become root of the namespace to start another runtime";
-        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).doing(DOING)?;
-        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).doing(DOING)?;
+        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).context(DOING)?;
+        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).context(DOING)?;
     }
     // A change of ids would undo it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .doing("bind the runtime to its parent")?;
+        .context("bind the runtime to its parent")?;
     if rustix::process::getppid() != Some(parent) {
-        return Err(Failure::new("the process that started the runtime is gone"));
+        return Err(CliError::new(
+            "the process that started the runtime is gone",
+        ));
     }
     let mut command = bundle.command();
     command.arg("--log").arg(bundle.log());
     command.args(["--log-format=json", "run"]).arg("--bundle");
-    Err(command.arg(&bundle.dir).arg(&bundle.id).exec()).doing("execute the runtime")
+    Err(command.arg(&bundle.dir).arg(&bundle.id).exec()).context("execute the runtime")
 }

@@ -15,7 +15,7 @@ mod state;
 
 use rustix::process::Pid;
 
-use crate::failure::Outcome;
+use crate::error::Result;
 pub(crate) use bundle::Bundle;
 pub(crate) use find::{Runtime, find};
 use keeper::Keeper;
@@ -26,8 +26,8 @@ use keeper::Keeper;
 pub(crate) fn run<T>(
     bundle: &Bundle,
     started: impl FnOnce(Option<Pid>) -> T,
-    attend: impl FnOnce(Pid, Pid, Option<Pid>) -> Outcome<u8>,
-) -> Outcome<u8> {
+    attend: impl FnOnce(Pid, Pid, Option<Pid>) -> Result<u8>,
+) -> Result<u8> {
     if bundle.runtime.is_crun {
         cgroups::unify()?;
     }

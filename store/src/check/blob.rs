@@ -2,20 +2,16 @@
 
 use std::io::Write;
 
-use super::{Check, CheckFault, CheckedObject, RepairedFrom, Users, refuse, restore_bit};
-use crate::blob::{Content, blob_label, read_error};
-use crate::digest::Hasher;
-use crate::error::Context;
+use super::finding::{CheckFault, CheckedObject, RepairedFrom};
+use super::job::{Check, Users, refuse};
+use crate::disk::{Content, Staging, blob_digest, blob_label, digest_of};
+use crate::error::{Context, Error, Result};
 use crate::source::blob_file;
-use crate::staging::Staging;
-use crate::{Digest, Error, Result, limits};
+use crate::values::{Digest, limits, restore_bit};
 
 /// Why a blob cannot be repaired.
 pub(super) const NO_SOURCE: &str =
     "it is in no other place; import the image again, or name a copy of it with --from";
-
-/// How many bytes are read at a time.
-const BUFFER: usize = 256 << 10;
 
 impl Check<'_> {
     pub(super) fn blob(&self, digest: &Digest, users: &Users) -> Result<()> {
@@ -89,41 +85,6 @@ impl Check<'_> {
         match named {
             Some(layer) => source.files.open(&layer.file),
             None => source.files.open(&blob_file(digest)),
-        }
-    }
-}
-
-/// Reads a blob to its end and returns its digest.
-pub(crate) fn blob_digest(
-    content: &Content,
-    label: &str,
-    watch: &dyn Fn(u64) -> bool,
-) -> Result<Digest> {
-    digest_of(content, label, watch, |_| Ok(()))
-}
-
-/// Reads a blob to its end, hands on what was read, and returns its digest.
-fn digest_of(
-    content: &Content,
-    label: &str,
-    watch: &dyn Fn(u64) -> bool,
-    mut each: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<Digest> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; BUFFER];
-    let mut position = 0;
-    loop {
-        let read = content.read_at(position, &mut buffer);
-        let count = read.map_err(|errno| read_error(label, errno))?;
-        if count == 0 {
-            return Ok(hasher.finish());
-        }
-        let bytes = buffer.get(..count).unwrap_or_default();
-        hasher.update(bytes);
-        each(bytes)?;
-        position += count as u64;
-        if !watch(count as u64) {
-            return Err(Error::Interrupted);
         }
     }
 }

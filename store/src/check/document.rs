@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, CheckFault, CheckedObject, RepairedFrom, restore_bit};
-use crate::blob::blob_label;
+use super::finding::{CheckFault, CheckedObject, RepairedFrom};
+use super::job::Check;
+use crate::disk::{Store, blob_label};
+use crate::error::{Error, Result};
 use crate::oci::{
     Descriptor, DocumentType, Index, MANIFEST, REF_NAME, index_of, kind_of, manifest_of,
     parse_config,
 };
 use crate::source::diff_ids;
-use crate::{Digest, Error, Result, Store, limits};
+use crate::values::{Digest, limits, restore_bit};
 
 impl Check<'_> {
     /// Follows all images, or the one that is asked for.
@@ -21,7 +23,7 @@ impl Check<'_> {
         self.report.lock().images = images.len();
         for descriptor in images {
             let user = match descriptor.ref_name() {
-                Some(name) => format!("image {}", crate::escaped(name)),
+                Some(name) => format!("image {}", crate::values::escaped(name)),
                 None => format!("image {}", descriptor.digest),
             };
             self.document(&descriptor.digest, &user, 0)?;
@@ -124,7 +126,7 @@ impl Check<'_> {
                     self.store.put_document(staging, digest, whole)?;
                     Ok(from)
                 }
-                None => super::refuse(super::blob::NO_SOURCE),
+                None => super::job::refuse(super::blob::NO_SOURCE),
             });
             self.found(CheckedObject::Document(*digest), &users, fault, remedy)?;
         }

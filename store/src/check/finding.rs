@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::tree::Difference;
-use crate::escape::escaped;
-use crate::{ContainerName, Digest};
+use crate::disk::Difference;
+use crate::values::{ContainerName, Digest, escaped};
 
 /// How many differences of a layer are named.
 const SHOWN: usize = 3;

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use plyfs_format::names::Namespace;
 
-use super::tree::{differences, tree_digest};
-use super::{Check, CheckFault, CheckedObject, Remedy, RepairedFrom, Users, is_plain, refuse};
-use crate::blob::{Content, blob_label};
+use super::finding::{CheckFault, CheckedObject, Remedy, RepairedFrom};
+use super::job::{Check, Users, is_plain, refuse};
+use crate::disk::{
+    Content, Staging, blob_label, differences, read_document, restored, seal, tree_digest,
+};
+use crate::error::{Error, Result};
 use crate::import::Again;
-use crate::seal::{restored, seal};
-use crate::staging::Staging;
-use crate::store::read_document;
 use crate::unpack::can_set_trusted;
-use crate::{Digest, Error, LayerRecord, Ownership, Result, limits};
+use crate::values::{Digest, LayerRecord, Ownership, limits};
 
 /// A layer that was unpacked again.
 struct Fresh {

@@ -7,12 +7,11 @@ use parking_lot::Mutex;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
+use crate::collect::Reach;
 use crate::container::ContainerLock;
-use crate::error::Context;
-use crate::reach::Reach;
-use crate::share::ImageHold;
-use crate::staging::{Staging, sync_dir};
-use crate::{ContainerError, Digest, Error, Result, Store, limits};
+use crate::disk::{ImageHold, Staging, Store, sync_dir};
+use crate::error::{ContainerError, Context, Error, Result};
+use crate::values::{Digest, limits};
 
 /// Keeps everything that could use a layer from being used.
 pub(crate) struct Unused {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
-use super::CommitError;
+use crate::error::CommitError;
 
 /// One change, as `CMD ["sh", "-c", "date"]`, `ENV NAME=VALUE` or `USER joe`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,16 +64,20 @@ impl FromStr for ConfigChange {
             }
             "EXPOSE" => {
                 let ports = rest.split_whitespace();
-                let port = |port: &str| match port.contains('/') {
-                    true => port.to_owned(),
-                    false => format!("{port}/tcp"),
+                let port = |port: &str| {
+                    if port.contains('/') {
+                        port.to_owned()
+                    } else {
+                        format!("{port}/tcp")
+                    }
                 };
                 ("ExposedPorts", Change::Members(ports.map(port).collect()))
             }
             "VOLUME" => {
-                let paths = match rest.starts_with('[') {
-                    true => serde_json::from_str(rest).map_err(|_| refused())?,
-                    false => rest.split_whitespace().map(str::to_owned).collect(),
+                let paths = if rest.starts_with('[') {
+                    serde_json::from_str(rest).map_err(|_| refused())?
+                } else {
+                    rest.split_whitespace().map(str::to_owned).collect()
                 };
                 ("Volumes", Change::Members(paths))
             }

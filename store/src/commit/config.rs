@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::change::object;
 use super::layer::WrittenLayer;
-use super::{CommitError, CommitRequest};
+use super::request::CommitRequest;
+use crate::error::{CommitError, Result};
 use crate::oci::{Descriptor, IMAGE_CONFIG, MANIFEST, Manifest, layer_media_type, layer_type};
-use crate::store::to_json;
-use crate::{Digest, Result};
+use crate::values::{Digest, to_json};
 
 /// Fields of Docker about the container an image was made in.
 const OF_A_CONTAINER: [&str; 5] = [
@@ -117,7 +117,8 @@ pub(super) fn manifest(base: &Manifest, config: &[u8], layer: &WrittenLayer) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Compression, Timestamp};
+    use crate::oci::Compression;
+    use crate::values::Timestamp;
 
     fn layer() -> WrittenLayer {
         WrittenLayer {

@@ -9,12 +9,12 @@ use flate2::write::GzEncoder;
 use plyfs_format::names::is_overlay_record;
 use plyfs_format::whiteout;
 
-use super::CommitError;
-use crate::digest::Hashed;
-use crate::error::Context;
-use crate::staging::Staging;
-use crate::tar::{self, Kind};
-use crate::{Compression, Digest, Result, Store, Timestamp};
+use crate::disk::{Staging, Store};
+use crate::error::{CommitError, Context, Result};
+use crate::oci::Compression;
+use crate::tar;
+use crate::tar::Kind;
+use crate::values::{Digest, Hashed, Timestamp};
 
 /// The zstd level: that of the command, and of Buildah.
 const ZSTD_LEVEL: i32 = 3;
@@ -197,9 +197,10 @@ impl LayerWriter {
 /// Refuses what an archive would say something else with.
 fn check_names(path: &[u8]) -> std::result::Result<(), CommitError> {
     let mut names = path.split(|byte| *byte == b'/');
-    match names.any(|name| name.starts_with(whiteout::PREFIX)) {
-        true => Err(CommitError::Name(path.to_vec())),
-        false => Ok(()),
+    if names.any(|name| name.starts_with(whiteout::PREFIX)) {
+        Err(CommitError::Name(path.to_vec()))
+    } else {
+        Ok(())
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Import, LayerBlob};
-use crate::blob::blob_label;
+use super::job::Import;
+use super::layer_blob::LayerBlob;
+use crate::disk::blob_label;
+use crate::error::Result;
 use crate::oci::{Descriptor, MANIFEST, Manifest, REF_NAME};
 use crate::source::{Document, platform_of};
-use crate::store::to_json;
-use crate::{Digest, ImageName, Result, limits};
+use crate::values::{Digest, ImageName, limits, to_json};
 
 impl Import<'_> {
     /// Puts configuration and manifest among the blobs, and returns the descriptor of the manifest.

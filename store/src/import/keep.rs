@@ -8,11 +8,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use super::LayerBlob;
-use crate::Result;
+use super::layer_blob::LayerBlob;
 use crate::decode::Format;
-use crate::digest::Hashed;
-use crate::error::Context;
+use crate::error::{Context, Result};
+use crate::values::Hashed;
 
 /// The zstd level for blobs that come uncompressed. Higher ones take longer than all the rest.
 const LEVEL: i32 = 1;

@@ -8,22 +8,21 @@ use std::path::{Path, PathBuf};
 use plyfs_format::names::Namespace;
 use rustix::fs::{Mode, OFlags};
 
+use super::job::Import;
 use super::keep::{Keep, Keeper};
+use super::layer_blob::LayerBlob;
 use super::pipe::PipeInput;
-use super::pipeline::{self, Streams};
+use super::pipeline;
+use super::pipeline::Streams;
 use super::plan::Task;
 use super::stream::BlobStream;
-use super::{Import, LayerBlob};
-use crate::blob::{Content, read_error, size_error};
-use crate::check::tree_digest;
 use crate::decode::{Format, MAGIC};
-use crate::error::Context;
-use crate::layer::{LayerFacts, LayerFault, LayerRecord};
+use crate::disk::{Content, read_error, seal, size_error, tree_digest};
+use crate::error::{Context, LayerFault, Result};
 use crate::progress::Event;
-use crate::seal::seal;
 use crate::tar::Reader;
 use crate::unpack::{Policy, unpack};
-use crate::{Digest, Ownership, Result};
+use crate::values::{Digest, LayerFacts, LayerRecord, Ownership};
 
 /// Where the work on a layer lies until it is published.
 struct Work {

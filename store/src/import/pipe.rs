@@ -3,10 +3,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::tar::{Input, InputError};
-
-/// The size of a buffer, in bytes: large enough for few system calls, small enough to stay in the
-/// cache of a core on its way.
-pub(super) const BUFFER: usize = 256 << 10;
+use crate::values::limits;
 
 /// How many buffers wait between two threads.
 const WAITING: usize = 8;
@@ -47,7 +44,9 @@ impl Pool {
     }
 
     pub(super) fn take(&self) -> Vec<u8> {
-        self.take.try_recv().unwrap_or_else(|_| vec![0; BUFFER])
+        self.take
+            .try_recv()
+            .unwrap_or_else(|_| vec![0; limits::BUFFER])
     }
 
     pub(super) fn give(&self, buffer: Vec<u8>) {

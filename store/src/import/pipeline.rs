@@ -12,14 +12,13 @@ use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::LayerBlob;
+use super::layer_blob::LayerBlob;
 use super::pipe::{Chunk, Message, PipeInput, Pool, pipe};
 use super::plan::Task;
 use super::stream::BlobStream;
 use crate::decode::{Decoder, Format};
-use crate::digest::Hasher;
-use crate::layer::{LayerError, LayerFault};
-use crate::{Digest, Result};
+use crate::error::{LayerError, LayerFault, Result};
+use crate::values::{Digest, Hasher};
 
 /// What was learned by reading a blob to its end.
 #[derive(Debug, Clone, Copy)]

@@ -1,13 +1,14 @@
 //! What there is to do for each layer.
 
+use super::job::Import;
 use super::keep::Keep;
-use super::{Import, LayerBlob};
-use crate::blob::{BlobError, Content, read_error, size_error};
+use super::layer_blob::LayerBlob;
 use crate::decode::{Format, MAGIC};
-use crate::layer::LayerRecord;
+use crate::disk::{Content, read_error, size_error};
+use crate::error::{BlobError, Result};
 use crate::progress::PlannedLayer;
 use crate::source::FoundLayer;
-use crate::{Digest, Result};
+use crate::values::{Digest, LayerRecord};
 
 /// The work of an import.
 pub(super) struct Plan {

@@ -3,23 +3,15 @@
 //! That a blob or a layer is in the store does not say that it is whole: a disk may have damaged it since. Each is read
 //! before it is relied on, several at a time, and what is damaged is imported as if it were not there.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Import;
-use crate::blob::blob_label;
-use crate::check::{blob_digest, tree_digest};
-use crate::layer::LayerRecord;
-use crate::{Digest, Error, Result, limits};
-
-/// What of an image is in the store and damaged.
-#[derive(Debug, Default)]
-pub(super) struct Damaged {
-    blobs: HashSet<Digest>,
-    pub(super) layers: HashSet<Digest>,
-}
+use super::job::{Damaged, Import};
+use crate::disk::{blob_digest, blob_label, tree_digest};
+use crate::error::{Error, Result};
+use crate::values::{Digest, LayerRecord, limits};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
@@ -115,17 +107,19 @@ impl Import<'_> {
 
     /// What is known of a layer that is whole; `None` if it is to be unpacked.
     pub(super) fn whole_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>> {
-        match self.damaged.layers.contains(diff_id) {
-            true => Ok(None),
-            false => self.store.layer_record(diff_id),
+        if self.damaged.layers.contains(diff_id) {
+            Ok(None)
+        } else {
+            self.store.layer_record(diff_id)
         }
     }
 
     /// A blob of the store, if it has it and it is whole.
-    pub(super) fn whole_blob(&self, digest: &Digest) -> Result<Option<crate::blob::Content>> {
-        match self.damaged.blobs.contains(digest) {
-            true => Ok(None),
-            false => self.store.blob(digest),
+    pub(super) fn whole_blob(&self, digest: &Digest) -> Result<Option<crate::disk::Content>> {
+        if self.damaged.blobs.contains(digest) {
+            Ok(None)
+        } else {
+            self.store.blob(digest)
         }
     }
 }

@@ -2,14 +2,11 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::LayerBlob;
 use super::keep::Keeper;
-use crate::blob::{BlobError, Content, read_error, size_error};
-use crate::digest::Hasher;
-use crate::{Digest, Error, Result};
-
-/// How much is read at a time, in bytes.
-const BUFFER: usize = 256 << 10;
+use super::layer_blob::LayerBlob;
+use crate::disk::{Content, read_error, size_error};
+use crate::error::{BlobError, Error, Result};
+use crate::values::{Digest, Hasher, limits};
 
 /// Told how far the reading has come, in bytes; says whether to go on.
 pub(super) type Watch<'a> = dyn Fn(u64) -> bool + Sync + 'a;
@@ -43,7 +40,7 @@ impl<'a> BlobStream<'a> {
             hasher: Hasher::new(),
             keeper,
             watch,
-            buffer: vec![0; BUFFER],
+            buffer: vec![0; limits::BUFFER],
             ready: 0..0,
             fault: None,
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Platform};
+use super::platform::Platform;
+use crate::values::Digest;
 
 /// The annotation that gives a manifest its name in an image layout.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";

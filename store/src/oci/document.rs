@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::media::{DocumentType, is_config, may_be_layer};
+use super::descriptor::Descriptor;
+use super::media::{DocumentType, INDEX, is_config, may_be_layer};
 use super::platform::UNKNOWN_ARCHITECTURE;
-use super::{Descriptor, INDEX};
-use crate::digest::DigestError;
-use crate::escape::escaped;
-use crate::{Digest, limits};
+use crate::values::{Digest, DigestError, escaped, limits};
 
 /// A document that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -56,13 +54,13 @@ impl Index {
     /// The index as it is written, with what is not understood here.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         if self.foreign.is_empty() {
-            return crate::store::to_json(self);
+            return crate::values::to_json(self);
         }
         let mut index = serde_json::to_value(self).unwrap_or_default();
         if let Some(Value::Array(manifests)) = index.get_mut("manifests") {
             manifests.extend(self.foreign.iter().cloned());
         }
-        crate::store::to_json(&index)
+        crate::values::to_json(&index)
     }
 }
 
@@ -308,7 +306,7 @@ pub(crate) fn refuse<T>(document: &str, why: &str) -> Result<T, DocumentError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::MANIFEST;
+    use super::super::media::MANIFEST;
     use super::*;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -17,7 +17,9 @@ pub(crate) use descriptor::{Descriptor, REF_NAME};
 pub use document::DocumentError;
 pub(crate) use document::{Index, Manifest, index_of, kind_of, manifest_of, parse_config, refuse};
 pub use media::Compression;
+#[cfg(feature = "fixture")]
+pub(crate) use media::INDEX;
 pub(crate) use media::{
-    DocumentType, IMAGE_CONFIG, INDEX, MANIFEST, is_config, layer_media_type, layer_type,
+    DocumentType, IMAGE_CONFIG, MANIFEST, is_config, layer_media_type, layer_type,
 };
 pub use platform::{Platform, PlatformError};

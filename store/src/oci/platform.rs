@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::escape::escaped;
+use crate::values::escaped;
 
 /// The architecture of an image that says none.
 pub(crate) const UNKNOWN_ARCHITECTURE: &str = "unknown";

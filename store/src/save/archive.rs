@@ -6,14 +6,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::layout;
+use super::parts::{Parts, copy_archive, copy_blob};
 use super::target::{Directory, Unnamed};
-use super::{Parts, SaveError, copy_archive, copy_blob, layout};
-use crate::error::Context;
+use crate::disk::MARKER;
+use crate::error::{Context, Result, SaveError};
 use crate::oci::{Index, parse_config};
 use crate::source::{Source, diff_ids};
-use crate::store::{MARKER, to_json};
 use crate::tar::{Entry, Kind, Writer};
-use crate::{Digest, ImageName, Result};
+use crate::values::{Digest, ImageName, to_json};
 
 type Archive<'a> = Writer<&'a mut BufWriter<File>>;
 
@@ -99,7 +100,7 @@ fn archive(
     fill: impl FnOnce(&mut Archive<'_>) -> Result<()>,
 ) -> Result<()> {
     if let Some(open) = open {
-        let mut out = BufWriter::with_capacity(super::BUFFER, open);
+        let mut out = BufWriter::with_capacity(crate::values::limits::BUFFER, open);
         let mut archive = Writer::new(&mut out);
         fill(&mut archive)?;
         archive.finish().map(drop).context("write", place)?;

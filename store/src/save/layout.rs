@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
+use super::parts::{Parts, copy_blob};
 use super::target::{Directory, Unnamed};
-use super::{Parts, SaveError, copy_blob};
-use crate::blob::Content;
-use crate::check::blob_digest;
-use crate::error::Context;
+use crate::disk::{Content, MARKER, blob_digest};
+use crate::error::{Context, Result, SaveError};
 use crate::oci::{Descriptor, Index, MANIFEST, REF_NAME, index_of};
 use crate::source::{Source, is_marker};
-use crate::store::MARKER;
-use crate::{Digest, Result, limits};
+use crate::values::{Digest, limits};
 
 /// Adds an image to a layout, which is made if there is none.
 pub(super) fn save(parts: &Parts<'_>, target: &Source) -> Result<()> {

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::SaveError;
-use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Result, SaveError};
 
 /// A directory that is held open, so that nothing that takes its name later leads elsewhere.
 pub(super) struct Directory {
@@ -29,9 +27,10 @@ impl Directory {
     /// # Errors
     /// Those of open(2).
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let named = match path.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => path,
+        let named = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
         };
         let fd = rustix::fs::openat(CWD, named, DIRECTORY, Mode::empty());
         Ok(Self {
@@ -137,7 +136,7 @@ impl<'d> Unnamed<'d> {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
-        let mut out = BufWriter::with_capacity(super::BUFFER, file);
+        let mut out = BufWriter::with_capacity(crate::values::limits::BUFFER, file);
         fill(&mut out)?;
         out.flush().context("write", &self.place())?;
         out.get_ref().sync_all().context("write", &self.place())
@@ -147,14 +146,15 @@ impl<'d> Unnamed<'d> {
     pub(super) fn publish(self) -> Result<()> {
         let dir = self.dir.fd.as_fd();
         let rename = |flags| rustix::fs::renameat_with(dir, &self.name, dir, &self.wanted, flags);
-        let renamed = match self.replace {
-            true => rename(RenameFlags::empty()),
-            false => match rename(RenameFlags::NOREPLACE) {
+        let renamed = if self.replace {
+            rename(RenameFlags::empty())
+        } else {
+            match rename(RenameFlags::NOREPLACE) {
                 // A file system that cannot; there was none a moment ago.
                 Err(Errno::INVAL) => rename(RenameFlags::empty()),
                 Err(Errno::EXIST) => return Err(SaveError::Exists(self.place()).into()),
                 renamed => renamed,
-            },
+            }
         };
         renamed.context("write", &self.place())?;
         rustix::fs::fsync(dir).context("sync", &self.dir.path)

@@ -14,14 +14,12 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::SourceError;
-use crate::blob::Content;
-use crate::decode::{self, Decoder, Format};
-use crate::error::Context;
-use crate::limits;
-use crate::staging::Staging;
+use crate::decode;
+use crate::decode::{Decoder, Format};
+use crate::disk::{Content, Staging};
+use crate::error::{Context, Error, Result, SourceError};
 use crate::tar::{Input, InputError, Kind, Reader};
-use crate::{Error, Result};
+use crate::values::limits;
 
 /// How much of an archive is read at a time, in bytes.
 const BUFFER: usize = 64 << 10;
@@ -249,7 +247,7 @@ impl Archive {
                 Some(Member::Link(target)) => name.clone_from(target),
                 Some(Member::Twice) => {
                     let name = String::from_utf8_lossy(&name).into_owned();
-                    let why = format!("it holds \"{}\" twice", crate::escaped(&name));
+                    let why = format!("it holds \"{}\" twice", crate::values::escaped(&name));
                     return Err(not_an_archive(&self.path, &why).into());
                 }
             }

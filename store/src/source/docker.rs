@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::files::Files;
+use super::found::{Document, Found, FoundLayer};
 use super::select::{Choice, by_number};
-use super::{Document, Files, Found, FoundLayer, Source, SourceError};
-use crate::blob::BlobError;
-use crate::oci::{Descriptor, IMAGE_CONFIG, parse_config, refuse};
-use crate::reference::Reference;
-use crate::{Digest, ImageName, Platform, Result, limits};
+use super::spec::Source;
+use crate::error::{BlobError, Result, SourceError};
+use crate::oci::{Descriptor, IMAGE_CONFIG, Platform, parse_config, refuse};
+use crate::values::{Digest, ImageName, Reference, limits};
 
 /// One image in `manifest.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -115,8 +116,8 @@ fn found(
 ) -> Result<Found> {
     let config = configuration(files, item)?;
     let configuration = parse_config(&config.bytes, &item.config)?;
-    super::check_platform(&configuration, wanted)?;
-    let diff_ids = super::diff_ids(&configuration, &item.config)?;
+    super::found::check_platform(&configuration, wanted)?;
+    let diff_ids = super::found::diff_ids(&configuration, &item.config)?;
     if diff_ids.len() != item.layers().len() || diff_ids.len() > limits::LAYERS {
         let (layers, ids) = (item.layers().len(), diff_ids.len());
         let why = format!("it lists {layers} layers, but {} names {ids}", item.config);

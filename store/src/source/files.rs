@@ -8,9 +8,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::archive::Archive;
-use crate::blob::{BlobError, Content, blob_label, read_error};
-use crate::errno::errno_of;
-use crate::{Digest, Result};
+use crate::disk::{Content, blob_label, read_error};
+use crate::error::{BlobError, Result};
+use crate::values::{Digest, errno_of};
 
 /// Files that are found by a relative path.
 #[derive(Debug)]

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::files::blob_file;
-use super::select::{self, Choice};
-use super::{Document, Files, Found, FoundLayer, Source, SourceError};
+use super::files::{Files, blob_file};
+use super::found::{Document, Found, FoundLayer};
+use super::select;
+use super::select::Choice;
+use super::spec::Source;
+use crate::error::{Result, SourceError};
 use crate::oci::{
-    Descriptor, DocumentType, Manifest, REF_NAME, index_of, kind_of, manifest_of, parse_config,
-    refuse,
+    Descriptor, DocumentType, Manifest, Platform, REF_NAME, index_of, kind_of, manifest_of,
+    parse_config, refuse,
 };
-use crate::{Digest, ImageName, Platform, Result, limits};
+use crate::values::{Digest, ImageName, limits};
 
 /// Finds the image that the source names.
 pub(super) fn find(
@@ -107,7 +110,10 @@ fn check_layout(source: &Source, files: &Files) -> Result<()> {
     match serde_json::from_slice::<Marker>(&bytes) {
         Ok(marker) if marker.version.starts_with("1.") => Ok(()),
         Ok(marker) => {
-            let why = format!("version {} is not known", crate::escaped(&marker.version));
+            let why = format!(
+                "version {} is not known",
+                crate::values::escaped(&marker.version)
+            );
             Err(not_a_layout(source, &why).into())
         }
         Err(_) => Err(not_a_layout(source, "its file oci-layout is broken").into()),
@@ -152,8 +158,8 @@ fn image(
     )?;
     let config_name = format!("configuration {}", manifest.config.digest);
     let configuration = parse_config(&config, &config_name)?;
-    super::check_platform(&configuration, wanted)?;
-    let diff_ids = super::diff_ids(&configuration, &config_name)?;
+    super::found::check_platform(&configuration, wanted)?;
+    let diff_ids = super::found::diff_ids(&configuration, &config_name)?;
     if diff_ids.len() != manifest.layers.len() {
         let (layers, ids) = (manifest.layers.len(), diff_ids.len());
         let why = format!("it has {layers} layers, but its configuration names {ids}");

@@ -1,9 +1,9 @@
 //! Choosing one image among several: by name, number or digest, then by platform.
 
-use super::{Source, SourceError};
-use crate::oci::Descriptor;
-use crate::reference::Reference;
-use crate::{Digest, Platform};
+use super::spec::Source;
+use crate::error::SourceError;
+use crate::oci::{Descriptor, Platform};
+use crate::values::{Digest, Reference};
 
 /// Which of several images a source means.
 #[derive(Debug, Clone, PartialEq, Eq)]

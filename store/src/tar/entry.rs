@@ -1,6 +1,6 @@
 //! One entry of an archive.
 
-use crate::time::Timestamp;
+use crate::values::Timestamp;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

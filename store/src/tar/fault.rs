@@ -5,9 +5,8 @@ use std::fmt;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::InputError;
-use crate::escape::escaped;
-use crate::limits;
+use super::input::InputError;
+use crate::values::{escaped, limits};
 
 /// An archive that is refused, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,8 +1,9 @@
 //! The header block: 512 bytes of fixed fields.
 
+use super::block::BLOCK;
+use super::fault::Fault;
 use super::number::{field, signed_field};
-use super::{BLOCK, Fault};
-use crate::time::Timestamp;
+use crate::values::Timestamp;
 
 /// One block, read as a header.
 pub(super) struct RawHeader<'a>(&'a [u8; BLOCK]);

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::errno::reason;
+use crate::values::reason;
 
 /// A stream of bytes that lends its buffers, so that data is written to files from where the
 /// decompressor put it.

@@ -18,11 +18,12 @@
 //!   `archive/tar`, by which nearly all tools of this field read: entries other than files have no
 //!   data, whatever their size says; of several extended headers the last counts; a long name of GNU
 //!   comes before one of pax; what follows the end is not read as entries.
-//! - No allocation is larger than [`limits::TAR_METADATA`](crate::limits) and what follows from it.
+//! - No allocation is larger than `limits::TAR_METADATA` and what follows from it.
 //! - A name that comes out holds no NUL, and no number is negative but a time.
 //! - The end of the archive is its two zero blocks, or the end of the stream between two entries,
 //!   where what fills up the last block may be missing.
 
+mod block;
 mod entry;
 mod fault;
 mod header;
@@ -43,11 +44,3 @@ pub use input::InputError;
 pub(crate) use input::SliceInput;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
-
-/// The unit of an archive, in bytes.
-const BLOCK: usize = 512;
-
-/// How many bytes fill up the last block of data this long.
-fn padding(len: u64) -> u64 {
-    len.wrapping_neg() % BLOCK as u64
-}

@@ -1,7 +1,7 @@
 //! Numbers in headers.
 
-use super::Fault;
-use crate::time::Timestamp;
+use super::fault::Fault;
+use crate::values::Timestamp;
 
 /// A number field: octal digits, or with the highest bit set a binary number (GNU "base-256").
 /// An empty field is zero.

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Fault;
+use super::fault::Fault;
 use super::number::{decimal, time};
 use super::sparse::Map;
-use crate::limits;
-use crate::time::Timestamp;
+use crate::values::{Timestamp, limits};
 
 /// What precedes the name of an extended attribute.
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";

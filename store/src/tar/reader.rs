@@ -1,10 +1,14 @@
 //! The archive as a sequence of entries.
 
+use super::block::{BLOCK, padding};
+use super::entry::{Entry, Kind};
+use super::fault::{Fault, TarError};
 use super::header::RawHeader;
+use super::input::Input;
 use super::pax::Pax;
-use super::sparse::{self, Map, Segment};
-use super::{BLOCK, Entry, Fault, Input, Kind, TarError, padding};
-use crate::limits;
+use super::sparse;
+use super::sparse::{Map, Segment};
+use crate::values::limits;
 
 /// Reads an archive from its first byte to the last of the stream.
 pub(crate) struct Reader<I> {
@@ -117,9 +121,10 @@ impl<I: Input> Reader<I> {
         loop {
             let Some(block) = self.header_block()? else {
                 self.ended = true;
-                return match extensions.is_empty() {
-                    true => Ok(None),
-                    false => Err(Fault::Truncated),
+                return if extensions.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Fault::Truncated)
                 };
             };
             let header = RawHeader::new(&block)?;

@@ -4,9 +4,10 @@
 //! and as pax records (versions 0.0 and 0.1) or at the start of the data (1.0). See "Storing Sparse
 //! Files" in the GNU tar manual.
 
+use super::block::BLOCK;
+use super::fault::Fault;
 use super::number::{decimal, field};
-use super::{BLOCK, Fault};
-use crate::limits;
+use crate::values::limits;
 
 /// A run of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

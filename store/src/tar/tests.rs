@@ -1,7 +1,8 @@
 //! The reader against archives made by hand.
 
+use super::block::BLOCK;
 use super::*;
-use crate::limits;
+use crate::values::limits;
 
 /// A header with the fields of a GNU or ustar archive, to be bent by a test.
 fn header(name: &[u8], flag: u8, size: u64) -> [u8; BLOCK] {

@@ -1,12 +1,27 @@
 //! Writing archives: ustar, with a pax extended header in front of what ustar cannot say.
 //!
 //! The output depends on the input only, so that a layer built twice has one digest.
+//!
+//! The `tar` crate (0.4.46) was tried in its place. Its bytes are others where it matters:
+//!
+//! - `Header::set_path` refuses `..` and a leading slash, and makes `a/b` of `a/./b` and `a//b`. Here a name is written
+//!   as it is.
+//! - `Builder::append_data` writes a long name as a GNU entry of type `L`, and `set_size` and `set_uid` write a large
+//!   number in base 256, in a ustar header too. Neither is ustar or pax.
+//! - `set_mtime` takes no time before 1970 and no nanoseconds. Extended attributes, too, need records that the caller
+//!   makes, and the header that `append_pax_extensions` writes for them has neither name nor mode.
+//! - `Builder::append` returns no error when there is less data than the header says.
+//! - The checksum is `0dddddd NUL` and not `dddddd NUL space`, and device numbers of other files are left empty, so
+//!   every layer and archive would get another digest.
+//!
+//! What such a writer would still take from the crate is the octal text of five fields.
 
 use std::io::{self, Read, Write};
 
+use super::block::{BLOCK, padding};
+use super::entry::{Entry, Kind};
 use super::pax::push_record;
-use super::{BLOCK, Entry, Kind, padding};
-use crate::time::Timestamp;
+use crate::values::Timestamp;
 
 /// The largest number of a field of eight bytes, and of one of twelve: octal digits and a NUL.
 const MAX_8: u64 = 0o777_7777;
@@ -218,7 +233,8 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Reader, SliceInput};
+    use super::super::input::SliceInput;
+    use super::super::reader::Reader;
     use super::*;
 
     fn entry(path: &[u8], kind: Kind) -> Entry {

@@ -5,8 +5,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::Result;
-use crate::layer::EntryFault;
+use super::fault::Result;
+use crate::error::EntryFault;
 
 /// The block of most file systems, in bytes. Zeros are left out by whole blocks, so that other data stays in long
 /// writes.
@@ -45,11 +45,10 @@ impl<'f> Data<'f> {
 
     /// Gives the file its size, where it ends in a hole.
     pub(super) fn finish(self, size: u64) -> Result<()> {
-        match self.end == size {
-            true => Ok(()),
-            false => {
-                rustix::fs::ftruncate(self.file, size).map_err(EntryFault::system("set its size"))
-            }
+        if self.end == size {
+            Ok(())
+        } else {
+            rustix::fs::ftruncate(self.file, size).map_err(EntryFault::system("set its size"))
         }
     }
 

@@ -6,14 +6,17 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
+use super::fault::Result;
 use super::path::{EntryPath, steps};
 use super::pending::Directory;
+use super::place::Place;
 use super::policy::{Meta, set_record};
-use super::tree::Tree;
+use super::unpacker::Unpacker;
 use super::xattr::is_acl;
-use super::{Place, Result, Unpacker};
-use crate::layer::{EntryFault, LayerFacts, LayerFault};
+use crate::disk::Tree;
+use crate::error::{EntryFault, LayerFault};
 use crate::tar::{Entry, Kind};
+use crate::values::LayerFacts;
 
 /// What a directory is made with until it is finished.
 const OPEN: Mode = Mode::RWXU;
@@ -175,8 +178,9 @@ impl Unpacker {
 fn parent_fault(path: &[u8], stat: Option<&rustix::fs::Stat>) -> EntryFault {
     let is_link =
         stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
-    match is_link {
-        true => EntryFault::ParentIsLink(path.to_vec()),
-        false => EntryFault::ParentNotDirectory(path.to_vec()),
+    if is_link {
+        EntryFault::ParentIsLink(path.to_vec())
+    } else {
+        EntryFault::ParentNotDirectory(path.to_vec())
     }
 }

@@ -5,10 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use plyfs_format::override_stat::Kind as RecordKind;
 
 use super::data::Data;
+use super::fault::Result;
+use super::place::Place;
 use super::policy::{Meta, first_mode, set_mode, set_record};
+use super::unpacker::Unpacker;
 use super::xattr::is_acl;
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
+use crate::error::EntryFault;
 use crate::tar::{Entry, Input, Reader};
 
 impl Unpacker {

@@ -5,12 +5,14 @@ use plyfs_format::whiteout::is_whiteout;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use super::fault::Result;
 use super::path::EntryPath;
+use super::place::Place;
 use super::policy::{Meta, chown_fault, ids};
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
-use crate::limits;
+use super::unpacker::Unpacker;
+use crate::error::EntryFault;
 use crate::tar::Entry;
+use crate::values::limits;
 
 /// What the kernel says the mode of every symbolic link is.
 const LINK_MODE: u32 = 0o777;

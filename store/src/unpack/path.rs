@@ -6,9 +6,9 @@
 
 use plyfs_format::whiteout::ArchiveName;
 
-use super::Result;
-use crate::layer::EntryFault;
-use crate::limits;
+use super::fault::Result;
+use crate::error::EntryFault;
+use crate::values::limits;
 
 /// A path below the root of a layer: components joined by single slashes, none of them empty, `.`
 /// or `..`; empty for the root itself.

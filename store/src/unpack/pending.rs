@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::policy::Meta;
-use crate::limits;
+use crate::values::limits;
 
 /// A directory whose metadata is applied at the end.
 #[derive(Debug, Clone, Default)]
@@ -104,8 +104,8 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::is_at_or_below;
     use super::*;
+    use crate::disk::is_at_or_below;
 
     fn pending(paths: &[&str]) -> Pending {
         let mut pending = Pending::default();

@@ -7,10 +7,10 @@ use plyfs_format::override_stat::{self, Kind, OverrideStat};
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::Result;
-use crate::layer::{EntryFault, Ownership};
+use super::fault::Result;
+use crate::error::EntryFault;
 use crate::tar::Entry;
-use crate::time::Timestamp;
+use crate::values::{Ownership, Timestamp};
 
 /// Set-uid, set-gid and sticky.
 const SPECIAL_BITS: u32 = 0o7000;

@@ -11,9 +11,10 @@ use plyfs_format::override_stat::{self, Kind, OverrideStat};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Result, Unpacker};
-use crate::layer::EntryFault;
-use crate::limits;
+use super::fault::Result;
+use super::unpacker::Unpacker;
+use crate::error::EntryFault;
+use crate::values::limits;
 
 impl Unpacker {
     /// The directory that a path means, by a path without links as far as it is there.

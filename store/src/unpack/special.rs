@@ -4,9 +4,11 @@ use plyfs_format::override_stat::Kind as RecordKind;
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
+use super::fault::Result;
+use super::place::Place;
 use super::policy::Meta;
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
+use super::unpacker::Unpacker;
+use crate::error::EntryFault;
 use crate::tar::{Entry, Kind};
 
 impl Unpacker {

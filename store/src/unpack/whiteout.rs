@@ -8,10 +8,12 @@ use plyfs_format::whiteout::is_whiteout;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, XattrFlags};
 use rustix::io::Errno;
 
+use super::fault::Result;
 use super::path::{EntryPath, steps};
-use super::tree::Tree;
-use super::{Place, Result, Unpacker};
-use crate::layer::EntryFault;
+use super::place::Place;
+use super::unpacker::Unpacker;
+use crate::disk::Tree;
+use crate::error::EntryFault;
 
 /// Whether what was examined is a whiteout.
 pub(super) fn stat_is_whiteout(stat: &rustix::fs::Stat) -> bool {

@@ -7,9 +7,11 @@ use plyfs_format::override_stat::SECURITY_PREFIX;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::{Place, Result, Unpacker};
-use crate::layer::{EntryFault, Ownership};
-use crate::limits;
+use super::fault::Result;
+use super::place::Place;
+use super::unpacker::Unpacker;
+use crate::error::EntryFault;
+use crate::values::{Ownership, limits};
 
 /// Access control lists of POSIX.
 const ACL_PREFIX: &[u8] = b"system.posix_acl_";

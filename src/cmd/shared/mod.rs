@@ -1,0 +1,10 @@
+//! What several commands share.
+
+pub(super) mod changes;
+pub(crate) mod directories;
+pub(super) mod interrupt;
+pub(super) mod mount_point;
+pub(super) mod one_by_one;
+pub(super) mod progress;
+pub(super) mod removal;
+pub(super) mod unmounting;
