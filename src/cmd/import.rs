@@ -4,21 +4,14 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Args;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use parking_lot::Mutex;
-use plyfs_store::{
-    BlobError, Event, Form, ImportRequest, Imported, Ownership, PlannedLayer, Progress, Source,
-    SourceError,
-};
-use rustix::process::Signal;
+use plyfs_store::{BlobError, Form, ImportRequest, Imported, Source, SourceError};
 
-use super::shared::interrupt::Interrupt;
-use super::shared::progress;
+use super::shared::ownership::{OwnershipArg, choose_ownership};
+use super::shared::watch::{INTERRUPTED, Shown, Watch};
 use crate::error::{CliError, Context, Result};
-use crate::{namespace, output, storage};
+use crate::{output, storage};
 
 /// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]
@@ -44,17 +37,6 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_enum, default_value = "auto", hide_possible_values = true)]
     pub(crate) ownership: OwnershipArg,
 }
-
-/// How owners of files in layers are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum OwnershipArg {
-    Auto,
-    Real,
-    Override,
-}
-
-/// Exit status after an interrupt from the terminal, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 /// Imports an image and prints its name.
 pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
@@ -83,7 +65,7 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
         platform: platform.map_err(CliError::new)?,
         ..ImportRequest::new(source, ownership)
     };
-    let watch = Watch::start()?;
+    let watch = Watch::start(Shown::Bars)?;
     let import = |store: &plyfs_store::Store, request: &ImportRequest| {
         if args.all {
             store.import_all(request, &watch)
@@ -234,103 +216,5 @@ fn not_imported(error: plyfs_store::Error, path: &Path) -> CliError {
             "{error}; the image in {path} is refused: fetch or build it again"
         )),
         error => error.into(),
-    }
-}
-
-/// Decides how owners are kept, and enters a user namespace with subordinate ids if that lets them
-/// be real.
-fn choose_ownership(wanted: OwnershipArg) -> Result<Ownership> {
-    if wanted == OwnershipArg::Override {
-        return Ok(Ownership::Override);
-    }
-    if storage::ownership_here() == Ownership::Override
-        && !rustix::process::geteuid().is_root()
-        && namespace::has_subordinate_ids()
-    {
-        namespace::enter()?;
-    }
-    match (storage::ownership_here(), wanted) {
-        (Ownership::Override, OwnershipArg::Real) => Err(CliError::new(
-            "real owners need subordinate ids: have them set up (subuid(5), subgid(5), package \
-             uidmap), or leave --ownership away",
-        )),
-        (ownership, _) => Ok(ownership),
-    }
-}
-
-/// Shows how far an import is, and ends it when the user asks for that.
-struct Watch {
-    interrupt: Interrupt,
-    bars: MultiProgress,
-    /// Those of the image that is being imported.
-    layers: Mutex<Vec<ProgressBar>>,
-    published: AtomicUsize,
-}
-
-impl Watch {
-    fn start() -> Result<Self> {
-        let signals = [Signal::INT, Signal::TERM, Signal::HUP];
-        Ok(Self {
-            interrupt: Interrupt::listen(&signals, INTERRUPTED)?,
-            bars: MultiProgress::with_draw_target(progress::target()),
-            layers: Mutex::default(),
-            published: AtomicUsize::new(0),
-        })
-    }
-
-    fn plan(&self, layers: &[PlannedLayer]) {
-        let style = ProgressStyle::with_template(
-            "{prefix:12} {bar:30} {decimal_bytes:>10} of {decimal_total_bytes:10} {msg}",
-        );
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bars = layers.iter().map(|layer| {
-            let bar = self.bars.add(ProgressBar::new(layer.size));
-            bar.set_style(style.clone());
-            bar.set_prefix(layer.diff_id.hex().chars().take(12).collect::<String>());
-            if layer.present {
-                bar.finish_with_message("is there");
-            }
-            bar
-        });
-        let bars = bars.collect();
-        *self.layers.lock() = bars;
-    }
-
-    fn bar(&self, layer: usize) -> Option<ProgressBar> {
-        self.layers.lock().get(layer).cloned()
-    }
-
-    fn finish(&self) {
-        let unpacked = self.published.load(Ordering::Relaxed);
-        log::info!("{unpacked} layers were unpacked");
-    }
-}
-
-impl Progress for Watch {
-    fn event(&self, event: &Event<'_>) {
-        match *event {
-            Event::Planned { layers } => self.plan(layers),
-            Event::Read { layer, bytes } => {
-                if let Some(bar) = self.bar(layer) {
-                    bar.set_position(bytes);
-                }
-            }
-            Event::Unpacked { layer } => {
-                if let Some(bar) = self.bar(layer) {
-                    bar.set_message("writing");
-                }
-            }
-            Event::Published { layer } => {
-                self.published.fetch_add(1, Ordering::Relaxed);
-                if let Some(bar) = self.bar(layer) {
-                    bar.finish_with_message("done");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn interrupted(&self) -> bool {
-        self.interrupt.is_asked()
     }
 }

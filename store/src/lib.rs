@@ -116,7 +116,7 @@ pub use source::{Form, Source};
 pub use tar::{Fault, InputError, TarError};
 pub use values::{
     ContainerName, ContainerRecord, Digest, DigestError, Escaped, ImageName, LayerFacts,
-    LayerRecord, Limits, NameError, Ownership, Timestamp, chain_ids, escaped,
+    LayerRecord, Limits, NameError, Ownership, RegistryReference, Timestamp, chain_ids, escaped,
 };
 
 /// The configuration of an image, as [`Image::config`] has it.
