@@ -278,13 +278,22 @@ pub fn daemon_of(merged: &Path) -> rustix::io::Result<rustix::process::Pid> {
     let files = state_directories().into_iter().flat_map(fs::read_dir);
     let files = files.flatten().map(|entry| entry.unwrap());
     let named = files.filter(|file| file.file_name().to_string_lossy().starts_with(&prefix));
-    let mut texts = named.filter_map(|file| fs::read_to_string(file.path()).ok());
+    let mut texts = named.filter_map(|file| text_if_locked(&file.path()));
     let pid = texts.find_map(|text| {
         let pid = text.strip_prefix("serving\n")?.trim_end().parse().ok()?;
         rustix::process::Pid::from_raw(pid)
-            .filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
     });
     pid.ok_or(rustix::io::Errno::SRCH)
+}
+
+/// What a file says that a process has locked. One that a killed daemon left may name a process that has its pid now.
+fn text_if_locked(path: &Path) -> Option<String> {
+    let file = fs::File::open(path).ok()?;
+    let operation = rustix::fs::FlockOperation::NonBlockingLockShared;
+    match rustix::fs::flock(&file, operation) {
+        Err(rustix::io::Errno::WOULDBLOCK) => std::io::read_to_string(file).ok(),
+        _ => None,
+    }
 }
 
 /// Where any user of this machine may keep the files of mounts.
