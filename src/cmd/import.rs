@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use plyfs_store::{BlobError, Form, ImportRequest, Imported, Source, SourceError};
 
+use super::pull::PullArgs;
 use super::shared::ownership::{OwnershipArg, choose_ownership};
 use super::shared::watch::{INTERRUPTED, Shown, Watch};
 use crate::error::{CliError, Context, Result};
+use crate::registry::TRANSPORT;
 use crate::{output, storage};
 
 /// Import an image: verify it and unpack its layers into the store
@@ -20,7 +22,7 @@ use crate::{output, storage};
     reason = "brackets of a usage, not of a link"
 )]
 pub(crate) struct ImportArgs {
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE, or alone,
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] or docker://REF; - in the place of FILE, or alone,
     /// is standard input; of several images, @0 in the place of the name is the first, and @sha256:DIGEST the one
     /// with this digest
     pub(crate) source: String,
@@ -40,6 +42,9 @@ pub(crate) struct ImportArgs {
 
 /// Imports an image and prints its name.
 pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
+    if args.source.starts_with(TRANSPORT) {
+        return from_registry(args, store);
+    }
     let spooled = Spooled::of(&args.source)?;
     let mut sources = match &spooled {
         Some(spooled) => spooled.sources(),
@@ -108,6 +113,24 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
             None => not_imported(error, &request.source.path),
         }),
     }
+}
+
+/// Pulls, as `plyfs pull` does.
+fn from_registry(args: &ImportArgs, store: Option<&Path>) -> Result {
+    if args.all {
+        return Err(CliError::new(
+            "--all imports every image of a directory or file: a reference names one",
+        ));
+    }
+    super::pull::pull(
+        &PullArgs {
+            name: args.name.clone(),
+            platform: args.platform.clone(),
+            ownership: args.ownership,
+            ..PullArgs::of(&args.source)
+        },
+        store,
+    )
 }
 
 /// Whether a source is something else than it was taken for.

@@ -23,6 +23,9 @@ pub(crate) struct PullArgs {
     /// without a registry is looked for where registries.conf says, else in docker.io
     #[arg(value_name = "[docker://]REF")]
     pub(crate) image: String,
+    /// The name of the image in the store, if not the reference
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
     /// Which of several platforms to take, as OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
@@ -35,15 +38,49 @@ pub(crate) struct PullArgs {
     /// Events as JSON, an object on a line, for programs
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
+    /// For a command that needs the image: why it was not pulled goes to standard output
+    #[arg(long, hide = true)]
+    pub(crate) for_command: bool,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 }
 
+impl PullArgs {
+    /// A pull with nothing out of the ordinary.
+    pub(crate) fn of(image: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            name: None,
+            platform: None,
+            ownership: OwnershipArg::Auto,
+            quiet: false,
+            json: false,
+            for_command: false,
+            registry: RegistryArgs::default(),
+        }
+    }
+}
+
 /// Pulls an image and prints its name.
 pub(crate) fn pull(args: &PullArgs, store: Option<&Path>) -> Result {
+    let pulled = pull_image(args, store);
+    match pulled {
+        Ok(_) if args.for_command => Ok(()),
+        Ok(imported) => report(args, &imported),
+        Err(failure) if args.for_command => {
+            output::write(&format!("{failure}\n"))?;
+            Err(CliError::silent(failure.status()))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn pull_image(args: &PullArgs, store: Option<&Path>) -> Result<Imported> {
     let name = RegistryName::parse(&args.image)?;
     let platform = args.platform.as_deref().map(str::parse).transpose();
     let platform = platform.map_err(CliError::new)?;
+    let called = args.name.as_deref().map(str::parse).transpose();
+    let called = called.map_err(CliError::new)?;
     // Before the namespace, in which the user would seem to be another.
     let location = storage::location(store)?;
     let ownership = choose_ownership(args.ownership)?;
@@ -55,11 +92,11 @@ pub(crate) fn pull(args: &PullArgs, store: Option<&Path>) -> Result {
     })?;
     let wanted = Wanted {
         name: &name,
+        called,
         platform,
         ownership,
     };
-    let imported = pulling::pull(&store, &wanted, &args.registry, &watch)?;
-    report(args, &imported)
+    pulling::pull(&store, &wanted, &args.registry, &watch)
 }
 
 fn report(args: &PullArgs, imported: &Imported) -> Result {

@@ -32,6 +32,19 @@ pub(crate) struct PushArgs {
     pub(crate) registry: RegistryArgs,
 }
 
+impl PushArgs {
+    /// A push with nothing out of the ordinary.
+    pub(crate) fn of(image: &str, destination: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            destination: Some(destination.to_owned()),
+            digestfile: None,
+            quiet: false,
+            registry: RegistryArgs::default(),
+        }
+    }
+}
+
 /// Pushes an image and prints its digest.
 pub(crate) fn push(args: &PushArgs, store: Option<&Path>) -> Result {
     let store = storage::open_existing(store)?;

@@ -6,4 +6,4 @@ mod reference;
 
 pub(crate) use image::RegistryImage;
 pub(crate) use options::{Connection, RegistryArgs, no_echo, password_from_stdin};
-pub(crate) use reference::RegistryName;
+pub(crate) use reference::{RegistryName, TRANSPORT};

@@ -6,7 +6,7 @@ use plyfs_store::{Digest, ImageName, NameError, RegistryReference, escaped};
 use crate::error::{CliError, Result};
 
 /// What may stand before a reference, as for skopeo and Podman.
-const TRANSPORT: &str = "docker://";
+pub(crate) const TRANSPORT: &str = "docker://";
 
 /// The registry of names without one, where no settings say another.
 const DEFAULT: &str = "docker.io";

@@ -112,7 +112,7 @@ pub use oci::{Compression, DocumentError, Platform, PlatformError};
 pub use progress::{Event, PlannedLayer, Progress, Silent};
 pub use remote::{Remote, RemoteBlob, RemoteError, RemoteManifest};
 pub use save::{Outgoing, OutgoingBlob, OutgoingReader, Saved};
-pub use source::{Form, Source};
+pub use source::{Form, Outline, OutlinedLayer, Source};
 pub use tar::{Fault, InputError, TarError};
 pub use values::{
     ContainerName, ContainerRecord, Digest, DigestError, Escaped, ImageName, LayerFacts,

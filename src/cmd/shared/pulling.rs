@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plyfs_store::{Imported, Limits, Ownership, Platform, PullRequest, Store};
+use plyfs_store::{ImageName, Imported, Limits, Ownership, Platform, PullRequest, Store};
 
 use super::watch::{INTERRUPTED, Watch};
 use crate::error::{CliError, Result};
@@ -11,6 +11,8 @@ use crate::registry::{Connection, RegistryArgs, RegistryImage, RegistryName};
 /// What to pull, and how.
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a RegistryName,
+    /// What it is to be called in the store, if not what follows from its reference.
+    pub(crate) called: Option<ImageName>,
     pub(crate) platform: Option<Platform>,
     pub(crate) ownership: Ownership,
 }
@@ -29,7 +31,10 @@ pub(crate) fn pull(
         let image = RegistryImage::new(&client, repository.clone(), target);
         let request = PullRequest {
             remote: Arc::new(image.map_err(CliError::new)?),
-            name: wanted.name.image_name(&repository)?,
+            name: match &wanted.called {
+                Some(name) => name.clone(),
+                None => wanted.name.image_name(&repository)?,
+            },
             platform: wanted.platform.clone(),
             ownership: wanted.ownership,
             limits: Limits::default(),
