@@ -6,7 +6,7 @@ use super::layer_blob::LayerBlob;
 use super::plan::{Body, Task};
 use super::stream::Input;
 use crate::decode::{Format, MAGIC};
-use crate::disk::{Download, size_error};
+use crate::disk::{Download, read_error, size_error};
 use crate::error::{BlobError, Error, Result};
 
 impl Import<'_> {
@@ -25,7 +25,10 @@ impl Import<'_> {
             if content.len() != size {
                 return Err(size_error(&task.label, size, content.len()).into());
             }
+            let start = content.start::<MAGIC>();
+            let start = start.map_err(|errno| read_error(&task.label, errno))?;
             return self.layer(&Task {
+                format: Format::of_magic(&start),
                 body: Body::Here(content),
                 keep: Keep::No,
                 unpack: task.unpack && self.whole_record(&task.diff_id)?.is_none(),
@@ -38,6 +41,7 @@ impl Import<'_> {
                 // A crash may have kept the length of the file and not its content.
                 log::info!("what was here of {digest} is damaged, and fetched again: {error}");
                 download.restart()?;
+                self.clear_layer(task)?;
                 self.retried(task, download)
             }
             Err(error) if is_of_content(&error) => {

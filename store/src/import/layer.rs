@@ -17,7 +17,7 @@ use super::pipeline::Streams;
 use super::plan::{Body, Task};
 use super::stream::{BlobStream, Input};
 use crate::decode::{Format, MAGIC};
-use crate::disk::{Content, read_error, seal, size_error, tree_digest};
+use crate::disk::{Content, discard, read_error, seal, size_error, tree_digest};
 use crate::error::{Context, LayerFault, Result};
 use crate::progress::Event;
 use crate::tar::Reader;
@@ -50,10 +50,9 @@ impl Import<'_> {
         (input, keeper): (Input<'_>, Option<Keeper<'_>>),
         blob: &Path,
     ) -> Result<LayerBlob> {
-        let number = task.layers.first().copied().unwrap_or_default();
         let work = Work {
             blob: blob.to_owned(),
-            layer: self.staging.path().join(format!("layer-{number}")),
+            layer: self.layer_in_work(task),
         };
         let watch = |bytes| {
             for &layer in &task.layers {
@@ -83,6 +82,21 @@ impl Import<'_> {
         });
         self.publish(task, &work, &streams, &blob.digest, facts)?;
         Ok(blob)
+    }
+
+    /// Removes what was unpacked of a task, so that it can begin again.
+    pub(super) fn clear_layer(&self, task: &Task) -> Result<()> {
+        let layer = self.layer_in_work(task);
+        match layer.exists() {
+            true => discard(&self.store.staging_dir(), &layer),
+            false => Ok(()),
+        }
+    }
+
+    /// Where a layer is unpacked.
+    fn layer_in_work(&self, task: &Task) -> PathBuf {
+        let number = task.layers.first().copied().unwrap_or_default();
+        self.staging.path().join(format!("layer-{number}"))
     }
 
     /// Moves blob and layer to their places, after everything in them is on disk.
