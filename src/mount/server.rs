@@ -69,16 +69,18 @@ pub(crate) type Announce<'a> = &'a dyn Fn() -> Result;
 impl Caller<'_> {
     /// To be called when the mount exists and this process still has one thread. The process that returns from
     /// this may be a child of the one that called it.
-    fn mounted(&self, signals: &SignalQueue) -> Result {
+    ///
+    /// The command ends when what this returns is dropped: by then its files must name the process that goes on.
+    fn mounted(&self, signals: &SignalQueue) -> Result<Option<OwnedFd>> {
         if let Some(signal) = signals.pending().context("look for signals")? {
             return Err(CliError::new(format_args!("ended by {signal:?}")));
         }
         match self {
-            Self::Parent(_) => Ok(()),
-            Self::Foreground(announce) => announce(),
+            Self::Parent(_) => Ok(None),
+            Self::Foreground(announce) => announce().map(|()| None),
             Self::OfThisProcess(announce) => {
                 announce()?;
-                leave_to_child()
+                leave_to_child().map(Some)
             }
         }
     }
@@ -114,11 +116,13 @@ impl Caller<'_> {
     }
 }
 
-/// Ends this process with success, and goes on in a child with a process group of its own ([`leave_group`]).
-fn leave_to_child() -> Result {
+/// Goes on in a child with a process group of its own. This process ends with success when the child drops what this
+/// returns.
+fn leave_to_child() -> Result<OwnedFd> {
     let null = open_null()?;
-    plyfs_sys::process::daemonize().context("start the daemon")?;
-    leave_terminal(&null)
+    let caller_waits = plyfs_sys::process::daemonize().context("start the daemon")?;
+    leave_terminal(&null)?;
+    Ok(caller_waits)
 }
 
 /// Serves a mount in this process until it is unmounted. Calls `announce` when the mount can be used.
@@ -236,8 +240,9 @@ fn keep(
     let mut live = plan.register.and_then(|register| register("kernel"));
     let serving = caller.announce_server(&target);
     let prepare = || {
-        caller.mounted(&signals)?;
+        let command = caller.mounted(&signals)?;
         take_over(&mut live, serving.as_ref());
+        drop(command);
         unmount_when_asked(signals, Some(target.clone()), caller.take_parent());
         caller.ready()
     };
@@ -290,8 +295,9 @@ fn serve_fuse(mut plan: Plan, signals: SignalQueue, caller: &mut Caller<'_>) -> 
     let started = session
         .context("start the FUSE session")
         .and_then(|session| {
-            caller.mounted(&signals)?;
+            let command = caller.mounted(&signals)?;
             take_over(&mut live, serving.as_ref());
+            drop(command);
             // Not before `mounted`, which may fork: the kernel gives the child a table for the open descriptors only.
             if let Err(errno) = plyfs_fs::reserve_descriptors() {
                 log::debug!("cannot enlarge the table of descriptors: {errno}");

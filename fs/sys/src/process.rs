@@ -38,21 +38,26 @@ pub fn fork() -> Result<Fork> {
     }
 }
 
-/// Goes on in a child (fork(2)), and ends the calling process with status 0.
+/// Goes on in a child (fork(2)), and ends the calling process with status 0 when the child drops the descriptor that it
+/// gets, or ends.
 ///
 /// The child has a process group of its own before the caller ends: a signal for the group of a command that
 /// has ended must not reach its daemon. The caller runs no function registered with atexit(3) and flushes nothing.
 ///
 /// # Errors
-/// Those of [`fork`]; the calling process then goes on.
-pub fn daemonize() -> Result<()> {
+/// Those of [`fork`] and pipe(2); the calling process then goes on.
+pub fn daemonize() -> Result<OwnedFd> {
+    let (ready, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     if let Fork::Parent(child) = fork()? {
         // Cannot fail: the child is new and has executed no other program.
         rustix::process::setpgid(Some(child), None).ok();
+        drop(tell);
+        // Nothing is written: the end of the pipe is what is waited for.
+        while rustix::io::read(&ready, &mut [0; 1]) == Err(Errno::INTR) {}
         // SAFETY: ends this process without running code of the C library that the child would run again.
         unsafe { libc::_exit(0) }
     }
-    Ok(())
+    Ok(tell)
 }
 
 /// Makes a copy of this process in new namespaces (clone3(2) without a stack of its own). Unlike
