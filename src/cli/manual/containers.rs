@@ -321,10 +321,16 @@ pub(super) const PAGES: [Page; 11] = [
             USAGE,
         ],
         environment: &[STORE, DATA_HOME],
-        files: &[(
-            "STORE/staging",
-            "Work in progress. What an interrupted process left there is removed.",
-        )],
+        files: &[
+            (
+                "STORE/staging",
+                "Work in progress. What an interrupted process left there is removed.",
+            ),
+            (
+                "STORE/downloads",
+                "What came of layers of pulls that broke off. It is removed unless a process goes on with it.",
+            ),
+        ],
         examples: &[
             ("Remove what is not needed", "plyfs prune"),
             ("Remove all containers first", "plyfs rm --all\nplyfs prune"),
