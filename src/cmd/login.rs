@@ -49,13 +49,8 @@ pub(crate) fn login(args: &LoginArgs) -> Result {
 
 /// Those of `--creds`, or a user name and a password that is read.
 fn credentials(args: &LoginArgs) -> Result<Credentials> {
-    if let Some((user, password)) = args
-        .registry
-        .creds
-        .as_deref()
-        .and_then(|text| text.split_once(':'))
-    {
-        return Ok(Credentials::password(user, password));
+    if let Some(credentials) = args.registry.credentials()? {
+        return Ok(credentials);
     }
     if args.password_stdin {
         let user = args.username.as_deref().ok_or_else(|| {

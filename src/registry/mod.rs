@@ -5,5 +5,5 @@ mod options;
 mod reference;
 
 pub(crate) use image::RegistryImage;
-pub(crate) use options::{Connection, RegistryArgs, no_echo, password_from_stdin};
+pub(crate) use options::{CREDS, Connection, RegistryArgs, no_echo, password_from_stdin};
 pub(crate) use reference::{RegistryName, TRANSPORT};

@@ -14,6 +14,9 @@ use crate::output;
 /// The longest password that is read from standard input, in bytes.
 const LONGEST_PASSWORD: u64 = 64 << 10;
 
+/// The variable that serves in the place of `--creds`.
+pub(crate) const CREDS: &str = "PLYFS_CREDS";
+
 /// Options of all commands that speak to a registry.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RegistryArgs {
@@ -21,8 +24,9 @@ pub(crate) struct RegistryArgs {
     /// ~/.config/containers/auth.json and ~/.docker/config.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
-    /// The user name and password for the registry, instead of those in files
-    #[arg(long, value_name = "USER:PASSWORD")]
+    /// The user name and password for the registry, instead of those in files. Other users see the arguments of a
+    /// command: rather set $PLYFS_CREDS, or log in
+    #[arg(long, value_name = "USER:PASSWORD", env = CREDS, hide_env_values = true)]
     pub(crate) creds: Option<String>,
     /// With false, accept any certificate, and plain HTTP [default: as registries.conf says]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
@@ -58,7 +62,8 @@ impl RegistryArgs {
         Ok(Connection { client })
     }
 
-    fn credentials(&self) -> Result<Option<Credentials>> {
+    /// Those of `--creds`.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>> {
         let Some(text) = &self.creds else {
             return Ok(None);
         };

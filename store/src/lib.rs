@@ -25,8 +25,8 @@
 //! |---|---|
 //! | `values` | digests, names, times, limits, escapes, the records of layers and containers |
 //! | `tar`, `oci`, `decode` | archives, documents and compressions, as bytes |
-//! | `error`, `progress` | what can go wrong, and how far the work is |
 //! | `remote` | what a pull asks of a place that has images |
+//! | `error`, `progress` | what can go wrong, and how far the work is |
 //! | `disk` | the directory of a store: staging, locks, sealed records, index, blobs, layers and their digests |
 //! | `source` | images outside the store |
 //! | `unpack` | an archive becomes a directory |

@@ -106,7 +106,7 @@ fn image(seeds: &[u64], size: usize) -> ImageBuilder {
         let entries = [
             Entry::dir("."),
             Entry::file(&name, noise(size, seed)),
-            Entry::symlink(&format!("link{seed}"), &name),
+            Entry::symlink(format!("link{seed}"), &name),
         ];
         image.layer(Layer::new(entries), Compression::Gzip)
     })

@@ -8,7 +8,7 @@ use plyfs_store::{Image, Store, escaped};
 
 use crate::error::{CliError, Context, Result};
 use crate::image_mount::is_unknown_image;
-use crate::registry::RegistryArgs;
+use crate::registry::{CREDS, RegistryArgs};
 
 /// The environment's policy for commands without `--pull`.
 const POLICY: &str = "PLYFS_PULL";
@@ -79,7 +79,8 @@ impl NeededArgs {
                 match self.pull(store, name)? {
                     Pulled::Done => Ok(store.image(name)?),
                     Pulled::Failed(why) => Err(CliError::new(format_args!(
-                        "{error}, and it cannot be pulled: {why}"
+                        "there is no image \"{}\" in the store, and it cannot be pulled: {why}",
+                        escaped(name)
                     ))),
                 }
             }
@@ -108,7 +109,8 @@ impl NeededArgs {
             command.arg("--authfile").arg(file);
         }
         if let Some(creds) = &self.registry.creds {
-            command.arg("--creds").arg(creds);
+            // Arguments are visible to other users.
+            command.env(CREDS, creds);
         }
         if let Some(verify) = self.registry.tls_verify {
             command.arg(format!("--tls-verify={verify}"));

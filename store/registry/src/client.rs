@@ -7,9 +7,8 @@ use crate::auth::{Context, HostAuth, Scope};
 use crate::config::{AuthFiles, Endpoint, Places, Policy, Registries};
 use crate::error::{Cause, Error, Failure};
 use crate::host::Host;
-use crate::name::{Name, Target};
+use crate::name::Name;
 use crate::net::{Body, Method, Net, Request};
-use crate::repository::Repository;
 use crate::retry::{Attempts, Interrupt, Retry};
 use crate::secret::Credentials;
 
@@ -81,32 +80,6 @@ impl Client {
         &self.0.registries
     }
 
-    /// Where a repository can be pulled from, in the order to try: its mirrors, then itself. The reference is the tag
-    /// or digest that is wanted: a policy or mirror may depend on it.
-    ///
-    /// # Errors
-    /// [`Error::Blocked`], [`Error::Rejected`] or [`Error::NeedsSignature`] if settings forbid it, and
-    /// [`Error::InvalidName`] if the reference or a location in registries.conf has a wrong form.
-    pub fn pull(&self, name: &Name, reference: &str) -> Result<Vec<Repository>, Error> {
-        let target = Target::parse(reference)?;
-        self.0.policy.check(name, Some(reference))?;
-        let by_digest = matches!(target, Target::Digest(_));
-        let endpoints = self.0.registries.endpoints(name, by_digest)?;
-        Ok(endpoints
-            .into_iter()
-            .map(|endpoint| self.repository(endpoint))
-            .collect())
-    }
-
-    /// Where a repository is pushed to.
-    ///
-    /// # Errors
-    /// As [`Client::pull`].
-    pub fn push(&self, name: &Name) -> Result<Repository, Error> {
-        let endpoint = self.0.registries.push_endpoint(name)?;
-        Ok(self.repository(endpoint))
-    }
-
     /// Checks credentials for a host. Storing them is [`AuthFiles::store`].
     ///
     /// # Errors
@@ -154,14 +127,8 @@ impl Client {
         }
     }
 
-    /// The repository at an endpoint.
-    fn repository(&self, endpoint: Endpoint) -> Repository {
-        let host = self.host(&endpoint);
-        Repository::new(self.clone(), host, endpoint)
-    }
-
     /// The host of an endpoint.
-    fn host(&self, endpoint: &Endpoint) -> Arc<Host> {
+    pub(crate) fn host(&self, endpoint: &Endpoint) -> Arc<Host> {
         let insecure = self
             .0
             .options
@@ -187,6 +154,11 @@ impl Client {
         }
         let files = AuthFiles::new(&self.0.options.places, self.0.options.interrupt.clone());
         files.find(&endpoint.name.to_string())
+    }
+
+    /// Which repositories may be used.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.0.policy
     }
 
     /// The network.

@@ -41,6 +41,13 @@ struct Stream {
     has_length: bool,
 }
 
+impl Repository {
+    /// A blob of a known size, to be read from an offset on. Nothing is sent before the first read.
+    pub fn blob(&self, digest: &Digest, size: u64, offset: u64) -> Download {
+        Download::new(self.clone(), digest.clone(), size, offset)
+    }
+}
+
 impl Download {
     pub(crate) fn new(repository: Repository, digest: Digest, size: u64, offset: u64) -> Self {
         let attempts = repository.attempts(format!("fetch blob {digest} from"));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::auth::{Context, Scope};
 use crate::client::Client;
 use crate::config::Endpoint;
-use crate::download::Download;
 use crate::error::{Cause, Error, Failure};
 use crate::host::Host;
+use crate::name::Target;
 use crate::net::{Body, Method, Request, Response, Url};
 use crate::retry::Attempts;
 use crate::{Digest, Name};
@@ -18,6 +18,40 @@ pub struct Repository {
     pub(crate) client: Client,
     host: Arc<Host>,
     endpoint: Endpoint,
+}
+
+impl Client {
+    /// Where a repository can be pulled from, in the order to try: its mirrors, then itself. The reference is the tag
+    /// or digest that is wanted: a policy or mirror may depend on it.
+    ///
+    /// # Errors
+    /// [`Error::Blocked`], [`Error::Rejected`] or [`Error::NeedsSignature`] if settings forbid it, and
+    /// [`Error::InvalidName`] if the reference or a location in registries.conf has a wrong form.
+    pub fn pull(&self, name: &Name, reference: &str) -> Result<Vec<Repository>, Error> {
+        let target = Target::parse(reference)?;
+        self.policy().check(name, Some(reference))?;
+        let by_digest = matches!(target, Target::Digest(_));
+        let endpoints = self.registries().endpoints(name, by_digest)?;
+        Ok(endpoints
+            .into_iter()
+            .map(|endpoint| self.repository(endpoint))
+            .collect())
+    }
+
+    /// Where a repository is pushed to.
+    ///
+    /// # Errors
+    /// As [`Client::pull`].
+    pub fn push(&self, name: &Name) -> Result<Repository, Error> {
+        let endpoint = self.registries().push_endpoint(name)?;
+        Ok(self.repository(endpoint))
+    }
+
+    /// The repository at an endpoint.
+    fn repository(&self, endpoint: Endpoint) -> Repository {
+        let host = self.host(&endpoint);
+        Repository::new(self.clone(), host, endpoint)
+    }
 }
 
 impl Repository {
@@ -37,11 +71,6 @@ impl Repository {
     /// Whether it is on a mirror.
     pub fn is_mirror(&self) -> bool {
         self.endpoint.is_mirror
-    }
-
-    /// A blob of a known size, to be read from an offset on. Nothing is sent before the first read.
-    pub fn blob(&self, digest: &Digest, size: u64, offset: u64) -> Download {
-        Download::new(self.clone(), digest.clone(), size, offset)
     }
 
     /// Whether the registry has a blob in this repository.

@@ -154,7 +154,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 
 fn image(seeds: &[u64]) -> ImageBuilder {
     seeds.iter().fold(ImageBuilder::new(), |image, &seed| {
-        let file = Entry::file(&format!("file{seed}"), noise(300_000, seed));
+        let file = Entry::file(format!("file{seed}"), noise(300_000, seed));
         image.layer(Layer::new([Entry::dir("."), file]), Compression::Gzip)
     })
 }

@@ -14,12 +14,11 @@ use crate::retry::Interrupt;
 use crate::{Credentials, Error, Secret};
 
 use super::helper::Helper;
+use super::pair::from_pair;
 use super::{Places, invalid, read};
 
 /// Docker's name for Docker Hub in its files.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
-/// The user name by which helpers mark an identity token.
-const TOKEN_USER: &str = "<token>";
 
 /// The files with credentials.
 #[derive(Clone, Debug)]
@@ -260,22 +259,6 @@ fn credentials_of(entry: &Value) -> Result<Option<Credentials>, Problem> {
     let (user, password) = pair.split_once(':').ok_or_else(damaged)?;
     // Docker once padded passwords with zeros.
     Ok(Some(from_pair(user, password.trim_end_matches('\0'))))
-}
-
-/// The credentials of a pair, as helpers and files write them.
-pub(super) fn from_pair(user: &str, secret: &str) -> Credentials {
-    match user {
-        TOKEN_USER => Credentials::Identity(Secret::new(secret)),
-        user => Credentials::password(user, secret),
-    }
-}
-
-/// The pair that stands for credentials.
-pub(super) fn to_pair(credentials: &Credentials) -> (&str, &str) {
-    match credentials {
-        Credentials::Password { user, password } => (user, password.reveal()),
-        Credentials::Identity(token) => (TOKEN_USER, token.reveal()),
-    }
 }
 
 /// An entry of `auths`.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
+use super::super::pair::to_pair;
 use super::*;
 
 /// As `podman login` and `docker login` write them.

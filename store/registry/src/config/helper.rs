@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::retry::{Interrupt, SLICE};
 use crate::{Credentials, Error};
 
-use super::auth_file::{from_pair, to_pair};
+use super::pair::{from_pair, to_pair};
 
 /// How long a helper may take. It may have to ask the user to unlock a keyring.
 const LONGEST: Duration = Duration::from_secs(60);

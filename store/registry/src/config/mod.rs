@@ -13,6 +13,7 @@
 mod auth_file;
 mod certs;
 mod helper;
+mod pair;
 mod places;
 mod policy;
 mod proxies;
