@@ -216,8 +216,10 @@ impl Spooled {
 fn no_source(text: &str, error: &SourceError) -> CliError {
     match text.split_once("://") {
         Some((transport, _)) => CliError::new(format_args!(
-            "images are read from files, not from {transport}://; fetch it first, as by \"skopeo \
-             copy {text} oci:DIR:TAG\", and import oci:DIR:TAG"
+            "images come from directories, files and registries (docker://REF), not from {}://; \
+             \"skopeo copy {} oci:DIR:TAG\" may fetch it for \"plyfs import oci:DIR:TAG\"",
+            plyfs_store::escaped(transport),
+            plyfs_store::escaped(text)
         )),
         None => CliError::new(error),
     }
