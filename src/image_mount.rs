@@ -56,10 +56,9 @@ impl Subject {
 pub(crate) fn container(
     store: &Store,
     name: Option<&str>,
-    image: Option<&str>,
+    image: Option<Image>,
 ) -> Result<(Container, bool)> {
     let name: Option<ContainerName> = name.map(str::parse).transpose().map_err(CliError::new)?;
-    let image = image.map(|image| store.image(image)).transpose()?;
     let existing = match &name {
         None => None,
         Some(name) => match find_container(store, name)? {

@@ -17,6 +17,7 @@ mod namespace;
 mod oci;
 mod output;
 mod pidfd;
+mod registry;
 mod runtime;
 mod storage;
 

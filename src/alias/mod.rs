@@ -12,6 +12,7 @@ use plyfs_fs::Volatile;
 
 use crate::cmd::mount::MountArgs;
 use crate::cmd::shared::directories::mount_directories;
+use crate::cmd::shared::needed::NeededArgs;
 use crate::error::{CliError, Result};
 use crate::mount::backend_choice::BackendChoice;
 use crate::mount::options::Options;
@@ -245,6 +246,7 @@ fn mount_helper(arguments: &Arguments) -> Result {
         foreground: arguments.foreground,
         replace: false,
         quiet: true,
+        needed: NeededArgs::never(),
         what_and_where,
     };
     cmd::mount::mount(&arguments, store)

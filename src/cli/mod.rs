@@ -42,6 +42,10 @@ pub(crate) enum Command {
     /// See what plyfs does: a tour with a small image, in a minute
     Demo,
     Import(cmd::import::ImportArgs),
+    Pull(cmd::pull::PullArgs),
+    Push(cmd::push::PushArgs),
+    Login(cmd::login::LoginArgs),
+    Logout(cmd::logout::LogoutArgs),
     Images(cmd::images::ImagesArgs),
     #[command(visible_alias = "containers")]
     Ps(cmd::ps::PsArgs),
@@ -91,6 +95,10 @@ impl Cli {
         match &self.command {
             Command::Demo => cmd::demo::demo(),
             Command::Import(args) => cmd::import::import(args, store),
+            Command::Pull(args) => cmd::pull::pull(args, store),
+            Command::Push(args) => cmd::push::push(args, store),
+            Command::Login(args) => cmd::login::login(args),
+            Command::Logout(args) => cmd::logout::logout(args),
             Command::Images(args) => cmd::images::images(args, store),
             Command::Commit(args) => cmd::commit::commit(args, store),
             Command::Doctor(args) => cmd::doctor::doctor(args, store),

@@ -72,8 +72,8 @@ impl Tour {
         ))?;
         let merged = tmp.join("merged");
         fs::create_dir(&merged).context("make a directory")?;
-        let image = imported.name.to_string();
-        let (container, _) = image_mount::container(&store, Some("tour"), Some(&image))?;
+        let image = store.image(imported.name.as_str())?;
+        let (container, _) = image_mount::container(&store, Some("tour"), Some(image))?;
         let upper = container.upper.clone();
         let subject = Subject::Container(Box::new(container));
         // The tour is of what plyfs itself does.

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use clap::Args;
-use plyfs_store::Image;
+use plyfs_store::{Digest, ImageConfiguration};
 use serde::Serialize;
 
+use super::shared::outlining::outline;
 use crate::error::Result;
+use crate::registry::{RegistryArgs, TRANSPORT};
 use crate::{output, storage};
 
 #[derive(Debug, Args)]
@@ -14,8 +16,12 @@ pub(crate) struct HistoryArgs {
     /// As JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
-    /// The image
+    /// The image, or docker:// and an image in a registry, of which only documents are fetched; the sizes are then
+    /// those of compressed layers
+    #[arg(value_name = "IMAGE|docker://REF")]
     pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 /// A step in the making of an image, as programs read it.
@@ -34,8 +40,24 @@ struct Step {
 
 /// Lists how an image was made, the last step first.
 pub(crate) fn history(args: &HistoryArgs, store: Option<&Path>) -> Result {
-    let image = storage::open_existing(store)?.image(&args.image)?;
-    let steps = steps(&image);
+    let steps = match args.image.starts_with(TRANSPORT) {
+        true => {
+            let (_, outline) = outline(&args.image, &args.registry)?;
+            let layers = outline.layers.iter();
+            steps(
+                &outline.config,
+                layers.map(|layer| (layer.diff_id, layer.size)),
+            )
+        }
+        false => {
+            let image = storage::open_existing(store)?.image(&args.image)?;
+            let layers = image.layers.iter();
+            steps(
+                &image.config,
+                layers.map(|layer| (layer.diff_id, layer.record.size)),
+            )
+        }
+    };
     if args.json {
         return output::json(&steps);
     }
@@ -52,9 +74,12 @@ pub(crate) fn history(args: &HistoryArgs, store: Option<&Path>) -> Result {
     output::table(["CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows)
 }
 
-fn steps(image: &Image) -> Vec<Step> {
-    let mut layers = image.layers.iter();
-    let told = image.config.history().iter().flatten();
+/// The steps, of a configuration and the layers with their sizes, bottom first.
+fn steps(
+    config: &ImageConfiguration,
+    mut layers: impl Iterator<Item = (Digest, u64)>,
+) -> Vec<Step> {
+    let told = config.history().iter().flatten();
     let mut steps: Vec<Step> = told
         .map(|entry| {
             let layer = match entry.empty_layer() {
@@ -66,19 +91,19 @@ fn steps(image: &Image) -> Vec<Step> {
                 created_by: entry.created_by().clone(),
                 author: entry.author().clone(),
                 comment: entry.comment().clone(),
-                layer: layer.map(|layer| layer.diff_id.to_string()),
-                size: layer.map_or(0, |layer| layer.record.size),
+                layer: layer.map(|(diff_id, _)| diff_id.to_string()),
+                size: layer.map_or(0, |(_, size)| size),
             }
         })
         .collect();
     // An image need not tell.
-    steps.extend(layers.map(|layer| Step {
+    steps.extend(layers.map(|(diff_id, size)| Step {
         created: None,
         created_by: None,
         author: None,
         comment: None,
-        layer: Some(layer.diff_id.to_string()),
-        size: layer.record.size,
+        layer: Some(diff_id.to_string()),
+        size,
     }));
     steps.reverse();
     steps

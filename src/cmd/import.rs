@@ -4,21 +4,16 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Args;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use parking_lot::Mutex;
-use plyfs_store::{
-    BlobError, Event, Form, ImportRequest, Imported, Ownership, PlannedLayer, Progress, Source,
-    SourceError,
-};
-use rustix::process::Signal;
+use plyfs_store::{BlobError, Form, ImportRequest, Imported, Source, SourceError};
 
-use super::shared::interrupt::Interrupt;
-use super::shared::progress;
+use super::pull::PullArgs;
+use super::shared::ownership::{OwnershipArg, choose_ownership};
+use super::shared::watch::{INTERRUPTED, Shown, Watch};
 use crate::error::{CliError, Context, Result};
-use crate::{namespace, output, storage};
+use crate::registry::TRANSPORT;
+use crate::{output, storage};
 
 /// Import an image: verify it and unpack its layers into the store
 #[derive(Debug, Args)]
@@ -27,7 +22,7 @@ use crate::{namespace, output, storage};
     reason = "brackets of a usage, not of a link"
 )]
 pub(crate) struct ImportArgs {
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE, or alone,
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] or docker://REF; - in the place of FILE, or alone,
     /// is standard input; of several images, @0 in the place of the name is the first, and @sha256:DIGEST the one
     /// with this digest
     pub(crate) source: String,
@@ -45,19 +40,11 @@ pub(crate) struct ImportArgs {
     pub(crate) ownership: OwnershipArg,
 }
 
-/// How owners of files in layers are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum OwnershipArg {
-    Auto,
-    Real,
-    Override,
-}
-
-/// Exit status after an interrupt from the terminal, as shells have it.
-const INTERRUPTED: u8 = 130;
-
 /// Imports an image and prints its name.
 pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
+    if args.source.starts_with(TRANSPORT) {
+        return from_registry(args, store);
+    }
     let spooled = Spooled::of(&args.source)?;
     let mut sources = match &spooled {
         Some(spooled) => spooled.sources(),
@@ -83,7 +70,7 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
         platform: platform.map_err(CliError::new)?,
         ..ImportRequest::new(source, ownership)
     };
-    let watch = Watch::start()?;
+    let watch = Watch::start(Shown::Bars)?;
     let import = |store: &plyfs_store::Store, request: &ImportRequest| {
         if args.all {
             store.import_all(request, &watch)
@@ -126,6 +113,24 @@ pub(crate) fn import(args: &ImportArgs, store: Option<&Path>) -> Result {
             None => not_imported(error, &request.source.path),
         }),
     }
+}
+
+/// Pulls, as `plyfs pull` does.
+fn from_registry(args: &ImportArgs, store: Option<&Path>) -> Result {
+    if args.all {
+        return Err(CliError::new(
+            "--all imports every image of a directory or file: a reference names one",
+        ));
+    }
+    super::pull::pull(
+        &PullArgs {
+            name: args.name.clone(),
+            platform: args.platform.clone(),
+            ownership: args.ownership,
+            ..PullArgs::of(&args.source)
+        },
+        store,
+    )
 }
 
 /// Whether a source is something else than it was taken for.
@@ -211,8 +216,10 @@ impl Spooled {
 fn no_source(text: &str, error: &SourceError) -> CliError {
     match text.split_once("://") {
         Some((transport, _)) => CliError::new(format_args!(
-            "images are read from files, not from {transport}://; fetch it first, as by \"skopeo \
-             copy {text} oci:DIR:TAG\", and import oci:DIR:TAG"
+            "images come from directories, files and registries (docker://REF), not from {}://; \
+             \"skopeo copy {} oci:DIR:TAG\" may fetch it for \"plyfs import oci:DIR:TAG\"",
+            plyfs_store::escaped(transport),
+            plyfs_store::escaped(text)
         )),
         None => CliError::new(error),
     }
@@ -234,103 +241,5 @@ fn not_imported(error: plyfs_store::Error, path: &Path) -> CliError {
             "{error}; the image in {path} is refused: fetch or build it again"
         )),
         error => error.into(),
-    }
-}
-
-/// Decides how owners are kept, and enters a user namespace with subordinate ids if that lets them
-/// be real.
-fn choose_ownership(wanted: OwnershipArg) -> Result<Ownership> {
-    if wanted == OwnershipArg::Override {
-        return Ok(Ownership::Override);
-    }
-    if storage::ownership_here() == Ownership::Override
-        && !rustix::process::geteuid().is_root()
-        && namespace::has_subordinate_ids()
-    {
-        namespace::enter()?;
-    }
-    match (storage::ownership_here(), wanted) {
-        (Ownership::Override, OwnershipArg::Real) => Err(CliError::new(
-            "real owners need subordinate ids: have them set up (subuid(5), subgid(5), package \
-             uidmap), or leave --ownership away",
-        )),
-        (ownership, _) => Ok(ownership),
-    }
-}
-
-/// Shows how far an import is, and ends it when the user asks for that.
-struct Watch {
-    interrupt: Interrupt,
-    bars: MultiProgress,
-    /// Those of the image that is being imported.
-    layers: Mutex<Vec<ProgressBar>>,
-    published: AtomicUsize,
-}
-
-impl Watch {
-    fn start() -> Result<Self> {
-        let signals = [Signal::INT, Signal::TERM, Signal::HUP];
-        Ok(Self {
-            interrupt: Interrupt::listen(&signals, INTERRUPTED)?,
-            bars: MultiProgress::with_draw_target(progress::target()),
-            layers: Mutex::default(),
-            published: AtomicUsize::new(0),
-        })
-    }
-
-    fn plan(&self, layers: &[PlannedLayer]) {
-        let style = ProgressStyle::with_template(
-            "{prefix:12} {bar:30} {decimal_bytes:>10} of {decimal_total_bytes:10} {msg}",
-        );
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bars = layers.iter().map(|layer| {
-            let bar = self.bars.add(ProgressBar::new(layer.size));
-            bar.set_style(style.clone());
-            bar.set_prefix(layer.diff_id.hex().chars().take(12).collect::<String>());
-            if layer.present {
-                bar.finish_with_message("is there");
-            }
-            bar
-        });
-        let bars = bars.collect();
-        *self.layers.lock() = bars;
-    }
-
-    fn bar(&self, layer: usize) -> Option<ProgressBar> {
-        self.layers.lock().get(layer).cloned()
-    }
-
-    fn finish(&self) {
-        let unpacked = self.published.load(Ordering::Relaxed);
-        log::info!("{unpacked} layers were unpacked");
-    }
-}
-
-impl Progress for Watch {
-    fn event(&self, event: &Event<'_>) {
-        match *event {
-            Event::Planned { layers } => self.plan(layers),
-            Event::Read { layer, bytes } => {
-                if let Some(bar) = self.bar(layer) {
-                    bar.set_position(bytes);
-                }
-            }
-            Event::Unpacked { layer } => {
-                if let Some(bar) = self.bar(layer) {
-                    bar.set_message("writing");
-                }
-            }
-            Event::Published { layer } => {
-                self.published.fetch_add(1, Ordering::Relaxed);
-                if let Some(bar) = self.bar(layer) {
-                    bar.finish_with_message("done");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn interrupted(&self) -> bool {
-        self.interrupt.is_asked()
     }
 }

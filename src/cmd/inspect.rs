@@ -3,22 +3,32 @@
 use std::path::Path;
 
 use clap::Args;
-use plyfs_store::{Container, ContainerName, Image, LayerPath, NameError, Store};
+use plyfs_store::{
+    Container, ContainerName, Image, LayerPath, NameError, Outline, OutlinedLayer, Store,
+};
 use serde_json::{Value, json};
 
+use super::shared::outlining::outline;
 use crate::containers::live;
 use crate::error::{CliError, Result};
+use crate::registry::{RegistryArgs, TRANSPORT};
 use crate::{image_mount, output, storage};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The container, or the image
-    #[arg(value_name = "CONTAINER|IMAGE")]
+    /// The container, the image, or docker:// and an image in a registry, of which only documents are fetched
+    #[arg(value_name = "CONTAINER|IMAGE|docker://REF")]
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 /// Prints all that is known of an image or a container.
 pub(crate) fn inspect(args: &InspectArgs, store: Option<&Path>) -> Result {
+    if args.name.starts_with(TRANSPORT) {
+        let (name, outline) = outline(&args.name, &args.registry)?;
+        return output::json(&of_outline(&name, &outline));
+    }
     let store = storage::open_existing(store)?;
     let name = &args.name;
     if let Ok(Some(record)) = store.live_of(name)
@@ -59,6 +69,24 @@ fn of_image(image: &Image) -> Value {
         "config": image.config,
         "layers": layers(&image.layers),
         "chain_ids": image.chain_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn of_outline(name: &str, outline: &Outline) -> Value {
+    let layer = |layer: &OutlinedLayer| {
+        json!({
+            "diff_id": layer.diff_id.to_string(),
+            "blob": layer.blob.to_string(),
+            "size": layer.size,
+        })
+    };
+    json!({
+        "type": "image",
+        "name": name,
+        "digest": outline.manifest_digest.to_string(),
+        "platform": outline.platform.to_string(),
+        "config": outline.config,
+        "layers": outline.layers.iter().map(layer).collect::<Vec<_>>(),
     })
 }
 

@@ -10,6 +10,7 @@ use rustix::mount::MountFlags;
 
 use super::shared::directories::{nothing, plan_directories, serve};
 use super::shared::mount_point::mount_point;
+use super::shared::needed::NeededArgs;
 use crate::containers::live;
 use crate::error::{CliError, Result, USAGE};
 use crate::image_mount::{self, Subject};
@@ -51,6 +52,8 @@ pub(crate) struct MountArgs {
     /// Do not print the name of the container
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) needed: NeededArgs,
     /// The image, unless layers or a container are given, and the directory to mount on
     #[arg(required = true, num_args = 1..=2, value_names = ["IMAGE", "MOUNTPOINT"])]
     pub(crate) what_and_where: Vec<OsString>,
@@ -115,9 +118,9 @@ fn mount_from_store(
     let mut options = options.clone();
     options.set_unless_said(MountFlags::NODEV | MountFlags::NOSUID);
     let options = &options;
-    let store = storage::open_existing(store)?;
+    let store = args.needed.store(storage::location(store)?)?;
     if let (Some(image), None, true) = (image, name, options.read_only) {
-        let image = store.image(image)?;
+        let image = args.needed.image(&store, image)?;
         let request = LiveRequest {
             target: Some(target.clone()),
             ..LiveRequest::of_image(LiveKind::Mount, &image)
@@ -135,6 +138,9 @@ fn mount_from_store(
         plan.register = Some(live::on_mount(&store, request));
         return serve(plan, args.foreground, &nothing);
     }
+    let image = image
+        .map(|image| args.needed.image(&store, image))
+        .transpose()?;
     let (container, made) = image_mount::container(&store, name, image)?;
     let name = container.record.name.clone();
     let request = LiveRequest {

@@ -8,8 +8,10 @@ use std::path::Path;
 use clap::Args;
 use plyfs_store::{Form, Source};
 
+use super::push::PushArgs;
 use super::shared::progress::Line;
 use crate::error::{CliError, Context, Result};
+use crate::registry::TRANSPORT;
 use crate::storage;
 
 #[derive(Debug, Args)]
@@ -20,13 +22,16 @@ use crate::storage;
 pub(crate) struct SaveArgs {
     /// The image
     pub(crate) image: String,
-    /// oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; - in the place of FILE is standard
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] or docker://REF; - in the place of FILE is standard
     /// output
     pub(crate) target: String,
 }
 
 /// Writes an image to a layout or an archive.
 pub(crate) fn save(args: &SaveArgs, store: Option<&Path>) -> Result {
+    if args.target.starts_with(TRANSPORT) {
+        return super::push::push(&PushArgs::of(&args.image, &args.target), store);
+    }
     let target = Source::parse(&args.target).map_err(|_| not_understood(&args.target))?;
     let out = (target.path == Path::new("-")).then(standard_output);
     let out = out.transpose()?;

@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `values` | digests, names, times, limits, escapes, the records of layers and containers |
 //! | `tar`, `oci`, `decode` | archives, documents and compressions, as bytes |
+//! | `remote` | what a pull asks of a place that has images |
 //! | `error`, `progress` | what can go wrong, and how far the work is |
 //! | `disk` | the directory of a store: staging, locks, sealed records, index, blobs, layers and their digests |
 //! | `source` | images outside the store |
@@ -86,6 +87,7 @@ mod import;
 mod live;
 mod oci;
 mod progress;
+mod remote;
 mod save;
 mod source;
 mod tar;
@@ -104,16 +106,17 @@ pub use error::{
     Result, SaveError, SourceError,
 };
 pub use image::{Image, ImageRecord};
-pub use import::{ImportRequest, Imported};
+pub use import::{ImportRequest, Imported, PullRequest};
 pub use live::{LiveEntry, LiveKind, LiveRecord, LiveRequest, Namespaces, ProcessId};
 pub use oci::{Compression, DocumentError, Platform, PlatformError};
 pub use progress::{Event, PlannedLayer, Progress, Silent};
-pub use save::Saved;
-pub use source::{Form, Source};
+pub use remote::{Remote, RemoteBlob, RemoteError, RemoteManifest};
+pub use save::{Outgoing, OutgoingBlob, OutgoingReader, Saved};
+pub use source::{Form, Outline, OutlinedLayer, Source};
 pub use tar::{Fault, InputError, TarError};
 pub use values::{
     ContainerName, ContainerRecord, Digest, DigestError, Escaped, ImageName, LayerFacts,
-    LayerRecord, Limits, NameError, Ownership, Timestamp, chain_ids, escaped,
+    LayerRecord, Limits, NameError, Ownership, RegistryReference, Timestamp, chain_ids, escaped,
 };
 
 /// The configuration of an image, as [`Image::config`] has it.

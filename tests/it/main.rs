@@ -52,6 +52,7 @@ mod power_loss;
 mod real_image;
 mod refusals;
 mod refused_mounts;
+mod registry;
 mod remove;
 mod run;
 mod runtime_spec;

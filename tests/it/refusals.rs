@@ -212,8 +212,8 @@ fn what_is_no_image_is_refused() {
     }
     refused(
         &world,
-        &mut world.import("docker://debian:12"),
-        &["skopeo copy docker://debian:12 oci:"],
+        &mut world.import("other://debian:12"),
+        &["not from other://", "skopeo copy other://debian:12 oci:"],
     );
 }
 

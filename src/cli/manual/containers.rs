@@ -1,7 +1,7 @@
 //! The sections of the commands that run programs and mount, check the store and remove from it.
 
 use super::page::{
-    BACKEND, CANNOT_RUN, DATA_HOME, LISTED, LIVE, NOT_FOUND, NOT_LISTED, NOT_STARTED, Page,
+    BACKEND, CANNOT_RUN, DATA_HOME, LISTED, LIVE, NOT_FOUND, NOT_LISTED, NOT_STARTED, PULL, Page,
     SIGNALLED, STORE, SUBIDS, TERM, UPPER, USAGE,
 };
 
@@ -23,6 +23,7 @@ pub(super) const PAGES: [Page; 11] = [
             STORE,
             DATA_HOME,
             BACKEND,
+            PULL,
             TERM,
             ("PATH", "Where --runtime looks for a program."),
         ],
@@ -38,6 +39,10 @@ pub(super) const PAGES: [Page; 11] = [
         ],
         examples: &[
             ("A shell in an image", "plyfs run -it debian:bookworm bash"),
+            (
+                "The newest image of this name that the registry has",
+                "plyfs run --pull always docker.io/library/debian:bookworm cat /etc/os-release",
+            ),
             (
                 "Compile the sources in this directory",
                 "plyfs run -v ./src:/src -w /src golang:1 go build",
@@ -72,6 +77,7 @@ pub(super) const PAGES: [Page; 11] = [
             "plyfs-ps(1)",
             "plyfs-bundle(1)",
             "plyfs-commit(1)",
+            "plyfs-pull(1)",
             "podman-run(1)",
             "capabilities(7)",
             "user_namespaces(7)",
@@ -315,10 +321,16 @@ pub(super) const PAGES: [Page; 11] = [
             USAGE,
         ],
         environment: &[STORE, DATA_HOME],
-        files: &[(
-            "STORE/staging",
-            "Work in progress. What an interrupted process left there is removed.",
-        )],
+        files: &[
+            (
+                "STORE/staging",
+                "Work in progress. What an interrupted process left there is removed.",
+            ),
+            (
+                "STORE/downloads",
+                "What came of layers of pulls that broke off. It is removed unless a process goes on with it.",
+            ),
+        ],
         examples: &[
             ("Remove what is not needed", "plyfs prune"),
             ("Remove all containers first", "plyfs rm --all\nplyfs prune"),

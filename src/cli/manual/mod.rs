@@ -3,13 +3,15 @@
 
 mod containers;
 mod page;
+mod registry;
 mod store;
 
 use page::Page;
 
 /// All pages.
 fn pages() -> impl Iterator<Item = &'static Page> {
-    containers::PAGES.iter().chain(&store::PAGES)
+    let local = containers::PAGES.iter().chain(&store::PAGES);
+    local.chain(&registry::PAGES)
 }
 
 /// The page of a command, if it has these sections.

@@ -29,6 +29,11 @@ pub(super) const BACKEND: Entry = (
     "PLYFS_BACKEND",
     "auto, kernel or fuse: what serves the files of the container, unless --backend gives it.",
 );
+pub(super) const PULL: Entry = (
+    "PLYFS_PULL",
+    "missing, always, newer or never: when the image is pulled first, unless --pull says so. plyfs-pull(1) has the \
+     variables and files of registries.",
+);
 pub(super) const TERM: Entry = (
     "TERM",
     "Passed on if the command gets a terminal; xterm if it is not set. No other variable is passed on unless \

@@ -1,7 +1,7 @@
 //! The sections of the commands that work on images, containers and the store.
 
 use super::page::{
-    BACKEND, DATA_HOME, Entry, LISTED, LIVE, NOT_LISTED, Page, STORE, SUBIDS, UPPER, USAGE,
+    BACKEND, DATA_HOME, Entry, LISTED, LIVE, NOT_LISTED, PULL, Page, STORE, SUBIDS, UPPER, USAGE,
 };
 
 const SHOWN: Entry = ("0", "All of it was printed.");
@@ -50,8 +50,12 @@ pub(super) const PAGES: [Page; 12] = [
         files: &[INDEX, BLOBS, LAYERS, SUBIDS],
         examples: &[
             (
-                "An image of a registry",
+                "An image in a directory that another tool wrote",
                 "skopeo copy docker://debian:bookworm oci:debian:bookworm\nplyfs import oci:debian:bookworm",
+            ),
+            (
+                "An image of a registry, as plyfs pull",
+                "plyfs import docker://docker.io/library/debian:bookworm",
             ),
             (
                 "What Docker has, without a file in between",
@@ -62,7 +66,13 @@ pub(super) const PAGES: [Page; 12] = [
                 "plyfs import --platform linux/arm64 --name arm:test oci-archive:image.tar",
             ),
         ],
-        see_also: &["plyfs(1)", "plyfs-images(1)", "plyfs-save(1)", "skopeo(1)"],
+        see_also: &[
+            "plyfs(1)",
+            "plyfs-pull(1)",
+            "plyfs-images(1)",
+            "plyfs-save(1)",
+            "skopeo(1)",
+        ],
     },
     Page {
         command: "save",
@@ -88,6 +98,7 @@ pub(super) const PAGES: [Page; 12] = [
         ],
         see_also: &[
             "plyfs(1)",
+            "plyfs-push(1)",
             "plyfs-import(1)",
             "plyfs-commit(1)",
             "skopeo(1)",
@@ -132,7 +143,7 @@ pub(super) const PAGES: [Page; 12] = [
             ),
             USAGE,
         ],
-        environment: &[STORE, DATA_HOME, BACKEND],
+        environment: &[STORE, DATA_HOME, BACKEND, PULL],
         files: &[
             UPPER,
             LIVE,
@@ -163,6 +174,7 @@ pub(super) const PAGES: [Page; 12] = [
             "plyfs(1)",
             "plyfs-umount(1)",
             "plyfs-run(1)",
+            "plyfs-pull(1)",
             "mount.plyfs(8)",
         ],
     },
@@ -214,7 +226,13 @@ pub(super) const PAGES: [Page; 12] = [
         exit_status: &[SHOWN, UNREADABLE, USAGE],
         environment: &[STORE, DATA_HOME],
         files: &[INDEX, BLOBS],
-        examples: &[("How an image was made", "plyfs history debian:bookworm")],
+        examples: &[
+            ("How an image was made", "plyfs history debian:bookworm"),
+            (
+                "The same of an image in a registry",
+                "plyfs history docker://docker.io/library/debian:bookworm",
+            ),
+        ],
         see_also: &["plyfs(1)", "plyfs-inspect(1)", "plyfs-images(1)"],
     },
     Page {
@@ -225,6 +243,10 @@ pub(super) const PAGES: [Page; 12] = [
         examples: &[
             ("All of an image", "plyfs inspect debian:bookworm"),
             ("All of a container", "plyfs inspect web"),
+            (
+                "An image in a registry, without its layers",
+                "plyfs inspect docker://docker.io/library/debian:bookworm",
+            ),
         ],
         see_also: &["plyfs(1)", "plyfs-images(1)", "plyfs-ps(1)"],
     },

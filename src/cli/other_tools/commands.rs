@@ -15,18 +15,13 @@ pub(super) const COMMANDS: &[(&[&str], &str)] = &[
         "\"plyfs import\" brings an image in, as in \"plyfs import docker-archive:FILE\"",
     ),
     (
-        &["pull", "search"],
-        "plyfs speaks to no registry: \"skopeo copy docker://NAME oci:DIR:TAG\" fetches an image, and \"plyfs \
-         import oci:DIR:TAG\" brings it in",
+        &["search"],
+        "plyfs searches no registry: \"plyfs pull\" takes the name of an image, as docker.io/library/debian:bookworm",
     ),
     (
-        &["push"],
-        "\"plyfs save\" writes an image for other tools; \"skopeo copy oci:DIR:TAG docker://NAME\" takes it to a \
-         registry",
-    ),
-    (
-        &["login", "logout", "trust", "sign"],
-        "plyfs speaks to no registry; \"skopeo login\" does",
+        &["trust", "sign"],
+        "plyfs neither makes nor verifies signatures: \"skopeo copy\" verifies what policy.json asks for, and \"plyfs \
+         import\" brings the copy in",
     ),
     (
         &["untag"],
@@ -131,7 +126,7 @@ pub(super) const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["manifest"],
-        "skopeo and Buildah make lists of images; \"plyfs import --platform\" chooses from one",
+        "skopeo and Buildah make lists of images; \"plyfs pull --platform\" chooses from one",
     ),
     (
         &["update"],

@@ -147,21 +147,17 @@ pub(super) const OF_RUN: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "--pull",
             "--platform",
             "--arch",
             "--os",
             "--variant",
-            "--authfile",
-            "--tls-verify",
-            "--creds",
             "--cert-dir",
             "--decryption-key",
             "--disable-content-trust",
             "--retry",
             "--retry-delay",
         ],
-        "the image must be in the store: \"skopeo copy\" fetches it, and \"plyfs import\" brings it in",
+        "\"plyfs pull --platform\" gets an image for another platform, and certs.d has certificates (docs/registries.md)",
     ),
     (
         &[

@@ -92,7 +92,7 @@ fn subject(store: &Store, name: &str) -> Result<(Container, Image, bool)> {
         return Ok((container, image, false));
     }
     let image = store.image(name)?;
-    let (container, made) = image_mount::container(store, None, Some(name))?;
+    let (container, made) = image_mount::container(store, None, Some(image.clone()))?;
     Ok((container, image, made))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
+use crate::cmd::shared::needed::NeededArgs;
 use crate::mount::backend_choice::BackendChoice;
 use crate::oci::options::ContainerOptions;
 
@@ -61,6 +62,8 @@ pub(crate) struct RunArgs {
     /// [default: the one inside plyfs]
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) runtime: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) needed: NeededArgs,
     /// The image
     #[arg(required_unless_present = "container", value_name = "IMAGE")]
     pub(crate) image: Option<OsString>,

@@ -67,7 +67,7 @@ fn start(args: &RunArgs, store: Option<&Path>) -> Result<u8> {
         (Userns::Host, true) => namespace::enter_mounts_only()?,
         (Userns::Host, false) => namespace::enter()?,
     }
-    let store = Store::open_existing(location)?;
+    let store = args.needed.store(location)?;
     let chosen = subject::choose(&store, args)?;
     let run = Run {
         args,

@@ -42,12 +42,16 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Result<Chosen> {
         image_mount::container(store, args.container.as_deref(), None)?;
         return Err(CliError::new("an image is needed"));
     };
-    let image = store.image(&name).map_err(|error| match &args.container {
-        Some(container) => CliError::new(format_args!(
-            "there is no container \"{container}\", and to make it: {error}"
-        )),
-        None => error.into(),
-    })?;
+    let image = args
+        .needed
+        .image(store, &name)
+        .map_err(|error| match &args.container {
+            Some(container) => CliError::new(format_args!(
+                "there is no container \"{container}\", and to make it: {error}"
+            ))
+            .with_status(error.status()),
+            None => error,
+        })?;
     let words = args.command.clone();
     // Before anything is made.
     Command::new(&words, options, &image.config, image.name.as_str())?;
@@ -62,7 +66,7 @@ pub(super) fn choose(store: &Store, args: &RunArgs) -> Result<Chosen> {
     }
     let wanted = args.container.as_deref().or(args.name.as_deref());
     if args.keep || args.container.is_some() {
-        let (container, made) = image_mount::container(store, wanted, Some(&name))?;
+        let (container, made) = image_mount::container(store, wanted, Some(image.clone()))?;
         if !made && args.name.is_some() {
             return Err(CliError::new(ContainerError::Exists(container.record.name)));
         }

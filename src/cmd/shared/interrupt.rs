@@ -30,6 +30,11 @@ impl Interrupt {
         Ok(Self(stop))
     }
 
+    /// Set when a signal has asked for the end.
+    pub(crate) fn asked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -180,6 +180,7 @@ impl Store {
             };
             if (goes || unneeded.blobs.contains(blob)) && !reach.blobs.contains(blob) {
                 self.remove_known(&self.blob_path(blob), metadata)?;
+                self.forget_origins(blob);
                 collected.blobs += 1;
                 collected.bytes += metadata.len();
             }

@@ -5,11 +5,11 @@ use super::layer::{self, LayerWriter};
 use super::request::CommitRequest;
 use crate::disk::Store;
 use crate::error::Result;
-use crate::import::{ImportRequest, Imported};
+use crate::import::{Imported, Terms};
 use crate::oci::{Descriptor, MANIFEST, parse_config};
 use crate::progress::Progress;
-use crate::source::{Document, Files, Form, Found, Source, found_layers};
-use crate::values::{ContainerRecord, Digest, to_json};
+use crate::source::{Document, Files, Found, found_layers};
+use crate::values::{ContainerRecord, Digest, Limits, to_json};
 
 impl Store {
     /// Makes an image of a container's image and a layer on top of it.
@@ -51,12 +51,10 @@ impl Store {
             configuration,
             layers,
         };
-        let source = Source {
-            form: Form::Oci,
-            path: staging.path().to_owned(),
-            tag: None,
+        let terms = Terms {
+            ownership: request.ownership,
+            limits: Limits::default(),
         };
-        let import = ImportRequest::new(source, request.ownership);
-        self.import_found(&staging, &import, &found, request.name.clone(), progress)
+        self.import_found(&staging, terms, &found, request.name.clone(), progress)
     }
 }

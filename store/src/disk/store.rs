@@ -13,6 +13,8 @@
 //!   containers/NAME/               container.json, upper/, work/; places.json while it runs
 //!   empty/                         the root of images without layers; made when there is one
 //!   staging/UNIQUE/                work in progress, locked while its process lives
+//!   downloads/HEX                  what has come of a blob that is being pulled, locked meanwhile
+//!   origins/HEX                    which repositories of registries have a blob
 //!   live/ID.json                   a mount or a running container, locked while its process lives
 //!   lock                           flock(2) for changes of index.json and of layer records
 //! ```
@@ -53,8 +55,11 @@ const DIRS: [&str; 7] = [
 /// Files of a store.
 const FILES: [&str; 4] = ["oci-layout", "index.json", "index.copy", "lock"];
 
-/// A directory that a store of an older version does not have.
+/// Directories that a store of an older version does not have.
 const LIVE: &str = "live";
+const DOWNLOADS: &str = "downloads";
+const ORIGINS: &str = "origins";
+const LATER_DIRS: [&str; 3] = [LIVE, DOWNLOADS, ORIGINS];
 
 /// A store of images, by its directory.
 #[derive(Debug, Clone)]
@@ -134,7 +139,7 @@ impl Store {
             Err(Errno::EXIST) => Ok(()),
             made => made.context("create", path),
         };
-        for dir in DIRS.into_iter().chain([LIVE]) {
+        for dir in DIRS.into_iter().chain(LATER_DIRS) {
             private(&self.root.join(dir))?;
         }
         let _lock = self.lock()?;
@@ -156,7 +161,7 @@ impl Store {
         for entry in std::fs::read_dir(&self.root).context("open", &self.root)? {
             let name = entry.context("list", &self.root)?.file_name();
             layout |= name == "oci-layout";
-            let own = DIRS.iter().chain([&LIVE]).any(|dir| name == *dir);
+            let own = DIRS.iter().chain(&LATER_DIRS).any(|dir| name == *dir);
             if !own && !FILES.iter().any(|file| name == *file) {
                 return Err(not_a_store(
                     "there is something else in that directory; choose an empty or a new one",
@@ -204,6 +209,23 @@ impl Store {
 
     pub(crate) fn live_dir(&self) -> PathBuf {
         self.root.join(LIVE)
+    }
+
+    pub(crate) fn downloads_dir(&self) -> PathBuf {
+        self.root.join(DOWNLOADS)
+    }
+
+    pub(crate) fn origins_dir(&self) -> PathBuf {
+        self.root.join(ORIGINS)
+    }
+
+    /// Makes a directory that a store of an older version does not have.
+    pub(crate) fn make_dir_of_later_version(&self, dir: PathBuf) -> Result<PathBuf> {
+        match rustix::fs::mkdir(&dir, Mode::RWXU) {
+            Err(Errno::EXIST) => {}
+            made => made.context("create", &dir)?,
+        }
+        Ok(dir)
     }
 
     pub(crate) fn blobs_dir(&self) -> PathBuf {

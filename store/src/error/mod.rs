@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::oci::DocumentError;
+use crate::remote::RemoteError;
 use crate::values::{Digest, NameError, errno_of, escaped, escaped_path, reason};
 
 /// The result of most functions here.
@@ -126,6 +127,9 @@ pub enum Error {
     /// A damaged layer cannot be replaced, since what uses it would lose its files.
     #[error("layer {0} is damaged and in use: end what is mounted or runs on it first")]
     LayerInUse(Digest),
+    /// What a remote could not give.
+    #[error("{0}")]
+    Remote(RemoteError),
     /// The progress listener asked for an end.
     #[error("interrupted")]
     Interrupted,

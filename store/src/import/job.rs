@@ -1,6 +1,7 @@
 //! The state of one import, and what a caller asks for and gets.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use plyfs_format::names::Namespace;
@@ -9,6 +10,7 @@ use super::sync::SyncGroup;
 use crate::disk::{Staging, Store};
 use crate::oci::Platform;
 use crate::progress::Progress;
+use crate::remote::Remote;
 use crate::source::{Found, Source};
 use crate::values::{Digest, ImageName, Limits, Ownership};
 
@@ -41,6 +43,37 @@ impl ImportRequest {
     }
 }
 
+/// An image to pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// Where the image is.
+    pub remote: Arc<dyn Remote>,
+    /// The name to give it.
+    pub name: ImageName,
+    /// The platform to choose among several; otherwise that of this machine.
+    pub platform: Option<Platform>,
+    /// As in an [`ImportRequest`].
+    pub ownership: Ownership,
+    /// What a layer may cost.
+    pub limits: Limits,
+}
+
+/// How layers are unpacked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) ownership: Ownership,
+    pub(crate) limits: Limits,
+}
+
+impl ImportRequest {
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            ownership: self.ownership,
+            limits: self.limits,
+        }
+    }
+}
+
 /// What was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
@@ -58,7 +91,7 @@ pub struct Imported {
 pub(super) struct Import<'a> {
     pub(super) store: &'a Store,
     pub(super) staging: &'a Staging,
-    pub(super) request: &'a ImportRequest,
+    pub(super) terms: Terms,
     pub(super) found: &'a Found,
     pub(super) progress: &'a dyn Progress,
     /// Where overlay records go.

@@ -14,10 +14,10 @@ use super::layer_blob::LayerBlob;
 use super::pipe::PipeInput;
 use super::pipeline;
 use super::pipeline::Streams;
-use super::plan::Task;
-use super::stream::BlobStream;
+use super::plan::{Body, Task};
+use super::stream::{BlobStream, Input};
 use crate::decode::{Format, MAGIC};
-use crate::disk::{Content, read_error, seal, size_error, tree_digest};
+use crate::disk::{Content, discard, read_error, seal, size_error, tree_digest};
 use crate::error::{Context, LayerFault, Result};
 use crate::progress::Event;
 use crate::tar::Reader;
@@ -33,30 +33,40 @@ struct Work {
 impl Import<'_> {
     /// Verifies the blob of a task, unpacks it if need be, and publishes what is new.
     pub(super) fn layer(&self, task: &Task) -> Result<LayerBlob> {
-        let number = task.layers.first().copied().unwrap_or_default();
-        let work = Work {
-            blob: self.staging.path().join(format!("blob-{number}")),
-            layer: self.staging.path().join(format!("layer-{number}")),
+        let content = match &task.body {
+            Body::Here(content) => content,
+            Body::Elsewhere(size) => return self.fetched_layer(task, *size),
         };
-        let (content, keeper) = keep(task, &work.blob)?;
+        let number = task.layers.first().copied().unwrap_or_default();
+        let blob = self.staging.path().join(format!("blob-{number}"));
+        let (content, keeper) = keep(task, content, &blob)?;
+        self.layer_from(task, (Input::Here(&content), keeper), &blob)
+    }
+
+    /// As [`Import::layer`], from a stream. Its blob, if it is to be kept, lies at `blob` afterwards.
+    pub(super) fn layer_from(
+        &self,
+        task: &Task,
+        (input, keeper): (Input<'_>, Option<Keeper<'_>>),
+        blob: &Path,
+    ) -> Result<LayerBlob> {
+        let work = Work {
+            blob: blob.to_owned(),
+            layer: self.layer_in_work(task),
+        };
         let watch = |bytes| {
             for &layer in &task.layers {
                 self.progress.event(&Event::Read { layer, bytes });
             }
             !self.is_cancelled()
         };
-        let stream = BlobStream::new(&task.label, &content, keeper, &watch);
-        let limit = self.request.limits.layer_bytes;
+        let stream = BlobStream::new(&task.label, &input, keeper, &watch);
+        let limit = self.terms.limits.layer_bytes;
         let (streams, facts) = if task.unpack {
-            let policy = prepare(&work.layer, self.request.ownership, self.namespace)?;
+            let policy = prepare(&work.layer, self.terms.ownership, self.namespace)?;
             let wrote = |bytes| self.sync.wrote(bytes);
             let (streams, facts) = pipeline::run(stream, task, limit, &wrote, |input| {
-                unpack_into(
-                    &work.layer,
-                    policy,
-                    self.request.limits.layer_entries,
-                    input,
-                )
+                unpack_into(&work.layer, policy, self.terms.limits.layer_entries, input)
             })?;
             (streams, Some(facts))
         } else {
@@ -67,11 +77,26 @@ impl Import<'_> {
         }
         let blob = streams.kept.unwrap_or(LayerBlob {
             digest: streams.blob,
-            size: content.len(),
+            size: input.len(),
             format: task.format,
         });
         self.publish(task, &work, &streams, &blob.digest, facts)?;
         Ok(blob)
+    }
+
+    /// Removes what was unpacked of a task, so that it can begin again.
+    pub(super) fn clear_layer(&self, task: &Task) -> Result<()> {
+        let layer = self.layer_in_work(task);
+        match layer.exists() {
+            true => discard(&self.store.staging_dir(), &layer),
+            false => Ok(()),
+        }
+    }
+
+    /// Where a layer is unpacked.
+    fn layer_in_work(&self, task: &Task) -> PathBuf {
+        let number = task.layers.first().copied().unwrap_or_default();
+        self.staging.path().join(format!("layer-{number}"))
     }
 
     /// Moves blob and layer to their places, after everything in them is on disk.
@@ -91,7 +116,7 @@ impl Import<'_> {
             let mut record = LayerRecord {
                 diff_id: streams.diff_id,
                 size: streams.size,
-                ownership: self.request.ownership,
+                ownership: self.terms.ownership,
                 trusted: Some(self.namespace == Namespace::Trusted),
                 facts,
                 tree: None,
@@ -195,12 +220,13 @@ impl Again<'_> {
             label: self.label.to_owned(),
             digest: None,
             format: Format::of_magic(&start),
-            content: self.content.clone(),
+            body: Body::Here(self.content.clone()),
             unpack: true,
             keep: Keep::No,
         };
         let go_on = |_| watch(0);
-        let stream = BlobStream::new(&task.label, &task.content, None, &go_on);
+        let input = Input::Here(self.content);
+        let stream = BlobStream::new(&task.label, &input, None, &go_on);
         let policy = prepare(layer, self.ownership, self.namespace)?;
         let (streams, facts) =
             pipeline::run(stream, &task, self.limits.layer_bytes, &|_| {}, |input| {
@@ -223,26 +249,30 @@ impl Again<'_> {
 /// Gets ready to keep a blob that the store does not have: where the file system can share the
 /// data of two files, as a copy that is there at once and read from then on; otherwise by writing
 /// it as it is read.
-fn keep<'a>(task: &Task, place: &'a Path) -> Result<(Content, Option<Keeper<'a>>)> {
+fn keep<'a>(
+    task: &Task,
+    content: &Content,
+    place: &'a Path,
+) -> Result<(Content, Option<Keeper<'a>>)> {
     if task.keep == Keep::No {
-        return Ok((task.content.clone(), None));
+        return Ok((content.clone(), None));
     }
     let file = create_new(place)?;
     if task.keep == Keep::Compressed {
         let keeper = Keeper::compressed(file, place)?;
-        return Ok((task.content.clone(), Some(keeper)));
+        return Ok((content.clone(), Some(keeper)));
     }
-    let cloned = match task.content.as_whole_file() {
+    let cloned = match content.as_whole_file() {
         Some(source) => rustix::fs::ioctl_ficlone(&file, source).is_ok(),
         None => false,
     };
     if !cloned {
         let keeper = Keeper::as_is(file, place);
-        return Ok((task.content.clone(), Some(keeper)));
+        return Ok((content.clone(), Some(keeper)));
     }
     let len = file.metadata().context("examine", place)?.len();
-    if len != task.content.len() {
-        return Err(size_error(&task.label, task.content.len(), len).into());
+    if len != content.len() {
+        return Err(size_error(&task.label, content.len(), len).into());
     }
     Ok((Content::whole(file, len), None))
 }

@@ -16,6 +16,7 @@
 //!   next one does not read again, and a locked staging directory, which the next one removes.
 
 mod documents;
+mod fetch;
 mod job;
 mod keep;
 mod layer;
@@ -28,5 +29,6 @@ mod run;
 mod stream;
 mod sync;
 
-pub use job::{ImportRequest, Imported};
+pub(crate) use job::Terms;
+pub use job::{ImportRequest, Imported, PullRequest};
 pub(crate) use layer::Again;

@@ -20,8 +20,26 @@ pub(super) struct Plan {
     pub(super) tasks: Vec<Task>,
 }
 
+/// Where the bytes of a blob are.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Here(Content),
+    /// At the remote of the source; so many bytes.
+    Elsewhere(u64),
+}
+
+impl Body {
+    /// The length, in bytes.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Here(content) => content.len(),
+            Self::Elsewhere(size) => *size,
+        }
+    }
+}
+
 /// A blob to read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Task {
     /// Which layers of the image it is; an image may have the same layer more than once.
     pub(super) layers: Vec<usize>,
@@ -30,8 +48,9 @@ pub(super) struct Task {
     pub(super) label: String,
     /// Its digest, unless that is only known once it has been read.
     pub(super) digest: Option<Digest>,
+    /// Of what comes from elsewhere it is only known once it comes.
     pub(super) format: Format,
-    pub(super) content: Content,
+    pub(super) body: Body,
     /// Whether the layer is to be unpacked, or only the blob to be verified.
     pub(super) unpack: bool,
     /// What is to become of the blob.
@@ -50,7 +69,7 @@ impl Import<'_> {
             self.plan_layer(&mut plan, at, layer)?;
         }
         plan.tasks
-            .sort_by_key(|task| std::cmp::Reverse(task.content.len()));
+            .sort_by_key(|task| std::cmp::Reverse(task.body.len()));
         Ok(plan)
     }
 
@@ -68,7 +87,7 @@ impl Import<'_> {
         plan.layers.push(PlannedLayer {
             diff_id: layer.diff_id,
             blob: digest,
-            size: opened.content.len(),
+            size: opened.body.len(),
             present: present || same.is_some(),
         });
         if let Some(same) = same {
@@ -95,7 +114,7 @@ impl Import<'_> {
             label: layer.label.clone(),
             digest,
             format: opened.format,
-            content: opened.content,
+            body: opened.body,
             unpack: record.is_none() && !planned,
             keep: match layer.blob {
                 _ if opened.in_store => Keep::No,
@@ -123,6 +142,14 @@ impl Import<'_> {
         let mut in_store = stored.is_some();
         let content = match stored {
             Some(content) => Some(content),
+            None if let (Some((_, size)), true) = (blob, self.found.files.remote().is_some()) => {
+                return Ok(Opened {
+                    blob,
+                    in_store: false,
+                    format: Format::Plain,
+                    body: Body::Elsewhere(size),
+                });
+            }
             None => self.found.files.open(&layer.file)?,
         };
         let mut content = content.ok_or_else(|| BlobError::Missing {
@@ -146,7 +173,7 @@ impl Import<'_> {
             blob,
             in_store,
             format,
-            content,
+            body: Body::Here(content),
         })
     }
 }
@@ -164,7 +191,7 @@ impl Import<'_> {
                     blob: Some((*digest, content.len())),
                     in_store: true,
                     format: format(layer, &content)?,
-                    content,
+                    body: Body::Here(content),
                 }));
             }
         }
@@ -178,7 +205,7 @@ struct Opened {
     blob: Option<(Digest, u64)>,
     in_store: bool,
     format: Format,
-    content: Content,
+    body: Body,
 }
 
 impl Opened {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use plyfs_format::names::Namespace;
 
-use super::job::{Damaged, Import, ImportRequest, Imported};
+use super::job::{Damaged, Import, ImportRequest, Imported, PullRequest, Terms};
 use super::layer_blob::LayerBlob;
 use super::plan::{Plan, Task};
 use super::sync::SyncGroup;
@@ -13,7 +13,7 @@ use crate::disk::{Staging, Store, sync_dir};
 use crate::error::{Error, Result};
 use crate::image::give_name;
 use crate::progress::{Event, Progress};
-use crate::source::Found;
+use crate::source::{Found, find_remote};
 use crate::unpack::can_set_trusted;
 use crate::values::{ImageName, limits};
 
@@ -34,7 +34,7 @@ impl Store {
             Some(name) => name.clone(),
             None => found.name.clone()?,
         };
-        self.import_found(&staging, request, &found, name, progress)
+        self.import_found(&staging, request.terms(), &found, name, progress)
     }
 
     /// Imports all images of a source, one after another, each under every name it has there; a name
@@ -55,16 +55,46 @@ impl Store {
         let all = request.source.find_all(platform, &staging, &interrupted)?;
         let import = |(name, found): (_, Found)| {
             let staging = self.stage()?;
-            self.import_found(&staging, request, &found, name, progress)
+            self.import_found(&staging, request.terms(), &found, name, progress)
         };
         all.into_iter().map(import).collect()
     }
 
-    /// Imports an image that was found. Of the request only ownership and limits count.
+    /// Imports an image from a remote. Its layers are unpacked while they come, several at a time.
+    ///
+    /// What came of a layer stays when the pull ends early, and the next pull goes on from there.
+    ///
+    /// # Errors
+    /// As [`Store::import`], and [`Error::Remote`].
+    pub fn pull(&self, request: &PullRequest, progress: &dyn Progress) -> Result<Imported> {
+        let staging = self.stage()?;
+        let _shared = self.share()?;
+        let platform = request.platform.as_ref();
+        let found = find_remote(&request.remote, &request.name, platform);
+        let found = found.map_err(|error| match progress.interrupted() {
+            true => Error::Interrupted,
+            false => error,
+        })?;
+        let terms = Terms {
+            ownership: request.ownership,
+            limits: request.limits,
+        };
+        let imported =
+            self.import_found(&staging, terms, &found, request.name.clone(), progress)?;
+        let layers = found.layers.iter().filter_map(|layer| layer.blob.as_ref());
+        let blobs = layers.map(|(digest, _)| digest);
+        let blobs = blobs.chain([&found.config.descriptor.digest]);
+        if let Err(error) = self.add_origin(&request.remote.repository(), blobs) {
+            log::info!("{error}");
+        }
+        Ok(imported)
+    }
+
+    /// Imports an image that was found.
     pub(crate) fn import_found(
         &self,
         staging: &Staging,
-        request: &ImportRequest,
+        terms: Terms,
         found: &Found,
         name: ImageName,
         progress: &dyn Progress,
@@ -72,7 +102,7 @@ impl Store {
         let mut import = Import {
             store: self,
             staging,
-            request,
+            terms,
             found,
             progress,
             namespace: if can_set_trusted(staging.dir()) {

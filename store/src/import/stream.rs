@@ -4,17 +4,34 @@ use std::io::{self, BufRead, Read};
 
 use super::keep::Keeper;
 use super::layer_blob::LayerBlob;
-use crate::disk::{Content, read_error, size_error};
+use crate::disk::{Content, Download, read_error, size_error};
 use crate::error::{BlobError, Error, Result};
 use crate::values::{Digest, Hasher, limits};
 
 /// Told how far the reading has come, in bytes; says whether to go on.
 pub(super) type Watch<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
+/// What a stream reads.
+#[derive(Clone, Copy)]
+pub(super) enum Input<'a> {
+    Here(&'a Content),
+    Coming(&'a Download),
+}
+
+impl Input<'_> {
+    /// The length, in bytes.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Here(content) => content.len(),
+            Self::Coming(download) => download.len(),
+        }
+    }
+}
+
 /// The compressed stream of a layer.
 pub(super) struct BlobStream<'a> {
     label: &'a str,
-    content: &'a Content,
+    input: &'a Input<'a>,
     position: u64,
     hasher: Hasher,
     /// Where it is kept.
@@ -29,13 +46,13 @@ pub(super) struct BlobStream<'a> {
 impl<'a> BlobStream<'a> {
     pub(super) fn new(
         label: &'a str,
-        content: &'a Content,
+        input: &'a Input<'a>,
         keeper: Option<Keeper<'a>>,
         watch: &'a Watch<'a>,
     ) -> Self {
         Self {
             label,
-            content,
+            input,
             position: 0,
             hasher: Hasher::new(),
             keeper,
@@ -69,8 +86,8 @@ impl<'a> BlobStream<'a> {
                 break;
             }
         }
-        if self.position != self.content.len() {
-            return Err(size_error(self.label, self.content.len(), self.position).into());
+        if self.position != self.input.len() {
+            return Err(size_error(self.label, self.input.len(), self.position).into());
         }
         let actual = self.hasher.finish();
         if expected.is_some_and(|expected| *expected != actual) {
@@ -84,12 +101,28 @@ impl<'a> BlobStream<'a> {
         Ok((actual, kept))
     }
 
+    /// What comes ends with some error when the user asks for an end.
+    fn interrupted_or(&self, error: Error) -> Error {
+        match (self.watch)(self.position) {
+            true => error,
+            false => Error::Interrupted,
+        }
+    }
+
     fn read_more(&mut self) -> Result<()> {
         if !(self.watch)(self.position) {
             return Err(Error::Interrupted);
         }
-        let read = self.content.read_at(self.position, &mut self.buffer);
-        let count = read.map_err(|errno| read_error(self.label, errno))?;
+        let count = match self.input {
+            Input::Here(content) => {
+                let read = content.read_at(self.position, &mut self.buffer);
+                read.map_err(|errno| read_error(self.label, errno))?
+            }
+            Input::Coming(download) => {
+                let read = download.read_at(self.position, &mut self.buffer);
+                read.map_err(|error| self.interrupted_or(error))?
+            }
+        };
         self.ready = 0..count;
         self.position += count as u64;
         let bytes = self.buffer.get(..count).unwrap_or_default();

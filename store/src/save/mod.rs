@@ -13,8 +13,10 @@
 
 mod archive;
 mod layout;
+mod outgoing;
 mod parts;
 mod run;
 mod target;
 
+pub use outgoing::{Outgoing, OutgoingBlob, OutgoingReader};
 pub use run::Saved;

@@ -3,13 +3,15 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::archive::Archive;
-use crate::disk::{Content, blob_label, read_error};
-use crate::error::{BlobError, Result};
+use crate::disk::{Content, blob_label, read_error, size_error};
+use crate::error::{BlobError, Error, Result};
+use crate::remote::Remote;
 use crate::values::{Digest, errno_of};
 
 /// Files that are found by a relative path.
@@ -17,6 +19,8 @@ use crate::values::{Digest, errno_of};
 pub(crate) enum Files {
     Directory(PathBuf),
     Archive(Archive),
+    /// Layers come one by one when they are wanted, and have no files.
+    Remote(Arc<dyn Remote>),
 }
 
 impl Files {
@@ -25,11 +29,23 @@ impl Files {
         match self {
             Self::Directory(dir) => open_regular(&dir.join(name), name),
             Self::Archive(archive) => archive.open(name),
+            Self::Remote(_) => Ok(None),
+        }
+    }
+
+    /// Where layers have to be fetched from, if they are not here.
+    pub(crate) fn remote(&self) -> Option<&Arc<dyn Remote>> {
+        match self {
+            Self::Remote(remote) => Some(remote),
+            _ => None,
         }
     }
 
     /// A document by its digest and size.
     pub(crate) fn document(&self, digest: &Digest, size: u64, limit: u64) -> Result<Vec<u8>> {
+        if let Self::Remote(remote) = self {
+            return fetched(remote.as_ref(), digest, size, limit);
+        }
         match self.open(&blob_file(digest))? {
             Some(content) => content.read_verified(digest, size, limit),
             None => Err(BlobError::Missing {
@@ -37,6 +53,27 @@ impl Files {
             }
             .into()),
         }
+    }
+}
+
+/// A document that a remote keeps as a blob.
+fn fetched(remote: &dyn Remote, digest: &Digest, size: u64, limit: u64) -> Result<Vec<u8>> {
+    let blob = blob_label(digest);
+    if size > limit {
+        return Err(BlobError::TooLarge { blob, limit }.into());
+    }
+    let mut coming = remote.blob(digest, size, 0).map_err(Error::Remote)?;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+    let mut done = 0;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match coming.read(rest).map_err(Error::Remote)? {
+            0 => return Err(size_error(&blob, size, done as u64).into()),
+            count => done += count,
+        }
+    }
+    match Digest::of(&bytes) {
+        actual if actual == *digest => Ok(bytes),
+        actual => Err(BlobError::Corrupt { blob, actual }.into()),
     }
 }
 

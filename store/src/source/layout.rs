@@ -128,7 +128,7 @@ fn manifest(
     wanted: Option<&Platform>,
 ) -> Result<Document> {
     for _ in 0..limits::INDEX_DEPTH {
-        let descriptor = select::by_platform(source, candidates, wanted)?;
+        let descriptor = select::by_platform(&source.path, candidates, wanted)?;
         let bytes = files.document(&descriptor.digest, descriptor.size, limits::DOCUMENT_BYTES)?;
         let name = format!("document {}", descriptor.digest);
         match kind_of(&bytes, &descriptor.media_type, &name)? {
@@ -143,7 +143,7 @@ fn manifest(
 }
 
 /// Reads what the manifest leads to.
-fn image(
+pub(super) fn image(
     files: &Arc<Files>,
     document: Document,
     image_name: Result<ImageName, SourceError>,

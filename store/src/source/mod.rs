@@ -10,10 +10,14 @@ mod files;
 mod find;
 mod found;
 mod layout;
+mod outline;
+mod remote;
 mod select;
 mod spec;
 
 pub(crate) use files::{Files, blob_file, open_regular};
 pub(crate) use found::{Document, Found, FoundLayer, diff_ids, platform_of};
 pub(crate) use layout::{is_marker, layers as found_layers};
+pub use outline::{Outline, OutlinedLayer};
+pub(crate) use remote::find_remote;
 pub use spec::{Form, Source};

@@ -1,5 +1,7 @@
 //! Choosing one image among several: by name, number or digest, then by platform.
 
+use std::path::Path;
+
 use super::spec::Source;
 use crate::error::SourceError;
 use crate::oci::{Descriptor, Platform};
@@ -195,7 +197,7 @@ fn labels(all: &[Descriptor]) -> Vec<String> {
 /// The descriptor for the wanted platform, or for this machine. The only one there is is taken unless
 /// it says that it is for another platform than the one asked for.
 pub(super) fn by_platform(
-    source: &Source,
+    source: &Path,
     mut all: Vec<Descriptor>,
     wanted: Option<&Platform>,
 ) -> Result<Descriptor, SourceError> {
@@ -218,7 +220,7 @@ pub(super) fn by_platform(
     found.dedup();
     if found.is_empty() {
         return Err(SourceError::Several {
-            path: source.path.clone(),
+            path: source.to_owned(),
             tags: Vec::new(),
         });
     }

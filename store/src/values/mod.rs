@@ -11,6 +11,7 @@ mod layer;
 pub(crate) mod limits;
 mod name;
 mod reference;
+mod registry_reference;
 mod time;
 
 pub(crate) use bit::restore_bit;
@@ -27,4 +28,5 @@ pub use limits::Limits;
 pub use name::{ContainerName, ImageName, NameError};
 pub(crate) use name::{is_layout_ref, repositories, similar, spellings};
 pub(crate) use reference::{LATEST, Reference, is_component, is_tag};
+pub use registry_reference::RegistryReference;
 pub use time::Timestamp;

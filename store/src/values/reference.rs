@@ -165,7 +165,7 @@ fn repository(name: &str) -> Result<String, Fault> {
 
 /// Domain and path. What stands before the first slash is a domain if it cannot be part of a path,
 /// or is `localhost`.
-fn split_domain(name: &str) -> (Option<&str>, &str) {
+pub(super) fn split_domain(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
         Some((first, path))
             if first.contains(['.', ':'])

@@ -19,5 +19,6 @@ mod lifecycle;
 mod names;
 mod namespace;
 mod producers;
+mod pull;
 mod sources;
 mod unpack;

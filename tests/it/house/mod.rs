@@ -13,13 +13,14 @@ use circles::{circles, ties};
 use imports::Crate;
 
 /// The root file of each crate.
-const CRATES: [&str; 6] = [
+const CRATES: [&str; 7] = [
     "src/main.rs",
     "fs/src/lib.rs",
     "fs/fuse/src/lib.rs",
     "fs/format/src/lib.rs",
     "fs/sys/src/lib.rs",
     "store/src/lib.rs",
+    "store/registry/src/lib.rs",
 ];
 
 /// Folders and files of some crates from the lowest floor to the highest. What is not named may stand anywhere that
@@ -46,6 +47,7 @@ const FLOORS: [(&str, &[&str]); 2] = [
             "tar",
             "oci",
             "decode",
+            "remote",
             "error",
             "progress",
             "disk",
@@ -65,12 +67,13 @@ const FLOORS: [(&str, &[&str]); 2] = [
 ];
 
 /// What a crate of ours may use of the others.
-const BELOW: [(&str, &[&str]); 5] = [
+const BELOW: [(&str, &[&str]); 6] = [
     ("fs/sys/Cargo.toml", &[]),
     ("fs/format/Cargo.toml", &[]),
     ("fs/Cargo.toml", &["plyfs-format", "plyfs-sys"]),
     ("fs/fuse/Cargo.toml", &["plyfs-fs", "plyfs-sys"]),
     ("store/Cargo.toml", &["plyfs-format", "plyfs-sys"]),
+    ("store/registry/Cargo.toml", &[]),
 ];
 
 /// No file is longer, in lines.

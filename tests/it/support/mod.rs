@@ -33,6 +33,8 @@ pub fn plyfs<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command
     command.args(arguments).stdin(Stdio::null());
     let backend = std::env::var_os("PLYFS_TEST_BACKEND");
     command.env("PLYFS_BACKEND", backend.unwrap_or("fuse".into()));
+    // A name that is not in the store is a mistake, and not an image of some registry.
+    command.env("PLYFS_PULL", "never");
     command
 }
 

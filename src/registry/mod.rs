@@ -1,0 +1,9 @@
+//! What joins the store and the client of registries, which do not know each other.
+
+mod image;
+mod options;
+mod reference;
+
+pub(crate) use image::RegistryImage;
+pub(crate) use options::{CREDS, Connection, RegistryArgs, no_echo, password_from_stdin};
+pub(crate) use reference::{RegistryName, TRANSPORT};
