@@ -247,7 +247,12 @@ fn keep(
         caller.ready()
     };
     let kept = match prepare() {
-        Ok(()) => kernel_overlay::wait_for_end(mounted),
+        Ok(()) => {
+            let ended = kernel_overlay::wait_for_end(mounted);
+            // Collecting an image may take long, and the mount is gone.
+            serving.iter().for_each(Serving::ending);
+            ended
+        }
         Err(failure) => {
             unmount_after_failure(&target);
             Err(failure)

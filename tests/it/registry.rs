@@ -112,6 +112,15 @@ fn image(seeds: &[u64], size: usize) -> ImageBuilder {
     })
 }
 
+/// skopeo with a file of credentials that it can read: without a session the one it looks for belongs to root.
+fn run_skopeo(world: &World) -> Command {
+    let file = world.path("skopeo-auth.json");
+    fs::write(&file, "{}").unwrap();
+    let mut command = Command::new("skopeo");
+    command.env("REGISTRY_AUTH_FILE", file);
+    command
+}
+
 fn pull(world: &World, reference: &str) -> Command {
     world.plyfs(["pull", "--ownership", "override", reference])
 }
@@ -128,7 +137,7 @@ fn an_image_that_skopeo_pushed_is_pulled_as_it_is_imported() {
     let (pulled, imported) = (World::new(), World::new());
     let source = imported.layout("app", &image(&[1, 2], 200_000));
     let reference = registry.reference("some/app:1");
-    let mut skopeo = Command::new("skopeo");
+    let mut skopeo = run_skopeo(&imported);
     skopeo.args([
         "copy",
         "--quiet",
@@ -187,14 +196,14 @@ fn a_push_sends_what_the_registry_does_not_have() {
     if !has("skopeo") {
         return skip(test, "there is no skopeo to pull it");
     }
-    let mut skopeo = Command::new("skopeo");
+    let mut skopeo = run_skopeo(&world);
     skopeo.args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"]);
     let digest = succeed(skopeo.arg(format!("docker://{}", registry.reference("other/app:2"))));
     let ours = succeed(&mut world.plyfs(["inspect", "two:test"]));
     let ours: serde_json::Value = serde_json::from_str(&ours).unwrap();
     assert_eq!(digest.trim_end(), ours["digest"].as_str().unwrap());
     let to = format!("oci:{}:back", world.path("back").display());
-    let mut skopeo = Command::new("skopeo");
+    let mut skopeo = run_skopeo(&world);
     skopeo.args([
         "copy",
         "--quiet",
