@@ -31,7 +31,14 @@ fn logged(act: impl FnOnce()) -> Vec<String> {
         log::set_logger(&Kept).unwrap();
         log::set_max_level(LevelFilter::Debug);
     });
+    // Opening the overlay may have logged before.
+    taken();
     act();
+    taken()
+}
+
+/// The lines that this thread has logged since this was last called.
+fn taken() -> Vec<String> {
     let this = std::thread::current().id();
     let mut lines = LINES.lock();
     let (mine, others) = lines.drain(..).partition(|(thread, _)| *thread == this);
