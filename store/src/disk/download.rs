@@ -216,8 +216,12 @@ impl Store {
 
 /// Removes a download unless a process works on it. Returns how many bytes it had.
 fn remove_if_free(path: &Path) -> u64 {
-    let Ok(file) = open(path) else { return 0 };
-    if lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    let Ok(file) = File::options().read(true).open(path) else {
+        return 0;
+    };
+    // A pull may have made a blob of it before it could be locked, and another one may have begun a new file.
+    let locked = lock(&file, FlockOperation::NonBlockingLockExclusive);
+    if locked.is_err() || !is_at(&file, path) {
         return 0;
     }
     let length = file.metadata().map_or(0, |metadata| metadata.len());
