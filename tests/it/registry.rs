@@ -90,14 +90,9 @@ impl Drop for Registry {
 
 /// Bytes that do not compress.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed * 2 + 1;
-    let mut byte = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..length).map(|_| byte()).collect()
+    let mut bytes = vec![0; length];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
 }
 
 fn image(seeds: &[u64], size: usize) -> ImageBuilder {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::support::World;
+use crate::support::{World, noise};
 use plyfs_store::fixture::{Entry, ImageBuilder, Layer};
 use plyfs_store::{
     Compression, Digest, Error, Event, ImportRequest, Limits, Ownership, Progress, PullRequest,
@@ -140,21 +140,14 @@ impl RemoteBlob for Coming {
     }
 }
 
-/// Bytes that do not compress.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed * 2 + 1;
-    let mut byte = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..length).map(|_| byte()).collect()
+/// What is in the file of a layer.
+fn content(seed: u64) -> Vec<u8> {
+    noise(300_000, 2 * seed)
 }
 
 fn image(seeds: &[u64]) -> ImageBuilder {
     seeds.iter().fold(ImageBuilder::new(), |image, &seed| {
-        let file = Entry::file(format!("file{seed}"), noise(300_000, seed));
+        let file = Entry::file(format!("file{seed}"), content(seed));
         image.layer(Layer::new([Entry::dir("."), file]), Compression::Gzip)
     })
 }
@@ -206,8 +199,8 @@ fn a_pulled_image_is_what_an_import_makes_of_it() {
         let image = store.image(name).unwrap();
         fs::read(image.layers[0].path.join("file1")).unwrap()
     };
-    assert_eq!(tree(&pulled, "fake.example/app:1"), noise(300_000, 1));
-    assert_eq!(tree(&imported, other.name.as_str()), noise(300_000, 1));
+    assert_eq!(tree(&pulled, "fake.example/app:1"), content(1));
+    assert_eq!(tree(&imported, other.name.as_str()), content(1));
     assert!(names(&pulled.path().join("downloads")).is_empty());
     let layer = pulled.image("fake.example/app:1").unwrap();
     assert_eq!(layer.layers.len(), 2);
@@ -260,7 +253,7 @@ fn what_a_crash_damaged_of_a_download_is_fetched_again() {
     let image = store.image("fake.example/app:1").unwrap();
     assert_eq!(
         fs::read(image.layers[0].path.join("file1")).unwrap(),
-        noise(300_000, 1)
+        content(1)
     );
 }
 

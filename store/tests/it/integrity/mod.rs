@@ -9,23 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::tarball::Tar;
-use crate::support::{World, import, message, request};
+use crate::support::{World, import, message, noise, request};
 use parking_lot::Mutex;
 use plyfs_store::fixture::{EncodedLayer, Entry, ImageBuilder, Layer};
 use plyfs_store::{Compression, Digest, Error, Event, Ownership, Progress, Silent, Store};
 use serde_json::{Value, json};
-
-/// Bytes that do not compress to nothing.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    let next = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    };
-    (0..len).map(next).collect()
-}
 
 /// What is in the file of a layer; the topmost layer is the smallest.
 fn content(at: u64) -> Vec<u8> {

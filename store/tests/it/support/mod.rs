@@ -222,3 +222,15 @@ pub(crate) fn message(error: &Error) -> String {
     assert!(!text.is_empty() && text.len() < 1000, "{text:?}");
     text
 }
+
+/// Bytes that do not compress to nothing.
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..len).map(next).collect()
+}
