@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::fill::fill;
+use crate::decode::{Format, MAGIC};
 use crate::error::{BlobError, Error};
 use crate::values::Digest;
 
@@ -66,15 +68,16 @@ impl Content {
     /// The first bytes, at most `N`.
     pub(crate) fn start<const N: usize>(&self) -> Result<Vec<u8>, Errno> {
         let mut start = vec![0; N];
-        let mut done = 0;
-        while let Some(rest) = start.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.read_at(done as u64, rest)? {
-                0 => break,
-                count => done += count,
-            }
-        }
+        let done = fill(&mut start, |position, rest| self.read_at(position, rest))?;
         start.truncate(done);
         Ok(start)
+    }
+
+    /// How it is compressed, by its first bytes. A media type may say another.
+    pub(crate) fn format(&self, blob: &str) -> Result<Format, BlobError> {
+        let start = self.start::<MAGIC>();
+        let start = start.map_err(|errno| read_error(blob, errno))?;
+        Ok(Format::of_magic(&start))
     }
 
     /// All of it, if it has at most `limit` bytes.
@@ -84,15 +87,11 @@ impl Content {
             return Err(BlobError::TooLarge { blob, limit });
         }
         let mut bytes = vec![0; usize::try_from(self.len).unwrap_or(usize::MAX)];
-        let mut done = 0;
-        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let read = self.read_at(done as u64, rest);
-            match read.map_err(|errno| read_error(blob, errno))? {
-                0 => return Err(size_error(blob, self.len, done as u64)),
-                count => done += count,
-            }
+        let done = fill(&mut bytes, |position, rest| self.read_at(position, rest));
+        match done.map_err(|errno| read_error(blob, errno))? {
+            done if done == bytes.len() => Ok(bytes),
+            done => Err(size_error(blob, self.len, done as u64)),
         }
-        Ok(bytes)
     }
 
     /// All of it, if size and digest are those that are expected.

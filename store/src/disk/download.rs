@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
+use super::fill::fill;
 use super::staging::lock;
 use super::store::Store;
 use crate::error::{Context, Error, Result};
@@ -163,13 +164,7 @@ impl Download {
     /// As [`Download::read_at`].
     pub(crate) fn start<const N: usize>(&self) -> Result<Vec<u8>> {
         let mut start = vec![0; N];
-        let mut done = 0;
-        while let Some(rest) = start.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.read_at(done as u64, rest)? {
-                0 => break,
-                count => done += count,
-            }
-        }
+        let done = fill(&mut start, |position, rest| self.read_at(position, rest))?;
         start.truncate(done);
         Ok(start)
     }

@@ -42,13 +42,16 @@ impl Store {
         repository: &str,
         blobs: impl IntoIterator<Item = &'d Digest>,
     ) -> Result<()> {
+        let new = |digest: &&Digest| !self.origins(digest).contains(repository);
+        let mut new = blobs.into_iter().filter(new).peekable();
+        if new.peek().is_none() {
+            return Ok(());
+        }
         let dir = self.make_dir_of_later_version(self.origins_dir())?;
         let staging = self.stage()?;
-        for digest in blobs {
+        for digest in new {
             let mut known = self.origins(digest);
-            if !known.insert(repository.to_owned()) {
-                continue;
-            }
+            known.insert(repository.to_owned());
             while known.len() > KEPT {
                 let other = known.iter().find(|other| *other != repository).cloned();
                 known.remove(&other.unwrap_or_default());

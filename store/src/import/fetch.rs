@@ -6,7 +6,7 @@ use super::layer_blob::LayerBlob;
 use super::plan::{Body, Task};
 use super::stream::Input;
 use crate::decode::{Format, MAGIC};
-use crate::disk::{Download, read_error, size_error};
+use crate::disk::{Download, size_error};
 use crate::error::{BlobError, Error, Result};
 
 impl Import<'_> {
@@ -25,39 +25,31 @@ impl Import<'_> {
             if content.len() != size {
                 return Err(size_error(&task.label, size, content.len()).into());
             }
-            let start = content.start::<MAGIC>();
-            let start = start.map_err(|errno| read_error(&task.label, errno))?;
             return self.layer(&Task {
-                format: Format::of_magic(&start),
+                format: content.format(&task.label)?,
                 body: Body::Here(content),
                 keep: Keep::No,
                 unpack: task.unpack && self.whole_record(&task.diff_id)?.is_none(),
                 ..task.clone()
             });
         }
-        let resumed = download.here() > 0;
-        match self.unpack_download(task, &download) {
-            Err(error) if is_of_content(&error) && resumed => {
-                // A crash may have kept the length of the file and not its content.
-                log::info!("what was here of {digest} is damaged, and fetched again: {error}");
-                download.restart()?;
-                self.clear_layer(task)?;
-                self.retried(task, download)
+        let mut resumed = download.here() > 0;
+        loop {
+            match self.unpack_download(task, &download) {
+                Err(error) if is_of_content(&error) && resumed => {
+                    // A crash may have kept the length of the file and not its content.
+                    log::info!("what was here of {digest} is damaged, and fetched again: {error}");
+                    download.restart()?;
+                    self.clear_layer(task)?;
+                    resumed = false;
+                }
+                Err(error) if is_of_content(&error) => {
+                    download.remove();
+                    return Err(error);
+                }
+                other => return other,
             }
-            Err(error) if is_of_content(&error) => {
-                download.remove();
-                Err(error)
-            }
-            other => other,
         }
-    }
-
-    fn retried(&self, task: &Task, download: Download) -> Result<LayerBlob> {
-        let done = self.unpack_download(task, &download);
-        if done.as_ref().is_err_and(is_of_content) {
-            download.remove();
-        }
-        done
     }
 
     fn unpack_download(&self, task: &Task, download: &Download) -> Result<LayerBlob> {

@@ -16,8 +16,7 @@ use super::pipeline;
 use super::pipeline::Streams;
 use super::plan::{Body, Task};
 use super::stream::{BlobStream, Input};
-use crate::decode::{Format, MAGIC};
-use crate::disk::{Content, discard, read_error, seal, size_error, tree_digest};
+use crate::disk::{Content, discard, seal, size_error, tree_digest};
 use crate::error::{Context, LayerFault, Result};
 use crate::progress::Event;
 use crate::tar::Reader;
@@ -212,14 +211,12 @@ impl Again<'_> {
         layer: &Path,
         watch: &(dyn Fn(u64) -> bool + Sync),
     ) -> Result<LayerRecord> {
-        let start = self.content.start::<MAGIC>();
-        let start = start.map_err(|errno| read_error(self.label, errno))?;
         let task = Task {
             layers: Vec::new(),
             diff_id: self.diff_id,
             label: self.label.to_owned(),
             digest: None,
-            format: Format::of_magic(&start),
+            format: self.content.format(self.label)?,
             body: Body::Here(self.content.clone()),
             unpack: true,
             keep: Keep::No,

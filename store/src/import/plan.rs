@@ -3,8 +3,8 @@
 use super::job::Import;
 use super::keep::Keep;
 use super::layer_blob::LayerBlob;
-use crate::decode::{Format, MAGIC};
-use crate::disk::{Content, read_error, size_error};
+use crate::decode::Format;
+use crate::disk::{Content, size_error};
 use crate::error::{BlobError, Result};
 use crate::progress::PlannedLayer;
 use crate::source::FoundLayer;
@@ -160,7 +160,8 @@ impl Import<'_> {
         {
             return Err(size_error(&layer.label, size, content.len()).into());
         }
-        let format = format(layer, &content)?;
+        // The DiffID says whether what comes out is the layer that is meant.
+        let format = content.format(&layer.label)?;
         // An archive that is not compressed is its own layer.
         if blob.is_none() && format == Format::Plain {
             blob = Some((layer.diff_id, content.len()));
@@ -190,7 +191,7 @@ impl Import<'_> {
                 return Ok(Some(Opened {
                     blob: Some((*digest, content.len())),
                     in_store: true,
-                    format: format(layer, &content)?,
+                    format: content.format(&layer.label)?,
                     body: Body::Here(content),
                 }));
             }
@@ -216,12 +217,4 @@ impl Opened {
             _ => false,
         }
     }
-}
-
-/// The form of a blob. Its media type may say another; the DiffID says whether what comes out is the
-/// layer that is meant.
-fn format(layer: &FoundLayer, content: &Content) -> Result<Format> {
-    let start = content.start::<MAGIC>();
-    let start = start.map_err(|errno| read_error(&layer.label, errno))?;
-    Ok(Format::of_magic(&start))
 }

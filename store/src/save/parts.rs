@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::decode::{Decoder, Format, MAGIC};
+use crate::decode::Decoder;
 use crate::disk::{Content, Store, blob_label, read_error, size_error};
 use crate::error::{BlobError, Context, Error, Result};
 use crate::oci::{Descriptor, Manifest};
@@ -198,10 +198,9 @@ pub(super) fn copy_archive(
 ) -> Result<()> {
     let label = blob_label(&layer.digest);
     let stream = Stream::new(parts, layer)?;
-    let start = stream.reader.content.start::<MAGIC>();
-    let start = start.map_err(|errno| read_error(&label, errno))?;
+    let format = stream.reader.content.format(&label)?;
     let input = BufReader::with_capacity(limits::BUFFER, stream);
-    let decoder = Decoder::new(input, Format::of_magic(&start));
+    let decoder = Decoder::new(input, format);
     let decoder = decoder.context("decompress", &PathBuf::from(&label))?;
     let mut archive = Archive {
         decoder,

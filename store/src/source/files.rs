@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::archive::Archive;
-use crate::disk::{Content, blob_label, read_error, size_error};
+use crate::disk::{Content, blob_label, fill, read_error, size_error};
 use crate::error::{BlobError, Error, Result};
 use crate::remote::Remote;
 use crate::values::{Digest, errno_of};
@@ -64,12 +64,9 @@ fn fetched(remote: &dyn Remote, digest: &Digest, size: u64, limit: u64) -> Resul
     }
     let mut coming = remote.blob(digest, size, 0).map_err(Error::Remote)?;
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-    let mut done = 0;
-    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match coming.read(rest).map_err(Error::Remote)? {
-            0 => return Err(size_error(&blob, size, done as u64).into()),
-            count => done += count,
-        }
+    let done = fill(&mut bytes, |_, rest| coming.read(rest)).map_err(Error::Remote)?;
+    if done < bytes.len() {
+        return Err(size_error(&blob, size, done as u64).into());
     }
     match Digest::of(&bytes) {
         actual if actual == *digest => Ok(bytes),
