@@ -8,7 +8,7 @@ use plyfs_registry::{AuthFiles, Credentials, Interrupt};
 
 use crate::error::{CliError, Context, Result};
 use crate::output;
-use crate::registry::{Connection, RegistryArgs, no_echo, password_from_stdin};
+use crate::registry::{RegistryArgs, no_echo, password_from_stdin};
 
 /// Log in to a registry: check credentials, and keep them for other commands
 ///
@@ -35,7 +35,7 @@ pub(crate) fn login(args: &LoginArgs) -> Result {
         creds: None,
         ..args.registry.clone()
     };
-    let Connection { client } = registry.connect(Arc::default())?;
+    let client = registry.connect(Arc::default())?;
     client
         .check_login(&args.host, &credentials)
         .map_err(CliError::new)?;

@@ -8,7 +8,7 @@ use plyfs_store::{Outgoing, OutgoingBlob, Store};
 
 use super::shared::watch::{INTERRUPTED, Shown, Watch};
 use crate::error::{CliError, Context, Result};
-use crate::registry::{Connection, RegistryArgs, RegistryName};
+use crate::registry::{RegistryArgs, RegistryName, unknown_registry};
 use crate::{output, storage};
 
 /// Push an image to a registry
@@ -60,11 +60,10 @@ pub(crate) fn push(args: &PushArgs, store: Option<&Path>) -> Result {
         true => Shown::Nothing,
         false => Shown::BarsOrLines,
     })?;
-    let Connection { client } = args.registry.connect(watch.asked())?;
+    let client = args.registry.connect(watch.asked())?;
     let repositories = name.repositories(&client)?;
     let repository = repositories.into_iter().next();
-    let repository =
-        repository.ok_or_else(|| CliError::new("no registry is known for this name"))?;
+    let repository = repository.ok_or_else(unknown_registry)?;
     let target = client.push(&repository).map_err(CliError::new)?;
     let sending = Sending {
         store: &store,
@@ -99,7 +98,7 @@ impl Sending<'_> {
             .plan_sending(self.image.blobs.iter().map(|blob| (blob.digest, blob.size)));
         for (at, blob) in self.image.blobs.iter().enumerate() {
             let how = self.send(at, blob)?;
-            self.watch.sent(at, how);
+            self.watch.settled(at, how);
         }
         let put = self
             .target
@@ -129,7 +128,7 @@ impl Sending<'_> {
             }
         }
         let mut reader = blob.open(self.watch)?;
-        let mut progress = |bytes| self.watch.sending(at, bytes);
+        let mut progress = |bytes| self.watch.moved(at, bytes);
         let mut upload = BlobUpload::new(&digest, blob.size, &mut reader, &mut progress);
         upload.session = session;
         self.target.upload(upload).map_err(failed)?;

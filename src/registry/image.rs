@@ -39,10 +39,8 @@ impl RegistryImage {
         ask: impl Fn(&Repository) -> Result<T, Error>,
     ) -> Result<T, RemoteError> {
         let mut failed = None;
-        for at in self.chosen.load(Ordering::Relaxed)..self.places.len() {
-            let Some(place) = self.places.get(at) else {
-                break;
-            };
+        let first = self.chosen.load(Ordering::Relaxed);
+        for (at, place) in self.places.iter().enumerate().skip(first) {
             match ask(place) {
                 Ok(found) => {
                     self.chosen.store(at, Ordering::Relaxed);

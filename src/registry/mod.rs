@@ -4,6 +4,5 @@ mod image;
 mod options;
 mod reference;
 
-pub(crate) use image::RegistryImage;
-pub(crate) use options::{CREDS, Connection, RegistryArgs, no_echo, password_from_stdin};
-pub(crate) use reference::{RegistryName, TRANSPORT};
+pub(crate) use options::{CREDS, RegistryArgs, no_echo, password_from_stdin};
+pub(crate) use reference::{RegistryName, TRANSPORT, unknown_registry};

@@ -33,12 +33,6 @@ pub(crate) struct RegistryArgs {
     pub(crate) tls_verify: Option<bool>,
 }
 
-/// A client, and the means to interrupt it.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) client: Client,
-}
-
 impl RegistryArgs {
     /// Where settings are looked for.
     pub(crate) fn places(&self) -> Places {
@@ -50,7 +44,7 @@ impl RegistryArgs {
     }
 
     /// A client that stops when `asked` is set.
-    pub(crate) fn connect(&self, asked: Arc<AtomicBool>) -> Result<Connection> {
+    pub(crate) fn connect(&self, asked: Arc<AtomicBool>) -> Result<Client> {
         let interrupt = Interrupt::new(move || asked.load(Ordering::Relaxed));
         let options = Options {
             interrupt,
@@ -58,8 +52,7 @@ impl RegistryArgs {
             tls_verify: self.tls_verify,
             ..Options::new(self.places())
         };
-        let client = Client::new(options).map_err(CliError::new)?;
-        Ok(Connection { client })
+        Client::new(options).map_err(CliError::new)
     }
 
     /// Those of `--creds`.

@@ -1,8 +1,11 @@
 //! What a reference on the command line means.
 
-use plyfs_registry::{Client, Name};
-use plyfs_store::{Digest, ImageName, NameError, RegistryReference, escaped};
+use std::sync::Arc;
 
+use plyfs_registry::{Client, Name};
+use plyfs_store::{Digest, ImageName, NameError, RegistryReference, Remote, escaped};
+
+use super::image::RegistryImage;
 use crate::error::{CliError, Result};
 
 /// What may stand before a reference, as for skopeo and Podman.
@@ -75,6 +78,32 @@ impl RegistryName {
         Ok(vec![Name::new(DEFAULT, &path).map_err(CliError::new)?])
     }
 
+    /// Asks the repositories that are meant, one after the other, until one has the image.
+    ///
+    /// # Errors
+    /// If settings forbid a repository, or `ask` fails. Within: what is wrong with the image, or why the last
+    /// repository could not give it.
+    pub(crate) fn first_that<T>(
+        &self,
+        client: &Client,
+        mut ask: impl FnMut(Arc<dyn Remote>, &Name) -> Result<plyfs_store::Result<T>>,
+    ) -> Result<plyfs_store::Result<T>> {
+        let mut failed = None;
+        for repository in self.repositories(client)? {
+            let image = RegistryImage::new(client, repository.clone(), self.target());
+            let image = Arc::new(image.map_err(CliError::new)?);
+            match ask(image, &repository)? {
+                Err(error @ plyfs_store::Error::Remote(_)) => {
+                    if let Some(before) = failed.replace(error) {
+                        log::info!("{before}");
+                    }
+                }
+                asked => return Ok(asked),
+            }
+        }
+        failed.map_or_else(|| Err(unknown_registry()), |error| Ok(Err(error)))
+    }
+
     /// What the image is called in the store, when it comes from this repository. One that is named by its digest
     /// alone gets the first digits of that as its tag.
     pub(crate) fn image_name(&self, repository: &Name) -> Result<ImageName> {
@@ -90,4 +119,9 @@ impl RegistryName {
         };
         format!("{repository}:{tag}").parse().map_err(CliError::new)
     }
+}
+
+/// No settings say where to look for a name.
+pub(crate) fn unknown_registry() -> CliError {
+    CliError::new("no registry is known for this name")
 }

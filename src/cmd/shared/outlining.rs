@@ -2,27 +2,18 @@
 
 use std::sync::Arc;
 
-use plyfs_store::{Outline, Remote};
+use plyfs_store::Outline;
 
 use crate::error::{CliError, Result};
-use crate::registry::{Connection, RegistryArgs, RegistryImage, RegistryName};
+use crate::registry::{RegistryArgs, RegistryName};
 
 /// Fetches what a registry tells of an image, and how that is called there.
 pub(crate) fn outline(reference: &str, registry: &RegistryArgs) -> Result<(String, Outline)> {
     let name = RegistryName::parse(reference)?;
-    let Connection { client } = registry.connect(Arc::default())?;
-    let mut failed = None;
-    for repository in name.repositories(&client)? {
-        let image = RegistryImage::new(&client, repository.clone(), name.target());
-        let remote: Arc<dyn Remote> = Arc::new(image.map_err(CliError::new)?);
-        match Outline::fetch(&remote, &name.image_name(&repository)?, None) {
-            Ok(outline) => return Ok((remote.name(), outline)),
-            Err(error @ plyfs_store::Error::Remote(_)) => failed = Some(error),
-            Err(error) => return Err(CliError::new(error)),
-        }
-    }
-    Err(match failed {
-        Some(error) => CliError::new(error),
-        None => CliError::new("no registry is known for this name"),
-    })
+    let client = registry.connect(Arc::default())?;
+    let outlined = name.first_that(&client, |remote, repository| {
+        let outline = Outline::fetch(&remote, &name.image_name(repository)?, None);
+        Ok(outline.map(|outline| (remote.name(), outline)))
+    })?;
+    outlined.map_err(CliError::new)
 }

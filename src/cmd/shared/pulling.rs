@@ -1,12 +1,10 @@
 //! Pulling an image, for `plyfs pull` and for commands that need an image which is not in the store.
 
-use std::sync::Arc;
-
 use plyfs_store::{ImageName, Imported, Limits, Ownership, Platform, PullRequest, Store};
 
 use super::watch::{INTERRUPTED, Watch};
 use crate::error::{CliError, Result};
-use crate::registry::{Connection, RegistryArgs, RegistryImage, RegistryName};
+use crate::registry::{RegistryArgs, RegistryName};
 
 /// What to pull, and how.
 pub(crate) struct Wanted<'a> {
@@ -24,44 +22,31 @@ pub(crate) fn pull(
     registry: &RegistryArgs,
     watch: &Watch,
 ) -> Result<Imported> {
-    let Connection { client } = registry.connect(watch.asked())?;
-    let mut failed = None;
-    for repository in wanted.name.repositories(&client)? {
-        let target = wanted.name.target();
-        let image = RegistryImage::new(&client, repository.clone(), target);
+    let client = registry.connect(watch.asked())?;
+    let pulled = wanted.name.first_that(&client, |remote, repository| {
         let request = PullRequest {
-            remote: Arc::new(image.map_err(CliError::new)?),
+            remote,
             name: match &wanted.called {
                 Some(name) => name.clone(),
-                None => wanted.name.image_name(&repository)?,
+                None => wanted.name.image_name(repository)?,
             },
             platform: wanted.platform.clone(),
             ownership: wanted.ownership,
             limits: Limits::default(),
         };
-        match store.pull(&request, watch) {
-            Ok(imported) => {
-                watch.finish();
-                return Ok(imported);
-            }
-            Err(plyfs_store::Error::Interrupted) => {
-                return Err(
-                    CliError::new("interrupted; the next pull goes on from here")
-                        .with_status(INTERRUPTED),
-                );
-            }
-            Err(error @ plyfs_store::Error::Remote(_)) => {
-                if let Some(before) = failed.replace(error) {
-                    log::info!("{before}");
-                }
-            }
-            Err(error) => return Err(refused(&error, wanted.name)),
+        Ok(store.pull(&request, watch))
+    })?;
+    match pulled {
+        Ok(imported) => {
+            watch.finish();
+            Ok(imported)
         }
+        Err(plyfs_store::Error::Interrupted) => Err(CliError::new(
+            "interrupted; the next pull goes on from here",
+        )
+        .with_status(INTERRUPTED)),
+        Err(error) => Err(refused(&error, wanted.name)),
     }
-    Err(match failed {
-        Some(error) => CliError::new(error),
-        None => CliError::new("no registry is known for this name"),
-    })
 }
 
 /// Why an image was not taken. What is wrong with its content is not the store's damage.

@@ -36,8 +36,7 @@ pub(crate) struct Watch {
     interrupt: Interrupt,
     bars: MultiProgress,
     /// Those of the image that is being imported.
-    layers: Mutex<Vec<ProgressBar>>,
-    planned: Mutex<Vec<PlannedLayer>>,
+    layers: Mutex<Vec<(PlannedLayer, ProgressBar)>>,
     published: AtomicUsize,
 }
 
@@ -52,7 +51,6 @@ impl Watch {
             }),
             shown,
             layers: Mutex::default(),
-            planned: Mutex::default(),
             published: AtomicUsize::new(0),
         })
     }
@@ -69,18 +67,16 @@ impl Watch {
             if layer.present {
                 bar.finish_with_message("is there");
             }
-            bar
+            (*layer, bar)
         });
-        let bars = bars.collect();
-        *self.layers.lock() = bars;
-        *self.planned.lock() = layers.to_vec();
+        *self.layers.lock() = bars.collect();
         for layer in layers.iter().filter(|layer| layer.present) {
             self.tell(layer, "is there");
         }
     }
 
     fn bar(&self, layer: usize) -> Option<ProgressBar> {
-        self.layers.lock().get(layer).cloned()
+        self.layers.lock().get(layer).map(|(_, bar)| bar.clone())
     }
 
     /// Set when the user asks for an end.
@@ -122,19 +118,17 @@ impl Watch {
         self.plan(&blobs.map(layer).collect::<Vec<_>>());
     }
 
-    /// So many bytes of a blob have been sent.
-    pub(crate) fn sending(&self, at: usize, bytes: u64) {
-        if let Some(bar) = self.bar(at) {
+    /// So many bytes of a layer have been read or sent.
+    pub(crate) fn moved(&self, layer: usize, bytes: u64) {
+        if let Some(bar) = self.bar(layer) {
             bar.set_position(bytes);
         }
     }
 
-    /// A blob is where it should be.
-    pub(crate) fn sent(&self, at: usize, how: &'static str) {
-        if let Some(blob) = self.planned.lock().get(at) {
-            self.tell(blob, how);
-        }
-        if let Some(bar) = self.bar(at) {
+    /// A layer is where it should be.
+    pub(crate) fn settled(&self, layer: usize, how: &'static str) {
+        if let Some((layer, bar)) = self.layers.lock().get(layer) {
+            self.tell(layer, how);
             bar.finish_with_message(how);
         }
     }
@@ -149,11 +143,7 @@ impl Progress for Watch {
     fn event(&self, event: &Event<'_>) {
         match *event {
             Event::Planned { layers } => self.plan(layers),
-            Event::Read { layer, bytes } => {
-                if let Some(bar) = self.bar(layer) {
-                    bar.set_position(bytes);
-                }
-            }
+            Event::Read { layer, bytes } => self.moved(layer, bytes),
             Event::Unpacked { layer } => {
                 if let Some(bar) = self.bar(layer) {
                     bar.set_message("writing");
@@ -161,12 +151,7 @@ impl Progress for Watch {
             }
             Event::Published { layer } => {
                 self.published.fetch_add(1, Ordering::Relaxed);
-                if let Some(planned) = self.planned.lock().get(layer) {
-                    self.tell(planned, "done");
-                }
-                if let Some(bar) = self.bar(layer) {
-                    bar.finish_with_message("done");
-                }
+                self.settled(layer, "done");
             }
             _ => {}
         }
