@@ -75,7 +75,7 @@ impl Adapter {
         if let Some(observer) = &self.observer {
             observer.arrived(request.pid(), call.work);
         }
-        self.answers.expect(request, call, reply)
+        self.answers.pending(request, call, reply)
     }
 
     /// Makes a change that is answered with what was made.

@@ -73,7 +73,7 @@ impl Answers {
     }
 
     /// Takes a request on, until [`Pending`] is answered.
-    pub(crate) fn expect<R>(
+    pub(crate) fn pending<R>(
         self: &Arc<Self>,
         request: &Request,
         call: Call<'_>,

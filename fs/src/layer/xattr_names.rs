@@ -36,7 +36,7 @@ impl Naming {
     }
 
     /// Whether a stored attribute is a mark of another namespace that counts nevertheless. Those of the
-    /// mount's own are told by their prefix.
+    /// mount's own are recognised by their prefix.
     fn is_mark(self, stored: &[u8]) -> bool {
         names::is_served_by_kernel(stored)
             || self.marks == XattrTrust::Any
